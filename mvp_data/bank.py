@@ -1,0 +1,189 @@
+"""The store between the passes: frames, times, shots and vectors of every video, decoded once.
+
+    bank/<extract hash>/frames/<ab>/<video id>.parquet    a row a sampled frame; facts and outcome in its metadata
+    bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, one after another
+    bank/<extract hash>/vectors/<encoder>/<ab>/<video id>.npy   float16 [usable frames, D], rows of length 1
+
+A file is never changed once it is there. The Parquet file is written last: its presence means that the video is done.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mvp_data.config import digest
+from mvp_data.embed import Encoder
+from mvp_data.errors import OutputError, SkipReason
+from mvp_data.files import atomic_write
+from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
+
+_FACTS = b"mvp"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoEntry:
+    """All that pass 1 found out about one video; `skip` is why it cannot be used, or empty."""
+
+    video_id: str
+    skip: str = ""  # a SkipReason
+    detail: str = ""
+    info: VideoInfo | None = None
+    duration_s: float = 0.0
+    decoded_frames: int = 0
+    damaged_packets: int = 0
+    rate_fps: float = 0.0
+    width_px: int = 0
+    height_px: int = 0
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    boundaries: tuple[Boundary, ...] = ()
+    frames: tuple[Frame, ...] = field(default=(), repr=False)
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """Indices of the frames that were not rejected."""
+        return tuple(i for i, f in enumerate(self.frames) if not f.reject)
+
+
+class Bank:
+    """Reads and writes one bank for one set of extraction options."""
+
+    def __init__(self, root: Path, extract_hash: str) -> None:
+        self._frames = root / extract_hash / "frames"
+        self._vectors = root / extract_hash / "vectors"
+
+    def create(self) -> None:
+        """Make the folders.
+
+        Raises:
+            OutputError: the place is not writable.
+        """
+        try:
+            self._frames.mkdir(parents=True, exist_ok=True)
+            self._vectors.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the bank cannot be made: {error}; choose another place with --bank") from error
+
+    def has(self, video_id: str) -> bool:
+        """Whether pass 1 is done with this video, used or skipped."""
+        return self._path(video_id, ".parquet").exists()
+
+    def write(self, video_id: str, make: Callable[[BinaryIO], VideoEntry]) -> VideoEntry:
+        """Let `make` write the JPEGs of a video and say the rest; nothing is kept when it raises."""
+        self._path(video_id, ".jpgs").parent.mkdir(exist_ok=True)
+        with atomic_write(self._path(video_id, ".jpgs")) as blob:
+            entry = make(blob)
+        self.write_facts(entry)
+        return entry
+
+    def write_facts(self, entry: VideoEntry) -> None:
+        """Store the Parquet side of an entry, which ends the work on its video."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {f.name: [getattr(frame, f.name) for frame in entry.frames] for f in fields(Frame)}
+        facts = {f.name: getattr(entry, f.name) for f in fields(VideoEntry) if f.name != "frames"}
+        facts["info"] = asdict(entry.info) if entry.info else None
+        facts["boundaries"] = [asdict(b) for b in entry.boundaries]
+        types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
+        schema = pa.schema(
+            [(f.name, types[f.type]) for f in fields(Frame)],  # type: ignore[index]
+            metadata={_FACTS: json.dumps(facts, sort_keys=True).encode()},
+        )
+        path = self._path(entry.video_id, ".parquet")
+        path.parent.mkdir(exist_ok=True)
+        with atomic_write(path) as file:
+            pq.write_table(pa.table(columns, schema=schema), file)
+
+    def read(self, video_id: str) -> VideoEntry:
+        """What is known of a video that `has` says is there.
+
+        Raises:
+            OutputError: the entry is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self._path(video_id, ".parquet")
+        try:
+            table = pq.read_table(path)
+            facts = json.loads(table.schema.metadata[_FACTS])
+            facts["info"] = VideoInfo(**facts["info"]) if facts["info"] else None
+            facts["boundaries"] = tuple(Boundary(**b) for b in facts["boundaries"])
+            facts["crop"] = tuple(facts["crop"])
+            return VideoEntry(frames=tuple(Frame(**row) for row in table.to_pylist()), **facts)
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again") from error
+
+    @contextmanager
+    def pictures(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
+        """A function from a frame's index to its JPEG, while the blob is open.
+
+        Raises:
+            OutputError: the blob is not as long as the entry says.
+        """
+        path = self._path(entry.video_id, ".jpgs")
+        offsets = np.concatenate([[0], np.cumsum([f.jpeg_bytes for f in entry.frames])]).tolist()
+        with path.open("rb") as file:
+
+            def jpeg(index: int) -> bytes:
+                file.seek(offsets[index])
+                data = file.read(offsets[index + 1] - offsets[index])
+                if len(data) != offsets[index + 1] - offsets[index]:
+                    raise OutputError(f"{path}: shorter than its entry says; delete it and its .parquet and run again")
+                return data
+
+            yield jpeg
+
+    def has_vectors(self, video_id: str, encoder: Encoder) -> bool:
+        """Whether the usable frames of this video are embedded by this encoder."""
+        return self._vector_path(video_id, encoder).exists()
+
+    def write_vectors(self, video_id: str, encoder: Encoder, vectors: Vectors) -> None:
+        """Store the vectors of the usable frames, in order, as float16."""
+        path = self._vector_path(video_id, encoder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            np.save(file, vectors.astype(np.float16), allow_pickle=False)
+
+    def read_vectors(self, video_id: str, encoder: Encoder, *, rows: int) -> Vectors:
+        """The vectors of the usable frames, float32 [rows, D], of length 1 again.
+
+        Raises:
+            OutputError: the file is damaged or has another shape.
+        """
+        path = self._vector_path(video_id, encoder)
+        try:
+            vectors = np.load(path, allow_pickle=False).astype(np.float32)
+        except (OSError, ValueError, EOFError) as error:
+            raise OutputError(f"{path}: damaged vectors ({error}); delete this file and run again") from error
+        if vectors.shape != (rows, encoder.dimension):
+            raise OutputError(f"{path}: {vectors.shape} vectors, not {(rows, encoder.dimension)}; delete it, run again")
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, 1e-6), dtype=np.float32)
+
+    def calibration_path(self, encoder: Encoder, basis: str) -> Path:
+        """Where the thresholds measured on a certain set of frames are kept."""
+        return self._vectors / encoder_key(encoder) / f"calibration-{basis}.json"
+
+    def _path(self, video_id: str, suffix: str) -> Path:
+        return self._frames / video_id[:2] / f"{video_id}{suffix}"
+
+    def _vector_path(self, video_id: str, encoder: Encoder) -> Path:
+        return self._vectors / encoder_key(encoder) / video_id[:2] / f"{video_id}.npy"
+
+
+def encoder_key(encoder: Encoder) -> str:
+    """A folder name for an encoder: readable, and different for different weights or engines."""
+    words = "".join(c if c.isalnum() else "-" for c in encoder.name)[-40:]
+    identity: dict[str, Any] = asdict(encoder)
+    return f"{words}-{digest(identity)}"
+
+
+def skipped(video_id: str, reason: SkipReason, detail: str) -> VideoEntry:
+    """The entry of a video that cannot be used, whatever is tried again."""
+    return VideoEntry(video_id=video_id, skip=reason.value, detail=detail)

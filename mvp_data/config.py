@@ -1,0 +1,276 @@
+"""Every option of a build, once: the command line, `--config build.yaml` and the docs are made from these fields."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from mvp_data.errors import ConfigError
+
+MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
+EXTRACT_VERSION = 1  # raised whenever pass 1 would store something else for the same options
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with what the command line, the checks and the docs need to know of it."""
+    return field(default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices})
+
+
+def _check_fields(config: Any) -> None:
+    for f in fields(config):
+        value, meta = getattr(config, f.name), f.metadata
+        if value is None or not meta:
+            continue
+        if meta["choices"] and value not in meta["choices"]:
+            raise ConfigError(f"{f.name}: {value!r} is not one of {', '.join(meta['choices'])}")
+        if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
+            raise ConfigError(f"{f.name}: {value} is outside [{meta['low']:g}, {meta['high']:g}]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How a video is decoded and cut."""
+
+    decoder: str = option("pyav", "Back end that decodes.", choices=("pyav", "decord", "ffmpeg"))
+    shots: str = option("adaptive", "Shot detector.", choices=("adaptive", "transnetv2", "none"))
+
+    __post_init__ = _check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesConfig:
+    """Which frames are sampled, and how they are stored."""
+
+    fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
+    max_fps: float = option(4.0, "Rate up to which short videos are sampled faster.", low=0.01, high=120)
+    min_frames: int = option(
+        32, "A video with fewer frames than this at --fps is sampled faster.", low=2, high=512
+    )
+    patch_multiple: int = option(28, "Both picture sides are multiples of this (pixels).", low=1, high=512)
+    max_pixels: int = option(112_896, "Largest picture area (pixels); 112,896 is 448 x 252.", low=784)
+    jpeg_quality: int = option(90, "JPEG quality of all pictures.", low=50, high=100)
+    trim_s: float = option(0.1, "Frames this close to a shot boundary are not used (seconds).", low=0, high=10)
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.max_fps < self.fps:
+            raise ConfigError(f"max_fps: {self.max_fps:g} is below fps {self.fps:g}; raise it or lower fps")
+        if self.max_pixels < self.patch_multiple**2:
+            raise ConfigError(f"max_pixels: {self.max_pixels} is less than one {self.patch_multiple} px patch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """What measures likeness, and when two frames count as the same."""
+
+    embedder: str = option(
+        "builtin", "builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a local file)."
+    )
+    dedup_threshold: float | None = option(
+        None, "Drop a frame this similar to the last kept one [calibrated per encoder].", low=-1, high=1
+    )
+
+    __post_init__ = _check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """What is hidden."""
+
+    hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
+    context_frames: int = option(12, "Visible frames around it.", low=2, high=256)
+    mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
+    samples_per_video: int = option(16, "At most this many samples of one video (0: no limit).", low=0)
+
+    __post_init__ = _check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineConfig:
+    """Which wrong candidates are shown."""
+
+    distractors: int = option(4, "l: wrong candidates of a puzzle.", low=1, high=14)
+    neighbourhood_share: float = option(0.5, "Share of distractors from near the hidden segment.", low=0, high=1)
+    same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
+    neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0)
+    similarity_low: float | None = option(
+        None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
+    )
+    similarity_high: float | None = option(
+        None, "Similarity from which a distractor is ambiguous [calibrated].", low=-1, high=1
+    )
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.neighbourhood_share + self.same_video_share > 1:
+            raise ConfigError("neighbourhood_share + same_video_share is above 1; lower one of them")
+        low, high = self.similarity_low, self.similarity_high
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"similarity_low {low:g} is not below similarity_high {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    """How samples are written."""
+
+    shard_samples: int = option(1000, "Most samples in a shard.", low=1)
+    shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1)
+    val_share: float = option(0.05, "Share of video groups in the validation split.", low=0, high=1)
+    test_share: float = option(0.05, "Share of video groups in the test split.", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.val_share + self.test_share > 1:
+            raise ConfigError("val_share + test_share is above 1; lower one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """A whole build. `BuildConfig(src=("videos",), out=Path("shards"))` is what `mvp-data build` runs by default.
+
+    Raises:
+        ConfigError: an option is out of range or contradicts another one.
+    """
+
+    src: tuple[str, ...]
+    out: Path
+    bank: Path | None = option(None, "Where frames and vectors are kept [OUT.bank].")
+    seed: int = option(0, "Seed of every random choice.", low=0)
+    workers: int = option(0, "Processes that decode (0: one per core).", low=0)
+    limit: int = option(0, "Use only the first N sources (0: all).", low=0)
+    video_timeout_s: float = option(1800.0, "Longest time for one video (seconds).", low=1)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    mine: MineConfig = field(default_factory=MineConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if not self.src:
+            raise ConfigError("no source: give --src a folder, file, glob, manifest, tar or URL")
+
+    @property
+    def bank_folder(self) -> Path:
+        """The bank in use."""
+        return self.bank if self.bank is not None else self.out.with_name(self.out.name + ".bank")
+
+    @property
+    def worker_count(self) -> int:
+        """Processes in use."""
+        if self.workers:
+            return self.workers
+        usable = getattr(os, "sched_getaffinity", None)  # a container may own fewer cores than the machine has
+        return len(usable(0)) if usable else os.cpu_count() or 1
+
+    def extract_hash(self) -> str:
+        """Names everything that decides what pass 1 stores: two different values never share bank entries."""
+        parts = {"decode": asdict(self.decode), "frames": asdict(self.frames)}
+        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
+
+    def content_hash(self) -> str:
+        """Names everything that decides the shards' bytes for a given corpus."""
+        parts = {name: asdict(getattr(self, name)) for name in GROUPS}
+        return digest({**parts, "seed": self.seed})
+
+    def to_options(self) -> dict[str, Any]:
+        """The flat form, as a YAML file would hold it."""
+        flat: dict[str, Any] = {"src": list(self.src), "out": str(self.out)}
+        for group, f in all_options():
+            value = getattr(getattr(self, group) if group else self, f.name)
+            flat[f.name] = str(value) if isinstance(value, Path) else value
+        return flat
+
+
+GROUPS = tuple(f.name for f in fields(BuildConfig) if f.default_factory is not None and is_dataclass(f.type))
+
+
+def all_options() -> Iterator[tuple[str, Field[Any]]]:
+    """(group, field) of every option but `src` and `out`; the group is "" for those of `BuildConfig` itself."""
+    for f in fields(BuildConfig):
+        if f.name in GROUPS:
+            assert isinstance(f.type, type)
+            yield from ((f.name, inner) for inner in fields(f.type))
+        elif f.name not in ("src", "out"):
+            yield "", f
+
+
+def digest(value: Any) -> str:
+    """12 hex digits that name a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def from_options(options: Mapping[str, Any]) -> BuildConfig:
+    """A `BuildConfig` from its flat form, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
+
+    Raises:
+        ConfigError: an unknown key (all of them are listed), a value of the wrong type, or out of range.
+    """
+    known = {f.name: (group, f) for group, f in all_options()}
+    unknown = sorted(set(options) - set(known) - {"src", "out"})
+    if unknown:
+        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; see mvp-data build --help")
+    src = options.get("src", ())
+    if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
+        raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, (group, f) in known.items():
+        if options.get(name) is not None:
+            grouped.setdefault(group, {})[name] = _typed(name, options[name], f)
+    if not isinstance(options.get("out"), str | Path):
+        raise ConfigError("no output folder: give --out")
+    groups = {f.name: f.type(**grouped.pop(f.name, {})) for f in fields(BuildConfig) if f.name in GROUPS}  # type: ignore[operator]
+    own = grouped.get("", {})
+    return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
+
+
+def value_type(f: Field[Any]) -> type:
+    """The plain type of an option: `float` for `float | None`."""
+    plain = [t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None)]
+    assert len(plain) == 1, f.name
+    assert isinstance(plain[0], type), f.name
+    return plain[0]
+
+
+def _typed(name: str, value: Any, f: Field[Any]) -> Any:
+    wanted = value_type(f)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r}")
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or is not a mapping of option names to values.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > 1 << 20:
+            raise ConfigError(f"{path}: larger than 1 MiB; is this a build configuration?")
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise ConfigError(f"{path}: must be a mapping of option names to values, such as `fps: 2`")
+    return loaded

@@ -1,0 +1,104 @@
+"""What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mvp_data.bank import VideoEntry
+from mvp_data.calibrate import Calibration
+from mvp_data.config import BuildConfig
+from mvp_data.dedup import deduplicate
+from mvp_data.errors import ConfigError
+from mvp_data.seeds import unit
+from mvp_data.types import Source, Vectors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """Cosine similarities that decide; from the encoder's calibration unless an option says otherwise."""
+
+    repeat: float  # at or above: the same picture
+    ambiguous: float  # at or above: a distractor could pass for the hidden frame
+    scene: float  # at or above: the same scene
+    low: float  # below: a distractor is too easy
+
+    @classmethod
+    def resolve(cls, calibration: Calibration, config: BuildConfig) -> "Thresholds":
+        """Options first, calibration else.
+
+        Raises:
+            ConfigError: the options leave no band between the two ends.
+        """
+        repeat = _first(config.embed.dedup_threshold, calibration.repeat)
+        ambiguous = _first(config.mine.similarity_high, calibration.ambiguous)
+        low = _first(config.mine.similarity_low, calibration.unrelated)
+        if low >= ambiguous:
+            raise ConfigError(
+                f"no similarity band is left: low end {low:g}, high end {ambiguous:g} "
+                "(calibrated where no option is given); change --similarity-low or --similarity-high"
+            )
+        return cls(repeat=repeat, ambiguous=ambiguous, scene=calibration.scene, low=low)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptVideo:
+    """A usable video: its bank entry and the frames that de-duplication kept."""
+
+    source: Source
+    entry: VideoEntry
+    group: str  # smallest id among its near-duplicates
+    split: str
+    kept: tuple[int, ...]  # indices into entry.frames
+    vectors: Vectors = field(repr=False)  # [len(kept), D]
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Time of each kept frame."""
+        return tuple(self.entry.frames[i].time_s for i in self.kept)
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        """Shot of each kept frame."""
+        return tuple(self.entry.frames[i].shot for i in self.kept)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, in pixels."""
+        return self.entry.width_px, self.entry.height_px
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedVideo:
+    """A video as pass 1 left it."""
+
+    source: Source
+    entry: VideoEntry
+    vectors: Vectors = field(repr=False)  # of the usable frames
+
+
+def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> KeptVideo:
+    """De-duplicate one video."""
+    rows = deduplicate(video.vectors, threshold)
+    usable = video.entry.usable
+    return KeptVideo(
+        source=video.source,
+        entry=video.entry,
+        group=group,
+        split=split,
+        kept=tuple(usable[row] for row in rows),
+        vectors=np.ascontiguousarray(video.vectors[list(rows)]),
+    )
+
+
+def split_of(group: str, *, seed: int, val_share: float, test_share: float) -> str:
+    """The split of a group of near-duplicate videos: a function of its name and the seed alone."""
+    draw = unit("split", seed, group)
+    if draw < val_share:
+        return "val"
+    return "test" if draw < val_share + test_share else "train"
+
+
+def _first(option: float | None, calibrated: float) -> float:
+    return calibrated if option is None else option
+
+

@@ -1,0 +1,155 @@
+"""The ledger: one row for every source file, used or skipped, with the reason and what to do about it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mvp_data.bank import VideoEntry
+from mvp_data.config import BuildConfig
+from mvp_data.corpus import KeptVideo
+from mvp_data.errors import ShardError, SkipReason
+from mvp_data.files import atomic_write
+from mvp_data.pass1 import Outcome
+from mvp_data.puzzles import PuzzleSet
+from mvp_data.scan import ScanProblem
+
+LEDGER_NAME = "ledger.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerRow:
+    """One source file. Numbers are 0 and texts empty where the file did not get that far."""
+
+    path: str
+    outcome: str  # used | skipped
+    reason: str = ""  # a SkipReason
+    detail: str = ""
+    video_id: str = ""
+    split: str = ""
+    samples: int = 0
+    duration_s: float = 0.0
+    sampled_fps: float = 0.0
+    shots: int = 0
+    frames_sampled: int = 0
+    frames_kept: int = 0
+    frames_rejected: str = "{}"  # JSON: reason -> count
+    segments_refused: str = "{}"  # JSON: reason -> count
+    damaged_packets: int = 0
+
+
+def make_ledger(
+    problems: Sequence[ScanProblem],
+    outcomes: Sequence[Outcome],
+    entries: Mapping[str, VideoEntry],
+    kept: Mapping[str, KeptVideo],
+    puzzle_set: PuzzleSet,
+    config: BuildConfig,
+) -> tuple[LedgerRow, ...]:
+    """All rows, sorted by path. The first source of a video stands for it; others with the same bytes are duplicates."""
+    samples = Counter(puzzle.episode.strip.video_id for puzzle in puzzle_set.puzzles)
+    first: dict[str, str] = {}
+    rows = [
+        LedgerRow(path=p.path, outcome="skipped", reason=p.reason.value, detail=p.detail) for p in problems
+    ]
+    for outcome in outcomes:
+        path, video_id = outcome.source.path, outcome.video_id
+        if video_id in first:
+            detail = f"same bytes as {first[video_id]}"
+            row = LedgerRow(
+                path=path, outcome="skipped", reason=SkipReason.DUPLICATE.value, detail=detail, video_id=video_id
+            )
+        elif outcome.skip:
+            row = LedgerRow(
+                path=path, outcome="skipped", reason=outcome.skip, detail=outcome.detail, video_id=video_id
+            )
+        else:
+            refused = puzzle_set.video_drops.get(video_id, {})
+            row = _video_row(path, entries[video_id], kept[video_id], samples[video_id], refused, config)
+        if video_id:
+            first.setdefault(video_id, path)
+        rows.append(row)
+    return tuple(sorted(rows, key=lambda r: (r.path, r.video_id)))
+
+
+def _video_row(
+    path: str,
+    entry: VideoEntry,
+    kept: KeptVideo,
+    samples: int,
+    refused: Mapping[str, int],
+    config: BuildConfig,
+) -> LedgerRow:
+    rejected = Counter(frame.reject for frame in entry.frames if frame.reject)
+    reason, detail = ("", "") if samples else _why_none(entry, kept, refused, config)
+    return LedgerRow(
+        path=path,
+        outcome="used" if samples else "skipped",
+        reason=reason,
+        detail=detail,
+        video_id=entry.video_id,
+        split=kept.split,
+        samples=samples,
+        duration_s=round(entry.duration_s, 3),
+        sampled_fps=entry.rate_fps,
+        shots=len(entry.boundaries) + 1,
+        frames_sampled=len(entry.frames),
+        frames_kept=len(kept.kept),
+        frames_rejected=json.dumps(rejected, sort_keys=True),
+        segments_refused=json.dumps(refused, sort_keys=True),
+        damaged_packets=entry.damaged_packets,
+    )
+
+
+def _why_none(
+    entry: VideoEntry, kept: KeptVideo, refused: Mapping[str, int], config: BuildConfig
+) -> tuple[str, str]:
+    """Reason and advice for a video that decoded well and still gives no sample."""
+    needed = config.mask.hidden_frames + config.mask.context_frames
+    sampled, usable = len(entry.frames), len(entry.usable)
+    if usable < needed:
+        advice = "raise --max-fps and --min-frames" if entry.rate_fps < 8 else "lower --context-frames"
+        return SkipReason.TOO_SHORT.value, f"{sampled} frames sampled, {usable} usable, a strip needs {needed}; {advice}"
+    if len(kept.kept) < needed:
+        advice = "lower --context-frames, or raise --dedup-threshold"
+        found = f"{usable} usable frames, {len(kept.kept)} differ enough, a strip needs {needed}"
+        return SkipReason.STATIC.value, f"{found}; {advice}"
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
+    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {counts}"
+
+
+def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
+    """Write `ledger.parquet`."""
+    write_rows(folder / LEDGER_NAME, LedgerRow, [asdict(row) for row in rows])
+
+
+def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
+    """The rows of a finished build.
+
+    Raises:
+        ShardError: there is no ledger, or it is not one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / LEDGER_NAME
+    try:
+        return tuple(LedgerRow(**row) for row in pq.read_table(path).to_pylist())
+    except FileNotFoundError as error:
+        raise ShardError(f"{path}: not there; give the --out folder of a finished build") from error
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise ShardError(f"{path}: cannot be read as a ledger ({error})") from error
+
+
+def write_rows(path: Path, row_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to a Parquet file whose columns are the fields of a dataclass."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
+    schema = pa.schema([(f.name, types[f.type]) for f in fields(row_type)])  # type: ignore[index]
+    columns = {f.name: [row[f.name] for row in rows] for f in fields(row_type)}
+    with atomic_write(path) as file:
+        pq.write_table(pa.table(columns, schema=schema), file)

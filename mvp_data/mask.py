@@ -1,0 +1,129 @@
+"""Which segments of a video may be hidden: from kept frames to episodes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from mvp_data.config import MaskConfig
+from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.seeds import shuffled
+from mvp_data.types import Episode, Strip
+
+
+class Drop(StrEnum):
+    """Why a hidden segment gives no puzzle; counted in the report."""
+
+    POLICY = "policy"  # the mask policy does not allow it
+    LITTLE_CONTEXT = "little_context"  # too few visible frames are left around it
+    REPEATED_HIDDEN = "repeated_hidden"  # two hidden frames show the same: no order to see
+    REPEATED_CONTEXT = "repeated_context"  # a hidden frame is already visible in the context
+    FEW_DISTRACTORS = "few_distractors"  # fewer admissible distractors than asked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Positions among the kept frames: the hidden ones, and where the visible frames resume."""
+
+    hidden: tuple[int, ...]
+    end: int
+
+
+def episodes(
+    video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed: int
+) -> Iterator[Episode | Drop]:
+    """Episodes of a video whose hidden segments do not overlap, in time order, and a reason for each segment refused.
+
+    A segment is tried with every number of context frames before it that the video allows, in an order drawn from
+    the seed; the first strip that passes is taken. A refused segment counts once, with the first reason found.
+    """
+    free_from = 0
+    for segment in _segments(video, config):
+        if segment.hidden[0] < free_from:
+            continue
+        outcome = _place(video, segment, config, thresholds, seed)
+        if isinstance(outcome, Episode):
+            free_from = segment.end
+        yield outcome
+
+
+def _segments(video: KeptVideo, config: MaskConfig) -> Iterator[_Segment]:
+    """Every segment that leaves room for the context, in time order."""
+    k, size = config.hidden_frames, len(video.kept)
+    edge = _edge(config)
+    if config.mask_policy != "whole_shot":
+        for start in range(edge, size - k - edge + 1):
+            yield _Segment(tuple(range(start, start + k)), start + k)
+        return
+    shots = np.array(video.shots)
+    starts = [0, *(np.flatnonzero(np.diff(shots)) + 1).tolist(), size]
+    for start, end in zip(starts, starts[1:], strict=False):
+        if end - start >= k and start >= edge and size - end >= edge:
+            # A long shot is hidden whole and shown by K of its frames, evenly spread.
+            spread = np.linspace(start, end - 1, k).round().astype(int)
+            yield _Segment(tuple(spread.tolist()), end)
+
+
+def _edge(config: MaskConfig) -> int:
+    """Fewest visible frames on each side: two where there are enough, so that motion is seen to enter and leave."""
+    return min(2, config.context_frames // 2)
+
+
+def _place(
+    video: KeptVideo, segment: _Segment, config: MaskConfig, thresholds: Thresholds, seed: int
+) -> Episode | Drop:
+    edge, context = _edge(config), config.context_frames
+    start, end, size = segment.hidden[0], segment.end, len(video.kept)
+    most_before, least_before = min(context - edge, start), max(edge, context - (size - end))
+    first_reason: Drop | None = None
+    places = range(least_before, most_before + 1)
+    for before in shuffled(places, "mask", seed, video.entry.video_id, video.kept[start]):
+        visible = (*range(start - before, start), *range(end, end + context - before))
+        reason = _refuse(video, segment.hidden, visible, config, thresholds)
+        if reason is None:
+            positions = (*visible[:before], *segment.hidden, *visible[before:])
+            strip = Strip(
+                video_id=video.entry.video_id,
+                frames=tuple(video.kept[p] for p in positions),
+                shots=tuple(video.shots[p] for p in positions),
+            )
+            return Episode(strip=strip, mask_start=before, k=config.hidden_frames)
+        first_reason = first_reason or reason
+    return first_reason or Drop.LITTLE_CONTEXT
+
+
+def _refuse(
+    video: KeptVideo,
+    hidden: Sequence[int],
+    visible: Sequence[int],
+    config: MaskConfig,
+    thresholds: Thresholds,
+) -> Drop | None:
+    """The rule that a strip breaks, if any."""
+    if not _allowed(video, hidden, visible, config.mask_policy, thresholds):
+        return Drop.POLICY
+    hidden_vectors, visible_vectors = video.vectors[list(hidden)], video.vectors[list(visible)]
+    among_hidden = hidden_vectors @ hidden_vectors.T - 2 * np.eye(len(hidden))
+    if among_hidden.max() >= thresholds.repeat:
+        return Drop.REPEATED_HIDDEN
+    if (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat:
+        return Drop.REPEATED_CONTEXT
+    return None
+
+
+def _allowed(
+    video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], policy: str, thresholds: Thresholds
+) -> bool:
+    """Whether the policy lets this segment be hidden in this context."""
+    if policy in ("free", "whole_shot"):  # whole shots were chosen as segments
+        return True
+    shots = video.shots
+    before = max(v for v in visible if v < hidden[0])
+    after = min(v for v in visible if v > hidden[-1])
+    if policy == "within_shot":
+        return shots[before] == shots[after]
+    if {shots[h] for h in hidden} <= {shots[v] for v in visible}:
+        return True
+    # Not every hidden shot is visible; the segment still belongs here if both sides show one scene.
+    return float(video.vectors[before] @ video.vectors[after]) >= thresholds.scene

@@ -1,0 +1,157 @@
+"""The output folder: whose it is, what state it is in, and the files that stand beside the shards."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mvp_data.errors import OutputError
+from mvp_data.files import atomic_write
+from mvp_data.ledger import LEDGER_NAME, write_rows
+from mvp_data.pack import SHARD_STEMS
+from mvp_data.schema import SPLITS, Record
+from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
+
+STARTED_NAME = "started.json"  # says whose unfinished work lies here; gone once the index is written
+SAMPLES_NAME = "samples.parquet"
+REPORT_NAME = "report.json"
+CARD_NAME = "README.md"
+_SHARD = re.compile(rf"({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
+_OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME})
+
+
+def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
+    """Make the folder ready; returns the index of a finished build of the same configuration, which then stays.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in out.iterdir()}
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
+    foreign = sorted(name for name in names if not _is_own(name))
+    if foreign or (names and not names & {INDEX_NAME, STARTED_NAME}):
+        shown = ", ".join(foreign[:3] or sorted(names)[:3])
+        raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
+    if not overwrite and INDEX_NAME in names:
+        index = read_index(out)
+        if index.config_hash != config_hash:
+            raise OutputError(
+                f"{out}: holds a finished build of another configuration ({index.counts['samples']} samples); "
+                "choose another --out, or pass --overwrite to replace it"
+            )
+        return index
+    if not overwrite and STARTED_NAME in names and _started_hash(out) != config_hash:
+        raise OutputError(
+            f"{out}: holds an unfinished build of another configuration; "
+            "finish it with its own options, choose another --out, or pass --overwrite"
+        )
+    _clear(out, names)
+    with atomic_write(out / STARTED_NAME) as file:
+        file.write(json.dumps({"config_hash": config_hash}).encode())
+    return None
+
+
+def finish(out: Path) -> None:
+    """Remove the mark of unfinished work, once the index is there."""
+    (out / STARTED_NAME).unlink(missing_ok=True)
+
+
+def _is_own(name: str) -> bool:
+    plain = re.sub(r"^\.(.+)\.\d+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
+    return plain in _OWN_NAMES or _SHARD.fullmatch(plain) is not None
+
+
+def _started_hash(out: Path) -> str:
+    try:
+        return str(json.loads((out / STARTED_NAME).read_bytes())["config_hash"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{out / STARTED_NAME}: damaged; pass --overwrite to start again") from error
+
+
+def _clear(out: Path, names: set[str]) -> None:
+    """Remove an earlier build, its index first: from then on the folder is unfinished, whatever happens."""
+    with atomic_write(out / STARTED_NAME) as file:
+        file.write(b'{"config_hash": ""}')
+    for name in sorted(names, key=lambda n: (n != INDEX_NAME, n)):
+        if name != STARTED_NAME:
+            (out / name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleRow:
+    """One row of `samples.parquet`: a sample without its pixels."""
+
+    key: str
+    shard: str
+    split: str
+    video_id: str
+    video_path: str
+    video_group: str
+    k: int
+    l: int  # noqa: E741 - the name of the paper
+    answer: str  # "C, A, F, B"
+    width_px: int
+    height_px: int
+    context_frames: int
+    mask_start: int
+    mask_policy: str
+    hidden_start_s: float
+    hidden_end_s: float
+    sampled_fps: float
+    difficulty: float
+    neighbourhood: int  # distractors by origin
+    same_video: int
+    corpus: int
+    distractor_similarity: float  # the highest
+
+
+def write_samples(out: Path, records: Sequence[tuple[str, Record]]) -> None:
+    """Write `samples.parquet`, a row a sample in the order of the shards."""
+    write_rows(out / SAMPLES_NAME, SampleRow, [_row(shard, record) for shard, record in records])
+
+
+def _row(shard: str, record: Record) -> dict[str, Any]:
+    distractors = [c for c in record.candidates if c.order < 0]
+    origins = [c.origin for c in distractors]
+    derived = {
+        "shard": shard,
+        "answer": ", ".join(record.answer),
+        "context_frames": len(record.context),
+        "distractor_similarity": max(c.similarity for c in distractors),
+        **{origin: origins.count(origin) for origin in ("neighbourhood", "same_video", "corpus")},
+    }
+    return {name: derived.get(name, getattr(record, name, None)) for name in SampleRow.__slots__}
+
+
+def write_report(out: Path, report: Mapping[str, Any]) -> None:
+    """Write `report.json`: counts and times of this run."""
+    with atomic_write(out / REPORT_NAME) as file:
+        file.write((json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
+
+
+def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any]) -> None:
+    """Write the dataset card, whose YAML header tells `datasets` and the Hub which files make up which split."""
+    splits = {"train": "train", "val": "validation", "test": "test"}
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for split in SPLITS:
+        if any(shard.split == split for shard in shards):
+            lines += [f"  - split: {splits[split]}", f'    path: "{SHARD_STEMS[split]}-*.tar"']
+    lines += ["task_categories:", "- visual-question-answering", "tags:", "- masked-video-prediction", "- webdataset"]
+    lines += [f"size_categories:\n- {_size_category(sum(s.samples for s in shards))}", "---", ""]
+    lines += ["# Masked video prediction puzzles", "", "Each sample hides a segment of a video. Its JSON names the"]
+    lines += ["hidden key frames among the candidates, in order (`answer`). Made by `mvp-data build`.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    with atomic_write(out / CARD_NAME) as file:
+        file.write("\n".join(lines).encode())
+
+
+def _size_category(samples: int) -> str:
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+        if samples < limit:
+            return name
+    return "n>1M"

@@ -1,0 +1,155 @@
+"""From puzzles to shards: look up the JPEGs in the bank, write records, cut into shards."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvp_data import __version__
+from mvp_data.bank import Bank
+from mvp_data.config import BuildConfig, PackConfig
+from mvp_data.corpus import KeptVideo
+from mvp_data.embed import Encoder
+from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_json
+from mvp_data.seeds import stable_hash
+from mvp_data.shard_index import ShardInfo
+from mvp_data.shards import Sample, write_shard
+from mvp_data.types import Candidate, Puzzle
+
+SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar, test-000000.tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """What was written: the shards, and the record of every sample with the shard it went to."""
+
+    shards: tuple[ShardInfo, ...]
+    records: tuple[tuple[str, Record], ...]
+
+
+class Packer:
+    """Writes the puzzles of one build; holds what is the same for all of them."""
+
+    def __init__(
+        self, videos: Sequence[KeptVideo], bank: Bank, config: BuildConfig, encoder: Encoder, config_hash: str
+    ) -> None:
+        self._videos: Mapping[str, KeptVideo] = {v.entry.video_id: v for v in videos}
+        self._bank = bank
+        self._config = config
+        self._encoder = encoder
+        self._config_hash = config_hash
+
+    def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], None] = lambda: None) -> Packed:
+        """Write every puzzle to a shard of its split, in an order that mixes the videos.
+
+        Raises:
+            OutputError: the folder cannot be written, or the bank is damaged.
+        """
+        shards: list[ShardInfo] = []
+        records: list[tuple[str, Record]] = []
+        for name, members in self._plan(puzzles):
+
+            def samples(name: str = name, members: Sequence[Puzzle] = members) -> Iterator[Sample]:
+                for puzzle in members:
+                    sample = self.sample(puzzle)
+                    records.append((name, sample.record))
+                    on_sample()
+                    yield sample
+
+            shards.append(write_shard(out / name, samples()))
+        return Packed(shards=tuple(shards), records=tuple(records))
+
+    def _plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
+        """(file name, puzzles) of each shard."""
+        for split in SPLITS:
+            chosen = [p for p in puzzles if self._video(p).split == split]
+            chosen.sort(key=lambda p: (stable_hash("pack", self._config.seed, p.key), p.key))
+            for number, members in enumerate(cut(chosen, self._picture_bytes, self._config.pack)):
+                yield f"{SHARD_STEMS[split]}-{number:06d}.tar", members
+
+    def _picture_bytes(self, puzzle: Puzzle) -> int:
+        video = self._video(puzzle)
+        context = sum(video.entry.frames[f].jpeg_bytes for f in puzzle.episode.context)
+        pool = (self._videos[c.frame.video_id].entry.frames[c.frame.index] for c in puzzle.candidates)
+        return context + sum(frame.jpeg_bytes for frame in pool)
+
+    def sample(self, puzzle: Puzzle) -> Sample:
+        """A puzzle with its pixels: the bank's JPEGs byte for byte, so that no second encoding marks any of them."""
+        with ExitStack() as stack:
+            names = sorted({puzzle.episode.strip.video_id, *(c.frame.video_id for c in puzzle.candidates)})
+            jpeg = {v: stack.enter_context(self._bank.pictures(self._videos[v].entry)) for v in names}
+            own = jpeg[puzzle.episode.strip.video_id]
+            return Sample(
+                record=self.record(puzzle),
+                context=tuple(own(frame) for frame in puzzle.episode.context),
+                candidates=tuple(jpeg[c.frame.video_id](c.frame.index) for c in puzzle.candidates),
+            )
+
+    def record(self, puzzle: Puzzle) -> Record:
+        """The JSON side of a sample, with its full provenance."""
+        video, episode = self._video(puzzle), puzzle.episode
+        frames = video.entry.frames
+        return Record(
+            key=puzzle.key,
+            split=video.split,
+            k=episode.k,
+            l=len(puzzle.candidates) - episode.k,
+            answer=puzzle.answer,
+            width_px=video.entry.width_px,
+            height_px=video.entry.height_px,
+            mask_start=episode.mask_start,
+            mask_policy=self._config.mask.mask_policy,
+            hidden_start_s=frames[episode.hidden[0]].time_s,
+            hidden_end_s=frames[episode.hidden[-1]].time_s,
+            sampled_fps=video.entry.rate_fps,
+            difficulty=puzzle.difficulty,
+            seed=self._config.seed,
+            config_hash=self._config_hash,
+            tool_version=__version__,
+            encoder_name=self._encoder.name,
+            encoder_weights_sha256=self._encoder.weights_sha256,
+            video_id=video.entry.video_id,
+            video_path=video.source.path,
+            video_group=video.group,
+            video_duration_s=video.entry.duration_s,
+            extra=extra_json(video.source.extra),
+            context=tuple(
+                ContextFrame(time_s=frames[f].time_s, shot=frames[f].shot, frame=f) for f in episode.context
+            ),
+            candidates=tuple(self._candidate(c) for c in puzzle.candidates),
+        )
+
+    def _candidate(self, candidate: Candidate) -> CandidateFrame:
+        video = self._videos[candidate.frame.video_id]
+        frame = video.entry.frames[candidate.frame.index]
+        return CandidateFrame(
+            label=candidate.label,
+            order=candidate.order,
+            origin=candidate.origin,
+            video_id=video.entry.video_id,
+            video_path=video.source.path,
+            time_s=frame.time_s,
+            shot=frame.shot,
+            frame=candidate.frame.index,
+            similarity=candidate.similarity,
+        )
+
+    def _video(self, puzzle: Puzzle) -> KeptVideo:
+        return self._videos[puzzle.episode.strip.video_id]
+
+
+def cut(
+    puzzles: Sequence[Puzzle], picture_bytes: Callable[[Puzzle], int], config: PackConfig
+) -> Iterator[list[Puzzle]]:
+    """Runs of puzzles that fit a shard, by number and by size; one that is larger than a shard gets its own."""
+    members: list[Puzzle] = []
+    size = 0
+    for puzzle in puzzles:
+        more = picture_bytes(puzzle)
+        if members and (len(members) == config.shard_samples or size + more > config.shard_mb * 1e6):
+            yield members
+            members, size = [], 0
+        members.append(puzzle)
+        size += more
+    if members:
+        yield members

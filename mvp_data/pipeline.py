@@ -1,0 +1,285 @@
+"""The whole job, step by step: scan, extract, embed, de-duplicate, mask, mine, pack, index."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mvp_data import __version__
+from mvp_data.bank import Bank, VideoEntry
+from mvp_data.calibrate import Calibration
+from mvp_data.config import GROUPS, BuildConfig, digest
+from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_of
+from mvp_data.dedup import group_videos
+from mvp_data.embed import Embedder, Encoder, load_embedder
+from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
+from mvp_data.output import finish, prepare, write_card, write_report, write_samples
+from mvp_data.pack import Packed, Packer
+from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
+from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.scan import ScanResult, scan
+from mvp_data.schema import SPLITS
+from mvp_data.shard_index import Index, write_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What a build did; `report.json` holds the same."""
+
+    out: Path
+    bank: Path
+    samples: int
+    shards: int
+    sources: int  # files found, usable or not
+    used: int  # of them, videos that gave samples
+    skipped: dict[str, int]  # the others by reason
+    refused: dict[str, int] = field(default_factory=dict)  # hidden segments that gave no puzzle, by reason
+    origins: dict[str, int] = field(default_factory=dict)  # distractors by origin
+    shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
+    splits: dict[str, int] = field(default_factory=dict)  # samples
+    rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
+    thresholds: dict[str, float] = field(default_factory=dict)
+    indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
+    seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
+    already_complete: bool = False  # nothing was done: the folder held this very build
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What filling a bank did."""
+
+    bank: Path
+    sources: int
+    videos: int  # in the bank, decoded and embedded
+    skipped: dict[str, int]
+    seconds: dict[str, float]
+
+
+class _Clock:
+    """Wall-clock seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Indexed:
+    """Pass 1 as pass 2 takes it over."""
+
+    found: ScanResult
+    outcomes: tuple[Outcome, ...]
+    entries: dict[str, VideoEntry]  # of the videos that decoded well
+    bank: Bank
+    encoder: Encoder
+    calibration: Calibration
+
+
+def index(config: BuildConfig) -> IndexReport:
+    """Fill the bank and stop: decode, cut, sample and embed every source. `build` later finds all of it done.
+
+    Raises:
+        MvpError: the sources, the bank or the weights cannot be used.
+    """
+    clock = _Clock()
+    done = _index(config, load_embedder(config.embed.embedder), clock)
+    skipped = Counter(p.reason.value for p in done.found.problems)
+    skipped.update(o.skip for o in done.outcomes if o.skip)
+    return IndexReport(
+        bank=config.bank_folder,
+        sources=len(done.found.sources) + len(done.found.problems),
+        videos=len(done.entries),
+        skipped=dict(skipped),
+        seconds=clock.seconds,
+    )
+
+
+def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
+    """Make shards of puzzles out of videos; the same call resumes what was interrupted.
+
+    The same corpus, configuration and seed give the same bytes, whatever the number of workers. Processes are started
+    afresh for decoding, so a script that calls this needs the usual `if __name__ == "__main__":`.
+
+    Raises:
+        MvpError: the sources, the output folder, the bank or the weights cannot be used. A bad video is no such case:
+            it gets its row in the ledger.
+    """
+    embedder = load_embedder(config.embed.embedder)
+    config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
+    finished = prepare(config.out, config_hash, overwrite=overwrite)
+    if finished is not None:
+        return _already_complete(config, finished)
+    clock = _Clock()
+    done = _index(config, embedder, clock)
+    thresholds = Thresholds.resolve(done.calibration, config)
+    with clock.step("deduplicate"):
+        videos = _kept_videos(done, config, thresholds)
+    with clock.step("mine"), _progress(len(videos), "mining", "video") as bar:
+        puzzle_set = make_puzzles(videos, config, thresholds, lambda: bar.update())
+    packer = Packer(videos, done.bank, config, done.encoder, config_hash)
+    with clock.step("pack"), _progress(len(puzzle_set.puzzles), "packing", "sample") as bar:
+        packed = packer.pack(puzzle_set.puzzles, config.out, lambda: bar.update())
+    kept = {v.entry.video_id: v for v in videos}
+    rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
+    report = _report(config, rows, puzzle_set, packed, thresholds, clock)
+    _write_all(config, config_hash, done.encoder, rows, packed, report)
+    return report
+
+
+def _index(config: BuildConfig, embedder: Embedder, clock: _Clock) -> _Indexed:
+    """Scan, extract and embed."""
+    with clock.step("scan"):
+        found = scan(config.src, limit=config.limit)
+    bank = Bank(config.bank_folder, config.extract_hash())
+    with clock.step("extract"), _progress(len(found.sources), "decoding", "video") as bar:
+        outcomes = extract_all(found.sources, config, lambda _: bar.update())
+    ids = sorted({o.video_id for o in outcomes if not o.skip})
+    with clock.step("read bank"):
+        entries = {video_id: bank.read(video_id) for video_id in ids}
+    to_do = [v for v in ids if not bank.has_vectors(v, embedder.encoder)]
+    frames = sum(len(entries[v].usable) for v in to_do)
+    with clock.step("embed"), _progress(frames, "embedding", "frame") as bar:
+        embed_all(bank, to_do, embedder, lambda n: bar.update(n))
+    with clock.step("calibrate"):
+        calibration = calibration_for(embedder, bank, entries, config.seed)
+    return _Indexed(
+        found=found,
+        outcomes=outcomes,
+        entries=entries,
+        bank=bank,
+        encoder=embedder.encoder,
+        calibration=calibration,
+    )
+
+
+def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) -> list[KeptVideo]:
+    """De-duplicate the frames of each video, group near-duplicate videos, and draw the splits by group."""
+    source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
+    indexed = [
+        IndexedVideo(
+            source=source[video_id],
+            entry=entry,
+            vectors=done.bank.read_vectors(video_id, done.encoder, rows=len(entry.usable)),
+        )
+        for video_id, entry in done.entries.items()
+        if entry.usable
+    ]
+    groups = group_videos({v.entry.video_id: v.vectors for v in indexed}, thresholds.ambiguous)
+    shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
+    return [
+        keep(
+            video,
+            threshold=thresholds.repeat,
+            group=groups[video.entry.video_id],
+            split=split_of(groups[video.entry.video_id], seed=config.seed, **shares),
+        )
+        for video in indexed
+    ]
+
+
+def _report(
+    config: BuildConfig,
+    rows: Sequence[LedgerRow],
+    puzzle_set: PuzzleSet,
+    packed: Packed,
+    thresholds: Thresholds,
+    clock: _Clock,
+) -> BuildReport:
+    splits = Counter(record.split for _, record in packed.records)
+    rejected: Counter[str] = Counter()
+    for row in rows:
+        rejected.update(json.loads(row.frames_rejected))
+    return BuildReport(
+        out=config.out,
+        bank=config.bank_folder,
+        samples=len(packed.records),
+        shards=len(packed.shards),
+        sources=len(rows),
+        used=sum(row.outcome == "used" for row in rows),
+        skipped=dict(Counter(row.reason for row in rows if row.outcome == "skipped")),
+        refused=puzzle_set.drops,
+        origins=puzzle_set.origins,
+        shortfalls=puzzle_set.shortfalls,
+        splits={split: splits[split] for split in SPLITS},
+        rejected_frames=dict(rejected),
+        thresholds=asdict(thresholds),
+        indexes=puzzle_set.indexes,
+        seconds=clock.seconds,
+    )
+
+
+def _write_all(
+    config: BuildConfig,
+    config_hash: str,
+    encoder: Encoder,
+    rows: Sequence[LedgerRow],
+    packed: Packed,
+    report: BuildReport,
+) -> None:
+    """Everything beside the shards; the index last, since its presence means that all the rest is there."""
+    out = config.out
+    write_samples(out, packed.records)
+    write_ledger(out, rows)
+    write_report(out, {**asdict(report), "out": str(out), "bank": str(report.bank)})
+    write_card(
+        out,
+        packed.shards,
+        {
+            "samples": report.samples,
+            "videos": report.used,
+            "hidden frames (K)": config.mask.hidden_frames,
+            "distractors (l)": config.mine.distractors,
+            "context frames": config.mask.context_frames,
+            "mask policy": config.mask.mask_policy,
+            "encoder": encoder.name,
+            "seed": config.seed,
+            "configuration": config_hash,
+            "mvp-data": __version__,
+        },
+    )
+    counts = {**report.splits, "samples": report.samples, "videos": report.used}
+    facts = {
+        "options": {name: asdict(getattr(config, name)) for name in GROUPS} | {"seed": config.seed},
+        "encoder": asdict(encoder),
+        "thresholds": report.thresholds,
+    }
+    write_index(
+        out,
+        Index(
+            tool_version=__version__,
+            config=facts,
+            config_hash=config_hash,
+            counts=counts,
+            shards=packed.shards,
+        ),
+    )
+    finish(out)
+
+
+def _already_complete(config: BuildConfig, finished: Index) -> BuildReport:
+    return BuildReport(
+        out=config.out,
+        bank=config.bank_folder,
+        samples=finished.counts["samples"],
+        shards=len(finished.shards),
+        sources=0,
+        used=finished.counts["videos"],
+        skipped={},
+        splits={split: finished.counts[split] for split in SPLITS},
+        already_complete=True,
+    )
+
+
+def _progress(total: int, step: str, unit: str) -> "tqdm[None]":
+    """A bar with rate and ETA on stderr; silent where stderr is no terminal."""
+    return tqdm(total=total, desc=f"{step:>9}", unit=f" {unit}", disable=None, leave=False)

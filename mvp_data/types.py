@@ -1,0 +1,136 @@
+"""The values that flow between the steps: frozen, checked on creation, never filled in later.
+
+    Source -> VideoInfo + Boundary + Frame -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
+Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
+Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
+
+TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One place where a video's bytes can be had.
+
+    `uri` is an absolute local path, an fsspec URL, or `tar-path-or-URL::member`; `path` is what people see and
+    what provenance keeps: relative to the `--src` it was found under. `extra` holds a manifest's other columns.
+    """
+
+    uri: str
+    path: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInfo:
+    """What the container says of the moving picture; sizes are as displayed (rotation and pixel aspect applied)."""
+
+    width_px: int
+    height_px: int
+    codec: str
+    header_duration_s: float  # 0.0 where the header gives none; headers lie, so never used to sample
+    rotation_deg: int  # clockwise turn needed for display: 0, 90, 180 or 270
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """A change of shot. Frames with `start_s <= pts < end_s` belong to neither side.
+
+    For a cut `start_s == end_s`: the time of the first frame of the new shot. For a gradual transition
+    (`dissolve`, `fade`) `end_s` is the time of the first frame that shows the new shot alone.
+    """
+
+    kind: str  # cut | dissolve | fade
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cut", "dissolve", "fade") or not 0 <= self.start_s <= self.end_s:
+            raise ValueError(f"not a boundary: {self!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """One sampled picture of a video; `reject` is the reason it is no key frame, or empty."""
+
+    time_s: float  # presentation time, from the first frame of the video
+    shot: int  # number of the shot it lies in, from 0
+    reject: str = ""  # black | flat | frozen | blurred | transition | boundary
+    luma: float = 0.0  # mean, 0..255
+    contrast: float = 0.0  # standard deviation of luma, 0..255
+    sharpness: float = 0.0  # variance of the Laplacian of luma
+    jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 for a rejected frame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameRef:
+    """A kept frame by name: the video's id and the frame's position among the bank's frames of that video."""
+
+    video_id: str
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strip:
+    """A run of de-duplicated frames of one video, in order: the raw material of one sample."""
+
+    video_id: str
+    frames: tuple[int, ...]  # indices into the bank's frames of the video, rising
+    shots: tuple[int, ...]  # the shot of each
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """A strip with a hidden segment: `frames[mask_start : mask_start + k]` are hidden, the rest is context."""
+
+    strip: Strip
+    mask_start: int
+    k: int
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or not 0 <= self.mask_start <= len(self.strip.frames) - self.k:
+            raise ValueError(f"mask [{self.mask_start}, +{self.k}) outside a strip of {len(self.strip.frames)} frames")
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Frame indices of the hidden segment, in order."""
+        return self.strip.frames[self.mask_start : self.mask_start + self.k]
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """Frame indices of the visible frames, in order."""
+        return self.strip.frames[: self.mask_start] + self.strip.frames[self.mask_start + self.k :]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One labelled picture of the pool. `order` is its place in the answer, or -1 for a distractor."""
+
+    label: str
+    frame: FrameRef
+    order: int
+    origin: str  # hidden | neighbourhood | same_video | corpus
+    similarity: float  # highest cosine similarity to a hidden frame (to another one, for a hidden frame)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Puzzle:
+    """An episode with its labelled pool: everything of a sample but the pixels."""
+
+    key: str
+    episode: Episode
+    candidates: tuple[Candidate, ...]
+    difficulty: float  # 0 easy .. 1 hard
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """The labels of the hidden frames in their original order."""
+        hidden = sorted((c for c in self.candidates if c.order >= 0), key=lambda c: c.order)
+        return tuple(c.label for c in hidden)
