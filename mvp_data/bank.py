@@ -124,11 +124,16 @@ class Bank:
         """A function from a frame's index to its JPEG, while the blob is open.
 
         Raises:
-            OutputError: the blob is not as long as the entry says.
+            OutputError: the blob is missing, or is not as long as the entry says.
         """
         path = self._path(entry.video_id, ".jpgs")
         offsets = np.concatenate([[0], np.cumsum([f.jpeg_bytes for f in entry.frames])]).tolist()
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            advice = "delete its .parquet and run again"
+            raise OutputError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+        with file:
 
             def jpeg(index: int) -> bytes:
                 file.seek(offsets[index])
@@ -158,13 +163,16 @@ class Bank:
         """
         path = self._vector_path(video_id, encoder)
         try:
-            vectors = np.load(path, allow_pickle=False).astype(np.float32)
+            with path.open("rb") as file:  # not np.load, which would open a zip or a pickle as well
+                vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
         except (OSError, ValueError, EOFError) as error:
             raise OutputError(f"{path}: damaged vectors ({error}); delete this file and run again") from error
         if vectors.shape != (rows, encoder.dimension):
             raise OutputError(f"{path}: {vectors.shape} vectors, not {(rows, encoder.dimension)}; delete it, run again")
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(lengths, 1e-6), dtype=np.float32)
+        if not np.allclose(lengths, 1, atol=0.01):  # float16 moves a length by less than 0.001
+            raise OutputError(f"{path}: damaged vectors (not of length 1); delete this file and run again")
+        return np.asarray(vectors / lengths, dtype=np.float32)
 
     def calibration_path(self, encoder: Encoder, basis: str) -> Path:
         """Where the thresholds measured on a certain set of frames are kept."""

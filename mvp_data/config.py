@@ -32,6 +32,8 @@ def _check_fields(config: Any) -> None:
         value, meta = getattr(config, f.name), f.metadata
         if value is None or not meta:
             continue
+        value = _typed(f.name, value, f)
+        object.__setattr__(config, f.name, value)  # 2 is 2.0 from now on: it must not make another hash
         if meta["choices"] and value not in meta["choices"]:
             raise ConfigError(f"{f.name}: {value!r} is not one of {', '.join(meta['choices'])}")
         if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
@@ -89,7 +91,7 @@ class MaskConfig:
     """What is hidden."""
 
     hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
-    context_frames: int = option(12, "Visible frames around it.", low=2, high=256)
+    context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
     mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
     samples_per_video: int = option(16, "At most this many samples of one video (0: no limit).", low=0)
 
@@ -159,13 +161,18 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if isinstance(self.src, str):
+            raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
         if not self.src:
             raise ConfigError("no source: give --src a folder, file, glob, manifest, tar or URL")
 
     @property
     def bank_folder(self) -> Path:
         """The bank in use."""
-        return self.bank if self.bank is not None else self.out.with_name(self.out.name + ".bank")
+        if self.bank is not None:
+            return self.bank
+        out = self.out if self.out.name not in ("", "..") else self.out.resolve()
+        return out.parent / f"{out.name}.bank"
 
     @property
     def worker_count(self) -> int:
@@ -226,9 +233,9 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
         raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
     grouped: dict[str, dict[str, Any]] = {}
-    for name, (group, f) in known.items():
+    for name, (group, _) in known.items():
         if options.get(name) is not None:
-            grouped.setdefault(group, {})[name] = _typed(name, options[name], f)
+            grouped.setdefault(group, {})[name] = options[name]
     if not isinstance(options.get("out"), str | Path):
         raise ConfigError("no output folder: give --out")
     groups = {f.name: f.type(**grouped.pop(f.name, {})) for f in fields(BuildConfig) if f.name in GROUPS}  # type: ignore[operator]
@@ -269,7 +276,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError(f"{path}: must be a mapping of option names to values, such as `fps: 2`")

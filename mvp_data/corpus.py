@@ -32,10 +32,11 @@ class Thresholds:
         repeat = _first(config.embed.dedup_threshold, calibration.repeat)
         ambiguous = _first(config.mine.similarity_high, calibration.ambiguous)
         low = _first(config.mine.similarity_low, calibration.unrelated)
-        if low >= ambiguous:
+        if low >= min(ambiguous, repeat):
             raise ConfigError(
-                f"no similarity band is left: low end {low:g}, high end {ambiguous:g} "
-                "(calibrated where no option is given); change --similarity-low or --similarity-high"
+                f"no similarity band is left: low end {low:g}, high end {ambiguous:g}, repeats from {repeat:g} "
+                "(calibrated where no option is given); change --similarity-low, --similarity-high or "
+                "--dedup-threshold"
             )
         return cls(repeat=repeat, ambiguous=ambiguous, scene=calibration.scene, low=low)
 

@@ -22,13 +22,14 @@ from mvp_data.types import Boundary, Frame, Picture, VideoInfo
 if TYPE_CHECKING:
     from PIL import Image
 
-# Luma levels are 0..255 after conversion to RGB. A picture whose brightest percent is darker than this is black: film
-# black with its noise stays below, a night scene with one lamp does not.
-BLACK_LUMA = 40
+# Luma levels are 0..255 after conversion to RGB. A picture with less than this share of pixels above this level is
+# black: film black with its noise stays below, a night scene with one lamp does not.
+BLACK_LUMA, BLACK_SHARE = 40, 0.01
 FLAT_CONTRAST = 5.0  # standard deviation of luma; a plain colour with compression noise has 1..3
 FROZEN_DIFFERENCE = 0.35  # mean absolute luma difference to the sample before; re-encoded stills stay below
 BLUR_SHARE = 0.08  # of the video's own median sharpness: a whip pan or a failed focus, not a calm sky
-BAR_LUMA = 28  # a row or column whose brightest 2 % stay below this in every picture is a letterbox bar
+# A row or column that never, in no picture, has more than this share of pixels above this level is a letterbox bar.
+BAR_LUMA, BAR_SHARE = 28, 0.02
 BAR_MOST = 0.6  # more than this share of a side is not a bar but a dark video
 
 
@@ -148,7 +149,7 @@ class _Writer:
 
         height, width = sample.picture.shape[:2]
         box = cover_box(width, height, self.crop, self.size)
-        image = Image.fromarray(sample.picture).resize(self.size, Image.Resampling.BICUBIC, box=box)
+        image = Image.fromarray(sample.picture).resize(self.size, Image.Resampling.HAMMING, box=box)
         luma = np.asarray(image.convert("L"), dtype=np.float32)
         reject = judge(luma, self._last_luma)
         self._last_luma = luma
@@ -176,7 +177,7 @@ def encode_jpeg(image: "Image.Image", *, quality: int) -> bytes:
 
 def judge(luma: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None) -> str:
     """Why a picture [H, W] is no key frame on its own: black, flat, frozen, or "" when nothing is wrong."""
-    if np.percentile(luma, 99) < BLACK_LUMA:
+    if np.count_nonzero(luma >= BLACK_LUMA) < BLACK_SHARE * luma.size:
         return "black"
     if luma.std() < FLAT_CONTRAST:
         return "flat"
@@ -187,6 +188,8 @@ def judge(luma: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None)
 
 def sharpness(luma: npt.NDArray[np.float32]) -> float:
     """Variance of the 4-neighbour Laplacian of a picture [H, W], a common focus measure (Pech-Pacheco et al., 2000)."""
+    if min(luma.shape) < 3:
+        return 0.0
     inner = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
     return float(laplacian.var())
@@ -214,23 +217,27 @@ def letterbox(pictures: Sequence[Picture]) -> tuple[float, float, float, float]:
 
     Bars must be there in every picture that is not black itself; `(0, 0, 1, 1)` when there are none.
     """
-    shape = pictures[0].shape
-    lumas = [p.max(axis=2) for p in pictures if p.shape == shape and np.percentile(p, 99) >= BLACK_LUMA]
-    if not lumas:
-        return 0.0, 0.0, 1.0, 1.0
-    rows = np.max([np.percentile(luma, 98, axis=1) for luma in lumas], axis=0)
-    columns = np.max([np.percentile(luma, 98, axis=0) for luma in lumas], axis=0)
-    top, bottom = _inside(rows)
-    left, right = _inside(columns)
+    height, width = pictures[0].shape[:2]
+    lit_rows, lit_columns = np.zeros(height, bool), np.zeros(width, bool)
+    for picture in pictures:
+        brightest = np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2])
+        black = np.count_nonzero(brightest >= BLACK_LUMA) < BLACK_SHARE * brightest.size
+        if brightest.shape == (height, width) and not black:
+            lit = brightest >= BAR_LUMA
+            lit_rows |= np.count_nonzero(lit, axis=1) > BAR_SHARE * width
+            lit_columns |= np.count_nonzero(lit, axis=0) > BAR_SHARE * height
+    top, bottom = _inside(lit_rows)
+    left, right = _inside(lit_columns)
     return left, top, right, bottom
 
 
-def _inside(levels: npt.NDArray[np.float64]) -> tuple[float, float]:
-    size = len(levels)
-    lit = np.flatnonzero(levels >= BAR_LUMA)
-    if not len(lit) or len(lit) < (1 - BAR_MOST) * size:
+def _inside(lit: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    size, places = len(lit), np.flatnonzero(lit)
+    if not len(places) or len(places) < (1 - BAR_MOST) * size:
         return 0.0, 1.0
-    first, end = int(lit[0]), int(lit[-1]) + 1
+    first, end = int(places[0]), int(places[-1]) + 1
+    if end - first < 3:  # a picture of a few pixels: nothing would be left of it
+        return 0.0, 1.0
     # One more pixel on a side with a bar: its edge is blended with the picture.
     return (first + 1) / size if first else 0.0, (end - 1) / size if end < size else 1.0
 
@@ -274,5 +281,7 @@ def cover_box(
     """
     left, top, right, bottom = crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height
     scale = min((right - left) / size[0], (bottom - top) / size[1])
-    spare_x, spare_y = (right - left) - scale * size[0], (bottom - top) - scale * size[1]
+    # Never below 0: rounding gives -1e-13 for some sizes, and Pillow refuses a box that starts before the picture.
+    spare_x = max(0.0, (right - left) - scale * size[0])
+    spare_y = max(0.0, (bottom - top) - scale * size[1])
     return left + spare_x / 2, top + spare_y / 2, right - spare_x / 2, bottom - spare_y / 2

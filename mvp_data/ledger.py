@@ -67,7 +67,7 @@ def make_ledger(
             )
         else:
             refused = puzzle_set.video_drops.get(video_id, {})
-            row = _video_row(path, entries[video_id], kept[video_id], samples[video_id], refused, config)
+            row = _video_row(path, entries[video_id], kept.get(video_id), samples[video_id], refused, config)
         if video_id:
             first.setdefault(video_id, path)
         rows.append(row)
@@ -77,26 +77,27 @@ def make_ledger(
 def _video_row(
     path: str,
     entry: VideoEntry,
-    kept: KeptVideo,
+    kept: KeptVideo | None,  # None where no frame was usable
     samples: int,
     refused: Mapping[str, int],
     config: BuildConfig,
 ) -> LedgerRow:
     rejected = Counter(frame.reject for frame in entry.frames if frame.reject)
-    reason, detail = ("", "") if samples else _why_none(entry, kept, refused, config)
+    kept_frames = len(kept.kept) if kept else 0
+    reason, detail = ("", "") if samples else _why_none(entry, kept_frames, refused, config)
     return LedgerRow(
         path=path,
         outcome="used" if samples else "skipped",
         reason=reason,
         detail=detail,
         video_id=entry.video_id,
-        split=kept.split,
+        split=kept.split if kept else "",
         samples=samples,
         duration_s=round(entry.duration_s, 3),
         sampled_fps=entry.rate_fps,
         shots=len(entry.boundaries) + 1,
         frames_sampled=len(entry.frames),
-        frames_kept=len(kept.kept),
+        frames_kept=kept_frames,
         frames_rejected=json.dumps(rejected, sort_keys=True),
         segments_refused=json.dumps(refused, sort_keys=True),
         damaged_packets=entry.damaged_packets,
@@ -104,18 +105,20 @@ def _video_row(
 
 
 def _why_none(
-    entry: VideoEntry, kept: KeptVideo, refused: Mapping[str, int], config: BuildConfig
+    entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig
 ) -> tuple[str, str]:
     """Reason and advice for a video that decoded well and still gives no sample."""
     needed = config.mask.hidden_frames + config.mask.context_frames
-    sampled, usable = len(entry.frames), len(entry.usable)
-    if usable < needed:
+    usable, frozen = len(entry.usable), sum(frame.reject == "frozen" for frame in entry.frames)
+    found = f"{len(entry.frames)} frames sampled, {usable} usable, {kept} differ enough; a strip needs {needed}"
+    if usable + frozen < needed:
         advice = "raise --max-fps and --min-frames" if entry.rate_fps < 8 else "lower --context-frames"
-        return SkipReason.TOO_SHORT.value, f"{sampled} frames sampled, {usable} usable, a strip needs {needed}; {advice}"
-    if len(kept.kept) < needed:
-        advice = "lower --context-frames, or raise --dedup-threshold"
-        found = f"{usable} usable frames, {len(kept.kept)} differ enough, a strip needs {needed}"
-        return SkipReason.STATIC.value, f"{found}; {advice}"
+        return SkipReason.TOO_SHORT.value, f"{found}: {advice}"
+    if kept < needed:
+        return SkipReason.STATIC.value, f"{found}: lower --context-frames, or raise --dedup-threshold"
+    if not refused:  # whole_shot alone: other policies try every run of K frames
+        problem = f"no shot has {config.mask.hidden_frames} different frames and enough others around it"
+        return SkipReason.NO_PUZZLE.value, f"{problem}: choose another --mask-policy"
     counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
     return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {counts}"
 

@@ -84,9 +84,12 @@ class Miner:
 
     def _take(self, pool: Iterable[Distractor], quota: int, visible: Vectors, chosen: list[Distractor]) -> None:
         """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown."""
+        taken = {c.frame for c in chosen}  # a vector's product with itself may be a little below a `repeat` of 1
         for distractor in pool:
             if not quota or len(chosen) == self._config.distractors:
                 return
+            if distractor.frame in taken:
+                continue
             shown = np.concatenate([visible, *[c.vector[None] for c in chosen]])
             if float((shown @ distractor.vector).max()) < self._thresholds.repeat:
                 chosen.append(distractor)
@@ -113,18 +116,17 @@ class Miner:
     def _corpus(self, video: KeptVideo, hidden: Vectors) -> list[Distractor]:
         """Admissible frames of other videos, hardest first; never of a near-duplicate of this one."""
         shelf = self._shelves[(video.split, *video.size)]
-        best: dict[int, float] = {}
-        for found in shelf.index.search(hidden, NEIGHBOURS, without=self._rows[video.entry.video_id]):
-            for row, similarity in zip(found.rows.tolist(), found.similarity.tolist(), strict=True):
-                best[row] = max(best.get(row, -1.0), similarity)
+        found = shelf.index.search(hidden, NEIGHBOURS, without=self._rows[video.entry.video_id])
         pool = []
-        for row, similarity in sorted(best.items(), key=lambda item: (-item[1], item[0])):
+        for row in np.unique(np.concatenate([f.rows for f in found])).tolist():
             number = int(np.searchsorted(shelf.ends, row, side="right"))
             other = shelf.videos[number]
+            place = row - int(shelf.ends[number]) + len(other.kept)
+            # To all hidden frames: it may be ambiguous to one that has NEIGHBOURS still nearer ones.
+            similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
             if other.group != video.group and self._in_band(similarity):
-                place = row - int(shelf.ends[number]) + len(other.kept)
                 pool.append(_distractor(other, place, "corpus", similarity))
-        return pool
+        return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
 
     def _in_band(self, similarity: float) -> bool:
         return self._thresholds.low <= similarity < self._thresholds.ambiguous
@@ -147,7 +149,8 @@ def quotas(config: MineConfig) -> dict[str, int]:
     near, same = config.neighbourhood_share, config.same_video_share
     ideal = [share * config.distractors for share in (near, same, 1 - near - same)]
     counts = [int(x + 1e-9) for x in ideal]
-    for place in sorted(range(3), key=lambda i: (counts[i] - ideal[i], i))[: config.distractors - sum(counts)]:
+    missing = config.distractors - sum(counts)
+    for place in sorted(range(3), key=lambda i: (round(counts[i] - ideal[i], 9), i))[:missing]:
         counts[place] += 1
     return dict(zip(ORIGINS, counts, strict=True))
 

@@ -30,11 +30,13 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        folders = {path.name for path in out.iterdir() if path.is_dir()}
         names = {path.name for path in out.iterdir()}
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
-    foreign = sorted(name for name in names if not _is_own(name))
-    if foreign or (names and not names & {INDEX_NAME, STARTED_NAME}):
+    foreign = sorted(name for name in names if name in folders or not _is_own(name))
+    whole = {name for name in names if _plain(name) == name}
+    if foreign or (whole and not whole & {INDEX_NAME, STARTED_NAME}):
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
         raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
     if not overwrite and INDEX_NAME in names:
@@ -44,15 +46,14 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
                 f"{out}: holds a finished build of another configuration ({index.counts['samples']} samples); "
                 "choose another --out, or pass --overwrite to replace it"
             )
+        finish(out)  # a run that was killed just before it could
         return index
     if not overwrite and STARTED_NAME in names and _started_hash(out) != config_hash:
         raise OutputError(
             f"{out}: holds an unfinished build of another configuration; "
             "finish it with its own options, choose another --out, or pass --overwrite"
         )
-    _clear(out, names)
-    with atomic_write(out / STARTED_NAME) as file:
-        file.write(json.dumps({"config_hash": config_hash}).encode())
+    _clear(out, names, config_hash)
     return None
 
 
@@ -61,8 +62,12 @@ def finish(out: Path) -> None:
     (out / STARTED_NAME).unlink(missing_ok=True)
 
 
+def _plain(name: str) -> str:
+    return re.sub(r"^\.(.+)\.\d+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
+
+
 def _is_own(name: str) -> bool:
-    plain = re.sub(r"^\.(.+)\.\d+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
+    plain = _plain(name)
     return plain in _OWN_NAMES or _SHARD.fullmatch(plain) is not None
 
 
@@ -73,10 +78,13 @@ def _started_hash(out: Path) -> str:
         raise OutputError(f"{out / STARTED_NAME}: damaged; pass --overwrite to start again") from error
 
 
-def _clear(out: Path, names: set[str]) -> None:
-    """Remove an earlier build, its index first: from then on the folder is unfinished, whatever happens."""
+def _clear(out: Path, names: set[str], config_hash: str) -> None:
+    """Mark the folder as this build's, then remove an earlier one, its index first.
+
+    Killed at any moment, the same command goes on: no shard that lies there is ever taken over.
+    """
     with atomic_write(out / STARTED_NAME) as file:
-        file.write(b'{"config_hash": ""}')
+        file.write(json.dumps({"config_hash": config_hash}).encode())
     for name in sorted(names, key=lambda n: (n != INDEX_NAME, n)):
         if name != STARTED_NAME:
             (out / name).unlink(missing_ok=True)

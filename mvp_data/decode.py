@@ -1,0 +1,174 @@
+"""The decode seam: one pass over a video gives each frame's time, a tiny copy, and its picture on demand.
+
+Three back ends stand behind it: `decode_pyav` (the default), `decode_ffmpeg` and `decode_decord`. What a back
+end is known to get wrong it refuses (`Skip(UNSUPPORTED_CODEC)`): a wrong frame is worse than none.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mvp_data.errors import ConfigError, Skip, SkipReason
+from mvp_data.types import Picture, Tiny, VideoInfo
+
+BACKENDS = ("pyav", "decord", "ffmpeg")
+MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
+MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: what one worker can hold
+
+Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x + c*y, b*x + d*y), y down
+UPRIGHT: Turn = (1, 0, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedFrame:
+    """One frame of a pass.
+
+    `picture(max_area_px)` gives RGB [H, W, 3] upright and with square pixels, shrunk by area so that
+    H * W <= max_area_px, never enlarged. It is valid only until the next frame is asked for. Where a stream
+    changes size midway PyAV gives each picture its own size (the others: that of the first frame), so resize
+    before comparing.
+    """
+
+    pts_s: float  # from the first frame shown: the first is 0.0
+    tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
+    picture: Callable[[int], Picture]
+
+
+class VideoStream(Protocol):
+    """An open video; `frames()` may be walked once."""
+
+    info: VideoInfo
+    damaged_packets: int  # so far: packets that failed, frames flagged corrupt, frames dropped for their time
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """All frames in order, PTS strictly rising. Raises Skip where fewer than two come out."""
+        ...
+
+
+def open_video(path: str | Path, *, backend: str = "pyav") -> AbstractContextManager[VideoStream]:
+    """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
+
+    Entering raises Skip where the file is no usable video, MissingDependencyError where the back end is not
+    installed; an unknown back end is a ConfigError at once.
+    """
+    match backend:
+        case "pyav":
+            from mvp_data.decode_pyav import open_pyav
+
+            return open_pyav(path)
+        case "decord":
+            from mvp_data.decode_decord import open_decord
+
+            return open_decord(path)
+        case "ffmpeg":
+            from mvp_data.decode_ffmpeg import open_ffmpeg
+
+            return open_ffmpeg(path)
+    raise ConfigError(f"unknown decode back end {backend!r}: use one of {', '.join(BACKENDS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the header and the first frame say, as PyAV reads them; the other back ends lean on it."""
+
+    info: VideoInfo
+    container: str  # libavformat's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
+    stream: int  # index of the chosen stream
+    moving_streams: int  # how many there were to choose from
+    width_px: int  # as coded, before turning
+    height_px: int
+    pixel_aspect: Fraction
+    turn: Turn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawFrame:
+    """What a back end hands to `BackEnd.frames`; `time` is in seconds from any origin, None where unknown."""
+
+    time: Fraction | None
+    tiny: Callable[[], Tiny]
+    picture: Callable[[int], Picture]
+
+
+class BackEnd:
+    """The rules that all back ends share: times from the first frame, strictly rising, two frames or more."""
+
+    info: VideoInfo
+    damaged_packets: int = 0
+
+    def raw_frames(self) -> Iterator[RawFrame]:
+        """The decoder's frames in the order in which it shows them."""
+        raise NotImplementedError
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """All frames in order; one without a time, or not later than the last, is dropped and counted."""
+        first = last = None
+        shown = 0
+        for raw in self.raw_frames():
+            if raw.time is None or (last is not None and raw.time <= last):
+                self.damaged_packets += 1
+                continue
+            first, last = raw.time if first is None else first, raw.time
+            shown += 1
+            yield DecodedFrame(pts_s=float(raw.time - first), tiny=raw.tiny(), picture=raw.picture)
+        if shown < 2:
+            raise too_few(shown, self.damaged_packets)
+
+
+def too_few(shown: int, damaged: int) -> Skip:
+    """Why a stream of fewer than two frames is no video: damage if there was any, else it is a picture."""
+    if damaged:
+        return Skip(
+            SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed"
+        )
+    return Skip(SkipReason.NO_MOVING_PICTURE, f"the video stream shows only {shown} frames")
+
+
+def check_size(width_px: int, height_px: int) -> None:
+    """Raise Skip where a picture is beyond the limits."""
+    if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_AREA_PX:
+        limit = f"{MAX_SIDE_PX} px a side and {MAX_AREA_PX} px in all"
+        raise Skip(
+            SkipReason.UNSUPPORTED_CODEC, f"picture of {width_px}x{height_px} px, the limit is {limit}"
+        )
+
+
+def shown_size(width_px: int, height_px: int, pixel_aspect: Fraction, max_area_px: int) -> tuple[int, int]:
+    """Width and height with square pixels (`square_size`), then shrunk alike to fit the area.
+
+    >>> shown_size(720, 576, Fraction(16, 15), 10**9), shown_size(1920, 1080, Fraction(1), 100_000)
+    ((768, 576), (421, 237))
+    """
+    width, height = square_size(width_px, height_px, pixel_aspect)
+    scale = math.sqrt(max_area_px / (width * height))
+    if scale >= 1:
+        return width, height
+    # no side of a sliver goes below 1 px, so the other is bounded by the area itself
+    narrow = max(1, math.floor(width * scale))
+    low = max(1, min(math.floor(height * scale), max_area_px // narrow))
+    return min(narrow, max_area_px // low), low
+
+
+def square_size(width_px: int, height_px: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """The size with square pixels: the side that pixels are long in is stretched, so that no detail is lost.
+
+    >>> square_size(640, 360, Fraction(2, 3)), square_size(640, 360, Fraction(4, 3))
+    ((640, 540), (853, 360))
+    """
+    if pixel_aspect >= 1:
+        return round(width_px * pixel_aspect), height_px
+    return width_px, round(height_px / pixel_aspect)
+
+
+def turned(picture: Picture, turn: Turn) -> Picture:
+    """`picture` as the display matrix shows it: any of the eight turns and mirrorings."""
+    a, b, c, d = turn
+    if a == 0:
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -1,0 +1,89 @@
+"""decord behind the decode seam: only what it was seen to get right, the rest is refused.
+
+decord 0.6.0 gives wrong frames without a word for MPEG-TS and edit lists, cannot open AV1, fails on VP9, cuts
+odd sizes, and chooses among several streams by its own rules. So containers and codecs are those tested, and
+its count of frames and its times are checked against the packets that PyAV reads (no second decoding). Costs
+about twice the CPU time of PyAV on 720p, since every frame becomes RGB.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvp_data.decode import BackEnd, Facts, RawFrame, Turn, turned
+from mvp_data.decode_pyav import Shrinker, probe, shown_times
+from mvp_data.errors import MissingDependencyError, Skip, SkipReason
+
+CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # as libavformat names them
+CODECS = ("h264", "hevc", "mpeg4", "vp8")
+TIME_TOLERANCE_S = 0.001  # decord keeps times as 32-bit floats
+
+
+@contextmanager
+def open_decord(path: str | Path) -> Iterator["DecordStream"]:
+    """The `decord` back end of `decode.open_video`; raises Skip, MissingDependencyError without decord."""
+    try:
+        import decord
+    except ImportError as e:
+        line = "pip install 'masked-video-prediction[decord]'"
+        raise MissingDependencyError(f"the decord back end needs decord: {line}") from e
+    facts = probe(path)
+    refuse_unsafe(facts)
+    times, hidden = shown_times(path, facts.stream)
+    if hidden:
+        raise _refused(f"an edit list hides {hidden} packets")
+    decord.logging.set_level(decord.logging.QUIET)  # its libavcodec writes to stderr otherwise
+    try:
+        reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
+    except (decord.DECORDError, RuntimeError) as e:
+        raise _refused(f"it cannot open the file ({type(e).__name__})") from e
+    yield DecordStream(reader, facts, times)
+
+
+def refuse_unsafe(facts: Facts) -> None:
+    """Raise Skip(UNSUPPORTED_CODEC) for what decord is not known to read rightly."""
+    if facts.container not in CONTAINERS:
+        raise _refused(f"container {facts.container}")
+    if facts.info.codec not in CODECS:
+        raise _refused(f"codec {facts.info.codec}")
+    if facts.moving_streams > 1:
+        raise _refused(f"{facts.moving_streams} video streams")
+    if facts.width_px % 2 or facts.height_px % 2:
+        raise _refused(f"odd size {facts.width_px}x{facts.height_px}, of which it cuts a row or column")
+
+
+def _refused(what: str) -> Skip:
+    return Skip(SkipReason.UNSUPPORTED_CODEC, f"decord cannot be trusted here: {what}; use the pyav back end")
+
+
+class DecordStream(BackEnd):
+    """A file read by decord from front to back; it turns pictures itself, so they are turned back first."""
+
+    def __init__(self, reader: Any, facts: Facts, times: list[Fraction]) -> None:
+        """Compare what decord counted with the packets; raises Skip where they differ."""
+        self.info, self._facts, self._reader, self._times = facts.info, facts, reader, times
+        if len(reader) != len(times):
+            raise _refused(f"it counts {len(reader)} frames, the file has {len(times)}")
+        starts = reader.get_frame_timestamp(range(len(times)))[:, 0]
+        wrong = np.abs(starts - starts[0] - np.array([float(t) for t in times])) > TIME_TOLERANCE_S
+        if wrong.any():
+            raise _refused(f"{int(wrong.sum())} of its {len(times)} times are wrong")
+
+    def raw_frames(self) -> Iterator[RawFrame]:
+        """Frames with the times of the packets; a failure on the way is Skip(DECODE_ERROR)."""
+        import decord
+
+        a, b, c, d = self._facts.turn
+        back: Turn = (a, c, b, d)
+        shrinker = Shrinker(self._facts)
+        for i, time in enumerate(self._times):
+            try:
+                rgb = self._reader.next().asnumpy()
+            except (decord.DECORDError, RuntimeError, StopIteration) as e:
+                raise Skip(SkipReason.DECODE_ERROR, f"decord failed at frame {i} ({type(e).__name__})") from e
+            yield shrinker.raw_of_rgb(turned(rgb, back), time)

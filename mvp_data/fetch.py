@@ -1,0 +1,131 @@
+"""The bytes of a Source as a local file, and the fingerprint that names a video by its content."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mvp_data import remote, tars
+from mvp_data.errors import OutputError, Skip, SkipReason, SourceError
+from mvp_data.types import Source
+
+MAX_FETCH_BYTES = 64 << 30  # larger than any film; a server that never stops sending must not fill the disk
+SPOOL_PREFIX = (
+    "fetched-"  # of the temporary files: a killed worker leaves its own behind, to be swept by this name
+)
+FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
+_CHUNK_BYTES = 1 << 20
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+def fingerprint(path: Path) -> str:
+    """A video's id: 20 hex digits of the SHA-256 of its whole content.
+
+    The whole content, since a hash of samples takes a copy with flipped bits for a duplicate. The memory it
+    takes is constant. Raises `Skip(UNREADABLE)`.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:FINGERPRINT_DIGITS]
+    except OSError as err:
+        raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err
+
+
+@contextmanager
+def local_file(source: Source, spool: Path) -> Iterator[Path]:
+    """The source as a local file: itself if it is one, else a copy in the folder `spool`, removed at the end.
+
+    Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`, and `OutputError` if `spool` is full or cannot be
+    written: that is no fault of the video.
+    """
+    if tars.parse_member_uri(source.uri) is None and os.path.isabs(source.uri):
+        yield _checked(source.uri)
+        return
+    with _temporary(source, spool) as path:
+        _fill(source.uri, path)
+        yield path
+
+
+def _checked(uri: str) -> Path:
+    """A local path that can be opened and holds something; a FIFO or device is never opened."""
+    try:
+        status = os.stat(uri)
+        if not stat.S_ISREG(status.st_mode):
+            raise Skip(SkipReason.UNREADABLE, "not a regular file")
+        if status.st_size == 0:
+            raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
+        with open(uri, "rb"):
+            return Path(uri)
+    except (OSError, ValueError) as err:  # ValueError: a name that no file can have
+        raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err
+
+
+@contextmanager
+def _temporary(source: Source, spool: Path) -> Iterator[Path]:
+    """An empty file; of the name it keeps a plain extension alone, which some decoders look at."""
+    suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
+    try:
+        spool.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=SPOOL_PREFIX, suffix=suffix[0] if suffix else "", dir=spool)
+    except OSError as err:
+        raise OutputError(f"{spool}: cannot hold fetched files ({remote.explain(err)})") from err
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def _fill(uri: str, path: Path) -> None:
+    """Copies the bytes of a remote file or a tar member into `path`."""
+    member = tars.parse_member_uri(uri)
+    container = member[0] if member else uri
+    try:
+        size = member[2] if member else remote.size_bytes(uri)
+        _check_room(size or 0, path.parent)
+        with path.open("wb") as out:
+            if member:
+                tars.copy_member(container, member[1], member[2], out)
+            else:
+                _download(uri, size, out)
+    except SourceError as err:
+        raise Skip(SkipReason.UNREADABLE, str(err)) from err
+    except remote.failures(container) as err:
+        if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can run out of room
+            raise OutputError(
+                f"{path.parent}: no room left for fetched files; free some or move the output"
+            ) from err
+        raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err
+    if path.stat().st_size == 0:
+        raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
+
+
+def _check_room(size: int, spool: Path) -> None:
+    """Before a byte comes: `Skip` for a file over the limit, `OutputError` if the disk cannot take it."""
+    if size > MAX_FETCH_BYTES:
+        raise Skip(SkipReason.UNREADABLE, f"{size} bytes to fetch are over the limit of {MAX_FETCH_BYTES}")
+    free = shutil.disk_usage(spool).free
+    if size > free:
+        raise OutputError(
+            f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output"
+        )
+
+
+def _download(url: str, size: int | None, out: IO[bytes]) -> None:
+    """Copies a whole remote file; `EOFError` if fewer bytes come than were promised."""
+    fetched = 0
+    with remote.open_binary(url, streaming=True) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            fetched += len(chunk)
+            if fetched > MAX_FETCH_BYTES:
+                raise Skip(SkipReason.UNREADABLE, f"more than {MAX_FETCH_BYTES} bytes came: over the limit")
+            out.write(chunk)
+    if size is not None and fetched < size:
+        raise EOFError(f"{fetched} of {size} bytes came")

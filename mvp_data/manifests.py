@@ -1,0 +1,221 @@
+"""Lists of videos: `.txt` (one path a line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
+
+A manifest may come from anyone: lines have a limit, nothing but data is read from it, and what is malformed
+is one `SourceError` that names the file and the line. What its paths lead to is for `scan` to find out.
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from mvp_data import remote
+from mvp_data.errors import SourceError
+
+MAX_LINE_BYTES = 1 << 20  # also of a Parquet cell: a path and a caption are far shorter, binary junk is not
+_PARQUET_BATCH_ROWS = 4096
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BOM_BYTES = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestRow:
+    """One line: the path as written there, and the other columns as text, in the order of the file."""
+
+    path: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file is a manifest by its extension."""
+    return os.path.splitext(name)[1].lower() in _READERS
+
+
+def read_manifest(path: str) -> Iterator[ManifestRow]:
+    """The rows of a manifest on disk or behind a URL.
+
+    `a.mp4` in a `.txt` and `{"path": "a.mp4", "fps": 25, "tags": ["x"], "note": null}` in a `.jsonl` give
+    `ManifestRow(path="a.mp4")` and the same with `extra=(("fps", "25"), ("tags", '["x"]'), ("note", ""))`.
+    In `.txt`, blank lines and lines that start with `#` are skipped. Names need not be UTF-8.
+    """
+    name = path.partition("?")[0] if remote.is_http(path) else path
+    reader = _READERS.get(os.path.splitext(name)[1].lower())
+    if reader is None:
+        raise SourceError(f"{path}: not a manifest; its name must end in {', '.join(_READERS)}")
+    try:
+        with _seekable(path) as file:
+            yield from reader(path, file)
+    except remote.failures(path) as err:
+        raise SourceError(f"{path}: cannot be read ({remote.explain(err)})") from err
+
+
+def plain(text: str) -> str:
+    r"""Text that JSON and Parquet can hold: bytes that are no UTF-8 become `\xff`, lone surrogates `\ud800`.
+
+    >>> plain("caf\udce9")
+    'caf\\xe9'
+    """
+    return _SURROGATES.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+@contextmanager
+def _seekable(path: str) -> Iterator[IO[bytes]]:
+    """A local file as it is; a remote one copied to a temporary file, since Parquet is read from its end."""
+    with remote.open_binary(path, streaming=True) as file:
+        if not remote.scheme_of(path):
+            yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            yield copy
+
+
+def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their ends, from 1; a byte order mark is dropped."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes: is this a list of videos?"
+            )
+        if b"\0" in line:
+            raise SourceError(f"{path}, line {number}: binary data or UTF-16; write the list as UTF-8 text")
+        if number == 1:
+            line = line.removeprefix(_BOM_BYTES)
+        yield number, line.decode("utf-8", "surrogateescape")
+
+
+def _read_txt(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
+    for _, line in _lines(path, file):
+        if line.strip() and not line.startswith("#"):
+            yield ManifestRow(path=line.rstrip("\r\n"))
+
+
+def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
+    rows = csv.reader((line for _, line in _lines(path, file)), strict=True)
+    columns: list[str] = []
+    while True:
+        try:
+            cells = next(rows, None)
+        except csv.Error as err:
+            raise SourceError(f"{path}, line {rows.line_num}: {err}") from err
+        if cells is None:
+            break
+        if not cells:
+            continue
+        where = f"{path}, line {rows.line_num}"
+        if not columns:
+            columns = cells
+            _check_columns(where, columns)
+        elif len(cells) != len(columns):
+            raise SourceError(f"{where}: {len(cells)} cells, but the header names {len(columns)} columns")
+        else:
+            yield _row(where, list(zip(columns, cells, strict=True)))
+    if not columns:
+        raise SourceError(f"{path}: no header; the first line must name the columns, one of them `path`")
+
+
+def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
+    for number, line in _lines(path, file):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            # Pairs, not a dict: a name given twice must not pass unseen. A class of its own: not an array.
+            found = json.loads(line, object_pairs_hook=_Pairs)
+        except (ValueError, RecursionError) as err:
+            raise SourceError(f"{where}: not JSON ({err})") from err
+        if not isinstance(found, _Pairs):
+            raise SourceError(f'{where}: not an object; write {{"path": ...}} on each line')
+        _check_columns(where, [name for name, _ in found])
+        yield _row(where, found)
+
+
+def _read_parquet(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            columns = list(table.schema_arrow.names)
+            _check_columns(path, columns)
+            for batch in table.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield _row(f"{path}, row {number}", list(zip(columns, cells, strict=True)))
+    except pa.ArrowException as err:
+        raise SourceError(f"{path}: not a Parquet file that can be read ({remote.explain(err)})") from err
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The names and values of one JSON object."""
+
+
+def _check_columns(where: str, columns: Iterable[str]) -> None:
+    """`SourceError` unless `path` is among the columns and no name comes twice."""
+    names = list(columns)
+    if "path" not in names:
+        raise SourceError(f"{where}: no `path` column; the columns are: {plain(', '.join(names))[:200]}")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise SourceError(f"{where}: column named twice: {plain(', '.join(twice))[:200]}")
+
+
+def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
+    path = ""
+    extra = []
+    for name, value in cells:
+        if name == "path":
+            if not isinstance(value, str) or not value:
+                raise SourceError(f"{where}: `path` must be text and not empty, not {value!r:.80}")
+            path = value
+        else:
+            extra.append((plain(name), plain(_text(value))))
+            if len(extra[-1][1]) > MAX_LINE_BYTES:
+                raise SourceError(f"{where}: `{plain(name)}` is longer than {MAX_LINE_BYTES} characters")
+    return ManifestRow(path=path, extra=tuple(extra))
+
+
+def _text(value: object) -> str:
+    """Any cell as text: `""` for nothing, JSON for numbers, booleans and nested values.
+
+    >>> [_text(value) for value in (None, True, 2.5, "x", [1, {"a": None}])]
+    ['', 'true', '2.5', 'x', '[1,{"a":null}]']
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(_unmarked(value), ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _unmarked(value: object) -> object:
+    """JSON objects as dicts again, at any depth."""
+    if isinstance(value, _Pairs):
+        return {name: _unmarked(inner) for name, inner in value}
+    if isinstance(value, list):
+        return [_unmarked(inner) for inner in value]
+    return value
+
+
+_READERS: dict[str, Callable[[str, IO[bytes]], Iterator[ManifestRow]]] = {
+    ".txt": _read_txt,
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}

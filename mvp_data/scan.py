@@ -1,0 +1,231 @@
+"""From `--src` arguments to the list of sources: what there is, not yet whether it can be decoded.
+
+A `--src` is a folder (searched to the bottom), a file, a glob (`**` too), a manifest (see `manifests`), a
+plain tar of videos, or a URL of any of these. A path that exists is never taken for a glob or a URL.
+
+* Every regular file ends up as a source or as a problem. Names that cannot be a video's by their extension
+  are problems without being opened; any other extension, or none, is a source, and the decoder decides.
+* Tars are looked into wherever they are found. Members with a video's extension are sources (`path` is
+  `tar::member`, `uri` as in `tars`); the others are one problem a tar, since a sample's captions and scores
+  are no lost videos.
+* Names that start with a dot are one problem each, a whole folder too; name such a folder as `--src` to use
+  it.
+* Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
+* `path` is relative to the `--src` folder, so that renaming that folder changes nothing; in it `\\xff`
+  stands for a byte that is no UTF-8, and `\\\\` for a backslash. From a URL it loses its query and user
+  name, which may hold secrets.
+* A place named twice is one source, under its first `path` in sort order; one with a manifest's columns
+  goes before.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from mvp_data import remote, tars, walk
+from mvp_data.errors import SkipReason, SourceError
+from mvp_data.manifests import ManifestRow, is_manifest, plain, read_manifest
+from mvp_data.types import Source
+
+_VIDEO = """
+    3g2 3gp asf avi divx dv f4v flv gif ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg
+    mts mxf nut obu ogm ogv qt rm rmvb ts vob webm wmv y4m
+"""
+_OTHER = """
+    arrow ass bmp bz2 cfg css csv doc docx feather gz h5 hdf5 heic htm html ico idx ini ipynb jpeg
+    jpg js json jsonl lock log lrc md md5 msgpack npy npz onnx parquet pdf pickle pkl png pt pth py
+    rar rst rtf safetensors sh sha1 sha256 sqlite srt ssa svg tfrecord tgz tif tiff toml torrent tsv
+    txt vtt webp xls xlsx xml xz yaml yml zip zst 7z
+"""
+VIDEO_EXTENSIONS = frozenset("." + name for name in _VIDEO.split())
+# `.ts` may be TypeScript, `.dat` a Video CD: what may be one is not in this list, the decoder looks at it.
+# Nor are sounds: "no moving picture" says more than a name can.
+OTHER_EXTENSIONS = frozenset("." + name for name in _OTHER.split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanProblem:
+    """Something under a `--src` that is no source: one row of the ledger."""
+
+    path: str
+    reason: SkipReason
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanResult:
+    """Sources sorted by `path`, then `uri`, each `uri` once; problems sorted by `path`."""
+
+    sources: tuple[Source, ...]
+    problems: tuple[ScanProblem, ...]
+
+
+Found = Source | ScanProblem
+
+
+def scan(srcs: Sequence[str], *, limit: int = 0) -> ScanResult:
+    """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
+
+    `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
+    `a/x.txt`. Raises `SourceError` for an argument that is missing, cannot be read, or matches nothing.
+    """
+    if limit < 0:
+        raise ValueError(f"limit must be 0 (all) or more, not {limit}")
+    sources: dict[str, Source] = {}
+    problems: set[ScanProblem] = set()
+    for src in srcs:
+        nothing = True
+        for found in _scan_one(src):
+            nothing = False
+            if isinstance(found, ScanProblem):
+                problems.add(found)
+            elif found.uri not in sources or _rank(found) < _rank(sources[found.uri]):
+                sources[found.uri] = found
+        if nothing:
+            raise SourceError(
+                f"--src {src}: no files there; name a folder, file or pattern that holds videos"
+            )
+    ordered = sorted(sources.values(), key=lambda source: (source.path, source.uri))
+    return ScanResult(
+        sources=tuple(ordered[:limit] if limit else ordered),
+        problems=tuple(sorted(problems, key=lambda problem: (problem.path, problem.reason, problem.detail))),
+    )
+
+
+def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
+    return (not source.extra, source.path, source.extra)
+
+
+def _scan_one(src: str) -> Iterator[Found]:
+    """Decides what an argument is: an existing path, a URL, or a glob."""
+    if not src or "\0" in src:
+        raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
+    if not os.path.lexists(src):
+        if remote.scheme_of(src) not in ("", "file"):
+            return _scan_url(src)
+        src = remote.local_path(src)
+    if os.path.lexists(src):
+        return _scan_path(src)
+    if walk.is_pattern(src):
+        return _entries(walk.glob_entries(os.path.abspath(src)))
+    raise SourceError(f"--src {src}: no such file or folder; a relative path starts at {os.getcwd()}")
+
+
+def _scan_path(src: str) -> Iterator[Found]:
+    path = os.path.abspath(src)
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(path).close()
+            return _entries(walk.folder_entries(path))
+    except OSError as err:
+        raise SourceError(f"--src {src}: cannot be read ({remote.explain(err)})") from err
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"--src {src}: {walk.NO_FILE}")
+    return _scan_manifest(path) if is_manifest(path) else _file(path, shown(os.path.basename(path)))
+
+
+def _scan_url(src: str) -> Iterator[Found]:
+    if is_manifest(remote.name_in(src)):
+        yield from _scan_manifest(src)
+        return
+    try:
+        files = remote.list_files(src)
+    except remote.failures(src) as err:
+        raise SourceError(f"--src {src}: cannot be read ({remote.explain(err)})") from err
+    yield from _entries(walk.Entry(path=url, name=name, fault=fault) for url, name, fault in files)
+
+
+def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
+    for entry in entries:
+        name = shown(entry.name)
+        if entry.fault:
+            yield _unreadable(name, entry.fault)
+        elif entry.name.rpartition("/")[2].startswith("."):
+            yield _not_a_video(name, "hidden: names that start with a dot are not looked into")
+        else:
+            yield from _file(entry.path, name)
+
+
+def _scan_manifest(location: str) -> Iterator[Found]:
+    for row in read_manifest(location):
+        try:
+            yield from _scan_row(row, location)
+        except SourceError as err:  # a scheme that is not taken: the fault of one row, not of the list
+            yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)))
+
+
+def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
+    """What one path of a manifest leads to; a list that came from a URL may not name local files."""
+    scheme, home = remote.scheme_of(row.path), remote.scheme_of(location)
+    if scheme not in ("", "file"):
+        remote.driver(row.path)  # the package for it must be there; no connection is made yet
+        yield from _file(row.path, shown(remote.name_in(row.path)), row.extra)
+    elif not home:
+        path = os.path.abspath(os.path.join(os.path.dirname(location), remote.local_path(row.path)))
+        fault = walk.path_fault(path)
+        if fault:
+            yield _unreadable(shown(row.path), fault)
+        else:
+            yield from _file(path, shown(row.path), row.extra)
+    elif scheme or row.path.startswith("/"):
+        yield _unreadable(
+            shown(row.path), "a list from a URL may name only URLs and paths relative to itself"
+        )
+    else:
+        folder = location.partition("?")[0] if remote.is_http(location) else location
+        below = quote(row.path) if remote.is_http(location) else row.path
+        yield from _file(folder[: folder.rindex("/") + 1] + below, shown(row.path), row.extra)
+
+
+def _file(uri: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
+    """A regular file, by its name: a source, a problem, or the members of a tar."""
+    extension = os.path.splitext(name)[1].lower()
+    if extension == ".tar":
+        yield from _tar(uri, name, extra)
+    elif extension in OTHER_EXTENSIONS:
+        yield _not_a_video(name, f"extension {extension} is not a video's")
+    else:
+        yield Source(uri=uri, path=name, extra=extra)
+
+
+def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Iterator[Found]:
+    listing = tars.list_members(container)
+    others: Counter[str] = Counter()
+    for member in listing.members:
+        extension = os.path.splitext(member.name)[1].lower()
+        if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
+            yield Source(
+                uri=tars.member_uri(container, member), path=f"{name}::{shown(member.name)}", extra=extra
+            )
+        else:
+            others[plain(extension) or "no extension"] += 1
+    if listing.unusable:
+        others["links and devices"] = listing.unusable
+    if others:
+        counts = ", ".join(f"{kind} {count}" for kind, count in sorted(others.items())[:20])
+        yield _not_a_video(name, f"{others.total()} members are not videos ({counts})")
+    if listing.fault:
+        yield _unreadable(name, f"damaged after {len(listing.members)} members: {plain(listing.fault)}")
+    elif not listing.members and not others:
+        yield _not_a_video(name, "the tar holds no files")
+
+
+def _unreadable(name: str, detail: str) -> ScanProblem:
+    return ScanProblem(path=name, reason=SkipReason.UNREADABLE, detail=detail)
+
+
+def _not_a_video(name: str, detail: str) -> ScanProblem:
+    return ScanProblem(path=name, reason=SkipReason.NOT_A_VIDEO, detail=detail)
+
+
+def shown(name: str) -> str:
+    r"""A name as people, JSON and Parquet can take it; two different names never look the same.
+
+    >>> shown("caf\udce9.mp4")
+    'caf\\xe9.mp4'
+    """
+    return plain(name.replace(os.sep, "/").replace("\\", "\\\\"))

@@ -1,0 +1,93 @@
+"""`index.json`: what lies in a folder of shards. Written last: its presence means a complete build."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mvp_data.errors import ShardError
+from mvp_data.files import atomic_write
+from mvp_data.schema import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, parse_object
+
+INDEX_NAME = "index.json"
+MAX_INDEX_BYTES = 256 << 20  # a million shards
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.tar")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardInfo:
+    """One line of the index: a finished shard."""
+
+    name: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Check types; the name is a plain file name, so an index cannot point outside its folder."""
+        if not (isinstance(self.name, str) and _SHARD_NAME.fullmatch(self.name) and self.split in SPLITS):
+            raise ShardError(f"not a shard of an index: {self.name!r:.200} ({self.split!r:.40}): {REBUILD}")
+        if not (type(self.samples) is type(self.bytes) is int and self.samples > 0 and self.bytes > 0):
+            raise ShardError(
+                f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}"
+            )
+        if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
+            raise ShardError(f"{self.name}: {self.sha256!r:.80} is no sha256: {REBUILD}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """What lies in a folder of shards. `counts` has `samples`, `videos` and one number per split."""
+
+    schema_version: int = SCHEMA_VERSION
+    tool_version: str
+    config: dict[str, Any]
+    config_hash: str
+    counts: dict[str, int]
+    shards: tuple[ShardInfo, ...]
+
+    def __post_init__(self) -> None:
+        """Check types, and the counts against the shards."""
+        texts_ok = isinstance(self.tool_version, str) and isinstance(self.config_hash, str)
+        if not (texts_ok and isinstance(self.config, dict) and isinstance(self.counts, dict)):
+            raise ShardError(f"the index has fields of the wrong type: {REBUILD}")
+        if type(self.schema_version) is not int or self.schema_version != SCHEMA_VERSION:
+            version = f"{self.schema_version!r:.40}"
+            raise ShardError(f"the index has schema_version {version}, not {SCHEMA_VERSION}: {REBUILD}")
+        per_split = dict.fromkeys(SPLITS, 0)
+        for shard in self.shards:
+            per_split[shard.split] += shard.samples
+        counts = {**per_split, "samples": sum(per_split.values()), "videos": self.counts.get("videos")}
+        if self.counts != counts or type(self.counts["videos"]) is not int:
+            raise ShardError(f"the index counts {self.counts!r:.200}, its shards say {counts}: {REBUILD}")
+        if len({shard.name for shard in self.shards}) != len(self.shards):
+            raise ShardError(f"the index names a shard twice: {REBUILD}")
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Write `index.json` in `folder`, atomically: the last act of a build."""
+    with atomic_write(folder / INDEX_NAME) as file:
+        file.write((json.dumps(asdict(index), sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a folder of shards; `ShardError` if it is missing or damaged."""
+    path = folder / INDEX_NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INDEX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"{folder}: no {INDEX_NAME}, so no finished build: run the same `mvp-data build` "
+            "command again to finish it, or name one .tar file"
+        ) from error
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    try:
+        values = parse_object(data, limit_bytes=MAX_INDEX_BYTES)
+        values["shards"] = tuple(build(ShardInfo, item, "a shard") for item in as_list(values, "shards"))
+        return build(Index, values, "the index")
+    except ShardError as error:
+        raise ShardError(f"{path}: {error}") from error

@@ -1,0 +1,258 @@
+"""Shards: WebDataset tars of samples, and the index that says that a build is complete.
+
+The bytes of a shard are a function of its samples alone: USTAR headers with no time and no owner, samples in
+the order given, members of a sample in the order of `Record.member_names`. Reading trusts nothing: a tar is
+parsed header by header, so links, devices, long names and sparse files never reach a disk or fill the memory.
+Standard library only; grouping by key is WebDataset's convention (github.com/webdataset/webdataset).
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mvp_data.errors import ShardError
+from mvp_data.files import atomic_write
+from mvp_data.schema import MAX_JSON_BYTES, REBUILD, Record, from_json, to_json
+from mvp_data.shard_index import INDEX_NAME, ShardInfo, read_index
+
+MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
+_MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
+_MAX_MEMBERS = 1 + 100 + 26  # of one sample
+_ZEROS = bytes(tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A record with its JPEGs: what one key of a shard holds.
+
+    Raises `ShardError` if a picture is no JPEG of the size that the record states.
+    """
+
+    record: Record
+    context: tuple[bytes, ...]
+    candidates: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Check the pictures against the record: their number, size in bytes and size in px."""
+        key, wanted = self.record.key, (self.record.width_px, self.record.height_px)
+        counts = (len(self.context), len(self.candidates))
+        if counts != (len(self.record.context), len(self.record.candidates)):
+            raise ShardError(
+                f"{key}: {counts} context and candidate pictures, the record says otherwise: {REBUILD}"
+            )
+        for name, data in zip(self.record.member_names[1:], self.context + self.candidates, strict=True):
+            if len(data) > MAX_PICTURE_BYTES:
+                raise ShardError(f"{name}: {len(data)} bytes, the limit is {MAX_PICTURE_BYTES}: {REBUILD}")
+            if (size := jpeg_size(data)) != wanted:
+                raise ShardError(f"{name}: a JPEG of {size} px, the record says {wanted}: {REBUILD}")
+
+    @property
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each file of the sample, in the order of the shard."""
+        return zip(
+            self.record.member_names, (to_json(self.record), *self.context, *self.candidates), strict=True
+        )
+
+
+def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
+    """Write `samples` to a tar at `path`: all of it or nothing. An older file of that name is replaced.
+
+    The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, or if
+    they differ in split, k, l or number of context frames (the Hugging Face loader wants one set of members).
+    """
+    keys: set[str] = set()
+    shapes: set[tuple[str, int, int, int]] = set()
+    with atomic_write(path) as file:
+        hashing = _Hashing(file)
+        with tarfile.open(fileobj=hashing, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in samples:
+                _check_in(sample.record, keys, shapes)
+                for name, data in sample.members:
+                    header = tarfile.TarInfo(name)  # mtime 0, uid and gid 0, no names, mode 0644
+                    header.size = len(data)
+                    tar.addfile(header, io.BytesIO(data))
+        if not keys:
+            raise ShardError(f"{path}: a shard needs at least one sample")
+    split = next(iter(shapes))[0]
+    sha256 = hashing.sha256.hexdigest()
+    return ShardInfo(name=path.name, split=split, samples=len(keys), bytes=hashing.size, sha256=sha256)
+
+
+def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
+    """The samples of a shard, one at a time, from a path or an open binary file (fsspec's too).
+
+    Memory holds one sample and the keys seen. Raises `ShardError`, naming the shard and the member, for a tar
+    that is damaged, truncated, or holds anything but samples.
+    """
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as file:
+                yield from _read(file, str(source))
+        except OSError as error:
+            raise ShardError(f"{source}: cannot be read ({error.strerror}): check the path") from error
+    else:
+        yield from _read(source, str(getattr(source, "name", getattr(source, "path", "the shard"))))
+
+
+def shard_paths(path: str | Path) -> list[Path]:
+    """The tars to read for a tar or for a folder of shards.
+
+    A folder is read through its index, which is written last: `ShardError` if it is missing, that is, if the
+    build did not finish, and if a shard named there is not in the folder.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.is_file():
+            raise ShardError(f"{path}: no such shard or folder: check the path")
+        return [path]
+    paths = [path / shard.name for shard in read_index(path).shards]
+    for shard in paths:
+        if not shard.is_file():
+            raise ShardError(f"{shard}: named in {INDEX_NAME} but not there: {REBUILD}")
+    return paths
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height in px from a JPEG's frame header, without decoding; (0, 0) if it is no whole JPEG."""
+    at = 2
+    if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
+        return 0, 0
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not tables
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return 0, 0
+
+
+class _Hashing(io.RawIOBase):
+    """A writable file that hashes and counts what goes through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.size, self.sha256 = file, 0, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.size += len(data)
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+
+def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, int, int, int]]) -> None:
+    """Note a sample of a shard; `ShardError` if it repeats a key or differs in kind from those before."""
+    if record.key in keys:
+        raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
+    keys.add(record.key)
+    shapes.add((record.split, record.k, record.l, len(record.context)))
+    if len(shapes) > 1:
+        raise ShardError(f"{record.key}: split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
+
+
+def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
+    """Group the members of a tar by key and check each group; every error gets the shard's name."""
+    keys: set[str] = set()
+    shapes: set[tuple[str, int, int, int]] = set()
+    try:
+        for members in _groups(_members(file)):
+            sample = _sample(members)
+            _check_in(sample.record, keys, shapes)
+            yield sample
+        if not keys:
+            raise ShardError("holds no sample: " + REBUILD)
+    except ShardError as error:
+        raise ShardError(f"{shard}: {error}") from error
+
+
+def _groups(members: Iterator[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    """Runs of members with one key."""
+    group: dict[str, bytes] = {}
+    for name, data in members:
+        if group and next(iter(group)).split(".")[0] != name.split(".")[0]:
+            yield group
+            group = {}
+        if name in group:
+            raise ShardError(f"{name}: comes twice: {REBUILD}")
+        if len(group) == _MAX_MEMBERS:
+            raise ShardError(f"{name}: more than {_MAX_MEMBERS} files of one key: {REBUILD}")
+        group[name] = data
+    if group:
+        yield group
+
+
+def _sample(members: dict[str, bytes]) -> Sample:
+    """The sample in the files of one key; `ShardError` if they are not exactly the ones its JSON names."""
+    key = next(iter(members)).split(".")[0]
+    if (data := members.get(f"{key}.json")) is None:
+        raise ShardError(f"{key}.json: missing, the sample is not whole: {REBUILD}")
+    try:
+        record = from_json(data)
+    except ShardError as error:
+        raise ShardError(f"{key}.json: {error}") from error
+    if record.key != key:
+        raise ShardError(f"{key}.json: its key is {record.key}: {REBUILD}")
+    missing = [name for name in record.member_names if name not in members]
+    unknown = [name for name in members if name not in record.member_names]
+    if missing or unknown:
+        raise ShardError(f"{key}: missing files {missing[:3]}, files too many {unknown[:3]}: {REBUILD}")
+    pictures = [members[name] for name in record.member_names[1:]]
+    split = len(record.context)
+    return Sample(record=record, context=tuple(pictures[:split]), candidates=tuple(pictures[split:]))
+
+
+def _members(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of a tar; `ShardError` at the first block that is not ours."""
+    at = 0
+    while (block := _take(file, tarfile.BLOCKSIZE, at)) != _ZEROS:
+        name, size = _header(block, at)
+        padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield name, _take(file, padded, at)[:size]
+        at += tarfile.BLOCKSIZE + padded
+    # Two zero blocks, then zeros up to a whole record: so a cut at any byte is seen.
+    rest = _read_up_to(file, tarfile.RECORDSIZE + 1)
+    whole = (at + tarfile.BLOCKSIZE + len(rest)) % tarfile.RECORDSIZE == 0
+    if len(rest) < tarfile.BLOCKSIZE or len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0") or not whole:
+        raise ShardError(f"truncated or with data after its end (byte {at}): {REBUILD}")
+
+
+def _header(block: bytes, at: int) -> tuple[str, int]:
+    """Name and size in bytes of the plain file whose header is `block`."""
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise ShardError(
+            f"byte {at} is no tar header ({error}): not a shard, or damaged: {REBUILD}"
+        ) from error
+    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise ShardError(
+            f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}"
+        )
+    if not _MEMBER.fullmatch(header.name):
+        raise ShardError(f"{header.name!r:.120}: not the name of a sample's file: {REBUILD}")
+    limit = MAX_JSON_BYTES if header.name.endswith(".json") else MAX_PICTURE_BYTES
+    if not 0 <= header.size <= limit:
+        raise ShardError(f"{header.name}: {header.size} bytes, the limit is {limit}: {REBUILD}")
+    return header.name, header.size
+
+
+def _take(file: IO[bytes], size: int, at: int) -> bytes:
+    """Exactly `size` bytes."""
+    data = _read_up_to(file, size)
+    if len(data) < size:
+        raise ShardError(f"truncated in the file that begins at byte {at}: {REBUILD}")
+    return data
+
+
+def _read_up_to(file: IO[bytes], size: int) -> bytes:
+    """Up to `size` bytes, fewer only at the end: one `read` of a raw or remote file may return less."""
+    parts: list[bytes] = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

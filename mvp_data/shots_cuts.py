@@ -1,0 +1,190 @@
+"""Hard cuts, found while the frames go by: a change that stands out, destroys the picture, and lasts.
+
+A frame is a candidate where the difference to its predecessor is large beside those of its neighbours (the
+idea of PySceneDetect's AdaptiveDetector). Four questions then kill what only looks like a cut: do the frames
+around it differ too (one bad frame)? did most of the picture change (subtitle, pop-up)? is the structure gone
+even if the camera moved or the exposure jumped (pan, shake, aperture)? does the old picture stay away (flash,
+lightning)?
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Half = npt.NDArray[np.int16]  # [18, 32, 3], YCbCr: the tiny frame at half size
+
+# All thresholds lie inside wide plateaus; docs/shots.md has the table.
+CUT_MIN = 5.0  # mean difference, 0..255: below it even a dark scene has not changed
+CUT_RATIO = 1.6  # times the largest neighbouring differences
+CUT_SHARE = 0.45  # least share of the picture that changed
+CHANGED = 5  # difference of a pixel that counts as changed
+SAME_STRUCTURE = 0.8  # correlation, at the best shift, from which two pictures show the same thing
+RETURNED = 0.5  # of the cut's own difference: closer than this the old picture is back
+HOLD_S = 0.4  # a new shot keeps the old picture away for so long
+RADIUS = 3  # neighbours on each side, frames
+MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacing); longer ones are dissolves
+LOOK_AHEAD = RADIUS + MIXED_MAX
+STRAIGHT = 0.8  # difference of the ends, of the sum of the steps between them
+NOISE = 1.0  # keeps the ratio finite in still video
+NOISE_VARIANCE = 4.0  # keeps a picture without contrast from correlating with another
+BAR_LUMA = 30  # rows and columns darker than this in both pictures are letterbox bars
+SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves at most a sixth of the picture in one frame
+HISTORY_FRAMES = 64  # bound on the memory of pictures, whatever the frame rate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """`index` is the first frame that is not the old shot's alone; then come `mixed` frames of both shots."""
+
+    index: int
+    mixed: int
+    strength: float  # difference of the shots, 0..255
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pending:
+    """A cut that waits until HOLD_S have passed without a return of `before`."""
+
+    cut: Cut
+    until_s: float
+    before: Half
+    limit: float  # a picture closer to `before` is its return
+
+
+def half_size(tiny: npt.NDArray[np.uint8]) -> Half:
+    """[36, 64, 3] to [18, 32, 3] by the mean of 2 x 2 pixels."""
+    rows = tiny[0::2].astype(np.int16) + tiny[1::2]
+    return (rows[:, 0::2] + rows[:, 1::2]) >> 2
+
+
+def difference(a: Half, b: Half) -> float:
+    """Mean absolute difference over the picture and its three channels, 0..255."""
+    return float(np.abs(a - b).mean())
+
+
+def active_area(a: Half, b: Half) -> tuple[slice, slice]:
+    """Rows and columns without the bars that both pictures have; everything where little would be left."""
+    brightest = np.maximum(a[..., 0], b[..., 0])
+    rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
+    columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)
+    if len(rows) < 6 or len(columns) < 8:
+        return slice(None), slice(None)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def best_correlation(
+    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int
+) -> float:
+    """The highest correlation over shifts of one picture against the other by so many rows and columns.
+
+    For each shift only the overlap counts; the sums over all overlaps are one matrix product.
+    """
+    height, width = a.shape
+    padded = np.zeros((3, height + 2 * shift_y, width + 2 * shift_x), np.float32)
+    a, b = a - a.mean(), (b - b.mean()).ravel()
+    padded[:, shift_y : shift_y + height, shift_x : shift_x + width] = a, a * a, np.ones_like(a)
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    sums = shifted.reshape(3, -1, height * width) @ np.stack([np.ones_like(b), b, b * b], axis=1)
+    (sum_a, sum_ab, _), (sum_aa, _, _), (count, sum_b, sum_bb) = sums.transpose(0, 2, 1)
+    spread_a = sum_aa - sum_a * sum_a / count + NOISE_VARIANCE * count
+    spread_b = sum_bb - sum_b * sum_b / count + NOISE_VARIANCE * count
+    return float(((sum_ab - sum_a * sum_b / count) / np.sqrt(spread_a * spread_b)).max())
+
+
+def differs_everywhere(a: Half, b: Half) -> bool:
+    """Whether two pictures show different things: most of the area changed and no shift explains it."""
+    rows, columns = active_area(a, b)
+    a, b = a[rows, columns], b[rows, columns]
+    if (np.abs(a - b).mean(axis=2) > CHANGED).mean() < CUT_SHARE:
+        return False
+    luma_a, luma_b = a[..., 0].astype(np.float32), b[..., 0].astype(np.float32)
+    return best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X) < SAME_STRUCTURE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """A recent frame: its time, its picture, and its difference to the frame before."""
+
+    pts_s: float
+    half: Half
+    step: float
+
+
+class CutFinder:
+    """Push half-size pictures in order; `finish` gives the cuts."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._cuts: list[Cut] = []
+        self._pending: list[_Pending] = []
+        self._recent: deque[_Seen] = deque(maxlen=HISTORY_FRAMES)
+        self._count = 0
+
+    def push(self, pts_s: float, half: Half) -> None:
+        """Take the next picture; the one LOOK_AHEAD frames ago now has all its neighbours and is judged."""
+        step = difference(half, self._recent[-1].half) if self._recent else 0.0
+        self._recent.append(_Seen(pts_s=pts_s, half=half, step=step))
+        self._count += 1
+        if self._pending:
+            self._confirm(pts_s, half)
+        self._judge(LOOK_AHEAD)
+
+    def finish(self) -> list[Cut]:
+        """Judge the last frames with the neighbours there are; a lone last frame is no shot."""
+        for ahead in range(LOOK_AHEAD - 1, 0, -1):
+            self._judge(ahead)
+        cuts = self._cuts + [pending.cut for pending in self._pending]
+        self._cuts, self._pending = [], []
+        return sorted(cuts, key=lambda cut: cut.index)
+
+    def _judge(self, ahead: int) -> None:
+        """Judge the frame that has `ahead` frames after it as the first that is not the old shot's alone."""
+        place = len(self._recent) - 1 - ahead
+        if place < 1 or self._recent[place].step < CUT_MIN / (MIXED_MAX + 1):
+            return
+        recent = list(self._recent)
+        for mixed in range(min(MIXED_MAX, ahead - 1), -1, -1):
+            strength = _stands_out(recent, place, mixed)
+            old, new = recent[place - 1].half, recent[place + mixed].half
+            if strength == 0.0 or not differs_everywhere(old, new):
+                continue
+            cut = Cut(index=self._count - 1 - ahead, mixed=mixed, strength=strength)
+            start_s, limit = recent[place].pts_s, RETURNED * difference(old, new)
+            earlier = [seen for seen in recent[: place - 1] if seen.pts_s > start_s - HOLD_S]
+            later = recent[place + mixed + 1 :]
+            if all(difference(seen.half, new) >= limit for seen in earlier) and all(
+                difference(seen.half, old) >= limit for seen in later
+            ):
+                pending = _Pending(cut=cut, until_s=start_s + HOLD_S, before=old, limit=limit)
+                self._pending.append(pending)
+            return
+
+    def _confirm(self, pts_s: float, half: Half) -> None:
+        """Drop the waiting cuts whose old picture is back, keep those that have waited long enough."""
+        waiting = []
+        for pending in self._pending:
+            if pts_s >= pending.until_s:
+                self._cuts.append(pending.cut)
+            elif difference(pending.before, half) >= pending.limit:
+                waiting.append(pending)
+        self._pending = waiting
+
+
+def _stands_out(recent: list[_Seen], place: int, mixed: int) -> float:
+    """The difference across a cut with so many mixed frames, or 0.0 where it does not stand out.
+
+    Every step of it is large beside the steps around it, the way is straight (its steps add up to the
+    difference of its ends, which motion's do not), and the frames around differ as much as those next to it.
+    """
+    new = place + mixed
+    steps = [seen.step for seen in recent[place : new + 1]]
+    around = recent[max(1, place - RADIUS) : place] + recent[new + 1 : new + 1 + RADIUS]
+    bar = CUT_RATIO * (sum(sorted(seen.step for seen in around)[-2:]) / 2 + NOISE)
+    if min(steps) < bar:
+        return 0.0
+    before, after = recent[max(0, place - 2) : place], recent[new : new + RADIUS]
+    strength = min(difference(b.half, a.half) for b in before for a in after)
+    straight = STRAIGHT * sum(steps) if mixed else bar
+    return strength if strength >= max(CUT_MIN, straight) else 0.0

@@ -1,0 +1,95 @@
+"""A headless Chromium for the page's tests, and the picture of the page in the README.
+
+    python -m tests.screenshot shards/ docs/page.png --puzzle 3 --reveal
+
+Needs `chromium` and `chromedriver` on PATH (Debian: `apt install chromium-driver`) and the `dev` extra.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from mvp_data.page import write_page
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root in a container has no other way
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+def missing() -> str:
+    """Why there is no browser, or nothing."""
+    absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return f"needs {' and '.join(absent)} on PATH" if absent else ""
+
+
+@contextmanager
+def chromium(width_px: int = 1280, height_px: int = 900, *, dark: bool = False) -> Iterator[webdriver.Chrome]:
+    """A browser with a fresh profile and a viewport of that size: a phone's where it is narrow."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width_px},{height_px}"):
+            options.add_argument(flag)
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        driver = webdriver.Chrome(options=options, service=service)
+        try:
+            size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": width_px < 600}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+            yield driver
+        finally:
+            driver.quit()
+
+
+def main() -> None:
+    """Write the page of some shards, open it, and save what a person sees."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shards", type=Path, help="a shard or a folder of shards")
+    parser.add_argument("png", type=Path, help="the picture to write")
+    parser.add_argument("--puzzle", type=int, default=1, help="which puzzle of the page to show, from 1")
+    parser.add_argument("--reveal", action="store_true", help="with the answer")
+    parser.add_argument("--dark", action="store_true", help="in dark colours")
+    parser.add_argument("--width", type=int, default=1280, help="px; below 600 as a phone")
+    parser.add_argument("--height", type=int, default=1000, help="px; 0 for the whole page")
+    args = parser.parse_args()
+    if reason := missing():
+        parser.error(reason)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        chromium(args.width, args.height or 1000, dark=args.dark) as driver,
+    ):
+        page = Path(folder) / "page.html"
+        write_page(args.shards, page)
+        driver.get(page.as_uri())
+        body = driver.find_element(By.TAG_NAME, "body")
+        body.send_keys("j" * (args.puzzle - 1) + ("r" if args.reveal else ""))
+        if not args.height:
+            height = driver.execute_script("return document.documentElement.scrollHeight")
+            size = {"width": args.width, "height": height, "deviceScaleFactor": 1, "mobile": args.width < 600}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        body.send_keys(Keys.NULL)
+        args.png.write_bytes(driver.get_screenshot_as_png())
+    print(f"wrote {args.png}")
+
+
+if __name__ == "__main__":
+    main()

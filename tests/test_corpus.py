@@ -1,0 +1,75 @@
+"""Thresholds from options and calibration, de-duplicated videos, and splits that depend on nothing but a name."""
+
+from dataclasses import replace
+
+import pytest
+
+from mvp_data.calibrate import Calibration
+from mvp_data.corpus import IndexedVideo, Thresholds, keep, split_of
+from mvp_data.errors import ConfigError
+from tests.builders import config, kept_video, with_gram
+
+CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (0.95, 0.9, 0.5, 0.1)),
+        ({"dedup_threshold": 0.97}, (0.97, 0.9, 0.5, 0.1)),
+        ({"similarity_high": 0.7}, (0.95, 0.7, 0.5, 0.1)),
+        ({"similarity_low": 0.0}, (0.95, 0.9, 0.5, 0.0)),  # 0 is a value, not "none given"
+        ({"similarity_low": -1.0, "similarity_high": 1.0, "dedup_threshold": 1.0}, (1.0, 1.0, 0.5, -1.0)),
+    ],
+)
+def test_options_go_before_the_calibration(options: dict[str, float], expected: tuple[float, ...]) -> None:
+    found = Thresholds.resolve(CALIBRATION, config(**options))
+    assert (found.repeat, found.ambiguous, found.scene, found.low) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"similarity_low": 0.9}, {"similarity_high": 0.1}, {"similarity_high": -1.0}, {"dedup_threshold": 0.1}],
+)
+def test_no_band_is_left(options: dict[str, float]) -> None:
+    """Half of the band comes from the calibration, so only now can it be seen to be empty."""
+    with pytest.raises(ConfigError, match="similarity-low"):
+        Thresholds.resolve(CALIBRATION, config(**options))
+
+
+def test_kept_frames_are_named_by_their_index_in_the_bank() -> None:
+    video = kept_video(with_gram([[1, 0.96, 0.2, 0.2], [0.96, 1, 0.2, 0.2], [0.2, 0.2, 1, 0.5], [0.2, 0.2, 0.5, 1]]))
+    indexed = IndexedVideo(source=video.source, entry=video.entry, vectors=video.vectors)
+    kept = keep(indexed, threshold=0.95, group="g", split="val")
+    assert kept.kept == (1, 5, 7), "every other frame of the bank was rejected, and the second usable one is a repeat"
+    assert kept.vectors.tolist() == video.vectors[[0, 2, 3]].tolist()
+    assert kept.times_s == (0.0, 2.0, 3.0)
+    assert (kept.group, kept.split, kept.size) == ("g", "val", (56, 28))
+    assert keep(indexed, threshold=0.97, group="g", split="val").kept == (1, 3, 5, 7)
+
+
+def test_shots_of_kept_frames() -> None:
+    video = kept_video(with_gram([[1, 0.1], [0.1, 1]]), shots=[3, 4])
+    assert video.shots == (3, 4)
+    assert replace(video, kept=(3,)).shots == (4,)
+
+
+def test_splits_have_their_shares() -> None:
+    splits = [split_of(f"group{n}", seed=1, val_share=0.2, test_share=0.1) for n in range(4000)]
+    assert abs(splits.count("val") - 800) < 90  # 3.5 standard deviations
+    assert abs(splits.count("test") - 400) < 70
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "only"), [(0.0, 0.0, "train"), (1.0, 0.0, "val"), (0.0, 1.0, "test")]
+)
+def test_whole_shares(val: float, test: float, only: str) -> None:
+    assert {split_of(f"g{n}", seed=0, val_share=val, test_share=test) for n in range(300)} == {only}
+
+
+def test_splits_are_drawn_by_group_and_seed() -> None:
+    def drawn(seed: int) -> list[str]:
+        return [split_of(f"g{n}", seed=seed, val_share=0.3, test_share=0.3) for n in range(50)]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)

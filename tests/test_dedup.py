@@ -1,0 +1,135 @@
+"""The greedy rule by table and by definition; groups of copies on vectors as copies and as other films make them."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvp_data.dedup import deduplicate, group_videos
+from mvp_data.types import Vectors
+from tests.builders import rng, walk, with_gram
+
+
+def turned(*degrees: float) -> Vectors:
+    """Unit vectors in a plane, at these angles."""
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "kept"),
+    [
+        ((), ()),
+        ((0,), (0,)),
+        ((0, 0, 0), (0,)),
+        ((0, 30, 60, 90), (0, 1, 2, 3)),  # cos 30 = .866 < .9
+        ((0, 10, 20, 30, 40), (0, 3)),  # compared with the last kept one, not with the last one: slow pans advance
+        ((0, 60, 0, 60), (0, 1, 2, 3)),  # back at an earlier picture counts as new: the rule is local
+        ((0, 25, 50, 60), (0, 2)),
+        ((0, 180), (0, 1)),
+    ],
+)
+def test_greedy_rule(degrees: tuple[float, ...], kept: tuple[int, ...]) -> None:
+    assert deduplicate(turned(*degrees).reshape(-1, 2), 0.9) == kept
+
+
+def test_the_threshold_itself_counts_as_the_same() -> None:
+    vectors = np.array([[1, 0], [0.5, 0.75**0.5]], np.float32)
+    assert deduplicate(vectors, 0.5) == (0,)
+    assert deduplicate(vectors, 0.501) == (0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.floats(-1, 1), st.integers(0, 10**6))
+def test_kept_rows_by_definition(count: int, threshold: float, seed: int) -> None:
+    vectors = walk(count, "dedup", seed)
+    kept = deduplicate(vectors, threshold)
+    assert kept[0] == 0
+    for row in range(1, count):
+        last = max(k for k in kept if k < row)
+        assert (row in kept) == (float(vectors[row] @ vectors[last]) < threshold)
+    assert all(type(row) is int for row in kept), "indices go into hashes, where numpy numbers differ"
+
+
+def copy_of(vectors: Vectors, noise: float, *parts: str | int) -> Vectors:
+    """The same frames encoded again: cosines of about 1 - noise² / 2."""
+    rows = vectors + noise * rng("copy", *parts).normal(size=vectors.shape) / vectors.shape[1] ** 0.5
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+FILM = walk(60, "film", dimension=64, step=0.9)
+OTHER = walk(60, "other", dimension=64, step=0.9)
+CARD = walk(1, "card", dimension=64)
+T = 0.92
+
+
+@pytest.mark.parametrize(
+    ("copy", "joined"),
+    [
+        (copy_of(FILM, 0.25), True),  # a re-encode
+        (copy_of(FILM[20:40], 0.25), True),  # a trim
+        (copy_of(FILM[::3], 0.25), True),  # sampled at another rate
+        (FILM[::-1], True),
+        (np.concatenate([OTHER, FILM[:40]]), True),  # a compilation that holds most of it
+        (copy_of(FILM, 0.6), False),  # cosines of .86: like it, not it
+        (OTHER, False),
+        (np.concatenate([CARD, FILM[:1], OTHER]), False),  # one shared frame
+        (np.concatenate([FILM[:2], OTHER]), False),
+        (np.concatenate([FILM[:5], OTHER]), False),  # a shared intro of a twelfth
+    ],
+    ids=["noise", "trim", "rate", "reversed", "part", "similar", "other", "card", "two", "intro"],
+)
+def test_copies_are_grouped_and_similar_films_are_not(copy: Vectors, joined: bool) -> None:
+    for a, b in (("a", "b"), ("b", "a")):
+        groups = group_videos({a: FILM, b: copy, "c": walk(60, "third", dimension=64)}, T)
+        assert groups == {"a": "a", "b": "a" if joined else "b", "c": "c"}
+
+
+def test_the_same_logo_in_every_video_groups_none() -> None:
+    videos = {
+        f"v{n}": np.concatenate([CARD, walk(30, "logo", n, dimension=64, step=0.9), CARD]) for n in range(12)
+    }
+    assert group_videos(videos, T) == {name: name for name in videos}
+
+
+def test_groups_are_transitive_and_named_by_their_smallest_member() -> None:
+    """z holds the first two thirds, m the last two thirds, and only both share frames with the halves."""
+    videos = {"z": FILM[:40], "m": copy_of(FILM[20:], 0.2), "q": FILM[:15], "x": OTHER}
+    groups = group_videos(videos, T)
+    assert groups == {"z": "m", "m": "m", "q": "m", "x": "x"}
+
+
+def test_many_copies_are_one_group() -> None:
+    videos = {f"v{n:02d}": copy_of(FILM, 0.2, n) for n in range(70)}
+    assert set(group_videos(videos, T).values()) == {"v00"}
+
+
+def test_many_copies_of_a_still_film_are_one_group() -> None:
+    """Each frame is found many times in the nearest copy alone, which must not hide the others."""
+    still = copy_of(np.repeat(FILM[:1], 50, axis=0), 0.05)
+    videos = {f"v{n:02d}": copy_of(still, 0.02 + 0.01 * (n // 2), n // 2, n % 2) for n in range(8)}
+    assert set(group_videos(videos, T).values()) == {"v00"}
+
+
+def test_groups_do_not_depend_on_order() -> None:
+    videos = {"a": FILM, "b": copy_of(FILM[10:40], 0.2), "c": OTHER, "d": copy_of(OTHER, 0.2), "e": walk(9, "e", dimension=64)}
+    wanted = group_videos(videos, T)
+    assert wanted == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
+    for order in list(permutations(videos))[::17]:
+        assert group_videos({name: videos[name] for name in order}, T) == wanted
+
+
+def test_small_corpora() -> None:
+    nothing = np.zeros((0, 64), np.float32)
+    assert group_videos({}, T) == {}
+    assert group_videos({"a": FILM}, T) == {"a": "a"}
+    assert group_videos({"a": nothing, "b": nothing, "c": FILM}, T) == {"a": "a", "b": "b", "c": "c"}
+    assert group_videos({"a": FILM[:1], "b": FILM[:1]}, T) == {"a": "a", "b": "a"}
+    assert group_videos({"a": FILM[:2], "b": FILM[1:3]}, T) == {"a": "a", "b": "b"}, "half of it is too little"
+
+
+def test_with_gram_is_exact() -> None:
+    vectors = with_gram([[1, 0.3], [0.3, 1]])
+    assert float(vectors[0] @ vectors[1]) == pytest.approx(0.3)

@@ -1,0 +1,228 @@
+"""Distractors: which frames may never be one, which come first, and what a shortage does."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvp_data.config import MineConfig
+from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.mine import NEIGHBOURS, ORIGINS, Distractor, Miner, quotas, shortfall
+from mvp_data.types import Episode, Strip, Vectors
+from tests.builders import THRESHOLDS, kept_video, walk
+
+
+def episode_of(video: KeptVideo, first: int, *, before: int, after: int, k: int) -> Episode:
+    """Hide the kept frames `first` to `first + k - 1` between so many visible ones."""
+    places = range(first - before, first + k + after)
+    strip = Strip(
+        video_id=video.entry.video_id,
+        frames=tuple(video.kept[p] for p in places),
+        shots=tuple(video.shots[p] for p in places),
+    )
+    return Episode(strip=strip, mask_start=before, k=k)
+
+
+def vectors_of(videos: list[KeptVideo], found: tuple[Distractor, ...]) -> Vectors:
+    by_id = {v.entry.video_id: v for v in videos}
+    return np.stack([by_id[d.frame.video_id].vectors[by_id[d.frame.video_id].kept.index(d.frame.index)] for d in found])
+
+
+def options(**values: Any) -> MineConfig:
+    return MineConfig(**values)
+
+
+@settings(max_examples=35, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 10), st.integers(0, 10))
+def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: int) -> None:
+    """Random corpora with copies, other splits and other sizes: whatever is chosen keeps every rule."""
+    shares = {"neighbourhood_share": min(near, 10 - same) / 10, "same_video_share": same / 10}
+    videos = [
+        kept_video(walk(40, "mine", seed, n, dimension=6), name=f"v{n}", group=f"v{n - n % 2}", split="train")
+        for n in range(4)
+    ]
+    videos.append(kept_video(walk(40, "mine", seed, 4, dimension=6), name="v4", split="val"))
+    videos.append(kept_video(walk(40, "mine", seed, 5, dimension=6), name="v5", size=(28, 56)))
+    video = videos[0]
+    episode = episode_of(video, 15, before=5, after=4, k=3)
+    config = options(distractors=count, neighbourhood_s=6.0, **shares)
+    found = Miner(videos, config, THRESHOLDS).mine(episode)
+    assert len(found) <= count
+    assert len({d.frame for d in found}) == len(found)
+    if not found:
+        return
+    hidden = video.vectors[15:18]
+    visible = video.vectors[[*range(10, 15), *range(18, 22)]]
+    rows = vectors_of(videos, found)
+    for distractor, row in zip(found, rows, strict=True):
+        likeness = float((hidden @ row).max())
+        assert distractor.similarity == pytest.approx(likeness, abs=2e-5)
+        assert THRESHOLDS.low <= distractor.similarity < THRESHOLDS.ambiguous
+        assert float((visible @ row).max()) < THRESHOLDS.repeat
+        assert np.array_equal(distractor.vector, row)
+        if distractor.origin == "corpus":
+            assert distractor.frame.video_id in ("v2", "v3"), "not of its own group, another split or another size"
+            continue
+        assert distractor.frame.video_id == "v0"
+        time_s = video.entry.frames[distractor.frame.index].time_s
+        assert not 10 <= time_s <= 21, "not from the strip"
+        gap_s = 15 - time_s if time_s < 15 else time_s - 17
+        assert distractor.origin == ("neighbourhood" if gap_s <= 6 else "same_video")
+    among = rows @ rows.T - 2 * np.eye(len(rows))
+    assert float(among.max()) < THRESHOLDS.repeat
+    again = Miner(videos[::-1], config, THRESHOLDS).mine(episode)
+    assert [(d.frame, d.origin, d.similarity) for d in again] == [(d.frame, d.origin, d.similarity) for d in found]
+
+
+@pytest.mark.parametrize(
+    ("near", "same", "count", "expected"),
+    [
+        (0.5, 0.25, 4, (2, 1, 1)),
+        (0.5, 0.25, 1, (1, 0, 0)),
+        (0.5, 0.25, 2, (1, 1, 0)),
+        (0.5, 0.25, 3, (1, 1, 1)),
+        (0.5, 0.25, 7, (3, 2, 2)),  # 3.5, 1.75, 1.75: the largest remainders are rounded up
+        (0.5, 0.25, 8, (4, 2, 2)),
+        (1.0, 0.0, 5, (5, 0, 0)),
+        (0.0, 0.0, 5, (0, 0, 5)),
+        (0.9, 0.1, 10, (9, 1, 0)),
+        (0.7, 0.2, 10, (7, 2, 1)),
+        (1 / 3, 1 / 3, 14, (5, 5, 4)),
+    ],
+)
+def test_quotas(near: float, same: float, count: int, expected: tuple[int, int, int]) -> None:
+    found = quotas(options(neighbourhood_share=near, same_video_share=same, distractors=count))
+    assert tuple(found[origin] for origin in ORIGINS) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 14))
+def test_quotas_add_up_and_are_near_the_shares(near: int, same: int, count: int) -> None:
+    same = min(same, 100 - near)
+    found = quotas(options(neighbourhood_share=near / 100, same_video_share=same / 100, distractors=count))
+    assert sum(found.values()) == count
+    for origin, share in zip(ORIGINS, (near, same, 100 - near - same), strict=True):
+        assert abs(found[origin] - share * count / 100) < 1
+        assert found[origin] >= 0
+
+
+def scene(*likeness: float, seed: str = "scene", hidden: int = 2, dimension: int = 40) -> Vectors:
+    """Frames with these cosines to the first frame, and none to each other or to other hidden frames but by it."""
+    first, *others = np.eye(dimension)
+    rows = [c * first + (1 - c * c) ** 0.5 * others[hidden - 1 + i] for i, c in enumerate(likeness)]
+    return np.stack([first, *others[: hidden - 1], *rows]).astype(np.float32)
+
+
+# A film for the tables below: 2 visible frames, 2 hidden ones, 2 visible ones, then frames of known likeness.
+def film(near: list[float], far: list[float], **kept: Any) -> tuple[KeptVideo, Episode]:
+    body = scene(*[0.0] * 4, *near, *far)
+    order = [2, 3, 0, 1, 4, 5, *range(6, len(body))]
+    times = [float(i) for i in range(6 + len(near))] + [100.0 + i for i in range(len(far))]
+    video = kept_video(body[order], times_s=times, **kept)
+    return video, episode_of(video, 2, before=2, after=2, k=2)
+
+
+def summary(found: tuple[Distractor, ...]) -> list[tuple[str, float]]:
+    return [(d.origin, round(d.similarity, 3)) for d in found]
+
+
+def test_hardest_first_inside_the_band() -> None:
+    video, episode = film([0.3, 0.91, 0.7, 0.04, 0.5], [0.2, 0.6, 0.899, 0.9])
+    config = options(neighbourhood_share=0.5, same_video_share=0.5)
+    assert summary(Miner([video], config, THRESHOLDS).mine(episode)) == [
+        ("neighbourhood", 0.7),
+        ("neighbourhood", 0.5),
+        ("same_video", 0.899),
+        ("same_video", 0.6),
+    ]
+
+
+def test_band_is_half_open() -> None:
+    edges = replace(THRESHOLDS, low=0.25, ambiguous=0.5)
+    video, episode = film([0.5, 0.4999, 0.25, 0.2499], [])
+    found = Miner([video], options(distractors=9), edges).mine(episode)
+    assert [round(d.similarity, 4) for d in found] == [0.4999, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "origins"),
+    [
+        ([0.7, 0.6, 0.5], [0.4, 0.3], ["neighbourhood"] * 2 + ["same_video"] + ["neighbourhood"]),
+        ([0.7], [0.6, 0.5, 0.4, 0.3], ["neighbourhood"] + ["same_video"] * 3),
+        ([], [0.6, 0.5, 0.4], ["same_video"] * 3),
+        ([0.7, 0.6, 0.5, 0.4, 0.3], [], ["neighbourhood"] * 4),
+        ([], [], []),
+    ],
+)
+def test_shortfalls_are_filled_from_the_others(near: list[float], far: list[float], origins: list[str]) -> None:
+    """Quotas 2, 1 and 1 with nothing in the corpus; filled in the order of ORIGINS."""
+    video, episode = film(near, far)
+    found = Miner([video], options(), THRESHOLDS).mine(episode)
+    assert [d.origin for d in found] == origins
+    missing = Counter(shortfall(quotas(options()), found))
+    assert missing["corpus"] == 1
+    assert missing["neighbourhood"] == max(0, 2 - len(near))
+    assert missing["same_video"] == max(0, 1 - len(far))
+
+
+def test_corpus_frames_come_from_the_same_shelf_only() -> None:
+    """Likeness .80 in another split, .79 in another size, .78 in a copy: the best that is left is .5."""
+    video, episode = film([], [], group="film")
+    tempting = {
+        "split": kept_video(scene(0.8)[2:], name="a", split="val"),
+        "size": kept_video(scene(0.79)[2:], name="b", size=(28, 56)),
+        "copy": kept_video(scene(0.78)[2:], name="c", group="film"),
+        "other": kept_video(scene(0.5, 0.4)[2:], name="d"),
+    }
+    found = Miner([video, *tempting.values()], options(), THRESHOLDS).mine(episode)
+    assert [(d.frame.video_id, round(d.similarity, 3), d.frame.index) for d in found] == [("d", 0.5, 1), ("d", 0.4, 3)]
+
+
+def test_a_repeat_of_the_context_or_of_a_chosen_one_is_left_out() -> None:
+    video, episode = film([0.7, 0.6, 0.5], [])
+    vectors = video.vectors.copy()
+    vectors[7] = vectors[6]  # 0.7 twice
+    vectors[0] = vectors[8]  # 0.5 is visible
+    found = Miner([replace(video, vectors=vectors)], options(), THRESHOLDS).mine(episode)
+    assert summary(found) == [("neighbourhood", 0.7)]
+
+
+def test_no_frame_between_hidden_ones() -> None:
+    """A shot hidden whole and shown by four of its frames: the frames between them are no distractors."""
+    vectors = scene(*np.linspace(0.85, 0.5, 12), hidden=1)
+    video = kept_video(vectors, times_s=[float(i) for i in range(13)])
+    frames = tuple(video.kept[p] for p in (0, 1, 3, 5, 7, 9, 10, 11))
+    episode = Episode(strip=Strip(video_id="v0", frames=frames, shots=(0,) * 8), mask_start=1, k=5)
+    assert [video.kept.index(f) for f in episode.hidden] == [1, 3, 5, 7, 9]
+    found = Miner([video], options(distractors=9), replace(THRESHOLDS, low=-1.0)).mine(episode)
+    assert [video.kept.index(d.frame.index) for d in found] == [12]
+
+
+def test_a_distractor_ambiguous_to_one_hidden_frame_is_never_taken_for_its_likeness_to_another() -> None:
+    """The trap is .92 like the second hidden frame, where NEIGHBOURS others are nearer still, and .3 like the first."""
+    dimension = NEIGHBOURS + 20
+    eye = np.eye(dimension, dtype=np.float64)
+    crowd = [0.97 * eye[1] + (1 - 0.97**2) ** 0.5 * eye[10 + i] for i in range(NEIGHBOURS)]
+    trap = 0.3 * eye[0] + 0.92 * eye[1] + (1 - 0.3**2 - 0.92**2) ** 0.5 * eye[9]
+    video = kept_video(eye[[2, 3, 0, 1, 4, 5]].astype(np.float32))
+    other = kept_video(np.stack([*crowd, trap]).astype(np.float32), name="other")
+    episode = episode_of(video, 2, before=2, after=2, k=2)
+    assert Miner([video, other], options(), THRESHOLDS).mine(episode) == ()
+
+
+def test_nothing_is_chosen_twice_when_nothing_counts_as_a_repeat() -> None:
+    """With a threshold of 1 rounding decides whether a frame repeats itself."""
+    loose = Thresholds(repeat=1.0, ambiguous=0.99, scene=0.5, low=-1.0)
+    for seed in range(10):
+        video = kept_video(walk(20, "loose", seed))
+        found = Miner([video], options(distractors=14), loose).mine(episode_of(video, 6, before=4, after=4, k=4))
+        assert len({d.frame for d in found}) == len(found)
+
+
+def test_indexes_have_names() -> None:
+    videos = [kept_video(walk(5, n), name=f"v{n}", split=s) for n, s in enumerate(("train", "train", "val"))]
+    assert list(Miner(videos, options(), THRESHOLDS).indexes) == ["train 56x28", "val 56x28"]

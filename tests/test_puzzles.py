@@ -1,0 +1,172 @@
+"""Whole puzzle sets: names, labels, counts, and independence of everything that must not matter."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mvp_data.corpus import KeptVideo
+from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.schema import LABELS
+from mvp_data.types import Puzzle
+from tests.builders import THRESHOLDS, config, films, kept_video, walk
+
+SMALL = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}
+
+
+@pytest.fixture(scope="module")
+def videos() -> list[KeptVideo]:
+    return films(24)
+
+
+@pytest.fixture(scope="module")
+def made(videos: list[KeptVideo]) -> PuzzleSet:
+    return make_puzzles(videos, config(**SMALL), THRESHOLDS)
+
+
+def test_puzzles_are_whole(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    by_id = {v.entry.video_id: v for v in videos}
+    assert len(made.puzzles) > 60
+    for puzzle in made.puzzles:
+        assert [c.label for c in puzzle.candidates] == list(LABELS[:6])
+        hidden = sorted((c for c in puzzle.candidates if c.order >= 0), key=lambda c: c.order)
+        assert tuple(c.frame.index for c in hidden) == puzzle.episode.hidden
+        assert {c.origin for c in hidden} == {"hidden"}
+        assert {c.frame.video_id for c in hidden} == {puzzle.episode.strip.video_id}
+        wrong = [c for c in puzzle.candidates if c.order < 0]
+        assert len(wrong) == 3
+        assert not {c.frame for c in wrong} & {c.frame for c in hidden}
+        assert not {c.frame.index for c in wrong if c.origin != "corpus"} & set(puzzle.episode.strip.frames)
+        assert 0 <= puzzle.difficulty <= 1
+        assert [next(c for c in puzzle.candidates if c.label == a).order for a in puzzle.answer] == [0, 1, 2]
+        vectors = by_id[puzzle.episode.strip.video_id]
+        rows = vectors.vectors[[vectors.kept.index(f) for f in puzzle.episode.hidden]]
+        to_others = (rows @ rows.T - 2 * np.eye(3)).max(axis=1)
+        assert [c.similarity for c in hidden] == pytest.approx(to_others.tolist(), abs=2e-5)
+
+
+def test_keys(made: PuzzleSet) -> None:
+    keys = [p.key for p in made.puzzles]
+    assert len(set(keys)) == len(keys)
+    assert keys == sorted(keys), "by video, then by time"
+    assert all(re.fullmatch(r"[a-z0-9_-]+", key) for key in keys)
+    times = [(p.episode.strip.video_id, p.episode.hidden) for p in made.puzzles]
+    assert times == sorted(times)
+
+
+def test_keys_differ_for_frames_a_few_milliseconds_apart() -> None:
+    video = kept_video(walk(60, "fast"), times_s=[i / 120 for i in range(60)])
+    found = make_puzzles([video], config(**SMALL | {"hidden_frames": 2}), THRESHOLDS).puzzles
+    assert len({p.key for p in found}) == len(found) > 5
+
+
+def test_labels_say_nothing_about_being_right(videos: list[KeptVideo]) -> None:
+    """Over many seeds each label is right K/(K+l) of the time, and each place of the answer is at each label alike."""
+    right: Counter[str] = Counter()
+    firsts: Counter[str] = Counter()
+    total = 0
+    for seed in range(12):
+        for puzzle in make_puzzles(videos[:10], config(**SMALL, seed=seed), THRESHOLDS).puzzles:
+            right.update(puzzle.answer)
+            firsts[puzzle.answer[0]] += 1
+            total += 1
+    assert total > 250
+    # Labels of one puzzle are drawn without replacement, which makes the statistic smaller by the factor (l/(K+l)) * 6/5.
+    chi = sum((right[label] - total / 2) ** 2 / (total / 2) for label in LABELS[:6]) / (0.5 * 6 / 5)
+    assert chi < 20.5  # 5 degrees, p = .001
+    assert sum((firsts[label] - total / 6) ** 2 / (total / 6) for label in LABELS[:6]) < 20.5
+
+
+def test_order_of_videos_does_not_matter(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    for order in (videos[::-1], videos[7:] + videos[:7]):
+        again = make_puzzles(order, config(**SMALL), THRESHOLDS)
+        assert again == made
+        assert list(again.video_drops) == list(made.video_drops)
+
+
+def test_seed_changes_labels_and_strips(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    other = make_puzzles(videos, config(**SMALL, seed=1), THRESHOLDS)
+    same = {p.key: p for p in other.puzzles}
+    pairs = [(p, same[p.key]) for p in made.puzzles if p.key in same]
+    assert len(pairs) > 20
+    assert sum(a.answer == b.answer for a, b in pairs) < len(pairs) / 4
+
+
+def test_labels_do_not_depend_on_the_rest_of_the_corpus(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    """Where the distractors are the same frames, so is the whole puzzle."""
+    def identity(puzzle: Puzzle) -> object:
+        return puzzle.key, frozenset(c.frame for c in puzzle.candidates)
+
+    before = {identity(p): p for p in made.puzzles}
+    fewer = make_puzzles(videos[:20], config(**SMALL), THRESHOLDS).puzzles
+    shared = [p for p in fewer if identity(p) in before]
+    assert len(shared) > 20
+    for puzzle in shared:
+        assert {c.frame: c.label for c in puzzle.candidates if c.order >= 0} == {
+            c.frame: c.label for c in before[identity(puzzle)].candidates if c.order >= 0
+        }
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 0])
+def test_samples_per_video(videos: list[KeptVideo], made: PuzzleSet, most: int) -> None:
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=most), THRESHOLDS)
+    counts = Counter(p.episode.strip.video_id for p in found.puzzles)
+    unlimited = Counter(p.episode.strip.video_id for p in made.puzzles)  # 16 are more than any of them has
+    assert counts == {v: min(n, most or n) for v, n in unlimited.items()}
+    assert {p.key for p in found.puzzles} <= {p.key for p in made.puzzles}
+
+
+def test_the_chosen_samples_are_spread_over_the_video(videos: list[KeptVideo]) -> None:
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=1), THRESHOLDS).puzzles
+    starts = [p.episode.hidden[0] for p in found]
+    assert min(starts) < 25
+    assert max(starts) > 50
+
+
+def test_counts(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    assert set(made.video_drops) == {v.entry.video_id for v in videos}
+    assert made.drops == dict(sum((Counter(d) for d in made.video_drops.values()), Counter()))
+    assert sum(made.origins.values()) == 3 * len(made.puzzles)
+    listed = Counter(c.origin for p in made.puzzles for c in p.candidates if c.order < 0)
+    assert made.origins == dict(listed)
+    wanted = {"neighbourhood": 2, "same_video": 1, "corpus": 0}  # of 3
+    missing = sum(max(0, n - sum(c.origin == o for c in p.candidates)) for p in made.puzzles for o, n in wanted.items())
+    assert sum(made.shortfalls.values()) == missing
+    assert made.indexes == {"train 56x28": {"kind": "exact", "recall": 1.0}}
+
+
+def test_too_few_distractors_drop_the_puzzle_and_are_counted() -> None:
+    video = kept_video(walk(9, "short"))
+    only = config(hidden_frames=3, distractors=3, context_frames=6, mask_policy="free")
+    found = make_puzzles([video], only, THRESHOLDS)
+    assert found.puzzles == ()
+    assert found.drops["few_distractors"] >= 1
+    assert found.video_drops == {"v0": found.drops}
+    assert (found.origins, found.shortfalls) == ({}, {})
+
+
+def test_a_dropped_puzzle_does_not_use_up_the_limit() -> None:
+    """With one sample a video, a segment without distractors gives way to the next one."""
+    shots = films(1, frames=60)[0]
+    far = replace(THRESHOLDS, low=0.55)
+    every = make_puzzles([shots], config(**SMALL, samples_per_video=0), far)
+    assert every.drops.get("few_distractors", 0) > 0
+    assert len(every.puzzles) > 0
+    for seed in range(8):
+        one = make_puzzles([shots], config(**SMALL, samples_per_video=1, seed=seed), far)
+        several = make_puzzles([shots], config(**SMALL, samples_per_video=0, seed=seed), far)
+        assert len(one.puzzles) == min(1, len(several.puzzles))
+
+
+def test_progress_is_told_of_every_video(videos: list[KeptVideo]) -> None:
+    calls: list[None] = []
+    make_puzzles(videos[:5], config(**SMALL), THRESHOLDS, lambda: calls.append(None))
+    assert len(calls) == 5
+
+
+def test_no_videos() -> None:
+    assert make_puzzles([], config(), THRESHOLDS) == PuzzleSet(
+        puzzles=(), drops={}, video_drops={}, origins={}, shortfalls={}, indexes={}
+    )
