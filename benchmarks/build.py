@@ -76,9 +76,7 @@ def whole_build(film: Path, embedder: str) -> dict[str, float]:
     """CPU seconds of each step of a real build with one worker, from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         report = build(
-            BuildConfig(
-                src=(str(film),), out=Path(folder) / "shards", workers=1, embed=EmbedConfig(embedder=embedder)
-            )
+            BuildConfig(src=(str(film),), out=Path(folder) / "shards", workers=1, embed=EmbedConfig(embedder=embedder))
         )
     return report.cpu_seconds
 
@@ -98,9 +96,7 @@ def main() -> None:
     base = passes["decode only"]
     without = sum(seconds for step, seconds in steps.items() if step != "embed")
     if options.json:
-        print(
-            json.dumps({"passes": passes, "build": steps, "ratio_without_embedder": without / base}, indent=1)
-        )
+        print(json.dumps({"passes": passes, "build": steps, "ratio_without_embedder": without / base}, indent=1))
         return
     print("| one pass in one process | CPU s | x decode only |\n|---|---|---|")
     for name, seconds in passes.items():

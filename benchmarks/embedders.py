@@ -89,11 +89,7 @@ def read_clip(path: Path, *, rate_hz: float, span_s: float) -> Clip | None:
     except Skip:
         return None
     shots = np.zeros(len(times), np.int64)
-    return (
-        Clip(name=path.stem, times_s=np.array(times), shots=shots, pictures=pictures)
-        if len(times) > 1
-        else None
-    )
+    return Clip(name=path.stem, times_s=np.array(times), shots=shots, pictures=pictures) if len(times) > 1 else None
 
 
 def read_annotated(table: Path, *, span_s: float) -> Clip | None:
@@ -101,9 +97,7 @@ def read_annotated(table: Path, *, span_s: float) -> Clip | None:
     video = next(path for path in table.parent.glob(f"{table.stem}.*") if path.suffix != ".csv")
     clip = read_clip(video, rate_hz=1.0, span_s=span_s)
     with table.open(newline="") as file:
-        edges = np.array(
-            sorted(float(row["time_s"]) for row in csv.DictReader(file) if row["kind"] != "ignore")
-        )
+        edges = np.array(sorted(float(row["time_s"]) for row in csv.DictReader(file) if row["kind"] != "ignore"))
     if clip is None or not len(edges):
         return None
     clear = np.abs(clip.times_s[:, None] - edges[None]).min(axis=1) > 0.5

@@ -78,9 +78,7 @@ def score(predicted: Sequence[int], truth: Spans, ignored: Spans, *, cpu_s: floa
     open_spans = sorted(truth)
     right = wrong = 0
     for frame in sorted(predicted):
-        match = next(
-            (s for s in open_spans if s[0] - TOLERANCE_FRAMES <= frame <= s[1] + TOLERANCE_FRAMES), None
-        )
+        match = next((s for s in open_spans if s[0] - TOLERANCE_FRAMES <= frame <= s[1] + TOLERANCE_FRAMES), None)
         if match is not None:
             open_spans.remove(match)
             right += 1
@@ -181,16 +179,12 @@ def table(results: dict[str, dict[str, Score]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--corpus", type=Path, default=CORPUS, help="folder of clips, each with a .csv beside it"
-    )
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder of clips, each with a .csv beside it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--quick", action="store_true", help="only the small clips")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     options = parser.parse_args()
-    videos = [
-        v for v in sorted(options.corpus.glob("*")) if v.suffix != ".csv" and v.with_suffix(".csv").exists()
-    ]
+    videos = [v for v in sorted(options.corpus.glob("*")) if v.suffix != ".csv" and v.with_suffix(".csv").exists()]
     if options.quick:
         videos = [video for video in videos if video.stat().st_size < QUICK_BYTES]
     if not videos:

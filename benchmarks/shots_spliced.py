@@ -94,7 +94,7 @@ def join(old: Frames, new: Frames, kind: str, random: np.random.Generator) -> tu
         return np.concatenate([old[:-length], mixed, new[length:]]), (len(old) - length, len(old) - 1)
     if kind in ("black", "white"):
         length, still = int(random.integers(4, 21)), int(random.integers(0, 12))
-        flat = np.broadcast_to(np.float32([0 if kind == "black" else 255, 128, 128]), old[:1].shape)
+        flat = np.broadcast_to(np.array([0 if kind == "black" else 255, 128, 128], np.float32), old[:1].shape)
         share = (np.arange(1, length + 1, dtype=np.float32) / (length + 1))[:, None, None, None]
         out, into = old[-length:] * (1 - share) + flat * share, flat * (1 - share) + new[:length] * share
         frames = np.concatenate([old[:-length], out, np.repeat(flat, still, axis=0), into, new[length:]])
@@ -105,7 +105,8 @@ def join(old: Frames, new: Frames, kind: str, random: np.random.Generator) -> tu
 def splice(clips: list[Frames], seed: int) -> Clip:
     """One video of SHOTS shots, its times and its truth."""
     random = np.random.default_rng(seed)
-    frames, truth = np.empty((0, 36, 64, 3), np.float32), []
+    frames: Frames = np.empty((0, 36, 64, 3), np.float32)
+    truth: Spans = []
     order = random.choice(len(clips), SHOTS, replace=len(clips) < SHOTS)
     for number, which in enumerate(order):
         length = int(random.integers(14, 110))
@@ -149,12 +150,8 @@ def changed(module: ModuleType, name: str, value: float) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--corpus", type=Path, default=CORPUS.parent, help="with groundtruth/ and MANIFEST.tsv"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="only the thresholds as they are, on 5 spliced videos"
-    )
+    parser.add_argument("--corpus", type=Path, default=CORPUS.parent, help="with groundtruth/ and MANIFEST.tsv")
+    parser.add_argument("--quick", action="store_true", help="only the thresholds as they are, on 5 spliced videos")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     options = parser.parse_args()
     annotated = []

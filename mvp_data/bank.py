@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Bank:
         """Whether pass 1 is done with this video, used or skipped."""
         return self._path(video_id, ".parquet").exists()
 
-    def write(self, video_id: str, make: Callable[[BinaryIO], VideoEntry]) -> VideoEntry:
+    def write(self, video_id: str, make: Callable[[IO[bytes]], VideoEntry]) -> VideoEntry:
         """Let `make` write the JPEGs of a video and say the rest; nothing is kept when it raises."""
         self._path(video_id, ".jpgs").parent.mkdir(exist_ok=True)
         with atomic_write(self._path(video_id, ".jpgs")) as blob:
@@ -89,7 +89,7 @@ class Bank:
         facts = {f.name: getattr(entry, f.name) for f in fields(VideoEntry) if f.name != "frames"}
         facts["info"] = asdict(entry.info) if entry.info else None
         facts["boundaries"] = [asdict(b) for b in entry.boundaries]
-        types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
+        types = {float: pa.float64(), int: pa.int64(), str: pa.string(), bytes: pa.binary()}
         schema = pa.schema(
             [(f.name, types[f.type]) for f in fields(Frame)],  # type: ignore[index]
             metadata={_FACTS: json.dumps(facts, sort_keys=True).encode()},

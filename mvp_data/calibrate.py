@@ -59,18 +59,14 @@ SHIPPED: Mapping[str, Calibration] = {
 }
 
 
-def calibrate(
-    embedder: Embedder, pictures_by_video: Mapping[str, Sequence[Picture]], *, seed: int
-) -> Calibration:
+def calibrate(embedder: Embedder, pictures_by_video: Mapping[str, Sequence[Picture]], *, seed: int) -> Calibration:
     """The thresholds of an encoder, from key frames (black ones left out, in order) of preferably 20+ videos.
 
     Depends on the pictures, the video names and the seed alone. With one video, pairs at least half of it
     apart stand in for pairs of different videos: `scene` and `unrelated` then come out too high and serve
     that video only. Raises ConfigError for fewer than two pictures.
     """
-    names = shuffled([name for name in sorted(pictures_by_video) if pictures_by_video[name]], seed)[
-        :MAX_VIDEOS
-    ]
+    names = shuffled([name for name in sorted(pictures_by_video) if pictures_by_video[name]], seed)[:MAX_VIDEOS]
     chosen = {name: _spread(pictures_by_video[name]) for name in names}
     pictures = [picture for name in names for picture in chosen[name]]
     if len(pictures) < 2:
@@ -79,9 +75,7 @@ def calibrate(
     copies = embedder.embed([jitter(picture, seed, i) for i, picture in enumerate(pictures)])
     same = np.einsum("nd,nd->n", vectors, copies)
     repeat, ambiguous = np.percentile(same, [REPEAT_PERCENTILE, AMBIGUOUS_PERCENTILE])
-    other = _other_pairs(
-        vectors, np.repeat(np.arange(len(names)), [len(chosen[name]) for name in names]), repeat
-    )
+    other = _other_pairs(vectors, np.repeat(np.arange(len(names)), [len(chosen[name]) for name in names]), repeat)
     scene, unrelated = np.percentile(other, [SCENE_PERCENTILE, UNRELATED_PERCENTILE])
     # Rounded: a last bit of the arithmetic moves no threshold. Ordered: some encoders see no difference.
     rising = np.minimum.accumulate(np.round([repeat, ambiguous, scene, unrelated], 3)).tolist()

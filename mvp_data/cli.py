@@ -60,9 +60,7 @@ def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
             )
             annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
             parameters.append(
-                signatures.Parameter(
-                    f.name, signatures.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-                )
+                signatures.Parameter(f.name, signatures.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             )
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -116,9 +114,7 @@ def build_command(
 
 @app.command("index")
 @_takes_options(*_INDEX_PANELS)
-def index_command(
-    src: Sources = None, config: ConfigFile = None, as_json: AsJson = False, **options: Any
-) -> None:
+def index_command(src: Sources = None, config: ConfigFile = None, as_json: AsJson = False, **options: Any) -> None:
     """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
 
     Example:
@@ -154,7 +150,6 @@ def inspect_command(
       mvp-data inspect shards/ --html page.html --puzzles 50
     """
     from mvp_data.inspect import find_sample, puzzle_in_words, to_table
-
     from mvp_data.summary import summarize, to_json
 
     summary = summarize(path)
@@ -252,7 +247,8 @@ def _summary(report: BuildReport) -> str:
             "Pass --overwrite to build again, say after adding videos (the bank keeps what is decoded)."
         )
     lines = [
-        f"{report.samples} samples in {report.shards} shards from {report.used} of {report.sources} files: {report.out}",
+        f"{report.samples} samples in {report.shards} shards from {report.used} of {report.sources} files: "
+        f"{report.out}",
         f"  splits    {_counts(report.splits)}",
         f"  skipped   {_counts(report.skipped)}",
         f"  refused   {_counts(report.refused)} (hidden segments)",
@@ -284,7 +280,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 def main() -> None:
     """Entry point: every expected error is one line on stderr and a non-zero exit code."""
     try:
-        app()
+        app(prog_name="mvp-data")
     except MvpError as error:
         typer.echo(f"mvp-data: {error}", err=True)
         sys.exit(1)

@@ -47,7 +47,8 @@ class DecodeConfig:
     decoder: str = option("pyav", "Back end that decodes.", choices=("pyav", "decord", "ffmpeg"))
     shots: str = option("adaptive", "Shot detector.", choices=("adaptive", "transnetv2", "none"))
 
-    __post_init__ = _check_fields
+    def __post_init__(self) -> None:
+        _check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,9 @@ class FramesConfig:
 
     fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
     max_fps: float = option(4.0, "Rate up to which short videos are sampled faster.", low=0.01, high=120)
-    min_frames: int = option(
-        32, "A video with fewer frames than this at --fps is sampled faster.", low=2, high=512
-    )
+    min_frames: int = option(32, "A video with fewer frames than this at --fps is sampled faster.", low=2, high=512)
     patch_multiple: int = option(28, "Both picture sides are multiples of this (pixels).", low=1, high=512)
-    max_pixels: int = option(112_896, "Largest picture area (pixels); 112,896 is 448 x 252.", low=784)
+    max_pixels: int = option(112_896, "Largest picture area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
     jpeg_quality: int = option(90, "JPEG quality of all pictures.", low=50, high=100)
     trim_s: float = option(0.1, "Frames this close to a shot boundary are not used (seconds).", low=0, high=10)
 
@@ -76,14 +75,13 @@ class FramesConfig:
 class EmbedConfig:
     """What measures likeness, and when two frames count as the same."""
 
-    embedder: str = option(
-        "builtin", "builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a local file)."
-    )
+    embedder: str = option("builtin", "builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a local file).")
     dedup_threshold: float | None = option(
         None, "Drop a frame this similar to the last kept one [calibrated per encoder].", low=-1, high=1
     )
 
-    __post_init__ = _check_fields
+    def __post_init__(self) -> None:
+        _check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +91,10 @@ class MaskConfig:
     hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
     context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
     mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
-    samples_per_video: int = option(16, "At most this many samples of one video (0: no limit).", low=0)
+    samples_per_video: int = option(32, "At most this many samples of one video (0: no limit).", low=0)
 
-    __post_init__ = _check_fields
+    def __post_init__(self) -> None:
+        _check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +189,7 @@ class BuildConfig:
     def content_hash(self) -> str:
         """Names everything that decides the shards' bytes for a given corpus."""
         parts = {name: asdict(getattr(self, name)) for name in GROUPS}
-        return digest({**parts, "seed": self.seed})
+        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
 
     def to_options(self) -> dict[str, Any]:
         """The flat form, as a YAML file would hold it."""

@@ -22,6 +22,15 @@ class Thresholds:
     scene: float  # at or above: the same scene
     low: float  # below: a distractor is too easy
 
+    @property
+    def copy(self) -> float:
+        """At or above: may be the same moment in a copy of the video.
+
+        Twice as far from 1 as `ambiguous`: a copy may be scaled, cropped and compressed at once, and sampled half a
+        second apart.
+        """
+        return 2 * self.ambiguous - 1
+
     @classmethod
     def resolve(cls, calibration: Calibration, config: BuildConfig) -> "Thresholds":
         """Options first, calibration else.
@@ -101,5 +110,3 @@ def split_of(group: str, *, seed: int, val_share: float, test_share: float) -> s
 
 def _first(option: float | None, calibrated: float) -> float:
     return calibrated if option is None else option
-
-

@@ -124,9 +124,7 @@ class BackEnd:
 def too_few(shown: int, damaged: int) -> Skip:
     """Why a stream of fewer than two frames is no video: damage if there was any, else it is a picture."""
     if damaged:
-        return Skip(
-            SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed"
-        )
+        return Skip(SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed")
     return Skip(SkipReason.NO_MOVING_PICTURE, f"the video stream shows only {shown} frames")
 
 
@@ -134,9 +132,7 @@ def check_size(width_px: int, height_px: int) -> None:
     """Raise Skip where a picture is beyond the limits."""
     if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_AREA_PX:
         limit = f"{MAX_SIDE_PX} px a side and {MAX_AREA_PX} px in all"
-        raise Skip(
-            SkipReason.UNSUPPORTED_CODEC, f"picture of {width_px}x{height_px} px, the limit is {limit}"
-        )
+        raise Skip(SkipReason.UNSUPPORTED_CODEC, f"picture of {width_px}x{height_px} px, the limit is {limit}")
 
 
 def shown_size(width_px: int, height_px: int, pixel_aspect: Fraction, max_area_px: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 decord 0.6.0 gives wrong frames without a word for MPEG-TS and edit lists, cannot open AV1, fails on VP9, cuts
 odd sizes, and chooses among several streams by its own rules. So containers and codecs are those tested, and
 its count of frames and its times are checked against the packets that PyAV reads (no second decoding). Costs
-about twice the CPU time of PyAV on 720p, since every frame becomes RGB.
+three to four times the CPU time of PyAV on 720p, since every frame becomes RGB.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mvp_data.decode import BackEnd, Facts, RawFrame, Turn, turned
-from mvp_data.decode_pyav import Shrinker, probe, shown_times
+from mvp_data.decode_pyav import Shrinker, load_libraries, probe, shown_times
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # as libavformat names them
@@ -27,6 +27,7 @@ TIME_TOLERANCE_S = 0.001  # decord keeps times as 32-bit floats
 @contextmanager
 def open_decord(path: str | Path) -> Iterator["DecordStream"]:
     """The `decord` back end of `decode.open_video`; raises Skip, MissingDependencyError without decord."""
+    load_libraries()
     try:
         import decord
     except ImportError as e:

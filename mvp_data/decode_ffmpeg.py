@@ -1,6 +1,6 @@
 """The ffmpeg program behind the decode seam, by ffmpeg-python: pictures from its pipe, times from `showinfo`.
 
-About 2.5 times the CPU time of PyAV on 720p, since every frame crosses a pipe as RGB; for those who need a
+Three to four times the CPU time of PyAV on 720p, since every frame crosses a pipe as RGB; for users of a
 certain build of ffmpeg, or a decoder in a process of its own. Needs ffmpeg 5.1 or later (`-fps_mode`).
 """
 
@@ -36,9 +36,7 @@ def open_ffmpeg(path: str | Path) -> Iterator["FfmpegStream"]:
     binary = find_ffmpeg()
     facts = probe(path)
     command = _command(binary, os.path.abspath(path), facts)
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield FfmpegStream(process, facts)
     finally:
@@ -124,9 +122,7 @@ class FfmpegStream(BackEnd):
         self._reader.join()
         words = _BRACKETS.sub(b"", self._last_words).decode(errors="replace")
         if "Unrecognized option" in words or "Option not found" in words:
-            raise MissingDependencyError(
-                f"this ffmpeg is too old, 5.1 or later is needed ({words}): {INSTALL}"
-            )
+            raise MissingDependencyError(f"this ffmpeg is too old, 5.1 or later is needed ({words}): {INSTALL}")
         if code < 0:
             raise Skip(SkipReason.CRASH, f"ffmpeg was ended by signal {-code} after {shown} frames")
         if code and not shown:

@@ -54,6 +54,15 @@ def open_pyav(path: str | Path) -> "Iterator[PyAvStream]":
         yield PyAvStream(container)
 
 
+def load_libraries() -> None:
+    """Load PyAV's libraries, which must come before decord's.
+
+    decord exports the symbols of its own old libraries to the whole process; they replace PyAV's where they
+    come first: https://github.com/dmlc/decord/issues/128, https://github.com/dmlc/decord/issues/361.
+    """
+    import av  # noqa: F401
+
+
 def probe(path: str | Path) -> Facts:
     """What a file holds, at the cost of its header and first frame; raises Skip as `open_video` does."""
     with open_pyav(path) as video:
@@ -228,9 +237,7 @@ class Shrinker:
         return turned(rgb.astype(np.uint8, copy=False), self._facts.turn)
 
 
-def _scaled(
-    scaler: "VideoReformatter", frame: "av.VideoFrame", size: tuple[int, int], pix_fmt: str
-) -> "av.VideoFrame":
+def _scaled(scaler: "VideoReformatter", frame: "av.VideoFrame", size: tuple[int, int], pix_fmt: str) -> "av.VideoFrame":
     """`frame` shrunk by area and in full range; unmarked video is taken as limited range, as players do."""
     import av
     from av.video.reformatter import ColorRange

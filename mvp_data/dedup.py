@@ -1,16 +1,27 @@
 """Two kinds of sameness: frames that repeat the last kept one, and videos that are copies of each other."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mvp_data.neighbours import Neighbours
 from mvp_data.types import Vectors
 
 PROBES = 16  # frames of a video that are looked up among all others; spread over its length
-COPY_SHARE = 0.3  # of a video's probes found in another one: a re-encode, crop or trim keeps far more, a studio less
+COPY_SHARE = 0.4  # of a video's probes found in another one at one distance in time; chance gives a third
 MIN_MATCHES = 3  # a shared title card or logo alone does not make two videos copies
+WINDOW_GAPS = 3  # distances in time agree within this many sampling intervals: phases differ, and so do near twins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """The frames of a video as copy detection sees them."""
+
+    times_s: npt.NDArray[np.float64]  # [N], rising
+    vectors: Vectors  # [N, D]
 
 
 def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
@@ -26,14 +37,16 @@ def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
     return tuple(kept)
 
 
-def group_videos(vectors: Mapping[str, Vectors], threshold: float) -> dict[str, str]:
+def group_videos(tracks: Mapping[str, Track], threshold: float) -> dict[str, str]:
     """Name a group for every video; copies of each other (re-encodes, crops, trims) share one.
 
-    A video joins another when enough of its frames are found there at `threshold` or above. The name of a group is
-    its smallest video id, so it does not depend on the order of the videos.
+    A video joins another when enough of its frames have their likeliest twin there, at `threshold` or above, and these
+    twins lie at one distance in time (temporal voting, as video copy detection does it: Douze et al. 2010,
+    arXiv 0902.2123). The vote keeps apart videos that merely look alike: one studio, one game, one street. The name of
+    a group is its smallest video id, so it does not depend on the order of the videos.
     """
-    ids = sorted(video for video, rows in vectors.items() if len(rows))
-    parent = {video: video for video in vectors}
+    ids = sorted(video for video, track in tracks.items() if len(track.vectors))
+    parent = {video: video for video in tracks}
 
     def root(video: str) -> str:
         while parent[video] != video:
@@ -41,27 +54,46 @@ def group_videos(vectors: Mapping[str, Vectors], threshold: float) -> dict[str, 
             video = parent[video]
         return video
 
-    for video, matches in _matches(ids, vectors, threshold).items():
-        probes = min(PROBES, len(vectors[video]))
-        for other, count in matches.items():
-            if count >= max(COPY_SHARE * probes, min(MIN_MATCHES, probes)):
+    for video, offsets in _offsets(ids, tracks, threshold):
+        probes = min(PROBES, len(tracks[video].vectors))
+        for other, offsets_s in offsets.items():
+            window_s = WINDOW_GAPS * max(_gap_s(tracks[video]), _gap_s(tracks[other]))
+            if _agreeing(offsets_s, window_s) >= max(COPY_SHARE * probes, min(MIN_MATCHES, probes)):
                 low, high = sorted((root(video), root(other)))
                 parent[high] = low
-    return {video: root(video) for video in vectors}
+    return {video: root(video) for video in tracks}
 
 
-def _matches(ids: Sequence[str], vectors: Mapping[str, Vectors], threshold: float) -> dict[str, Counter[str]]:
-    """For each video, in how many of its probes each other video has a frame at or above the threshold."""
+def _offsets(
+    ids: Sequence[str], tracks: Mapping[str, Track], threshold: float
+) -> Iterator[tuple[str, dict[str, list[float]]]]:
+    """For each video and each other one: how far in time from each probe its twin lies there, if it has one."""
     if len(ids) < 2:
-        return {}
-    ends = np.cumsum([len(vectors[video]) for video in ids])
-    index = Neighbours(np.concatenate([vectors[video] for video in ids]))
-    found: dict[str, Counter[str]] = {}
+        return
+    ends = np.cumsum([len(tracks[video].vectors) for video in ids])
+    index = Neighbours(np.concatenate([tracks[video].vectors for video in ids]))
     for video, end in zip(ids, ends.tolist(), strict=True):
-        rows = vectors[video]
-        probes = rows[np.unique(np.linspace(0, len(rows) - 1, PROBES).round().astype(int))]
-        found[video] = Counter()
-        for hit in index.search(probes, 32, without=range(end - len(rows), end)):
-            close = hit.rows[hit.similarity >= threshold]
-            found[video].update({ids[number] for number in np.searchsorted(ends, close, side="right")})
-    return found
+        track, size = tracks[video], len(tracks[video].vectors)
+        picked = np.unique(np.linspace(0, size - 1, PROBES).round().astype(int))
+        found: dict[str, list[float]] = defaultdict(list)
+        hits = index.search(track.vectors[picked], 32, without=range(end - size, end))
+        for time_s, hit in zip(track.times_s[picked].tolist(), hits, strict=True):
+            twins: dict[str, float] = {}
+            for row in hit.rows[hit.similarity >= threshold].tolist():  # nearest first
+                number = int(np.searchsorted(ends, row, side="right"))
+                other = tracks[ids[number]]
+                twins.setdefault(ids[number], float(other.times_s[row - int(ends[number]) + len(other.vectors)]))
+            for name, twin_s in twins.items():
+                found[name].append(twin_s - time_s)
+        yield video, found
+
+
+def _gap_s(track: Track) -> float:
+    """The usual distance in time of frames that follow each other; 0 for a single frame."""
+    return float(np.median(np.diff(track.times_s))) if len(track.times_s) > 1 else 0.0
+
+
+def _agreeing(offsets_s: Sequence[float], window_s: float) -> int:
+    """The largest number of offsets that lie within one window."""
+    ordered = np.sort(offsets_s)
+    return int((np.searchsorted(ordered, ordered + window_s, side="right") - np.arange(len(ordered))).max())

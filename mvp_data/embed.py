@@ -63,13 +63,9 @@ def load_embedder(spec: str, *, threads: int = 0) -> Embedder:
     name = name or DEFAULT
     if kind != "builtin" or name not in WEIGHTS:
         known = ", ".join(f"builtin:{n}" for n in WEIGHTS)
-        raise ConfigError(
-            f"no embedder '{spec}'; there are: builtin, {known}, open_clip:<model>/<pretrained>"
-        )
+        raise ConfigError(f"no embedder '{spec}'; there are: builtin, {known}, open_clip:<model>/<pretrained>")
     model = find(name).read_bytes()
-    return OnnxEmbedder(
-        name=f"builtin:{name}", model=model, inner_output=_INNER_OUTPUT.get(name, ""), threads=threads
-    )
+    return OnnxEmbedder(name=f"builtin:{name}", model=model, inner_output=_INNER_OUTPUT.get(name, ""), threads=threads)
 
 
 class OnnxEmbedder:
@@ -88,9 +84,7 @@ class OnnxEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # waiting threads leave the CPU
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the CPU
         providers: list[Any] = ["CPUExecutionProvider"]
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))

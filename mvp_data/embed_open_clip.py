@@ -92,9 +92,7 @@ def fetch_weights(spec: str) -> Path:
     with contextlib.suppress(WeightsError):
         return _find(open_clip, parsed)
     if is_file_spec(parsed.weights):
-        raise WeightsError(
-            f"no weights file at {parsed.weights}; to fetch, give one of open_clip's tags instead"
-        )
+        raise WeightsError(f"no weights file at {parsed.weights}; to fetch, give one of open_clip's tags instead")
     from huggingface_hub import constants
 
     _check_reachable(constants.ENDPOINT)
@@ -178,9 +176,7 @@ def _find(open_clip: ModuleType, spec: Spec) -> Path:
         raise ConfigError(f"open_clip has no model '{spec.model}' ({near})")
     if is_file_spec(spec.weights):
         if not Path(spec.weights).is_file():
-            raise WeightsError(
-                f"no weights file at {spec.weights}, named in {OPEN_CLIP_PREFIX}{spec.model}/..."
-            )
+            raise WeightsError(f"no weights file at {spec.weights}, named in {OPEN_CLIP_PREFIX}{spec.model}/...")
         return Path(spec.weights)
     config = open_clip.get_pretrained_cfg(spec.model, spec.weights)
     if not config:

@@ -48,7 +48,7 @@ class SkipReason(StrEnum):
     DUPLICATE = "duplicate"  # same bytes as another source
 
 
-class Skip(Exception):  # noqa: N818 - not an error: an outcome of one video
+class Skip(Exception):
     """Raised anywhere in the work on one video, caught in one place, written to the ledger."""
 
     def __init__(self, reason: SkipReason, detail: str) -> None:

@@ -17,9 +17,7 @@ from mvp_data.errors import OutputError, Skip, SkipReason, SourceError
 from mvp_data.types import Source
 
 MAX_FETCH_BYTES = 64 << 30  # larger than any film; a server that never stops sending must not fill the disk
-SPOOL_PREFIX = (
-    "fetched-"  # of the temporary files: a killed worker leaves its own behind, to be swept by this name
-)
+SPOOL_PREFIX = "fetched-"  # of the temporary files: a killed worker leaves its own behind, to be swept by this name
 FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
 _CHUNK_BYTES = 1 << 20
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
@@ -99,9 +97,7 @@ def _fill(uri: str, path: Path) -> None:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
     except remote.failures(container) as err:
         if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can run out of room
-            raise OutputError(
-                f"{path.parent}: no room left for fetched files; free some or move the output"
-            ) from err
+            raise OutputError(f"{path.parent}: no room left for fetched files; free some or move the output") from err
         raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err
     if path.stat().st_size == 0:
         raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
@@ -113,9 +109,7 @@ def _check_room(size: int, spool: Path) -> None:
         raise Skip(SkipReason.UNREADABLE, f"{size} bytes to fetch are over the limit of {MAX_FETCH_BYTES}")
     free = shutil.disk_usage(spool).free
     if size > free:
-        raise OutputError(
-            f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output"
-        )
+        raise OutputError(f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output")
 
 
 def _download(url: str, size: int | None, out: IO[bytes]) -> None:

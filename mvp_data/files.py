@@ -29,9 +29,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary), str(path)):
             problem = error.strerror or str(error)  # an OSError about another file is the caller's
-            raise OutputError(
-                f"{path}: cannot be written ({problem}): free space or choose another folder"
-            ) from error
+            raise OutputError(f"{path}: cannot be written ({problem}): free space or choose another folder") from error
         raise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,14 @@ from mvp_data.decode import open_video
 from mvp_data.errors import Skip, SkipReason
 from mvp_data.sampling import SampleGrid
 from mvp_data.shots import in_transition, shot_detector, shot_number
-from mvp_data.types import Boundary, Frame, Picture, VideoInfo
+from mvp_data.types import (
+    THUMBNAIL_HEIGHT_PX,
+    THUMBNAIL_WIDTH_PX,
+    Boundary,
+    Frame,
+    Picture,
+    VideoInfo,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +69,7 @@ class _Sample:
 
 
 def extract(
-    path: Path, *, video_id: str, decode: DecodeConfig, frames: FramesConfig, seed: int, blob: BinaryIO
+    path: Path, *, video_id: str, decode: DecodeConfig, frames: FramesConfig, seed: int, blob: IO[bytes]
 ) -> Extract:
     """Decode `path` once; write the JPEGs of its sampled frames to `blob` and return all that is known of them.
 
@@ -103,7 +110,7 @@ def extract(
 class _Writer:
     """Holds the first samples back until rate, crop and size can be decided, then writes each as it comes."""
 
-    def __init__(self, blob: BinaryIO, config: FramesConfig) -> None:
+    def __init__(self, blob: IO[bytes], config: FramesConfig) -> None:
         self._blob = blob
         self._config = config
         self._waiting: list[_Sample] = []
@@ -150,7 +157,9 @@ class _Writer:
         height, width = sample.picture.shape[:2]
         box = cover_box(width, height, self.crop, self.size)
         image = Image.fromarray(sample.picture).resize(self.size, Image.Resampling.HAMMING, box=box)
-        luma = np.asarray(image.convert("L"), dtype=np.float32)
+        grey = image.convert("L")
+        luma = np.asarray(grey, dtype=np.float32)
+        thumbnail = grey.resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
         reject = judge(luma, self._last_luma)
         self._last_luma = luma
         data = b"" if reject else encode_jpeg(image, quality=self._config.jpeg_quality)
@@ -163,6 +172,7 @@ class _Writer:
                 luma=float(luma.mean()),
                 contrast=float(luma.std()),
                 sharpness=sharpness(luma),
+                thumbnail=thumbnail.tobytes(),
                 jpeg_bytes=len(data),
             )
         )
@@ -246,7 +256,7 @@ def target_size(width_px: int, height_px: int, *, multiple: int, max_pixels: int
     """The size (width, height) that pictures get: multiples of `multiple`, at most `max_pixels`, nearest in shape.
 
     target_size(1280, 720, multiple=28, max_pixels=112_896) -> (448, 252)
-    target_size(320, 240, multiple=28, max_pixels=112_896) -> (308, 252)
+    target_size(320, 240, multiple=28, max_pixels=112_896) -> (336, 252)
 
     A picture is never enlarged by more than the rounding to the next multiple.
     """
@@ -260,8 +270,9 @@ def target_size(width_px: int, height_px: int, *, multiple: int, max_pixels: int
     ideal = width_px * height_px * scale**2
 
     def badness(size: tuple[int, int]) -> float:
+        # What does not fit the shape is cut off, a few pixels more or less are not: shape weighs four times as much.
         shape_error = abs(math.log(size[0] / size[1] * height_px / width_px))
-        return shape_error + abs(math.log(size[0] * size[1] / ideal))
+        return 4 * shape_error + abs(math.log(size[0] * size[1] / ideal))
 
     return min(options, key=lambda size: (badness(size), size))
 
@@ -276,8 +287,8 @@ def cover_box(
 ) -> tuple[float, float, float, float]:
     """The centred box (left, top, right, bottom; pixels) inside `crop` that has exactly the shape of `size`.
 
-    Rounding the size to multiples changes the shape by a few per cent: that much is cut off the longer side, so
-    that nothing is stretched.
+    Rounding the size to multiples changes the shape, by a few per cent for usual sizes: that much is cut off the longer
+    side, so that nothing is stretched.
     """
     left, top, right, bottom = crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height
     scale = min((right - left) / size[0], (bottom - top) / size[1])

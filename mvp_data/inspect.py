@@ -93,19 +93,14 @@ def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
 
 
 def _wrapped(words: list[str], per_line: int = 10) -> list[str]:
-    return [
-        "    " + "".join(f"{word:>9}" for word in words[i : i + per_line])
-        for i in range(0, len(words), per_line)
-    ]
+    return ["    " + "".join(f"{word:>9}" for word in words[i : i + per_line]) for i in range(0, len(words), per_line)]
 
 
 def _histogram(counts: list[int], most_lines: int = 13) -> list[str]:
     """One line for each position, or for each band of positions where there are many."""
     band = -(-len(counts) // most_lines)
     sums = {start: sum(counts[start : start + band]) for start in range(0, len(counts), band)}
-    names = {
-        start: f"{start}-{min(start + band, len(counts)) - 1}" if band > 1 else str(start) for start in sums
-    }
+    names = {start: f"{start}-{min(start + band, len(counts)) - 1}" if band > 1 else str(start) for start in sums}
     return [f"  {names[start]:>6}  {n:>6}  {_bar(n, max(sums.values()))}" for start, n in sums.items()]
 
 

@@ -48,23 +48,23 @@ def make_ledger(
     puzzle_set: PuzzleSet,
     config: BuildConfig,
 ) -> tuple[LedgerRow, ...]:
-    """All rows, sorted by path. The first source of a video stands for it; others with the same bytes are duplicates."""
+    """All rows, sorted by path; of sources with the same bytes the first stands for all."""
     samples = Counter(puzzle.episode.strip.video_id for puzzle in puzzle_set.puzzles)
     first: dict[str, str] = {}
-    rows = [
-        LedgerRow(path=p.path, outcome="skipped", reason=p.reason.value, detail=p.detail) for p in problems
-    ]
+    rows = [LedgerRow(path=p.path, outcome="skipped", reason=p.reason.value, detail=p.detail) for p in problems]
     for outcome in outcomes:
         path, video_id = outcome.source.path, outcome.video_id
         if video_id in first:
             detail = f"same bytes as {first[video_id]}"
             row = LedgerRow(
-                path=path, outcome="skipped", reason=SkipReason.DUPLICATE.value, detail=detail, video_id=video_id
+                path=path,
+                outcome="skipped",
+                reason=SkipReason.DUPLICATE.value,
+                detail=detail,
+                video_id=video_id,
             )
         elif outcome.skip:
-            row = LedgerRow(
-                path=path, outcome="skipped", reason=outcome.skip, detail=outcome.detail, video_id=video_id
-            )
+            row = LedgerRow(path=path, outcome="skipped", reason=outcome.skip, detail=outcome.detail, video_id=video_id)
         else:
             refused = puzzle_set.video_drops.get(video_id, {})
             row = _video_row(path, entries[video_id], kept.get(video_id), samples[video_id], refused, config)
@@ -104,9 +104,7 @@ def _video_row(
     )
 
 
-def _why_none(
-    entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig
-) -> tuple[str, str]:
+def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig) -> tuple[str, str]:
     """Reason and advice for a video that decoded well and still gives no sample."""
     needed = config.mask.hidden_frames + config.mask.context_frames
     usable, frozen = len(entry.usable), sum(frame.reject == "frozen" for frame in entry.frames)

@@ -89,9 +89,7 @@ def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, str]]:
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES:
-            raise SourceError(
-                f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes: is this a list of videos?"
-            )
+            raise SourceError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes: is this a list of videos?")
         if b"\0" in line:
             raise SourceError(f"{path}, line {number}: binary data or UTF-16; write the list as UTF-8 text")
         if number == 1:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,12 +12,17 @@ from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.seeds import shuffled
 from mvp_data.types import Episode, Strip
 
+# A block of a thumbnail is 1/32 by 1/18 of the picture; sensor noise and compression average out in it.
+MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
+MOVED_SHARE = 0.02  # of all blocks: a hand, a ball, a face that turns
+
 
 class Drop(StrEnum):
     """Why a hidden segment gives no puzzle; counted in the report."""
 
     POLICY = "policy"  # the mask policy does not allow it
     LITTLE_CONTEXT = "little_context"  # too few visible frames are left around it
+    NO_MOTION = "no_motion"  # two hidden frames in a row differ by noise alone
     REPEATED_HIDDEN = "repeated_hidden"  # two hidden frames show the same: no order to see
     REPEATED_CONTEXT = "repeated_context"  # a hidden frame is already visible in the context
     FEW_DISTRACTORS = "few_distractors"  # fewer admissible distractors than asked for
@@ -30,9 +36,7 @@ class _Segment:
     end: int
 
 
-def episodes(
-    video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed: int
-) -> Iterator[Episode | Drop]:
+def episodes(video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed: int) -> Iterator[Episode | Drop]:
     """Episodes of a video whose hidden segments do not overlap, in time order, and a reason for each segment refused.
 
     A segment is tried with every number of context frames before it that the video allows, in an order drawn from
@@ -58,7 +62,7 @@ def _segments(video: KeptVideo, config: MaskConfig) -> Iterator[_Segment]:
         return
     shots = np.array(video.shots)
     starts = [0, *(np.flatnonzero(np.diff(shots)) + 1).tolist(), size]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         if end - start >= k and start >= edge and size - end >= edge:
             # A long shot is hidden whole and shown by K of its frames, evenly spread.
             spread = np.linspace(start, end - 1, k).round().astype(int)
@@ -103,6 +107,8 @@ def _refuse(
     """The rule that a strip breaks, if any."""
     if not _allowed(video, hidden, visible, config.mask_policy, thresholds):
         return Drop.POLICY
+    if not all(moves(video, a, b) for a, b in pairwise(hidden)):
+        return Drop.NO_MOTION
     hidden_vectors, visible_vectors = video.vectors[list(hidden)], video.vectors[list(visible)]
     among_hidden = hidden_vectors @ hidden_vectors.T - 2 * np.eye(len(hidden))
     if among_hidden.max() >= thresholds.repeat:
@@ -127,3 +133,17 @@ def _allowed(
         return True
     # Not every hidden shot is visible; the segment still belongs here if both sides show one scene.
     return float(video.vectors[before] @ video.vectors[after]) >= thresholds.scene
+
+
+def moves(video: KeptVideo, first: int, second: int) -> bool:
+    """Whether something visible moved between two kept frames, told from their thumbnails.
+
+    Independent of the encoder: vectors of a still shot may drift apart by noise, and then no order can be seen.
+    """
+    a, b = (
+        np.frombuffer(video.entry.frames[video.kept[place]].thumbnail, np.uint8).astype(np.int16)
+        for place in (first, second)
+    )
+    change = a - b
+    change -= np.int16(np.median(change))  # light that changes everywhere is no motion
+    return bool(np.count_nonzero(np.abs(change) >= MOVED_LUMA) >= MOVED_SHARE * change.size)

@@ -12,7 +12,10 @@ from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.neighbours import Neighbours
 from mvp_data.types import Episode, FrameRef, Vectors
 
-NEIGHBOURS = 64  # looked up in the corpus for each hidden frame
+NEIGHBOURS = (
+    64,
+    1024,
+)  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
 ORIGINS = ("neighbourhood", "same_video", "corpus")  # also the order in which shortfalls are filled
 
 
@@ -53,9 +56,7 @@ class Miner:
             by_shelf[(video.split, *video.size)].append(video)
         for key, members in by_shelf.items():
             ends = np.cumsum([len(v.kept) for v in members])
-            self._shelves[key] = _Shelf(
-                Neighbours(np.concatenate([v.vectors for v in members])), tuple(members), ends
-            )
+            self._shelves[key] = _Shelf(Neighbours(np.concatenate([v.vectors for v in members])), tuple(members), ends)
             for video, end in zip(members, ends.tolist(), strict=True):
                 self._rows[video.entry.video_id] = range(end - len(video.kept), end)
         self.quota = quotas(config)
@@ -116,17 +117,25 @@ class Miner:
     def _corpus(self, video: KeptVideo, hidden: Vectors) -> list[Distractor]:
         """Admissible frames of other videos, hardest first; never of a near-duplicate of this one."""
         shelf = self._shelves[(video.split, *video.size)]
-        found = shelf.index.search(hidden, NEIGHBOURS, without=self._rows[video.entry.video_id])
-        pool = []
-        for row in np.unique(np.concatenate([f.rows for f in found])).tolist():
-            number = int(np.searchsorted(shelf.ends, row, side="right"))
-            other = shelf.videos[number]
-            place = row - int(shelf.ends[number]) + len(other.kept)
-            # To all hidden frames: it may be ambiguous to one that has NEIGHBOURS still nearer ones.
-            similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
-            if other.group != video.group and self._in_band(similarity):
-                pool.append(_distractor(other, place, "corpus", similarity))
+        pool: list[Distractor] = []
+        for k in NEIGHBOURS:
+            found = shelf.index.search(hidden, k, without=self._rows[video.entry.video_id])
+            rows = np.unique(np.concatenate([f.rows for f in found]))
+            pool = [d for row in rows.tolist() if (d := self._judged(shelf, row, video, hidden)) is not None]
+            if len(pool) >= self._config.distractors:
+                break
         return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
+
+    def _judged(self, shelf: _Shelf, row: int, video: KeptVideo, hidden: Vectors) -> Distractor | None:
+        """The frame in a row of the index, if it is admissible beside these hidden frames."""
+        number = int(np.searchsorted(shelf.ends, row, side="right"))
+        other = shelf.videos[number]
+        place = row - int(shelf.ends[number]) + len(other.kept)
+        # To all hidden frames: it may be ambiguous to one that has still nearer neighbours.
+        similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
+        if other.group == video.group or not self._in_band(similarity):
+            return None
+        return _distractor(other, place, "corpus", similarity)
 
     def _in_band(self, similarity: float) -> bool:
         return self._thresholds.low <= similarity < self._thresholds.ambiguous

@@ -23,38 +23,54 @@ _OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REP
 
 
 def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
-    """Make the folder ready; returns the index of a finished build of the same configuration, which then stays.
+    """See whether a build may go into the folder, which is made if need be; nothing in it is changed yet.
+
+    Returns the index of a whole build of the same configuration if that is what lies there.
 
     Raises:
         OutputError: the folder holds something else, or cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        folders = {path.name for path in out.iterdir() if path.is_dir()}
         names = {path.name for path in out.iterdir()}
+        foreign = sorted(path.name for path in out.iterdir() if path.is_dir() or not _is_own(path.name))
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
-    foreign = sorted(name for name in names if name in folders or not _is_own(name))
     whole = {name for name in names if _plain(name) == name}
     if foreign or (whole and not whole & {INDEX_NAME, STARTED_NAME}):
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
         raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
-    if not overwrite and INDEX_NAME in names:
-        index = read_index(out)
-        if index.config_hash != config_hash:
-            raise OutputError(
-                f"{out}: holds a finished build of another configuration ({index.counts['samples']} samples); "
-                "choose another --out, or pass --overwrite to replace it"
-            )
-        finish(out)  # a run that was killed just before it could
-        return index
-    if not overwrite and STARTED_NAME in names and _started_hash(out) != config_hash:
+    unfinished = STARTED_NAME in names
+    if unfinished and not overwrite and _started_hash(out) != config_hash:
         raise OutputError(
             f"{out}: holds an unfinished build of another configuration; "
             "finish it with its own options, choose another --out, or pass --overwrite"
         )
-    _clear(out, names, config_hash)
-    return None
+    if INDEX_NAME not in names:
+        return None
+    index = read_index(out)  # even to overwrite: a folder with some other index.json is not ours to clear
+    same = index.config_hash == config_hash
+    if not (same or unfinished or overwrite):
+        raise OutputError(
+            f"{out}: holds a finished build of another configuration ({index.counts['samples']} samples); "
+            "choose another --out, or pass --overwrite to replace it"
+        )
+    if overwrite or not same or not all(_is_whole(out, shard) for shard in index.shards):
+        return None
+    finish(out)  # a run that was killed just before it could
+    return index
+
+
+def start(out: Path, config_hash: str) -> None:
+    """Mark the folder as this build's, then remove an earlier one, its index first.
+
+    Killed at any moment, the same command goes on: no shard that lies there is ever taken over.
+    """
+    with atomic_write(out / STARTED_NAME) as file:
+        file.write(json.dumps({"config_hash": config_hash}).encode())
+    for path in sorted(out.iterdir(), key=lambda p: (p.name != INDEX_NAME, p.name)):
+        if path.name != STARTED_NAME:
+            path.unlink()
 
 
 def finish(out: Path) -> None:
@@ -78,16 +94,9 @@ def _started_hash(out: Path) -> str:
         raise OutputError(f"{out / STARTED_NAME}: damaged; pass --overwrite to start again") from error
 
 
-def _clear(out: Path, names: set[str], config_hash: str) -> None:
-    """Mark the folder as this build's, then remove an earlier one, its index first.
-
-    Killed at any moment, the same command goes on: no shard that lies there is ever taken over.
-    """
-    with atomic_write(out / STARTED_NAME) as file:
-        file.write(json.dumps({"config_hash": config_hash}).encode())
-    for name in sorted(names, key=lambda n: (n != INDEX_NAME, n)):
-        if name != STARTED_NAME:
-            (out / name).unlink(missing_ok=True)
+def _is_whole(out: Path, shard: ShardInfo) -> bool:
+    path = out / shard.name
+    return path.is_file() and path.stat().st_size == shard.bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,9 +158,19 @@ def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any])
     for split in SPLITS:
         if any(shard.split == split for shard in shards):
             lines += [f"  - split: {splits[split]}", f'    path: "{SHARD_STEMS[split]}-*.tar"']
-    lines += ["task_categories:", "- visual-question-answering", "tags:", "- masked-video-prediction", "- webdataset"]
+    lines += [
+        "task_categories:",
+        "- visual-question-answering",
+        "tags:",
+        "- masked-video-prediction",
+        "- webdataset",
+    ]
     lines += [f"size_categories:\n- {_size_category(sum(s.samples for s in shards))}", "---", ""]
-    lines += ["# Masked video prediction puzzles", "", "Each sample hides a segment of a video. Its JSON names the"]
+    lines += [
+        "# Masked video prediction puzzles",
+        "",
+        "Each sample hides a segment of a video. Its JSON names the",
+    ]
     lines += ["hidden key frames among the candidates, in order (`answer`). Made by `mvp-data build`.", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
     with atomic_write(out / CARD_NAME) as file:
@@ -159,7 +178,12 @@ def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any])
 
 
 def _size_category(samples: int) -> str:
-    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+    for limit, name in (
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+    ):
         if samples < limit:
             return name
     return "n>1M"

@@ -17,7 +17,11 @@ from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
 from mvp_data.types import Candidate, Puzzle
 
-SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar, test-000000.tar
+SHARD_STEMS = {
+    "train": "shard",
+    "val": "val",
+    "test": "test",
+}  # shard-000000.tar, val-000000.tar, test-000000.tar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +44,7 @@ class Packer:
         self._encoder = encoder
         self._config_hash = config_hash
 
-    def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], None] = lambda: None) -> Packed:
+    def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], object] = lambda: None) -> Packed:
         """Write every puzzle to a shard of its split, in an order that mixes the videos.
 
         Raises:
@@ -116,9 +120,7 @@ class Packer:
             video_group=video.group,
             video_duration_s=video.entry.duration_s,
             extra=extra_json(video.source.extra),
-            context=tuple(
-                ContextFrame(time_s=frames[f].time_s, shot=frames[f].shot, frame=f) for f in episode.context
-            ),
+            context=tuple(ContextFrame(time_s=frames[f].time_s, shot=frames[f].shot, frame=f) for f in episode.context),
             candidates=tuple(self._candidate(c) for c in puzzle.candidates),
         )
 
@@ -141,9 +143,7 @@ class Packer:
         return self._videos[puzzle.episode.strip.video_id]
 
 
-def cut(
-    puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig
-) -> Iterator[list[Puzzle]]:
+def cut(puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig) -> Iterator[list[Puzzle]]:
     """Runs of puzzles that fit a shard, by number and by size; one that is larger than a shard gets its own."""
     members: list[Puzzle] = []
     size = RECORDSIZE  # at most this much ends every tar

@@ -37,9 +37,7 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0) 
     summary = summarize(path)
     title = printable(path.resolve().name)
     head, tail = _frame(title)
-    figures = _json(
-        {**asdict(summary), "path": title}
-    )  # the name alone: a page is passed on, a home folder is not
+    figures = _json({**asdict(summary), "path": title})  # the name alone: a page is passed on, a home folder is not
     wanted = spread(summary.samples, puzzles, seed)
     written, size = 0, len(head) + len(tail) + len(figures)
     with atomic_write(out_html) as file:

@@ -1,17 +1,14 @@
 """Pass 1: every source through a pool of killable processes into the bank, then its frames through the encoder."""
 
 import json
-import multiprocessing
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -19,11 +16,12 @@ from mvp_data.bank import Bank, VideoEntry, skipped
 from mvp_data.calibrate import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
 from mvp_data.config import BuildConfig, DecodeConfig, FramesConfig, digest
 from mvp_data.embed import Embedder
-from mvp_data.errors import MvpError, Skip, SkipReason
+from mvp_data.errors import Skip, SkipReason
 from mvp_data.fetch import fingerprint, local_file
 from mvp_data.files import atomic_write
 from mvp_data.seeds import stable_hash
 from mvp_data.types import Picture, Source, Vectors
+from mvp_data.workers import Lost, run_all
 
 EMBED_BATCH = 64  # pictures decoded ahead of the encoder; bounds memory, has no influence on the vectors
 
@@ -43,6 +41,7 @@ class _Job:
     """All that a worker needs to know; small, since it is pickled for every source."""
 
     source: Source
+    uri: str  # where the bytes can be had in a worker
     bank_root: Path
     extract_hash: str
     decode: DecodeConfig
@@ -51,7 +50,7 @@ class _Job:
 
 
 def extract_all(
-    sources: Sequence[Source], config: BuildConfig, on_done: Callable[[Outcome], None] = lambda _: None
+    sources: Sequence[Source], config: BuildConfig, on_done: Callable[[Outcome], object] = lambda _: None
 ) -> tuple[Outcome, ...]:
     """Bring every source into the bank; the outcomes in the order of `sources`.
 
@@ -65,24 +64,25 @@ def extract_all(
     bank = Bank(bank_root, extract_hash)
     bank.create()
     spool = _spool(bank_root)
-    outcomes: dict[int, Outcome] = {}
+    done: dict[Source, Outcome] = {}
     with ExitStack() as stack:
         jobs = (
-            (number, _Job(
-                source=_reachable(source, spool, stack),
+            _Job(
+                source=source,
+                uri=_reachable(source, spool, stack),
                 bank_root=bank_root,
                 extract_hash=extract_hash,
                 decode=config.decode,
                 frames=config.frames,
                 seed=config.seed,
-            ))
-            for number, source in enumerate(sources)
+            )
+            for source in sources
         )
-        workers = min(config.worker_count, max(1, len(sources)))
-        for number, result in _run(jobs, workers=workers, timeout_s=config.video_timeout_s):
-            outcomes[number] = replace(result, source=sources[number])
-            on_done(outcomes[number])
-    return tuple(outcomes[number] for number in range(len(sources)))
+        for job, result in run_all(_work, jobs, workers=config.worker_count, timeout_s=config.video_timeout_s):
+            outcome = _lost(job, result) if isinstance(result, Lost) else result
+            done[job.source] = outcome
+            on_done(outcome)
+    return tuple(done[source] for source in sources)
 
 
 def _spool(bank_root: Path) -> Path:
@@ -91,57 +91,18 @@ def _spool(bank_root: Path) -> Path:
     return folder
 
 
-def _reachable(source: Source, spool: Path, stack: ExitStack) -> Source:
-    """The source as a worker can open it: what lies in this process's memory is put on disk first."""
-    if "memory://" not in source.uri:
-        return source
-    try:
-        return replace(source, uri=str(stack.enter_context(local_file(source, spool))))
-    except Skip:
-        return source  # the worker meets the same problem and reports it
+def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
+    """The source's uri as a worker can open it: what lies in this process's memory is put on disk first."""
+    if "memory://" in source.uri:
+        with suppress(Skip):  # the worker meets the same problem and reports it
+            return str(stack.enter_context(local_file(source, spool)))
+    return source.uri
 
 
-def _run(jobs: Iterator[tuple[int, _Job]], *, workers: int, timeout_s: float) -> Iterator[tuple[int, Outcome]]:
-    """Outcomes as they come; a few jobs per worker wait in the pool, so a list of any length costs no memory."""
-    from pebble import ProcessPool
-
-    # Spawned, not forked: the caller may hold threads of FAISS, ONNX Runtime or a notebook.
-    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
-    waiting: dict[Future[Outcome], tuple[int, _Job]] = {}
-    try:
-        while True:
-            for number, job in islice(jobs, 4 * workers - len(waiting)):
-                waiting[pool.schedule(_work, args=[job], timeout=timeout_s)] = (number, job)
-            if not waiting:
-                break
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                number, job = waiting.pop(future)
-                yield number, _outcome(future, job, timeout_s)
-        pool.close()
-    finally:
-        pool.stop()  # at once: what was under way leaves no trace in the bank and is done again next time
-        pool.join()
-
-
-def _outcome(future: "Future[Outcome]", job: _Job, timeout_s: float) -> Outcome:
-    from pebble import ProcessExpired
-
-    def lost(reason: SkipReason, detail: str) -> Outcome:
-        return Outcome(source=job.source, skip=reason.value, detail=detail)
-
-    try:
-        return future.result()
-    except MvpError:
-        raise
-    except TimeoutError:
-        return lost(SkipReason.TIMEOUT, f"not done after {timeout_s:g} s; raise --video-timeout-s to give it more")
-    except ProcessExpired as error:
-        return lost(SkipReason.CRASH, f"its process died (exit code {error.exitcode})")
-    except MemoryError:
-        return lost(SkipReason.CRASH, "out of memory")
-    except Exception as error:  # noqa: BLE001 - a defect met on one video: on record in the ledger, retried next time
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return lost(SkipReason.CRASH, f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})")
+def _lost(job: _Job, lost: Lost) -> Outcome:
+    """Of a video that gave no result; not kept in the bank, so it is tried again by the next run."""
+    advice = "; raise --video-timeout-s to give it more" if lost.kind == "timeout" else ""
+    return Outcome(source=job.source, skip=SkipReason(lost.kind).value, detail=lost.detail + advice)
 
 
 def _work(job: _Job) -> Outcome:
@@ -149,12 +110,9 @@ def _work(job: _Job) -> Outcome:
     bank = Bank(job.bank_root, job.extract_hash)
     video_id = ""
     try:
-        with local_file(job.source, _spool(job.bank_root)) as path:
+        with local_file(replace(job.source, uri=job.uri), _spool(job.bank_root)) as path:
             video_id = fingerprint(path)
-            if bank.has(video_id):
-                entry = bank.read(video_id)
-            else:
-                entry = _extract(path, video_id, job, bank)
+            entry = bank.read(video_id) if bank.has(video_id) else _extract(path, video_id, job, bank)
     except Skip as skip:
         return Outcome(source=job.source, video_id=video_id, skip=skip.reason.value, detail=skip.detail)
     return Outcome(source=job.source, video_id=video_id, skip=entry.skip, detail=entry.detail)
@@ -164,10 +122,8 @@ def _extract(path: Path, video_id: str, job: _Job, bank: Bank) -> VideoEntry:
     """Decode one video into the bank; a reason to skip it is as final as a result, so it is stored as well."""
     from mvp_data.frames import Extract, extract
 
-    def make(blob: BinaryIO) -> VideoEntry:
-        result = extract(
-            path, video_id=video_id, decode=job.decode, frames=job.frames, seed=job.seed, blob=blob
-        )
+    def make(blob: IO[bytes]) -> VideoEntry:
+        result = extract(path, video_id=video_id, decode=job.decode, frames=job.frames, seed=job.seed, blob=blob)
         return VideoEntry(video_id=video_id, **{f.name: getattr(result, f.name) for f in fields(Extract)})
 
     try:
@@ -179,7 +135,10 @@ def _extract(path: Path, video_id: str, job: _Job, bank: Bank) -> VideoEntry:
 
 
 def embed_all(
-    bank: Bank, video_ids: Sequence[str], embedder: Embedder, on_frames: Callable[[int], None] = lambda _: None
+    bank: Bank,
+    video_ids: Sequence[str],
+    embedder: Embedder,
+    on_frames: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Give every video its vectors; `on_frames` is told how many frames were done.
 
@@ -193,7 +152,7 @@ def embed_all(
 
 
 def _embedded(
-    pictures: Iterator[tuple[str, Picture]], embedder: Embedder, on_frames: Callable[[int], None]
+    pictures: Iterator[tuple[str, Picture]], embedder: Embedder, on_frames: Callable[[int], object]
 ) -> Iterator[tuple[str, Vectors]]:
     """(video id, vector [D]) of each picture, in order."""
     while batch := list(islice(pictures, EMBED_BATCH)):
@@ -202,9 +161,7 @@ def _embedded(
         yield from zip((video_id for video_id, _ in batch), vectors, strict=True)
 
 
-def calibration_for(
-    embedder: Embedder, bank: Bank, entries: Mapping[str, VideoEntry], seed: int
-) -> Calibration:
+def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoEntry], seed: int) -> Calibration:
     """The encoder's shipped thresholds, or ones measured on frames of this corpus and kept in the bank.
 
     Raises:

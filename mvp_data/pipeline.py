@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from mvp_data import __version__
@@ -16,10 +18,11 @@ from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
 from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_of
-from mvp_data.dedup import group_videos
+from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
+from mvp_data.errors import OutputError
 from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
-from mvp_data.output import finish, prepare, write_card, write_report, write_samples
+from mvp_data.output import finish, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
 from mvp_data.puzzles import PuzzleSet, make_puzzles
@@ -88,6 +91,11 @@ class _Indexed:
     encoder: Encoder
     calibration: Calibration
 
+    def corpus_hash(self) -> str:
+        """Names what was found under the sources: paths, contents, outcomes and a manifest's columns."""
+        outcomes = [(o.source.path, o.video_id, o.skip, o.source.extra) for o in self.outcomes]
+        return digest([outcomes, [(p.path, p.reason) for p in self.found.problems]])
+
 
 def index(config: BuildConfig) -> IndexReport:
     """Fill the bank and stop: decode, cut, sample and embed every source. `build` later finds all of it done.
@@ -121,22 +129,23 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     embedder = load_embedder(config.embed.embedder)
     config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
     finished = prepare(config.out, config_hash, overwrite=overwrite)
-    if finished is not None:
-        return _already_complete(config, finished)
     clock = _Clock()
     done = _index(config, embedder, clock)
+    if finished is not None:
+        return _already_complete(config, finished, done)
     thresholds = Thresholds.resolve(done.calibration, config)
     with clock.step("deduplicate"):
         videos = _kept_videos(done, config, thresholds)
     with clock.step("mine"), _progress(len(videos), "mining", "video") as bar:
-        puzzle_set = make_puzzles(videos, config, thresholds, lambda: bar.update())
+        puzzle_set = make_puzzles(videos, config, thresholds, bar.update)
+    start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
     with clock.step("pack"), _progress(len(puzzle_set.puzzles), "packing", "sample") as bar:
-        packed = packer.pack(puzzle_set.puzzles, config.out, lambda: bar.update())
+        packed = packer.pack(puzzle_set.puzzles, config.out, bar.update)
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
     report = _report(config, rows, puzzle_set, packed, thresholds, clock)
-    _write_all(config, config_hash, done.encoder, rows, packed, report)
+    _write_all(config, config_hash, done, rows, packed, report)
     return report
 
 
@@ -153,7 +162,7 @@ def _index(config: BuildConfig, embedder: Embedder, clock: _Clock) -> _Indexed:
     to_do = [v for v in ids if not bank.has_vectors(v, embedder.encoder)]
     frames = sum(len(entries[v].usable) for v in to_do)
     with clock.step("embed"), _progress(frames, "embedding", "frame") as bar:
-        embed_all(bank, to_do, embedder, lambda n: bar.update(n))
+        embed_all(bank, to_do, embedder, bar.update)
     with clock.step("calibrate"):
         calibration = calibration_for(embedder, bank, entries, config.seed)
     return _Indexed(
@@ -178,7 +187,7 @@ def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) ->
         for video_id, entry in done.entries.items()
         if entry.usable
     ]
-    groups = group_videos({v.entry.video_id: v.vectors for v in indexed}, thresholds.ambiguous)
+    groups = group_videos({v.entry.video_id: _track(v) for v in indexed}, thresholds.copy)
     shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
     return [
         keep(
@@ -189,6 +198,11 @@ def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) ->
         )
         for video in indexed
     ]
+
+
+def _track(video: IndexedVideo) -> Track:
+    times_s = [video.entry.frames[i].time_s for i in video.entry.usable]
+    return Track(times_s=np.array(times_s), vectors=video.vectors)
 
 
 def _report(
@@ -226,7 +240,7 @@ def _report(
 def _write_all(
     config: BuildConfig,
     config_hash: str,
-    encoder: Encoder,
+    done: _Indexed,
     rows: Sequence[LedgerRow],
     packed: Packed,
     report: BuildReport,
@@ -251,7 +265,7 @@ def _write_all(
             "distractors (l)": config.mine.distractors,
             "context frames": config.mask.context_frames,
             "mask policy": config.mask.mask_policy,
-            "encoder": encoder.name,
+            "encoder": done.encoder.name,
             "seed": config.seed,
             "configuration": config_hash,
             "mvp-data": __version__,
@@ -260,8 +274,9 @@ def _write_all(
     counts = {**report.splits, "samples": report.samples, "videos": report.used}
     facts = {
         "options": {name: asdict(getattr(config, name)) for name in GROUPS} | {"seed": config.seed},
-        "encoder": asdict(encoder),
+        "encoder": asdict(done.encoder),
         "thresholds": report.thresholds,
+        "corpus": done.corpus_hash(),
     }
     write_index(
         out,
@@ -276,13 +291,19 @@ def _write_all(
     finish(out)
 
 
-def _already_complete(config: BuildConfig, finished: Index) -> BuildReport:
+def _already_complete(config: BuildConfig, finished: Index, done: _Indexed) -> BuildReport:
+    """The report for a folder that holds this very build; an error if the sources have changed since."""
+    if finished.config.get("corpus") != done.corpus_hash():
+        raise OutputError(
+            f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
+            "--overwrite to build it again (the bank keeps what is decoded), or choose another --out"
+        )
     return BuildReport(
         out=config.out,
         bank=config.bank_folder,
         samples=finished.counts["samples"],
         shards=len(finished.shards),
-        sources=0,
+        sources=len(done.outcomes) + len(done.found.problems),
         used=finished.counts["videos"],
         skipped={},
         splits={split: finished.counts[split] for split in SPLITS},
@@ -290,6 +311,6 @@ def _already_complete(config: BuildConfig, finished: Index) -> BuildReport:
     )
 
 
-def _progress(total: int, step: str, unit: str) -> "tqdm[None]":
+def _progress(total: int, step: str, unit: str) -> "tqdm[Any]":
     """A bar with rate and ETA on stderr; silent where stderr is no terminal."""
     return tqdm(total=total, desc=f"{step:>9}", unit=f" {unit}", disable=None, leave=False)

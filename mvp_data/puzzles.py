@@ -32,7 +32,7 @@ def make_puzzles(
     videos: Sequence[KeptVideo],
     config: BuildConfig,
     thresholds: Thresholds,
-    on_video: Callable[[], None] = lambda: None,
+    on_video: Callable[[], object] = lambda: None,
 ) -> PuzzleSet:
     """Mask, mine and label; `on_video` is called after each video."""
     miner = Miner(videos, config.mine, thresholds)

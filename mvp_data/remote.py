@@ -64,9 +64,7 @@ def scheme_of(location: str) -> str:
     ('https', '')
     """
     if _CHAIN.search(location):
-        raise SourceError(
-            f"{name_in(location)}: chained URLs (`a::b://...`) are not taken; name the file itself"
-        )
+        raise SourceError(f"{name_in(location)}: chained URLs (`a::b://...`) are not taken; name the file itself")
     match = _SCHEME.match(location)
     if match is None:
         return ""
@@ -98,9 +96,7 @@ def driver(url: str) -> Any:
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as err:
-        raise SourceError(
-            f"{name_in(url)}: {scheme}:// needs a package: pip install {DRIVERS[scheme].pip}"
-        ) from err
+        raise SourceError(f"{name_in(url)}: {scheme}:// needs a package: pip install {DRIVERS[scheme].pip}") from err
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -208,9 +204,7 @@ def list_files(url: str) -> list[tuple[str, str, str]]:
         if "*" not in plain_url and not plain_url.endswith("/"):
             extension = os.path.splitext(plain_url.partition("://")[2].partition("/")[2])[1]
             page = system.info(root).get("mimetype") == "text/html" and not extension
-            return (
-                _walk(system, plain_url, plain_url) if page else [(url, name_in(url).rpartition("/")[2], "")]
-            )
+            return _walk(system, plain_url, plain_url) if page else [(url, name_in(url).rpartition("/")[2], "")]
         url = root = plain_url
     pattern = "*" in url if is_http(url) else bool(_MAGIC.search(url)) and not system.exists(root)
     if pattern:
@@ -268,9 +262,7 @@ def _walk(system: Any, url: str, root: str) -> list[tuple[str, str, str]]:
             if entry["type"] != "directory":
                 found.append((base + name[start:], below, ""))
             elif below.count("/") >= MAX_DEPTH:
-                found.append(
-                    (base + name[start:], below, f"more than {MAX_DEPTH} folders deep: not looked into")
-                )
+                found.append((base + name[start:], below, f"more than {MAX_DEPTH} folders deep: not looked into"))
             elif not below.rpartition("/")[2].startswith("."):
                 pending.append(str(entry["name"]))
             else:

@@ -85,9 +85,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0) -> ScanResult:
             elif found.uri not in sources or _rank(found) < _rank(sources[found.uri]):
                 sources[found.uri] = found
         if nothing:
-            raise SourceError(
-                f"--src {src}: no files there; name a folder, file or pattern that holds videos"
-            )
+            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
     ordered = sorted(sources.values(), key=lambda source: (source.path, source.uri))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
@@ -172,9 +170,7 @@ def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
         else:
             yield from _file(path, shown(row.path), row.extra)
     elif scheme or row.path.startswith("/"):
-        yield _unreadable(
-            shown(row.path), "a list from a URL may name only URLs and paths relative to itself"
-        )
+        yield _unreadable(shown(row.path), "a list from a URL may name only URLs and paths relative to itself")
     else:
         folder = location.partition("?")[0] if remote.is_http(location) else location
         below = quote(row.path) if remote.is_http(location) else row.path
@@ -198,9 +194,7 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
     for member in listing.members:
         extension = os.path.splitext(member.name)[1].lower()
         if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
-            yield Source(
-                uri=tars.member_uri(container, member), path=f"{name}::{shown(member.name)}", extra=extra
-            )
+            yield Source(uri=tars.member_uri(container, member), path=f"{name}::{shown(member.name)}", extra=extra)
         else:
             others[plain(extension) or "no extension"] += 1
     if listing.unusable:

@@ -120,9 +120,7 @@ def to_json(record: Record) -> bytes:
 
     Raises `ShardError` where a manifest's extra columns make it larger than a reader accepts.
     """
-    text = json.dumps(
-        asdict(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     data = text.encode()
     if len(data) > MAX_JSON_BYTES:
         raise ShardError(
@@ -194,9 +192,7 @@ def _canonical(item: object, where: str) -> None:
     for field in fields(item):  # type: ignore[arg-type]
         value = getattr(item, field.name)
         if field.type is float:
-            _require(
-                type(value) is int or isinstance(value, float), _wrong(where, field.name, value, "a number")
-            )
+            _require(type(value) is int or isinstance(value, float), _wrong(where, field.name, value, "a number"))
             _require(abs(value) < 1e15, f"{field.name} of {where} is not a finite number below 1e15")
             object.__setattr__(item, field.name, round(float(value), DECIMALS) + 0.0)  # + 0.0: no -0.0
         elif field.type is int:

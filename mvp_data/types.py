@@ -1,6 +1,6 @@
 """The values that flow between the steps: frozen, checked on creation, never filled in later.
 
-    Source -> VideoInfo + Boundary + Frame -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
+Source -> VideoInfo + Boundary + Frame -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of 
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
 
 TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
+THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 32, 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,8 @@ class Frame:
     luma: float = 0.0  # mean, 0..255
     contrast: float = 0.0  # standard deviation of luma, 0..255
     sharpness: float = 0.0  # variance of the Laplacian of luma
-    jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 for a rejected frame
+    thumbnail: bytes = b""  # luma, 32 x 18, row by row: lets pass 2 see motion without decoding anything
+    jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 where none was stored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

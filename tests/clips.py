@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import av  # at the top: decord, if some test loads it first, breaks the encoders of PyAV
 import numpy as np
 
 from mvp_data.types import Picture
@@ -81,8 +82,6 @@ def render(
     before `pixel_aspect` stretches it; with `rotation_deg` (clockwise, as players turn) it is stored turned
     back, so that the picture shown is upright. The encoder option `color_range=pc` writes full range.
     """
-    import av
-
     base = time_base or 1 / Fraction(fps)
     full_range = (options or {}).get("color_range") == "pc"
     ticks = list(range(frames)) if pts is None else list(pts)

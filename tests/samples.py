@@ -36,8 +36,7 @@ def make_record(
         number,
     )
     candidates = tuple(
-        _candidate(number, slot, order, origin, video_id, path, mask_start)
-        for slot, (order, origin) in enumerate(pool)
+        _candidate(number, slot, order, origin, video_id, path, mask_start) for slot, (order, origin) in enumerate(pool)
     )
     hidden = sorted((c for c in candidates if c.order >= 0), key=lambda c: c.order)
     return Record(
@@ -90,9 +89,7 @@ def make_folder(folder: Path, shards: Sequence[ShardInfo]) -> None:
     counts = {"samples": sum(splits.values()), "videos": 2, **splits}
     write_index(
         folder,
-        Index(
-            tool_version="0.1.0", config={"k": 4}, config_hash="c0ffee", counts=counts, shards=tuple(shards)
-        ),
+        Index(tool_version="0.1.0", config={"k": 4}, config_hash="c0ffee", counts=counts, shards=tuple(shards)),
     )
 
 

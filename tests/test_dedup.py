@@ -1,5 +1,6 @@
-"""The greedy rule by table and by definition; groups of copies on vectors as copies and as other films make them."""
+"""The greedy rule by table and by definition; groups on vectors as copies and as other films make them."""
 
+from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.dedup import deduplicate, group_videos
+from mvp_data.dedup import Track, deduplicate, group_videos
+from mvp_data.seeds import shuffled
 from mvp_data.types import Vectors
 from tests.builders import rng, walk, with_gram
 
@@ -25,7 +27,10 @@ def turned(*degrees: float) -> Vectors:
         ((0,), (0,)),
         ((0, 0, 0), (0,)),
         ((0, 30, 60, 90), (0, 1, 2, 3)),  # cos 30 = .866 < .9
-        ((0, 10, 20, 30, 40), (0, 3)),  # compared with the last kept one, not with the last one: slow pans advance
+        (
+            (0, 10, 20, 30, 40),
+            (0, 3),
+        ),  # compared with the last kept one, not with the last one: slow pans advance
         ((0, 60, 0, 60), (0, 1, 2, 3)),  # back at an earlier picture counts as new: the rule is local
         ((0, 25, 50, 60), (0, 2)),
         ((0, 180), (0, 1)),
@@ -59,6 +64,11 @@ def copy_of(vectors: Vectors, noise: float, *parts: str | int) -> Vectors:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def group(videos: Mapping[str, Vectors]) -> dict[str, str]:
+    """Groups of videos whose frames are a second apart."""
+    return group_videos({v: Track(times_s=np.arange(float(len(rows))), vectors=rows) for v, rows in videos.items()}, T)
+
+
 FILM = walk(60, "film", dimension=64, step=0.9)
 OTHER = walk(60, "other", dimension=64, step=0.9)
 CARD = walk(1, "card", dimension=64)
@@ -70,64 +80,95 @@ T = 0.92
     [
         (copy_of(FILM, 0.25), True),  # a re-encode
         (copy_of(FILM[20:40], 0.25), True),  # a trim
-        (copy_of(FILM[::3], 0.25), True),  # sampled at another rate
-        (FILM[::-1], True),
+        (FILM[::-1], False),  # the same pictures, but no copy: their distances in time disagree
         (np.concatenate([OTHER, FILM[:40]]), True),  # a compilation that holds most of it
         (copy_of(FILM, 0.6), False),  # cosines of .86: like it, not it
         (OTHER, False),
         (np.concatenate([CARD, FILM[:1], OTHER]), False),  # one shared frame
         (np.concatenate([FILM[:2], OTHER]), False),
         (np.concatenate([FILM[:5], OTHER]), False),  # a shared intro of a twelfth
+        (np.concatenate([FILM[:13], OTHER]), False),  # of a fifth
+        (np.concatenate([FILM[:30], OTHER]), True),  # half of the film
     ],
-    ids=["noise", "trim", "rate", "reversed", "part", "similar", "other", "card", "two", "intro"],
+    ids=[
+        "noise",
+        "trim",
+        "reversed",
+        "part",
+        "similar",
+        "other",
+        "card",
+        "two",
+        "intro",
+        "long intro",
+        "large part",
+    ],
 )
 def test_copies_are_grouped_and_similar_films_are_not(copy: Vectors, joined: bool) -> None:
     for a, b in (("a", "b"), ("b", "a")):
-        groups = group_videos({a: FILM, b: copy, "c": walk(60, "third", dimension=64)}, T)
+        groups = group({a: FILM, b: copy, "c": walk(60, "third", dimension=64)})
         assert groups == {"a": "a", "b": "a" if joined else "b", "c": "c"}
 
 
 def test_the_same_logo_in_every_video_groups_none() -> None:
-    videos = {
-        f"v{n}": np.concatenate([CARD, walk(30, "logo", n, dimension=64, step=0.9), CARD]) for n in range(12)
-    }
-    assert group_videos(videos, T) == {name: name for name in videos}
+    videos = {f"v{n}": np.concatenate([CARD, walk(30, "logo", n, dimension=64, step=0.9), CARD]) for n in range(12)}
+    assert group(videos) == {name: name for name in videos}
 
 
 def test_groups_are_transitive_and_named_by_their_smallest_member() -> None:
     """z holds the first two thirds, m the last two thirds, and only both share frames with the halves."""
     videos = {"z": FILM[:40], "m": copy_of(FILM[20:], 0.2), "q": FILM[:15], "x": OTHER}
-    groups = group_videos(videos, T)
+    groups = group(videos)
     assert groups == {"z": "m", "m": "m", "q": "m", "x": "x"}
 
 
 def test_many_copies_are_one_group() -> None:
     videos = {f"v{n:02d}": copy_of(FILM, 0.2, n) for n in range(70)}
-    assert set(group_videos(videos, T).values()) == {"v00"}
+    assert set(group(videos).values()) == {"v00"}
 
 
-def test_many_copies_of_a_still_film_are_one_group() -> None:
-    """Each frame is found many times in the nearest copy alone, which must not hide the others."""
-    still = copy_of(np.repeat(FILM[:1], 50, axis=0), 0.05)
-    videos = {f"v{n:02d}": copy_of(still, 0.02 + 0.01 * (n // 2), n // 2, n % 2) for n in range(8)}
-    assert set(group_videos(videos, T).values()) == {"v00"}
+def test_one_studio_is_no_copy() -> None:
+    """Every frame has a twin in the other video, at any distance in time."""
+    looks = [walk(1, "look", n, dimension=64)[0] for n in range(6)]
+    order = [shuffled(looks * 10, "studio", n) for n in range(2)]
+    videos = {f"v{n}": copy_of(np.array(rows), 0.2, "studio", n) for n, rows in enumerate(order)}
+    assert group(videos) == {"v0": "v0", "v1": "v1"}
+
+
+def test_times_decide_not_positions() -> None:
+    """The same film, sampled at one and at three frames a second."""
+    tracks = {
+        "a": Track(times_s=np.arange(60) / 3, vectors=FILM),
+        "b": Track(times_s=np.arange(20.0), vectors=FILM[::3]),
+    }
+    assert group_videos(tracks, T) == {"a": "a", "b": "a"}
+    tracks["b"] = Track(times_s=np.arange(20.0) * 7, vectors=FILM[::3])
+    assert group_videos(tracks, T) == {"a": "a", "b": "b"}
 
 
 def test_groups_do_not_depend_on_order() -> None:
-    videos = {"a": FILM, "b": copy_of(FILM[10:40], 0.2), "c": OTHER, "d": copy_of(OTHER, 0.2), "e": walk(9, "e", dimension=64)}
-    wanted = group_videos(videos, T)
+    videos = {
+        "a": FILM,
+        "b": copy_of(FILM[10:40], 0.2),
+        "c": OTHER,
+        "d": copy_of(OTHER, 0.2),
+        "e": walk(9, "e", dimension=64),
+    }
+    wanted = group(videos)
     assert wanted == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
     for order in list(permutations(videos))[::17]:
-        assert group_videos({name: videos[name] for name in order}, T) == wanted
+        assert group({name: videos[name] for name in order}) == wanted
 
 
 def test_small_corpora() -> None:
     nothing = np.zeros((0, 64), np.float32)
-    assert group_videos({}, T) == {}
-    assert group_videos({"a": FILM}, T) == {"a": "a"}
-    assert group_videos({"a": nothing, "b": nothing, "c": FILM}, T) == {"a": "a", "b": "b", "c": "c"}
-    assert group_videos({"a": FILM[:1], "b": FILM[:1]}, T) == {"a": "a", "b": "a"}
-    assert group_videos({"a": FILM[:2], "b": FILM[1:3]}, T) == {"a": "a", "b": "b"}, "half of it is too little"
+    assert group({}) == {}
+    assert group({"a": FILM}) == {"a": "a"}
+    assert group({"a": nothing, "b": nothing, "c": FILM}) == {"a": "a", "b": "b", "c": "c"}
+    assert group({"a": FILM[:1], "b": FILM[:1]}) == {"a": "a", "b": "a"}
+    three = {"a": OTHER[:1], "b": FILM[:1], "c": FILM[:1]}
+    assert group(three) == {"a": "a", "b": "b", "c": "b"}, "a frame belongs to its own video, not to the last"
+    assert group({"a": FILM[:2], "b": FILM[1:3]}) == {"a": "a", "b": "b"}, "half of it is too little"
 
 
 def test_with_gram_is_exact() -> None:

@@ -104,9 +104,7 @@ def test_an_inner_tensor_is_read_by_its_first_row() -> None:
     inner = OnnxEmbedder(name="builtin:toy", model=toy_model(), inner_output="tokens")
     pictures = toy_pictures(4)
     first = whole.embed(pictures)[:, :3]
-    np.testing.assert_allclose(
-        inner.embed(pictures), first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6
-    )
+    np.testing.assert_allclose(inner.embed(pictures), first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6)
     assert inner.encoder.dimension == 3
     assert inner.encoder.weights_sha256 == whole.encoder.weights_sha256  # of the file, not of the cut
 

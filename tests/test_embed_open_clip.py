@@ -68,9 +68,7 @@ def test_specs(spec: str, expected: Spec) -> None:
     assert parse(f"open_clip:{spec}") == expected
 
 
-@pytest.mark.parametrize(
-    "spec", ["open_clip:", "open_clip:ViT-B-32", "open_clip:/x.pt", "open_clip:ViT-B-32/"]
-)
+@pytest.mark.parametrize("spec", ["open_clip:", "open_clip:ViT-B-32", "open_clip:/x.pt", "open_clip:ViT-B-32/"])
 def test_half_a_spec(spec: str) -> None:
     with pytest.raises(ConfigError, match="open_clip:<model>/<pretrained name or local file>"):
         load_embedder(spec)
@@ -148,9 +146,7 @@ def test_a_hostile_file_is_not_run(tmp_path: Path, tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".safetensors"])
-@pytest.mark.parametrize(
-    "content", [b"", b"no weights", b"\x80\x02}q\x00."], ids=["empty", "text", "empty dict"]
-)
+@pytest.mark.parametrize("content", [b"", b"no weights", b"\x80\x02}q\x00."], ids=["empty", "text", "empty dict"])
 def test_a_file_that_holds_no_weights(tmp_path: Path, tiny: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(content)
@@ -173,9 +169,7 @@ def test_weights_of_another_architecture(tiny: Path) -> None:
         ("open_clip:ViT-B-32/openai@bf16", WeightsError, "mvp-data weights fetch open_clip:ViT-B-32/openai'"),
     ],
 )
-def test_what_is_missing_is_said_at_once(
-    open_clip: ModuleType, spec: str, error: type[Exception], words: str
-) -> None:
+def test_what_is_missing_is_said_at_once(open_clip: ModuleType, spec: str, error: type[Exception], words: str) -> None:
     started = time.perf_counter()
     with pytest.raises(error, match=words):
         load_embedder(spec)

@@ -72,9 +72,7 @@ def test_fingerprint_of_what_cannot_be_read(tmp_path: Path) -> None:
     assert caught.value.reason is SkipReason.UNREADABLE
 
 
-@pytest.mark.parametrize(
-    "name", ["a::b.mp4", "[x]*?.mp4", "caf\udce9.mp4", "tar:1+2:x", "line\nbreak", "-f", "🎬"]
-)
+@pytest.mark.parametrize("name", ["a::b.mp4", "[x]*?.mp4", "caf\udce9.mp4", "tar:1+2:x", "line\nbreak", "-f", "🎬"])
 def test_a_local_file_is_given_as_it_is(tmp_path: Path, spool: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with fetch.local_file(Source(uri=str(tmp_path / name), path=name), spool) as path:

@@ -1,4 +1,4 @@
-"""Sizes, crops and verdicts on synthetic pictures; whole clips through `extract` with every stored picture looked at."""
+"""Sizes, crops and verdicts on synthetic pictures; whole clips through `extract`, pictures opened."""
 
 import io
 from dataclasses import replace
@@ -29,7 +29,7 @@ SIDES = st.integers(1, 4096)
         ((1280, 720), 28, 112_896, (448, 252)),
         ((1920, 1080), 28, 112_896, (448, 252)),
         ((720, 1280), 28, 112_896, (252, 448)),
-        ((320, 240), 28, 112_896, (308, 252)),
+        ((320, 240), 28, 112_896, (336, 252)),
         ((1280, 720), 32, 114_688, (448, 256)),
         ((1280, 720), 224, 112_896, (448, 224)),
         ((1000, 1000), 28, 112_896, (336, 336)),
@@ -40,9 +40,7 @@ SIDES = st.integers(1, 4096)
         ((1, 1), 28, 784, (28, 28)),
     ],
 )
-def test_target_sizes(
-    shown: tuple[int, int], multiple: int, max_pixels: int, expected: tuple[int, int]
-) -> None:
+def test_target_sizes(shown: tuple[int, int], multiple: int, max_pixels: int, expected: tuple[int, int]) -> None:
     assert target_size(*shown, multiple=multiple, max_pixels=max_pixels) == expected
 
 
@@ -53,8 +51,8 @@ def test_target_size_for_every_option(width: int, height: int, multiple: int, ma
     found = target_size(width, height, multiple=multiple, max_pixels=max_pixels)
     assert all(side >= multiple and side % multiple == 0 for side in found)
     assert found[0] * found[1] <= max_pixels
-    assert found[0] <= width + multiple
-    assert found[1] <= height + multiple, "never enlarged by more than one multiple"
+    assert found[0] < max(width, 1) + 2 * multiple
+    assert found[1] < height + 2 * multiple, "never enlarged by more than the rounding"
 
 
 @settings(max_examples=200, deadline=None)
@@ -71,7 +69,10 @@ def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float,
 @given(st.integers(16, 3000), st.integers(16, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
 def test_cover_box_lies_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
-    right, bottom = data.draw(st.integers(width * 3 // 4, width)), data.draw(st.integers(height * 3 // 4, height))
+    right, bottom = (
+        data.draw(st.integers(width * 3 // 4, width)),
+        data.draw(st.integers(height * 3 // 4, height)),
+    )
     crop = (left / width, top / height, right / width, bottom / height)
     size = target_size(right - left, bottom - top, multiple=multiple, max_pixels=112_896)
     box = cover_box(width, height, crop, size)
@@ -89,7 +90,7 @@ def test_cover_box_lies_in_the_crop_and_has_the_shape(width: int, height: int, d
 
 
 def test_pillow_takes_every_box() -> None:
-    """Rounding once gave boxes that start at -1e-13, which Pillow refuses: (30, 1080) was one of 2 % of all sizes."""
+    """Rounding once gave boxes that start at -1e-13, which Pillow refuses: 30 x 1080 and 2 % of all."""
     for width in range(16, 400, 7):
         for height in (36, 97, 240, 358, 1080):
             size = target_size(width, height, multiple=28, max_pixels=112_896)
@@ -215,7 +216,7 @@ def test_sharpness_of_known_pictures() -> None:
     assert sharpness(dot) == pytest.approx(6.25)
 
 
-# Whole clips -----------------------------------------------------------------------------------------------------
+# Whole clips ------------------------------------------------------------------------------------------------
 
 DECODE = DecodeConfig(shots="none")
 
@@ -225,10 +226,13 @@ def moving(n: int, width: int, height: int) -> Picture:
     return np.roll(texture("moving", height=height, width=width), 3 * n, axis=1)
 
 
-def run(path: Path, *, seed: int = 0, decode: DecodeConfig = DECODE, **options: Any) -> tuple[Extract, list[Image.Image]]:
+def run(
+    path: Path, *, seed: int = 0, decode: DecodeConfig = DECODE, **options: Any
+) -> tuple[Extract, list[Image.Image]]:
     blob = io.BytesIO()
     found = extract(path, video_id="v", decode=decode, frames=FramesConfig(**options), seed=seed, blob=blob)
-    data, images, at = blob.getvalue(), [], 0
+    images: list[Image.Image] = []
+    data, at = blob.getvalue(), 0
     for frame in found.frames:
         if frame.jpeg_bytes:
             images.append(Image.open(io.BytesIO(data[at : at + frame.jpeg_bytes])))
@@ -238,9 +242,7 @@ def run(path: Path, *, seed: int = 0, decode: DecodeConfig = DECODE, **options: 
     return found, images
 
 
-@pytest.mark.parametrize(
-    ("seconds", "rate"), [(5, 4.0), (7, 4.0), (9, 2.0), (15, 2.0), (17, 1.0), (40, 1.0)]
-)
+@pytest.mark.parametrize(("seconds", "rate"), [(5, 4.0), (7, 4.0), (9, 2.0), (15, 2.0), (17, 1.0), (40, 1.0)])
 def test_short_videos_are_sampled_faster(tmp_path: Path, seconds: int, rate: float) -> None:
     """With 16 frames wanted at 1 fps: up to 8 s at 4 fps, up to 16 s at 2 fps."""
     clip = render(tmp_path / "a.mp4", frames=8 * seconds, fps=8, paint=moving)
@@ -345,7 +347,9 @@ def test_shots_are_numbered_and_their_edges_trimmed(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_a_few_pixels(tmp_path: Path) -> None:
-    clip = render(tmp_path / "a.mkv", frames=20, fps=10, size=(2, 2), codec="ffv1", pix_fmt="yuv444p", paint=moving_dots)
+    clip = render(
+        tmp_path / "a.mkv", frames=20, fps=10, size=(2, 2), codec="ffv1", pix_fmt="yuv444p", paint=moving_dots
+    )
     found, _ = run(clip, patch_multiple=1)
     assert (found.width_px, found.height_px) == (2, 2)
     assert all(np.isfinite(f.sharpness) for f in found.frames)
@@ -360,12 +364,10 @@ def moving_dots(n: int, width: int, height: int) -> Picture:
 def test_nothing_to_sample(tmp_path: Path) -> None:
     """Two frames in 1/25 s end before the first grid point of most seeds, and are sampled for the others."""
     clip = render(tmp_path / "a.mp4", frames=2, paint=moving)
-    outcomes = []
+    outcomes: list[int | SkipReason] = []
     for seed in range(12):
         try:
             outcomes.append(len(run(clip, seed=seed)[0].frames))
         except Skip as skip:
-            assert skip.reason is SkipReason.TOO_SHORT
-            outcomes.append(0)
-    assert 0 in outcomes
-    assert max(outcomes) <= 1
+            outcomes.append(skip.reason)
+    assert set(outcomes) == {1, SkipReason.TOO_SHORT}

@@ -56,9 +56,7 @@ def test_median_of_an_even_count(tmp_path: Path) -> None:
     make_shard(tmp_path / "a.tar", 1, k=2, distractors=0)
     low, high = sorted(c.similarity for c in make_record(0, k=2, distractors=0).candidates)
     found = summarize(tmp_path / "a.tar")
-    assert found.similarity == {
-        "hidden": Spread(count=2, min=low, median=round((low + high) / 2, 6), max=high)
-    }
+    assert found.similarity == {"hidden": Spread(count=2, min=low, median=round((low + high) / 2, 6), max=high)}
     assert found.labels_p == 1.0  # no distractor: every label is right, and that is fair
     assert found.difficulty_deciles == (make_record(0).difficulty,) * 11
 
@@ -114,14 +112,10 @@ def test_a_giveaway_is_called_out(tmp_path: Path) -> None:
     for number in range(12):
         sample = make_sample(number)
         order = sorted(range(8), key=lambda at: sample.record.candidates[at].order < 0)
-        candidates = tuple(
-            replace(sample.record.candidates[at], label=LABELS[i]) for i, at in enumerate(order)
-        )
+        candidates = tuple(replace(sample.record.candidates[at], label=LABELS[i]) for i, at in enumerate(order))
         hidden: list[CandidateFrame] = sorted(candidates[:4], key=lambda c: c.order)
         record = replace(sample.record, candidates=candidates, answer=tuple(c.label for c in hidden))
-        samples.append(
-            replace(sample, record=record, candidates=tuple(sample.candidates[at] for at in order))
-        )
+        samples.append(replace(sample, record=record, candidates=tuple(sample.candidates[at] for at in order)))
     write_shard(tmp_path / "a.tar", samples)
     assert "UNEVEN: labels give the answer away" in to_table(summarize(tmp_path / "a.tar"))
 
@@ -175,9 +169,7 @@ def test_the_words_of_the_docs_are_real() -> None:
     file = io.BytesIO()
     Image.new("RGB", (record.width_px, record.height_px)).save(file, "JPEG")
     pictures = [file.getvalue()] * 20
-    words = puzzle_in_words(
-        Sample(record=record, context=tuple(pictures[:12]), candidates=tuple(pictures[12:]))
-    )
+    words = puzzle_in_words(Sample(record=record, context=tuple(pictures[:12]), candidates=tuple(pictures[12:])))
     assert f"```\n{words}\n```" in page
 
 

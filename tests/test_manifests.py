@@ -120,9 +120,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "message"), BAD, ids=[f"{name}-{said[:30]}" for name, _, said in BAD]
-)
+@pytest.mark.parametrize(("name", "data", "message"), BAD, ids=[f"{name}-{said[:30]}" for name, _, said in BAD])
 def test_what_is_malformed_names_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(SourceError) as caught:
         rows(tmp_path / name, data)
@@ -173,9 +171,7 @@ def test_manifests_behind_urls(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a.mp4"], "n": [1]}), tmp_path / "l.parquet")
     with serve(tmp_path, ranges=False) as site:
         assert list(read_manifest(f"{site.url}/l.txt?token=1")) == [ManifestRow(path="a.mp4")]
-        assert list(read_manifest(f"{site.url}/l.parquet")) == [
-            ManifestRow(path="a.mp4", extra=(("n", "1"),))
-        ]
+        assert list(read_manifest(f"{site.url}/l.parquet")) == [ManifestRow(path="a.mp4", extra=(("n", "1"),))]
         with pytest.raises(SourceError, match="404"):
             list(read_manifest(f"{site.url}/none.txt"))
     system = fsspec.filesystem("memory")

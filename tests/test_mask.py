@@ -1,4 +1,4 @@
-"""Hidden segments: each policy's rule against its definition on random shots, and what no policy may allow."""
+"""Hidden segments: each policy against its definition on random shots, and what no policy may allow."""
 
 from collections import Counter
 from typing import Any
@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 
 from mvp_data.config import MASK_POLICIES, MaskConfig
 from mvp_data.corpus import KeptVideo
-from mvp_data.mask import Drop, episodes
+from mvp_data.mask import Drop, episodes, moves
 from mvp_data.types import Episode, Vectors
-from tests.builders import THRESHOLDS, kept_video, walk
+from tests.builders import THRESHOLDS, kept_video, noise, walk
 
 
 def outcomes(video: KeptVideo, seed: int = 0, **options: Any) -> tuple[list[Episode], Counter[Drop]]:
-    found, drops = [], []
+    found: list[Episode] = []
+    drops: list[Drop] = []
     for outcome in episodes(video, MaskConfig(**options), THRESHOLDS, seed):
-        (found if isinstance(outcome, Episode) else drops).append(outcome)  # type: ignore[arg-type]
+        if isinstance(outcome, Episode):
+            found.append(outcome)
+        else:
+            drops.append(outcome)
     return found, Counter(drops)
 
 
@@ -56,9 +60,7 @@ def videos(draw: st.DrawFn) -> KeptVideo:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    videos(), st.sampled_from(MASK_POLICIES), st.integers(2, 5), st.integers(2, 9), st.integers(0, 10**6)
-)
+@given(videos(), st.sampled_from(MASK_POLICIES), st.integers(2, 5), st.integers(2, 9), st.integers(0, 10**6))
 def test_every_episode_keeps_every_rule(video: KeptVideo, policy: str, k: int, context: int, seed: int) -> None:
     found, drops = outcomes(video, seed, mask_policy=policy, hidden_frames=k, context_frames=context)
     last_hidden = -1
@@ -185,6 +187,50 @@ def test_reasons() -> None:
     assert outcomes(kept_video(distinct(11)), **options)[1] == {Drop.LITTLE_CONTEXT: 6}
     assert outcomes(kept_video(distinct(3)), **options) == ([], Counter())
     assert outcomes(kept_video(distinct(1)), **options) == ([], Counter())
+
+
+def changed(thumbnail: bytes, blocks: int, by: int) -> bytes:
+    """A thumbnail with its first blocks brighter or darker."""
+    luma = np.frombuffer(thumbnail, np.uint8).astype(int)
+    luma[:blocks] += np.where(luma[:blocks] < 128, by, -by)
+    return luma.astype(np.uint8).tobytes()
+
+
+def test_light_is_no_motion() -> None:
+    still = bytes([90, 120] * 288)
+    brighter = bytes([115, 145] * 288)
+    video = kept_video(distinct(2), thumbnails=[still, brighter])
+    assert not moves(video, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "by", "moving"),
+    [
+        (0, 0, False),
+        (280, 7, False),  # noise
+        (11, 100, False),  # a flickering pixel or two of the picture
+        (12, 8, True),  # 2 % of 576 blocks
+        (12, 7, False),
+        (576, 100, True),
+        (280, 100, True),
+    ],
+)
+def test_motion(blocks: int, by: int, moving: bool) -> None:
+    still = noise("still")
+    video = kept_video(distinct(3), thumbnails=[still, changed(still, blocks, by), still])
+    assert moves(video, 0, 1) == moves(video, 1, 2) == moves(video, 1, 0) == moving
+    assert not moves(video, 0, 2)
+
+
+@pytest.mark.parametrize(("still", "starts", "refused"), [(6, [2, 6], 1), (7, [2, 7], 2)])
+def test_every_step_of_a_hidden_segment_must_move(still: int, starts: list[int], refused: int) -> None:
+    """Two frames show the same: vectors that drift apart by noise do not make an order visible."""
+    thumbnails = [noise(place) for place in range(12)]
+    thumbnails[still] = changed(thumbnails[still - 1], 576, 3)
+    video = kept_video(distinct(12), thumbnails=thumbnails)
+    found, drops = outcomes(video, mask_policy="free", hidden_frames=3, context_frames=4)
+    assert [places(video, e.hidden)[0] for e in found] == starts
+    assert drops == {Drop.NO_MOTION: refused}
 
 
 def test_another_place_is_tried_when_one_context_repeats_a_hidden_frame() -> None:

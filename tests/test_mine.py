@@ -110,8 +110,8 @@ def test_quotas_add_up_and_are_near_the_shares(near: int, same: int, count: int)
         assert found[origin] >= 0
 
 
-def scene(*likeness: float, seed: str = "scene", hidden: int = 2, dimension: int = 40) -> Vectors:
-    """Frames with these cosines to the first frame, and none to each other or to other hidden frames but by it."""
+def scene(*likeness: float, hidden: int = 2, dimension: int = 40) -> Vectors:
+    """Hidden frames, then frames with these cosines to the first of them and to each other only by it."""
     first, *others = np.eye(dimension)
     rows = [c * first + (1 - c * c) ** 0.5 * others[hidden - 1 + i] for i, c in enumerate(likeness)]
     return np.stack([first, *others[: hidden - 1], *rows]).astype(np.float32)
@@ -179,7 +179,10 @@ def test_corpus_frames_come_from_the_same_shelf_only() -> None:
         "other": kept_video(scene(0.5, 0.4)[2:], name="d"),
     }
     found = Miner([video, *tempting.values()], options(), THRESHOLDS).mine(episode)
-    assert [(d.frame.video_id, round(d.similarity, 3), d.frame.index) for d in found] == [("d", 0.5, 1), ("d", 0.4, 3)]
+    assert [(d.frame.video_id, round(d.similarity, 3), d.frame.index) for d in found] == [
+        ("d", 0.5, 1),
+        ("d", 0.4, 3),
+    ]
 
 
 def test_a_repeat_of_the_context_or_of_a_chosen_one_is_left_out() -> None:
@@ -203,10 +206,10 @@ def test_no_frame_between_hidden_ones() -> None:
 
 
 def test_a_distractor_ambiguous_to_one_hidden_frame_is_never_taken_for_its_likeness_to_another() -> None:
-    """The trap is .92 like the second hidden frame, where NEIGHBOURS others are nearer still, and .3 like the first."""
-    dimension = NEIGHBOURS + 20
+    """The trap is .3 like the first hidden frame, and .92 like the second, which has nearer NEIGHBOURS."""
+    dimension = NEIGHBOURS[-1] + 20
     eye = np.eye(dimension, dtype=np.float64)
-    crowd = [0.97 * eye[1] + (1 - 0.97**2) ** 0.5 * eye[10 + i] for i in range(NEIGHBOURS)]
+    crowd = [0.97 * eye[1] + (1 - 0.97**2) ** 0.5 * eye[10 + i] for i in range(NEIGHBOURS[-1])]
     trap = 0.3 * eye[0] + 0.92 * eye[1] + (1 - 0.3**2 - 0.92**2) ** 0.5 * eye[9]
     video = kept_video(eye[[2, 3, 0, 1, 4, 5]].astype(np.float32))
     other = kept_video(np.stack([*crowd, trap]).astype(np.float32), name="other")
@@ -218,9 +221,18 @@ def test_nothing_is_chosen_twice_when_nothing_counts_as_a_repeat() -> None:
     """With a threshold of 1 rounding decides whether a frame repeats itself."""
     loose = Thresholds(repeat=1.0, ambiguous=0.99, scene=0.5, low=-1.0)
     for seed in range(10):
-        video = kept_video(walk(20, "loose", seed))
+        video = kept_video(walk(24, "loose", seed))
         found = Miner([video], options(distractors=14), loose).mine(episode_of(video, 6, before=4, after=4, k=4))
+        assert len(found) == 12, "all but the strip"
         assert len({d.frame for d in found}) == len(found)
+
+
+def test_ties_go_to_the_first_video_by_name() -> None:
+    video, episode = film([], [])
+    others = [kept_video(scene(0.5)[2:], name=name) for name in ("d", "b", "c")]
+    for order in (others, others[::-1]):
+        (found,) = Miner([*order, video], options(distractors=1), THRESHOLDS).mine(episode)
+        assert found.frame.video_id == "b"
 
 
 def test_indexes_have_names() -> None:

@@ -99,15 +99,13 @@ def test_keys_reveal_and_hide(opened: Chrome) -> None:
     assert text(opened, "#where") == f"Puzzle 1 of 3: {', '.join(record.answer)}"
     right = opened.find_elements(By.CSS_SELECTOR, "#pool .right")
     found = {
-        f.find_element(By.CSS_SELECTOR, ".place").text: f.find_element(By.CSS_SELECTOR, ".badge").text
-        for f in right
+        f.find_element(By.CSS_SELECTOR, ".place").text: f.find_element(By.CSS_SELECTOR, ".badge").text for f in right
     }
     assert found == dict(zip(("1st", "2nd", "3rd", "4th"), record.answer, strict=True))
     filled = [t.text for t in opened.find_elements(By.CSS_SELECTOR, "#strip .slot figcaption")]
     assert [t.split(" ")[0] for t in filled] == list(record.answer)
     rows = [
-        [c.text for c in r.find_elements(By.TAG_NAME, "td")]
-        for r in opened.find_elements(By.CSS_SELECTOR, "#rows tr")
+        [c.text for c in r.find_elements(By.TAG_NAME, "td")] for r in opened.find_elements(By.CSS_SELECTOR, "#rows tr")
     ]
     for row, c in zip(rows, record.candidates, strict=True):
         role = "distractor" if c.order < 0 else ["1st", "2nd", "3rd", "4th"][c.order] + " of 4"
@@ -176,9 +174,7 @@ def test_nothing_hostile_runs_and_nothing_is_loaded(opened: Chrome, shards: Path
 
 def test_the_policy_stops_what_is_not_the_template(opened: Chrome, tmp_path: Path) -> None:
     """The net under the escaping: were a script let through, its hash is not in the policy."""
-    spoilt = (
-        (tmp_path / "page.html").read_text().replace("<main", "<script>document.title='pwned'</script><main")
-    )
+    spoilt = (tmp_path / "page.html").read_text().replace("<main", "<script>document.title='pwned'</script><main")
     (tmp_path / "spoilt.html").write_text(spoilt)
     opened.get((tmp_path / "spoilt.html").as_uri())
     assert "pwned" not in opened.title

@@ -11,7 +11,17 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data import BuildConfig, BuildReport, OutputError, build, index, pass1, read_index, read_shard, shard_paths
+from mvp_data import (
+    BuildConfig,
+    BuildReport,
+    OutputError,
+    build,
+    index,
+    pass1,
+    read_index,
+    read_shard,
+    shard_paths,
+)
 from mvp_data.config import from_options
 from mvp_data.ledger import LedgerRow, read_ledger
 
@@ -131,8 +141,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return open_video(path, backend=backend)
 
     monkeypatch.setattr(frames, "open_video", watched)
-    monkeypatch.setattr(pass1, "_run", lambda jobs, **_: ((n, pass1._work(job)) for n, job in jobs))
-    yield paths
+    monkeypatch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, work(job)) for job in jobs))
+    return paths
 
 
 @pytest.mark.parametrize(
@@ -159,13 +169,18 @@ def test_other_puzzles_decode_nothing(
     assert sample.record.l == options.get("distractors", 4)
 
 
-def test_each_video_is_decoded_once(
-    films: Path, tinyvit: str, decoded: list[str], tmp_path: Path
-) -> None:
+def test_each_video_is_decoded_once(films: Path, tinyvit: str, decoded: list[str], tmp_path: Path) -> None:
     options = {"src": str(films), "out": tmp_path / "out", "embedder": tinyvit}
     build(from_options(options))
     readable = [name for name in decoded if name not in ("text.mp4", "empty.mp4", "cut off.mp4")]
-    assert sorted(readable) == ["copy.mp4", "film 1.mp4", "film 2.mp4", "film 3.mp4", "short.mp4", "still.mp4"]
+    assert sorted(readable) == [
+        "copy.mp4",
+        "film 1.mp4",
+        "film 2.mp4",
+        "film 3.mp4",
+        "short.mp4",
+        "still.mp4",
+    ]
 
 
 def test_filling_the_bank_first_is_the_same(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
@@ -210,9 +225,7 @@ def test_an_interrupted_build_goes_on(config: BuildConfig, built: BuildReport, t
     assert not (out / "shard-000009.tar").exists()
 
 
-def test_sources_from_a_manifest_keep_their_columns(
-    config: BuildConfig, films: Path, tmp_path: Path
-) -> None:
+def test_sources_from_a_manifest_keep_their_columns(config: BuildConfig, films: Path, tmp_path: Path) -> None:
     rows = [{"path": str(films / "film 2.mp4"), "caption": "a <pan>", "stars": 4}, {"path": "gone.mp4"}]
     manifest = tmp_path / "list.jsonl"
     manifest.write_text("\n".join(json.dumps(row) for row in rows))

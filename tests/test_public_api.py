@@ -12,9 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_everything_public_is_listed_and_there() -> None:
     public = {
-        name
-        for name, value in vars(mvp_data).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        name for name, value in vars(mvp_data).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert public == set(mvp_data.__all__)
 

@@ -85,9 +85,7 @@ def test_a_folder_in_memory(memory: fsspec.AbstractFileSystem) -> None:
 
 
 def test_patterns_and_single_files_in_memory(memory: fsspec.AbstractFileSystem) -> None:
-    memory.pipe(
-        {"/remote/a.mp4": b"1", "/remote/b/c.mp4": b"2", "/remote/b/d.txt": b"3", "/remote/[1].mp4": b"4"}
-    )
+    memory.pipe({"/remote/a.mp4": b"1", "/remote/b/c.mp4": b"2", "/remote/b/d.txt": b"3", "/remote/[1].mp4": b"4"})
     names = {url: [name for _, name, _ in remote.list_files(url)] for url in PATTERNS}
     assert names == PATTERNS
     with pytest.raises(FileNotFoundError):
@@ -139,9 +137,7 @@ def test_pages_that_link_in_circles_and_upwards_end(tmp_path: Path) -> None:
     with serve(tmp_path) as site:
         found = remote.list_files(f"{site.url}/")
     assert sum(name.endswith("x.mp4") for _, name, _ in found) == remote.MAX_DEPTH + 1
-    assert [fault for _, _, fault in found if fault] == [
-        f"more than {remote.MAX_DEPTH} folders deep: not looked into"
-    ]
+    assert [fault for _, _, fault in found if fault] == [f"more than {remote.MAX_DEPTH} folders deep: not looked into"]
 
 
 def test_failures_are_told_with_the_status(tmp_path: Path) -> None:

@@ -86,6 +86,18 @@ def test_thinning_gives_what_the_slower_rate_would_have_sampled(
     assert points == list(range(len(points))), "every grid point is covered once, in order"
 
 
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("gap_s", [0.04, 0.11, 0.3])
+def test_thinning_with_every_phase(seed: int, gap_s: float) -> None:
+    """The slow grid starts at the first or at the second point of the fast one: half of the phases each."""
+    fast, slow = (SampleGrid(fps=1.0, max_fps=rate, seed=seed, video_id="v") for rate in (4.0, 2.0))
+    times_s = [i * gap_s for i in range(60)]
+    early = [fast.covers(t) for t in times_s[:30]]
+    found = fast.thin(early) + [fast.covers(t) for t in times_s[30:]]
+    expected = [slow.covers(t) for t in times_s]
+    assert [list(c) for c in found] == [list(c) for c in expected]
+
+
 def test_even_video_is_sampled_evenly() -> None:
     grid = SampleGrid(fps=1.0, max_fps=4.0, seed=3, video_id="v")
     times_s = [t for t in (i / 24 for i in range(24 * 60)) if grid.covers(t)]

@@ -92,9 +92,7 @@ def test_renaming_the_folder_or_naming_it_otherwise_changes_no_path(
 
 
 def test_every_regular_file_ends_as_source_or_problem(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "v.mp4", "notes.txt", "cover.JPG", "song.m4a", "mystery", "film.dat", ".DS_Store", "._v.mp4"
-    )
+    touch(tmp_path, "v.mp4", "notes.txt", "cover.JPG", "song.m4a", "mystery", "film.dat", ".DS_Store", "._v.mp4")
     touch(tmp_path, ".git/objects/aa", "x.json", "part.mp4.crdownload")
     assert paths(tmp_path) == ["film.dat", "mystery", "part.mp4.crdownload", "song.m4a", "v.mp4"]
     found = problems(tmp_path)
@@ -256,9 +254,7 @@ def test_limit_takes_the_first_in_order(tmp_path: Path) -> None:
         ("file:///nowhere/at/all", "no such file or folder"),
     ],
 )
-def test_srcs_that_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, src: str, message: str
-) -> None:
+def test_srcs_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, src: str, message: str) -> None:
     touch(tmp_path, "v.mp4")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing yet\n")
@@ -315,9 +311,7 @@ def test_a_row_without_its_driver_is_a_problem_with_the_pip_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     (tmp_path / "l.txt").write_text("gs://bucket/a.mp4\nftp://no.such.host.invalid/a.mp4\n")
-    assert paths(tmp_path / "l.txt") == [
-        "ftp://no.such.host.invalid/a.mp4"
-    ]  # nobody is called while scanning
+    assert paths(tmp_path / "l.txt") == ["ftp://no.such.host.invalid/a.mp4"]  # nobody is called while scanning
     assert "pip install gcsfs" in problems(tmp_path / "l.txt")["gs://bucket/a.mp4"][1]
     with pytest.raises(SourceError, match="pip install gcsfs"):
         scan(["gs://bucket/a.mp4"])
@@ -365,9 +359,7 @@ def test_tars_that_are_damaged_or_hold_nothing(tmp_path: Path) -> None:
     assert found["packed.tar.gz"][0] is SkipReason.NOT_A_VIDEO
 
 
-def test_one_member_of_a_large_tar_is_read_without_listing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_member_of_a_large_tar_is_read_without_listing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tar(tmp_path / "x.tar", *(f"{number:05d}.mp4" for number in range(10_000)))
     source = scan([str(tmp_path / "x.tar")]).sources[-1]
     assert source.path == "x.tar::09999.mp4"
@@ -404,9 +396,7 @@ def test_memory_urls(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_http(tmp_path: Path, ranges: bool) -> None:
-    names = [
-        name for name in ODD_NAMES if name != "new\nline.mp4"
-    ]  # pages list it, but no server need serve it
+    names = [name for name in ODD_NAMES if name != "new\nline.mp4"]  # pages list it, but no server need serve it
     touch(tmp_path, *(f"web/{name}" for name in names), "web/sub/é.webm", "web/n.json", "web/a.mp4")
     make_tar(tmp_path / "web/x.tar", "in.mp4")
     with serve(tmp_path / "web", ranges=ranges) as site:
@@ -418,9 +408,7 @@ def test_http(tmp_path: Path, ranges: bool) -> None:
         for source in result.sources:
             with local_file(source, tmp_path / "spool") as path:
                 assert path.read_bytes() in (b"x", b"abc")
-        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (
-            Source(uri=f"{site.url}/a.mp4?key=1", path="a.mp4"),
-        )
+        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (Source(uri=f"{site.url}/a.mp4?key=1", path="a.mp4"),)
         with pytest.raises(SourceError, match="404"):
             scan([f"{site.url}/gone.mp4"])
         with pytest.raises(SourceError, match="404"):

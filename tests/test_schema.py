@@ -43,10 +43,7 @@ def test_round_trip(number: int, k: int, distractors: int, context: int, mask_st
 
 def test_bytes_are_canonical() -> None:
     data = to_json(make_record(video_path="clips/été 🎬.mp4"))
-    assert (
-        data
-        == json.dumps(json.loads(data), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    )
+    assert data == json.dumps(json.loads(data), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert "été 🎬".encode() in data
 
 

@@ -51,9 +51,7 @@ def test_round_trip_and_facts(tmp_path: Path) -> None:
     info = write_shard(path, samples)
     assert read(path) == list(read_shard(str(path))) == samples
     data = path.read_bytes()
-    assert info == ShardInfo(
-        name=path.name, split="train", samples=4, bytes=len(data), sha256=sha256(data).hexdigest()
-    )
+    assert info == ShardInfo(name=path.name, split="train", samples=4, bytes=len(data), sha256=sha256(data).hexdigest())
 
 
 def test_bytes_depend_on_the_samples_alone(tmp_path: Path) -> None:
@@ -81,9 +79,7 @@ def test_opens_with_webdataset(tmp_path: Path) -> None:
     for i, row in enumerate(rows):
         record = make_record(i)
         assert row["__key__"] == record.key
-        assert {f"{record.key}.{name}" for name in row if not name.startswith("__")} == set(
-            record.member_names
-        )
+        assert {f"{record.key}.{name}" for name in row if not name.startswith("__")} == set(record.member_names)
         assert row["json"]["answer"] == list(record.answer)
         assert row["candidate_a.jpg"].size == (WIDTH_PX, HEIGHT_PX)
     assert len(rows) == 3
@@ -198,9 +194,7 @@ def link(kind: bytes) -> tuple[tarfile.TarInfo, bytes]:
         ((tarfile.TarInfo("a.context_00.jpg"), b"x"), "a.json: missing"),
     ],
 )
-def test_hostile_members(
-    shard: Path, tmp_path: Path, member: tuple[tarfile.TarInfo, bytes], says: str
-) -> None:
+def test_hostile_members(shard: Path, tmp_path: Path, member: tuple[tarfile.TarInfo, bytes], says: str) -> None:
     path = pack(tmp_path / "evil.tar", [*unpack(shard), member])
     with pytest.raises(ShardError, match=says) as caught:
         read(path)
@@ -373,12 +367,7 @@ def test_jpeg_size_agrees_with_a_decoder() -> None:
             file = io.BytesIO()
             Image.effect_noise(size, 60).convert("RGB").save(file, "JPEG", **options)
             assert jpeg_size(file.getvalue()) == size
-    assert (
-        jpeg_size(b"")
-        == jpeg_size(b"\xff\xd8\xff\xd9")
-        == jpeg_size(b"\xff\xd8\xff" + b"\xff\xd9" * 9)
-        == (0, 0)
-    )
+    assert jpeg_size(b"") == jpeg_size(b"\xff\xd8\xff\xd9") == jpeg_size(b"\xff\xd8\xff" + b"\xff\xd9" * 9) == (0, 0)
 
 
 def test_a_missing_shard_and_a_text_file(tmp_path: Path) -> None:

@@ -106,9 +106,7 @@ def test_fade_through_a_flat_picture(ramp: int, flat: int, level: float) -> None
     """Truth: frames 60 - ramp to 59 fade out, `flat` flat frames follow, and as long a fade-in."""
     down = [1 - (i + 1) / (ramp + 1) for i in range(ramp)]
     frames = faded(shot(1, 60), [1.0] * (60 - ramp) + down, level)
-    frames += faded(shot(2, flat), [0.0] * flat, level) + faded(
-        shot(3, 60), down[::-1] + [1.0] * (60 - ramp), level
-    )
+    frames += faded(shot(2, flat), [0.0] * flat, level) + faded(shot(3, 60), down[::-1] + [1.0] * (60 - ramp), level)
     ((kind, start, end),) = numbers(detect(frames))
     assert kind == "fade"
     assert abs(start - (60 - ramp)) <= 2
@@ -260,9 +258,7 @@ CUT = Boundary(kind="cut", start_s=2.0, end_s=2.0)
 DISSOLVE = Boundary(kind="dissolve", start_s=4.0, end_s=5.0)
 
 
-@pytest.mark.parametrize(
-    ("time_s", "number"), [(0.0, 0), (1.9, 0), (2.0, 1), (4.0, 1), (4.9, 1), (5.0, 2), (9.0, 2)]
-)
+@pytest.mark.parametrize(("time_s", "number"), [(0.0, 0), (1.9, 0), (2.0, 1), (4.0, 1), (4.9, 1), (5.0, 2), (9.0, 2)])
 def test_shot_number(time_s: float, number: int) -> None:
     assert shot_number((CUT, DISSOLVE), time_s) == number
     assert shot_number((), time_s) == 0

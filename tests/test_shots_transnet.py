@@ -36,7 +36,7 @@ def probabilities(*runs: tuple[int, int]) -> np.ndarray[tuple[int], np.dtype[np.
         ([(39, 41)], [(39, 41)], [("cut", 4.1, 4.1)]),
         ([(45, 46)], [(40, 50)], [("dissolve", 4.0, 5.0)]),
         ([(39, 40), (70, 71)], [(65, 75)], [("cut", 4.0, 4.0), ("dissolve", 6.5, 7.5)]),
-        ([(39, 40), (40 + 1, 42)], [], [("cut", 4.0, 4.0), ("cut", 4.2, 4.2)]),
+        ([(39, 40), (41, 42)], [], [("cut", 4.0, 4.0), ("cut", 4.2, 4.2)]),
         ([(39, 40), (40, 41)], [], [("cut", 4.1, 4.1)]),
         ([(99, 100)], [], []),  # lasts to the end
         ([(90, 91)], [(85, 100)], []),
@@ -81,9 +81,10 @@ import os, random, warnings
 import numpy, torch
 torch.manual_seed(5); numpy.random.seed(5); random.seed(5)
 def state():
-    return (torch.get_rng_state().tolist(), str(numpy.random.get_state()), random.getstate(), dict(os.environ),
-            torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic,
-            torch.backends.cudnn.benchmark, torch.get_num_threads(), len(warnings.filters))
+    return (torch.get_rng_state().tolist(), str(numpy.random.get_state()), random.getstate(),
+            dict(os.environ), torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark,
+            torch.get_num_threads(), len(warnings.filters))
 before = state()
 from mvp_data.shots import shot_detector
 detector = shot_detector("transnetv2")

@@ -108,9 +108,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
         (512 + 1024 + 512 + 30, 2),  # inside the second member: its data is missed when it is read
     ],
 )
-def test_a_truncated_tar_gives_what_precedes_the_cut_and_a_fault(
-    tmp_path: Path, cut: int, count: int
-) -> None:
+def test_a_truncated_tar_gives_what_precedes_the_cut_and_a_fault(tmp_path: Path, cut: int, count: int) -> None:
     path = make(tmp_path / "x.tar", {"a.mp4": b"A" * 1024, "b.mp4": b"B" * 1024}, tarfile.USTAR_FORMAT)
     path.write_bytes(path.read_bytes()[: 100 if cut < 0 else cut])
     listing = tars.list_members(str(path))

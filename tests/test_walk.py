@@ -57,9 +57,7 @@ def test_links_to_nothing_and_special_files_are_faults(tmp_path: Path) -> None:
     assert found["null.mp4"] == found["fifo.mp4"] == walk.NO_FILE
 
 
-def test_a_refused_folder_is_one_fault_and_the_rest_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_folder_is_one_fault_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.mp4", "secret/b.mp4", "z/c.mp4")
     real = os.scandir
 

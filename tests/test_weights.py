@@ -92,9 +92,7 @@ def test_missing_weights_are_one_quick_error_with_command_and_place(cache: Path)
     assert not cache.exists()  # asking leaves nothing behind
 
 
-@pytest.mark.parametrize(
-    "content", [b"another model", CONTENT + b"!", CONTENT * 20], ids=["other", "longer", "bomb"]
-)
+@pytest.mark.parametrize("content", [b"another model", CONTENT + b"!", CONTENT * 20], ids=["other", "longer", "bomb"])
 def test_a_wrong_hash_names_both_and_installs_nothing(tmp_path: Path, cache: Path, content: bytes) -> None:
     write_wheel(tmp_path, content)
     found = hashlib.sha256(content[: len(CONTENT) + 1]).hexdigest()

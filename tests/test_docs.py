@@ -1,0 +1,84 @@
+"""The docs say what the code does: options, commands, reasons, links."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvp_data.config import all_options
+from mvp_data.errors import SkipReason
+from mvp_data.mask import Drop
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
+GROUPS = {
+    "": "Run",
+    "decode": "Decode and cut",
+    "frames": "Frames",
+    "embed": "Likeness",
+    "mask": "What is hidden",
+    "mine": "Distractors",
+    "pack": "Shards",
+}
+
+
+def options_page() -> str:
+    """The page that lists every option, made from the fields of the configuration."""
+    lines = [
+        "# Options",
+        "",
+        "Every option of `mvp-data build`, the same on the command line (`--hidden-frames 5`), in a YAML file for",
+        "`--config` (`hidden_frames: 5`; an unknown key is an error) and in Python (`MaskConfig(hidden_frames=5)`).",
+        "`--src` and `--out` are the only ones that are needed. `[calibrated]` means: from the encoder, see",
+        "[embedders](embedders.md).",
+        "",
+        "Not in a file: `--config FILE`, `--overwrite` (replace an earlier build), `--dry-run` (say what would be",
+        "done), `--json`.",
+    ]
+    group = None
+    for name, f in all_options():
+        if name != group:
+            group = name
+            lines += ["", f"## {GROUPS[name]}", "", "| option | default | |", "|---|---|---|"]
+        default = "" if f.default is None else f"`{f.default}`"
+        names = ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
+        choices = f" One of: {names}." if names else ""
+        lines.append(f"| `--{f.name.replace('_', '-')}` | {default} | {f.metadata['help']}{choices} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_options_page_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == options_page(), (
+        "run: python -m tests.test_docs"
+    )
+
+
+def test_every_reason_is_explained() -> None:
+    page = (ROOT / "docs" / "puzzles.md").read_text(encoding="utf-8")
+    for reason in [*SkipReason, *Drop]:
+        assert f"`{reason.value}`" in page, reason
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_options_and_links_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    known = {f"--{f.name.replace('_', '-')}" for _, f in all_options()}
+    known |= {"--src", "--out", "--config", "--overwrite", "--dry-run", "--json", "--help", "--version"}
+    for command in re.findall(r"^(?:\$ )?(mvp-data (?:build|index) .*)$", text, re.MULTILINE):
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= known, command
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_files_named_in_the_docs_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(
+            r"\b((?:mvp_data|benchmarks|examples|tests)/\w+\.py)\b", page.read_text(encoding="utf-8")
+        ):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "options.md").write_text(options_page(), encoding="utf-8")
+    sys.exit(0)
