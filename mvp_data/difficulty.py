@@ -12,11 +12,11 @@ def difficulty(hidden: Vectors, distractor_similarity: Sequence[float], threshol
     """The mean of two parts, each 0 at the encoder's `low` similarity and 1 at the threshold that forbids more.
 
     *Selection*: how like the distractors are to the hidden frames (1: just below `ambiguous`).
-    *Order*: how like hidden frames that follow each other are (1: just below `repeat`).
+    *Order*: how like hidden frames that follow each other are (1: just below `ambiguous`).
     """
     neighbours = (hidden[1:] * hidden[:-1]).sum(axis=1)
     selection = _position(np.asarray(distractor_similarity), thresholds.low, thresholds.ambiguous)
-    order = _position(neighbours, thresholds.low, thresholds.repeat)
+    order = _position(neighbours, thresholds.low, thresholds.ambiguous)
     return round((selection + order) / 2, 4)
 
 

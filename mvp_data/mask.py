@@ -12,6 +12,8 @@ from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.seeds import shuffled
 from mvp_data.types import Episode, Strip
 
+REACH = 4  # a hidden segment holds at most this many times K kept frames
+
 # A block of a thumbnail is 1/32 by 1/18 of the picture; sensor noise and compression average out in it.
 MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
 MOVED_SHARE = 0.02  # of all blocks: a hand, a ball, a face that turns
@@ -23,14 +25,15 @@ class Drop(StrEnum):
     POLICY = "policy"  # the mask policy does not allow it
     LITTLE_CONTEXT = "little_context"  # too few visible frames are left around it
     NO_MOTION = "no_motion"  # two hidden frames in a row differ by noise alone
-    REPEATED_HIDDEN = "repeated_hidden"  # two hidden frames show the same: no order to see
+    REPEATED_HIDDEN = "repeated_hidden"  # too few hidden frames that clearly differ: no order to see
     REPEATED_CONTEXT = "repeated_context"  # a hidden frame is already visible in the context
+    RECURRING = "recurring"  # most hidden frames have a closer twin elsewhere in the video than beside them
     FEW_DISTRACTORS = "few_distractors"  # fewer admissible distractors than asked for
 
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Positions among the kept frames: the hidden ones, and where the visible frames resume."""
+    """Positions among the kept frames: the key frames of the hidden segment, and where the visible frames resume."""
 
     hidden: tuple[int, ...]
     end: int
@@ -43,7 +46,7 @@ def episodes(video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed:
     the seed; the first strip that passes is taken. A refused segment counts once, with the first reason found.
     """
     free_from = 0
-    for segment in _segments(video, config):
+    for segment in _segments(video, config, thresholds):
         if segment.hidden[0] < free_from:
             continue
         outcome = _place(video, segment, config, thresholds, seed)
@@ -52,13 +55,14 @@ def episodes(video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed:
         yield outcome
 
 
-def _segments(video: KeptVideo, config: MaskConfig) -> Iterator[_Segment]:
+def _segments(video: KeptVideo, config: MaskConfig, thresholds: Thresholds) -> Iterator[_Segment]:
     """Every segment that leaves room for the context, in time order."""
     k, size = config.hidden_frames, len(video.kept)
     edge = _edge(config)
     if config.mask_policy != "whole_shot":
         for start in range(edge, size - k - edge + 1):
-            yield _Segment(tuple(range(start, start + k)), start + k)
+            hidden = _key_frames(video, start, k, min(start + REACH * k, size - edge), thresholds)
+            yield _Segment(hidden, hidden[-1] + 1)
         return
     shots = np.array(video.shots)
     starts = [0, *(np.flatnonzero(np.diff(shots)) + 1).tolist(), size]
@@ -67,6 +71,21 @@ def _segments(video: KeptVideo, config: MaskConfig) -> Iterator[_Segment]:
             # A long shot is hidden whole and shown by K of its frames, evenly spread.
             spread = np.linspace(start, end - 1, k).round().astype(int)
             yield _Segment(tuple(spread.tolist()), end)
+
+
+def _key_frames(video: KeptVideo, start: int, k: int, end: int, thresholds: Thresholds) -> tuple[int, ...]:
+    """Up to `k` frames from `start` on, each clearly another picture than the one before; frames between stay hidden.
+
+    What makes a distractor ambiguous makes two hidden frames ambiguous too: whoever cannot tell them apart cannot
+    order them. So they differ by more than de-duplication asks for.
+    """
+    chosen = [start]
+    for place in range(start + 1, end):
+        if len(chosen) == k:
+            break
+        if float(video.vectors[place] @ video.vectors[chosen[-1]]) < thresholds.ambiguous:
+            chosen.append(place)
+    return tuple(chosen)
 
 
 def _edge(config: MaskConfig) -> int:
@@ -111,11 +130,28 @@ def _refuse(
         return Drop.NO_MOTION
     hidden_vectors, visible_vectors = video.vectors[list(hidden)], video.vectors[list(visible)]
     among_hidden = hidden_vectors @ hidden_vectors.T - 2 * np.eye(len(hidden))
-    if among_hidden.max() >= thresholds.repeat:
+    if len(hidden) < config.hidden_frames or among_hidden.max() >= thresholds.ambiguous:
         return Drop.REPEATED_HIDDEN
-    if (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat:
+    repeated = (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat
+    if repeated or not all(moves(video, h, v) for h in hidden for v in visible):
         return Drop.REPEATED_CONTEXT
-    return None
+    return Drop.RECURRING if _recurs(video, hidden, visible) else None
+
+
+def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> bool:
+    """Whether most hidden frames are more like some far frame of the video than like those shown next to them.
+
+    Juggling, dancing, a wagging tail, an empty road: such moments come again and again, and nothing says which of
+    them belongs in the gap.
+    """
+    before = max(v for v in visible if v < hidden[0])
+    after = min(v for v in visible if v > hidden[-1])
+    twins = 0
+    for previous, place, following in zip((before, *hidden), hidden, (*hidden[1:], after), strict=False):
+        likeness = video.vectors @ video.vectors[place]
+        far = np.concatenate([likeness[:previous], likeness[following + 1 :]])
+        twins += bool(len(far) and far.max() > max(likeness[previous], likeness[following]))
+    return 2 * twins > len(hidden)
 
 
 def _allowed(
@@ -136,14 +172,17 @@ def _allowed(
 
 
 def moves(video: KeptVideo, first: int, second: int) -> bool:
-    """Whether something visible moved between two kept frames, told from their thumbnails.
+    """Whether something visible moved between two kept frames of a video; see `differ`."""
+    frames = video.entry.frames
+    return differ(frames[video.kept[first]].thumbnail, frames[video.kept[second]].thumbnail)
 
-    Independent of the encoder: vectors of a still shot may drift apart by noise, and then no order can be seen.
+
+def differ(first: bytes, second: bytes) -> bool:
+    """Whether two thumbnails show different pictures, apart from noise and light.
+
+    Independent of the encoder: its vectors drift apart by noise alone where there is little to see.
     """
-    a, b = (
-        np.frombuffer(video.entry.frames[video.kept[place]].thumbnail, np.uint8).astype(np.int16)
-        for place in (first, second)
-    )
+    a, b = (np.frombuffer(thumbnail, np.uint8).astype(np.int16) for thumbnail in (first, second))
     change = a - b
     change -= np.int16(np.median(change))  # light that changes everywhere is no motion
     return bool(np.count_nonzero(np.abs(change) >= MOVED_LUMA) >= MOVED_SHARE * change.size)

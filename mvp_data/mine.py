@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mvp_data.config import MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.mask import differ
 from mvp_data.neighbours import Neighbours
 from mvp_data.types import Episode, FrameRef, Vectors
 
@@ -27,6 +28,7 @@ class Distractor:
     origin: str
     similarity: float  # highest cosine to a hidden frame
     vector: npt.NDArray[np.float32]
+    thumbnail: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,27 @@ class Miner:
         position = {frame: p for p, frame in enumerate(video.kept)}
         hidden = video.vectors[[position[f] for f in episode.hidden]]
         visible = video.vectors[[position[f] for f in episode.context]]
+        thumbnails = [video.entry.frames[f].thumbnail for f in episode.strip.frames]
         pools = self._own(video, episode, hidden)
         pools["corpus"] = self._corpus(video, hidden)
         chosen: list[Distractor] = []
         for quota in (self.quota, dict.fromkeys(ORIGINS, self._config.distractors)):
             for origin in ORIGINS:
-                self._take(pools[origin], quota[origin], visible, chosen)
+                self._take(pools[origin], quota[origin], visible, thumbnails, chosen)
         return tuple(chosen)
 
-    def _take(self, pool: Iterable[Distractor], quota: int, visible: Vectors, chosen: list[Distractor]) -> None:
-        """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown."""
+    def _take(
+        self,
+        pool: Iterable[Distractor],
+        quota: int,
+        visible: Vectors,
+        thumbnails: Sequence[bytes],
+        chosen: list[Distractor],
+    ) -> None:
+        """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown.
+
+        Two judges must find a frame new: the encoder, and the pixels of its thumbnail beside those of the strip.
+        """
         taken = {c.frame for c in chosen}  # a vector's product with itself may be a little below a `repeat` of 1
         for distractor in pool:
             if not quota or len(chosen) == self._config.distractors:
@@ -92,7 +105,9 @@ class Miner:
             if distractor.frame in taken:
                 continue
             shown = np.concatenate([visible, *[c.vector[None] for c in chosen]])
-            if float((shown @ distractor.vector).max()) < self._thresholds.repeat:
+            beside = [*thumbnails, *[c.thumbnail for c in chosen]]
+            new_to_encoder = float((shown @ distractor.vector).max()) < self._thresholds.repeat
+            if new_to_encoder and all(differ(distractor.thumbnail, other) for other in beside):
                 chosen.append(distractor)
                 quota -= 1
 
@@ -147,6 +162,7 @@ def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) ->
         origin=origin,
         similarity=float(similarity),
         vector=video.vectors[place],
+        thumbnail=video.entry.frames[video.kept[place]].thumbnail,
     )
 
 

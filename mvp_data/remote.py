@@ -77,10 +77,15 @@ def scheme_of(location: str) -> str:
 def local_path(location: str) -> str:
     """The local path of a `file://` URL; any other text as it is.
 
-    >>> local_path("file:///data/a b.mp4"), local_path("/data/a.mp4")
-    ('/data/a b.mp4', '/data/a.mp4')
+    >>> local_path("file:///data/a b.mp4"), local_path("file:///data/a%20b.mp4"), local_path("/data/a.mp4")
+    ('/data/a b.mp4', '/data/a b.mp4', '/data/a.mp4')
+
+    Such URLs come percent-encoded (browsers, pathlib) and plain (fsspec): a name that exists as it stands is taken so.
     """
-    return location[len("file://") :] if scheme_of(location) == "file" else location
+    if scheme_of(location) != "file":
+        return location
+    path = location[len("file://") :]
+    return path if os.path.lexists(path) else unquote(path)
 
 
 def is_http(location: str) -> bool:
