@@ -38,6 +38,7 @@ class DecodedFrame:
     pts_s: float  # from the first frame shown: the first is 0.0
     tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
     picture: Callable[[int], Picture]
+    damaged: bool = False  # it, or a frame it builds on, lost data; only the PyAV back end can tell
 
 
 class VideoStream(Protocol):
@@ -92,6 +93,7 @@ class RawFrame:
     """What a back end hands to `BackEnd.frames`; `time` is in seconds from any origin, None where unknown."""
 
     time: Fraction | None
+    damaged: bool = False
     tiny: Callable[[], Tiny]
     picture: Callable[[int], Picture]
 
@@ -116,7 +118,7 @@ class BackEnd:
                 continue
             first, last = raw.time if first is None else first, raw.time
             shown += 1
-            yield DecodedFrame(pts_s=float(raw.time - first), tiny=raw.tiny(), picture=raw.picture)
+            yield DecodedFrame(pts_s=float(raw.time - first), tiny=raw.tiny(), picture=raw.picture, damaged=raw.damaged)
         if shown < 2:
             raise too_few(shown, self.damaged_packets)
 

@@ -141,7 +141,7 @@ class PyAvStream(BackEnd):
         if first is None:
             raise too_few(0, self.damaged_packets)
         self._first = first
-        self.facts = _read_facts(container, self._stream, first)
+        self.facts = _read_facts(container, self._stream, first[0])
         self.info = self.facts.info
 
     @property
@@ -168,19 +168,23 @@ class PyAvStream(BackEnd):
                 errors = 0
                 yield packet
 
-    def _decode(self) -> "Iterator[av.VideoFrame]":
+    def _decode(self) -> "Iterator[tuple[av.VideoFrame, bool]]":
+        """Frames, each with whether it is damaged: flagged so, or built on lost data since the last key frame."""
         import av
 
+        damaged = False
         for packet in self._packets():
             try:
                 frames = self._stream.codec_context.decode(packet)
             except av.FFmpegError as e:
                 self.damaged_packets += 1
+                damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
                 continue
             for frame in frames:
                 self.damaged_packets += frame.is_corrupt
-                yield frame
+                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                yield frame, damaged
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """The first frame, kept since opening, and the rest; what an edit list hides the decoder drops."""
@@ -190,11 +194,11 @@ class PyAvStream(BackEnd):
         # chunks, DTS, which only frames that the decoder held back to the end lack; they follow tick by tick.
         counted = self._container.format.name == "avi"
         last = -1
-        for frame in chain([self._first], self._decoded):
+        for frame, damaged in chain([self._first], self._decoded):
             ticks = frame.pts
             if counted:
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            yield shrinker.raw(frame, None if ticks is None else ticks * base)
+            yield shrinker.raw(frame, None if ticks is None else ticks * base, damaged=damaged)
 
 
 class Shrinker:
@@ -210,9 +214,10 @@ class Shrinker:
         self._facts = facts
         self._tiny_scaler, self._picture_scaler = VideoReformatter(), VideoReformatter()
 
-    def raw(self, frame: "av.VideoFrame", time: Fraction | None) -> RawFrame:
+    def raw(self, frame: "av.VideoFrame", time: Fraction | None, *, damaged: bool = False) -> RawFrame:
         """A frame of the pass, coded as `facts` say."""
-        return RawFrame(time=time, tiny=partial(self._tiny, frame), picture=partial(self._picture, frame))
+        tiny, picture = partial(self._tiny, frame), partial(self._picture, frame)
+        return RawFrame(time=time, damaged=damaged, tiny=tiny, picture=picture)
 
     def raw_of_rgb(self, rgb: Picture, time: Fraction | None) -> RawFrame:
         """The same for a back end that gives RGB at the coded size, not turned."""

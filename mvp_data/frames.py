@@ -66,6 +66,7 @@ class _Sample:
     time_s: float
     picture: Picture
     covers: range
+    damaged: bool
 
 
 def extract(
@@ -87,7 +88,8 @@ def extract(
             covers = grid.covers(frame.pts_s)
             if covers:
                 # Four times the final area leaves the last resampling, after the crop, something to work with.
-                writer.add(_Sample(frame.pts_s, frame.picture(4 * frames.max_pixels), covers), grid)
+                picture = frame.picture(4 * frames.max_pixels)
+                writer.add(_Sample(frame.pts_s, picture, covers, frame.damaged), grid)
         info, damaged = video.info, video.damaged_packets
     if decoded < 2:
         raise Skip(SkipReason.NO_MOVING_PICTURE, f"only {decoded} frame could be decoded")
@@ -160,7 +162,7 @@ class _Writer:
         grey = image.convert("L")
         luma = np.asarray(grey, dtype=np.float32)
         thumbnail = grey.resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
-        reject = judge(luma, self._last_luma)
+        reject = "damaged" if sample.damaged else judge(luma, self._last_luma)
         self._last_luma = luma
         data = b"" if reject else encode_jpeg(image, quality=self._config.jpeg_quality)
         self._blob.write(data)

@@ -107,18 +107,26 @@ def _video_row(
 def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig) -> tuple[str, str]:
     """Reason and advice for a video that decoded well and still gives no sample."""
     needed = config.mask.hidden_frames + config.mask.context_frames
-    usable, frozen = len(entry.usable), sum(frame.reject == "frozen" for frame in entry.frames)
-    found = f"{len(entry.frames)} frames sampled, {usable} usable, {kept} differ enough; a strip needs {needed}"
-    if usable + frozen < needed:
-        advice = "raise --max-fps and --min-frames" if entry.rate_fps < 8 else "lower --context-frames"
+    sampled, usable = len(entry.frames), len(entry.usable)
+    rejected = Counter(frame.reject for frame in entry.frames if frame.reject)
+    why = f" ({_counts(rejected)})" if rejected else ""
+    found = f"{sampled} frames sampled, {usable} usable{why}, {kept} differ enough; a strip needs {needed}"
+    if usable < needed <= usable + rejected["damaged"]:
+        return SkipReason.DECODE_ERROR.value, f"{found}: get a whole copy of the file"
+    if usable + rejected["frozen"] < needed:
+        faster = sampled < needed and entry.rate_fps < 8
+        advice = "raise --max-fps and --min-frames" if faster else "lower --context-frames"
         return SkipReason.TOO_SHORT.value, f"{found}: {advice}"
     if kept < needed:
         return SkipReason.STATIC.value, f"{found}: lower --context-frames, or raise --dedup-threshold"
     if not refused:  # whole_shot alone: other policies try every run of K frames
         problem = f"no shot has {config.mask.hidden_frames} different frames and enough others around it"
         return SkipReason.NO_PUZZLE.value, f"{problem}: choose another --mask-policy"
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
-    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {counts}"
+    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
 
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:

@@ -64,7 +64,7 @@ class Frame:
 
     time_s: float  # presentation time, from the first frame of the video
     shot: int  # number of the shot it lies in, from 0
-    reject: str = ""  # black | flat | frozen | blurred | transition | boundary
+    reject: str = ""  # damaged | black | flat | frozen | blurred | transition | boundary
     luma: float = 0.0  # mean, 0..255
     contrast: float = 0.0  # standard deviation of luma, 0..255
     sharpness: float = 0.0  # variance of the Laplacian of luma

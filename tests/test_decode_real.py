@@ -128,3 +128,15 @@ def test_other_back_ends_give_the_same_times_or_refuse(corpus: Path, backend: st
     unsafe = ["edit_list_streamcopy.mp4", "start_100s.ts", "two_video_streams.mkv", "interlaced_mpeg2.ts"]
     expected = [(name, SkipReason.UNSUPPORTED_CODEC) for name in unsafe] if backend == "decord" else []
     assert sorted(refused) == sorted(expected)
+
+
+def test_frames_after_damage_are_marked_until_the_next_key_frame(corpus: Path) -> None:
+    """400 flipped bits in the middle of a clip: what the decoder makes of the rest is smeared, though it comes out."""
+    with open_video(corpus / "nasty" / "bitflips_mid.mp4") as video:
+        marked = [frame.damaged for frame in video.frames()]
+    with open_video(corpus / "clips" / "sam2__03_blocks.mp4") as video:
+        assert not any(frame.damaged for frame in video.frames())
+    assert sum(marked) > 200, "one key frame, near the start: all that follows builds on lost data"
+    with open_video(corpus / "nasty" / "corrupt_decord.mp4") as video:
+        marked = [frame.damaged for frame in video.frames()]
+    assert 0 < sum(marked) < len(marked), "key frames begin anew"

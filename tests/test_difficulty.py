@@ -15,12 +15,13 @@ T = Thresholds(repeat=0.9, ambiguous=0.7, scene=0.4, low=0.1)
     ("neighbours", "distractors", "expected"),
     [
         ((0.1, 0.1), (0.1, 0.1), 0.0),
-        ((0.9, 0.9), (0.7, 0.7), 1.0),
+        ((0.7, 0.7), (0.7, 0.7), 1.0),
         ((0.1, 0.1), (0.7,), 0.5),
-        ((0.9, 0.9), (0.1,), 0.5),
-        ((0.5, 0.3), (0.4, 0.1, 0.7), 0.4375),  # order (.5 + .25) / 2, selection (.5 + 0 + 1) / 3
+        ((0.7, 0.7), (0.1,), 0.5),
+        ((0.4, 0.25), (0.4, 0.1, 0.7), 0.4375),  # order (.5 + .25) / 2, selection (.5 + 0 + 1) / 3
+        ((0.4, 0.4), (0.55,), 0.625),  # order .5, selection .75
         ((0.0, 0.0), (-1.0,), 0.0),  # below `low` is no easier than at it
-        ((0.95, 0.95), (0.99,), 1.0),
+        ((0.95, 0.95), (0.99,), 1.0),  # above `ambiguous` is no harder
     ],
 )
 def test_by_hand(neighbours: tuple[float, float], distractors: tuple[float, ...], expected: float) -> None:
