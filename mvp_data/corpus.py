@@ -1,5 +1,6 @@
 """What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,12 +101,20 @@ def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> Ke
     )
 
 
-def split_of(group: str, *, seed: int, val_share: float, test_share: float) -> str:
-    """The split of a group of near-duplicate videos: a function of its name and the seed alone."""
-    draw = unit("split", seed, group)
-    if draw < val_share:
-        return "val"
-    return "test" if draw < val_share + test_share else "train"
+def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
+    """The split of every group of near-duplicate videos.
+
+    A function of the group's name and the seed alone, but for one thing: if chance leaves nothing to train on, as it
+    may with a handful of videos, the group that came nearest is taken.
+    """
+    draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
+    splits = {
+        group: "val" if draw < val_share else "test" if draw < val_share + test_share else "train"
+        for group, draw in draws.items()
+    }
+    if draws and "train" not in splits.values() and val_share + test_share < 1:
+        splits[max(draws, key=lambda group: draws[group])] = "train"
+    return splits
 
 
 def _first(option: float | None, calibrated: float) -> float:

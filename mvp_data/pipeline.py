@@ -17,7 +17,7 @@ from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
 from mvp_data.config import GROUPS, BuildConfig, digest
-from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_of
+from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.errors import OutputError
@@ -188,13 +188,15 @@ def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) ->
         if entry.usable
     ]
     groups = group_videos({v.entry.video_id: _track(v) for v in indexed}, thresholds.copy)
-    shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
+    splits = split_groups(
+        groups.values(), seed=config.seed, val_share=config.pack.val_share, test_share=config.pack.test_share
+    )
     return [
         keep(
             video,
             threshold=thresholds.repeat,
             group=groups[video.entry.video_id],
-            split=split_of(groups[video.entry.video_id], seed=config.seed, **shares),
+            split=splits[groups[video.entry.video_id]],
         )
         for video in indexed
     ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mvp_data.calibrate import Calibration
-from mvp_data.corpus import IndexedVideo, Thresholds, keep, split_of
+from mvp_data.corpus import IndexedVideo, Thresholds, keep, split_groups
 from mvp_data.errors import ConfigError
 from tests.builders import config, kept_video, with_gram
 
@@ -55,19 +55,30 @@ def test_shots_of_kept_frames() -> None:
 
 
 def test_splits_have_their_shares() -> None:
-    splits = [split_of(f"group{n}", seed=1, val_share=0.2, test_share=0.1) for n in range(4000)]
+    names = [f"group{n}" for n in range(4000)]
+    splits = list(split_groups(names, seed=1, val_share=0.2, test_share=0.1).values())
     assert abs(splits.count("val") - 800) < 90  # 3.5 standard deviations
     assert abs(splits.count("test") - 400) < 70
 
 
 @pytest.mark.parametrize(("val", "test", "only"), [(0.0, 0.0, "train"), (1.0, 0.0, "val"), (0.0, 1.0, "test")])
 def test_whole_shares(val: float, test: float, only: str) -> None:
-    assert {split_of(f"g{n}", seed=0, val_share=val, test_share=test) for n in range(300)} == {only}
+    names = [f"g{n}" for n in range(300)]
+    assert set(split_groups(names, seed=0, val_share=val, test_share=test).values()) == {only}
+
+
+def test_there_is_always_something_to_train_on() -> None:
+    for n in range(200):
+        splits = split_groups([f"only{n}"], seed=n, val_share=0.4, test_share=0.4)
+        assert splits == {f"only{n}": "train"}
+        pair = split_groups([f"a{n}", f"b{n}"], seed=n, val_share=0.4, test_share=0.4)
+        assert "train" in pair.values()
+    assert split_groups([], seed=0, val_share=0.1, test_share=0.1) == {}
 
 
 def test_splits_are_drawn_by_group_and_seed() -> None:
     def drawn(seed: int) -> list[str]:
-        return [split_of(f"g{n}", seed=seed, val_share=0.3, test_share=0.3) for n in range(50)]
+        return list(split_groups([f"g{n}" for n in range(50)], seed=seed, val_share=0.3, test_share=0.3).values())
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)

@@ -108,9 +108,9 @@ def test_duplicates() -> None:
 def test_too_short() -> None:
     row = ledger([kept_video(walk(8, "short"), name="v0")], [outcome("a.mp4", "v0")])["a.mp4"]
     assert (row.outcome, row.reason) == ("skipped", "too_short")
-    assert "8 usable" in row.detail
+    assert "8 usable (" in row.detail, "and why the others are not"
     assert "a strip needs 9" in row.detail
-    assert "--max-fps" in row.detail
+    assert "--context-frames" in row.detail, "more frames of the same kind would not help"
 
 
 def test_static() -> None:

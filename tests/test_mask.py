@@ -337,7 +337,7 @@ def test_alike_frames_of_a_shot_hidden_whole() -> None:
         ((2, 3), 2, 0.5, 0.75, [2, 5], {}),  # 2 and 4 are asked for
         ((2, 3), 2, 0.5001, 0.75, [2, 4, 6], {}),
         ((2, 4), 3, 0.5, 0.75, [3], {Drop.REPEATED_HIDDEN: 1}),
-        ((2, 4), 3, 0.5001, 0.75, [2, 5], {}),
+        ((2, 4), 3, 0.5001, 0.75, [3], {Drop.RECURRING: 1}),  # each is the other's twin beyond 3
         ((3, 4), 2, 0.75, 0.5, [3, 5], {Drop.REPEATED_CONTEXT: 1}),
         ((3, 4), 2, 0.75, 0.5001, [2, 4, 6], {}),
     ],
@@ -401,34 +401,42 @@ def test_every_step_of_a_hidden_segment_must_move(still: int, starts: list[int],
 
 
 @pytest.mark.parametrize(
-    ("hidden", "shown", "refused"),
-    [(4, 2, 1), (5, 8, 1), (4, 9, 1), (4, 0, 0)],  # before, after, far after; before 10 frames without it
+    ("pair", "starts", "refused"),
+    [
+        ((2, 4), [5, 7], 3),  # hidden 2 beside 4 twice, 4 beside 2: starts 2, 3 (hides 4) and 4
+        ((5, 9), [2, 6], 3),  # starts 4, 5 and 8
+        ((4, 11), [2, 5, 7], 1),
+        ((4, 5), [2, 6, 8], 2),  # no motion at start 4, then 5 hidden beside 4
+    ],
 )
-def test_a_frame_shown_in_another_light_is_a_repeat(hidden: int, shown: int, refused: int) -> None:
-    """The encoder tells the two apart; the pixels do not."""
+def test_a_frame_shown_in_another_light_is_a_repeat(pair: tuple[int, int], starts: list[int], refused: int) -> None:
+    """The encoder tells the two apart; the pixels do not. All frames are in every strip."""
+    first, second = pair
     thumbnails = [dim(place) for place in range(12)]
-    thumbnails[shown] = lit(changed(thumbnails[hidden], BLOCKS // 2, 3), 30)
-    options: dict[str, Any] = {"mask_policy": "free", "hidden_frames": 4, "context_frames": 7 + refused}
+    thumbnails[second] = lit(changed(thumbnails[first], BLOCKS // 2, 3), 30)
     video = kept_video(distinct(12), thumbnails=thumbnails)
-    found, drops = outcomes(video, **options)
-    plain, none = outcomes(kept_video(distinct(12)), **options)
-    assert none == {}
-    assert drops[Drop.REPEATED_CONTEXT] == drops.total()
-    shows = {places(video, e.hidden)[0]: shown in places(video, e.context) for e in found}
-    assert not any(at <= hidden < at + 4 and seen for at, seen in shows.items())
-    assert (len(plain) > len(found)) == bool(refused)
+    found, drops = outcomes(video, mask_policy="free", hidden_frames=2, context_frames=10)
+    assert [places(video, e.hidden)[0] for e in found] == starts
+    still = int(second == first + 1)
+    assert drops == +Counter({Drop.NO_MOTION: still, Drop.REPEATED_CONTEXT: refused - still})
 
 
-def test_another_place_is_tried_when_one_context_repeats_a_hidden_frame() -> None:
-    """Frame 0 shows what the hidden frames show; strips that leave it out are fine."""
-    vectors = distinct(12)
-    vectors[0] = vectors[4]
-    options: dict[str, Any] = {"mask_policy": "free", "hidden_frames": 2, "context_frames": 6}
+@pytest.mark.parametrize("by", ["vector", "pixels"])
+def test_another_place_is_tried_when_one_context_repeats_a_hidden_frame(by: str) -> None:
+    """Frame 0 shows what a hidden frame shows; strips that leave it out are fine."""
+    vectors, thumbnails = distinct(12), [dim(place) for place in range(12)]
+    if by == "vector":
+        vectors[0] = vectors[4]
+    else:
+        thumbnails[0] = lit(thumbnails[4], 20)
+    video, seen = kept_video(vectors, thumbnails=thumbnails), 0
     for seed in range(20):
-        found, drops = outcomes(kept_video(vectors), seed, **options)
-        assert drops[Drop.REPEATED_CONTEXT] == 0
-        for episode in found:
-            assert not (1 in episode.context and 9 in episode.hidden)
+        found, drops = outcomes(video, seed, mask_policy="free", hidden_frames=2, context_frames=6)
+        assert [places(video, e.hidden) for e in found] == [[2, 3], [4, 5], [6, 7], [8, 9]]
+        assert drops == {}
+        assert 0 not in places(video, found[1].context)
+        seen += 0 in places(video, found[0].context)
+    assert seen == 20, "nothing is wrong with showing it beside others"
 
 
 @pytest.mark.parametrize(
@@ -437,7 +445,7 @@ def test_another_place_is_tried_when_one_context_repeats_a_hidden_frame() -> Non
         ((), [2, 6, 10, 14, 18], 0),
         ((6, 7), [2, 6, 10, 14, 18], 0),  # two of four
         ((6, 7, 8), [2, 7, 11, 17], 3),  # 6 to 9, 15 to 18, 16 to 19
-        ((6, 8, 9), [2, 7, 11, 17], 3),
+        ((6, 8, 9), [2, 7, 11, 15], 1),
     ],
 )
 def test_moments_that_come_again_are_not_asked_for(twins: tuple[int, ...], starts: list[int], refused: int) -> None:
@@ -453,17 +461,15 @@ def test_moments_that_come_again_are_not_asked_for(twins: tuple[int, ...], start
 
 
 @pytest.mark.parametrize("beside", [(5, 6), (6, 7), (7, 8)])  # the frame shown before, hidden neighbours, shown after
-@pytest.mark.parametrize(("cosine", "drops"), [(0.7, {}), (0.5, {Drop.RECURRING: 1})])
+@pytest.mark.parametrize(("cosine", "drops"), [(0.6, {}), (0.5, {Drop.RECURRING: 1})])
 def test_a_twin_must_be_closer_than_both_frames_beside(
     beside: tuple[int, int], cosine: float, drops: dict[Drop, int]
 ) -> None:
-    """6 and 7 come again far away, .6 alike; one likeness beside them that is greater makes up for it."""
-    vectors = np.eye(20, dtype=np.float64)
+    """6 and 7 come again far away, .55 alike; one likeness beside them that is greater makes up for it."""
     gram = np.eye(20)
-    for a, b, c in ((6, 15, 0.6), (7, 17, 0.6), (*beside, cosine)):
+    for a, b, c in ((6, 15, 0.55), (7, 17, 0.55), (*beside, cosine)):
         gram[a, b] = gram[b, a] = c
-    vectors = with_gram(gram)
-    video = kept_video(vectors)
+    video = kept_video(with_gram(gram))
     found, refused = outcomes(video, mask_policy="free", hidden_frames=2, context_frames=4)
     starts = [places(video, e.hidden)[0] for e in found]
     assert starts[:3] == ([2, 4, 6] if not drops else [2, 4, 7])

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from mvp_data.config import MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.mask import differ
 from mvp_data.mine import NEIGHBOURS, ORIGINS, Distractor, Miner, quotas, shortfall
-from mvp_data.types import Episode, Strip, Vectors
-from tests.builders import THRESHOLDS, kept_video, walk
+from mvp_data.types import Episode, FrameRef, Strip, Vectors
+from tests.builders import THRESHOLDS, kept_video, noise, walk
 
 
 def episode_of(video: KeptVideo, first: int, *, before: int, after: int, k: int) -> Episode:
@@ -32,6 +33,10 @@ def vectors_of(videos: list[KeptVideo], found: tuple[Distractor, ...]) -> Vector
     return np.stack([by_id[d.frame.video_id].vectors[by_id[d.frame.video_id].kept.index(d.frame.index)] for d in found])
 
 
+def thumbnail_of(videos: list[KeptVideo], frame: FrameRef) -> bytes:
+    return next(v for v in videos if v.entry.video_id == frame.video_id).entry.frames[frame.index].thumbnail
+
+
 def options(**values: Any) -> MineConfig:
     return MineConfig(**values)
 
@@ -39,10 +44,16 @@ def options(**values: Any) -> MineConfig:
 @settings(max_examples=35, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 10), st.integers(0, 10))
 def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: int) -> None:
-    """Random corpora with copies, other splits and other sizes: whatever is chosen keeps every rule."""
+    """Random corpora with copies, other splits, other sizes and the same pictures again: what is chosen is allowed."""
     shares = {"neighbourhood_share": min(near, 10 - same) / 10, "same_video_share": same / 10}
     videos = [
-        kept_video(walk(40, "mine", seed, n, dimension=6), name=f"v{n}", group=f"v{n - n % 2}", split="train")
+        kept_video(
+            walk(40, "mine", seed, n, dimension=6),
+            name=f"v{n}",
+            group=f"v{n - n % 2}",
+            # A third of the pictures of all videos come again.
+            thumbnails=[noise(p % 30) if p % 3 == 0 else noise(n, p) for p in range(40)],
+        )
         for n in range(4)
     ]
     videos.append(kept_video(walk(40, "mine", seed, 4, dimension=6), name="v4", split="val"))
@@ -74,6 +85,9 @@ def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: 
         assert distractor.origin == ("neighbourhood" if gap_s <= 6 else "same_video")
     among = rows @ rows.T - 2 * np.eye(len(rows))
     assert float(among.max()) < THRESHOLDS.repeat
+    shown = [video.entry.frames[f].thumbnail for f in episode.strip.frames] + [d.thumbnail for d in found]
+    assert [d.thumbnail for d in found] == [thumbnail_of(videos, d.frame) for d in found]
+    assert all(differ(a, b) for n, a in enumerate(shown[12:], start=12) for b in shown[:n]), "new to the eye"
     again = Miner(videos[::-1], config, THRESHOLDS).mine(episode)
     assert [(d.frame, d.origin, d.similarity) for d in again] == [(d.frame, d.origin, d.similarity) for d in found]
 
@@ -194,8 +208,64 @@ def test_a_repeat_of_the_context_or_of_a_chosen_one_is_left_out() -> None:
     assert summary(found) == [("neighbourhood", 0.7)]
 
 
+def lit(thumbnail: bytes, by: int) -> bytes:
+    """A thumbnail in another light."""
+    return (np.frombuffer(thumbnail, np.uint8) // 2 + by).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3, 4])  # before, the two hidden ones, after
+def test_pixels_seen_in_the_strip_are_left_out(shown: int) -> None:
+    """The hardest frame of each origin shows a frame of the strip in another light, under a vector of its own."""
+    thumbnails = [lit(noise(place), 0) for place in range(10)]
+    for hardest in (6, 8):
+        thumbnails[hardest] = lit(noise(shown), 20 + hardest)
+    video, episode = film([0.7, 0.6], [0.65, 0.5], thumbnails=thumbnails)
+    other = kept_video(scene(0.8, 0.4)[2:], name="other", thumbnails=[lit(noise(shown), 40), lit(noise("other"), 0)])
+    found = Miner([video, other], options(distractors=6), THRESHOLDS).mine(episode)
+    assert summary(found) == [("neighbourhood", 0.6), ("same_video", 0.5), ("corpus", 0.4)]
+
+
+def test_pixels_of_a_chosen_distractor_are_left_out() -> None:
+    """One picture three times, near, far and in another video: the first taken stays alone."""
+    thumbnails = [lit(noise(place), 0) for place in range(10)]
+    thumbnails[8] = lit(noise(6), 10)
+    video, episode = film([0.7, 0.6], [0.65, 0.5], thumbnails=thumbnails)
+    other = kept_video(scene(0.8, 0.4)[2:], name="other", thumbnails=[lit(noise(6), 40), lit(noise("other"), 0)])
+    found = Miner([video, other], options(distractors=6), THRESHOLDS).mine(episode)
+    assert summary(found) == [("neighbourhood", 0.7), ("neighbourhood", 0.6), ("same_video", 0.5), ("corpus", 0.4)]
+
+
+def test_pixels_beyond_the_strip_may_come_again() -> None:
+    """A frame like one that is neither shown nor hidden gives nothing away."""
+    thumbnails = [noise(place) for place in range(8)]
+    thumbnails[6] = thumbnails[7]
+    video, episode = film([0.7, 0.04], [], thumbnails=thumbnails)
+    assert summary(Miner([video], options(), THRESHOLDS).mine(episode)) == [("neighbourhood", 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("distractors", "expected"),
+    [
+        (3, [0.5, 0.49, 0.48]),  # enough among the nearest
+        (4, [0.85, 0.5, 0.49, 0.48]),  # one short: the wider search finds the hardest of all
+    ],
+)
+def test_more_neighbours_are_looked_up_where_the_nearest_are_too_few(distractors: int, expected: list[float]) -> None:
+    """The second hidden frame is crowded by frames too like it, and the one of .85 comes after them."""
+    near, eye = NEIGHBOURS[0], np.eye(NEIGHBOURS[0] + 20)
+    crowd = [0.97 * eye[1] + (1 - 0.97**2) ** 0.5 * eye[20 + i] for i in range(near)]
+    easy = [c * eye[0] + (1 - c * c) ** 0.5 * eye[8 + i] for i, c in enumerate((0.5, 0.49, 0.48))]
+    # Less like the first hidden frame than the whole crowd, so that only the second one can find it.
+    hard = -0.1 * eye[0] + 0.85 * eye[1] + (1 - 0.1**2 - 0.85**2) ** 0.5 * eye[7]
+    video = kept_video(eye[[2, 3, 0, 1, 4, 5]].astype(np.float32))
+    other = kept_video(np.stack([*crowd, *easy, hard]).astype(np.float32), name="other")
+    config = options(distractors=distractors)
+    found = Miner([video, other], config, THRESHOLDS).mine(episode_of(video, 2, before=2, after=2, k=2))
+    assert summary(found) == [("corpus", c) for c in expected]
+
+
 def test_no_frame_between_hidden_ones() -> None:
-    """A shot hidden whole and shown by four of its frames: the frames between them are no distractors."""
+    """Key frames with unused frames between them, which are hidden as well: those are no distractors."""
     vectors = scene(*np.linspace(0.85, 0.5, 12), hidden=1)
     video = kept_video(vectors, times_s=[float(i) for i in range(13)])
     frames = tuple(video.kept[p] for p in (0, 1, 3, 5, 7, 9, 10, 11))

@@ -59,12 +59,7 @@ def stub(sizes: list[int]) -> tuple[list[Any], Any]:
         ([1] * 3, 9, 1000, [[0, 1, 2]]),
         ([], 9, 1000, []),
         ([40_000, 40_000, 40_000], 9, 100, [[0, 1], [2]]),
-        (
-            [45_000, 44_760, 1],
-            9,
-            100,
-            [[0, 1], [2]],
-        ),  # 10,240 bytes end the tar: 100,000 are full, one more is not
+        ([45_000, 44_760, 1], 9, 100, [[0, 1], [2]]),  # 10,240 bytes end the tar: 100,000 are full, one more is not
         ([500_000, 10, 500_000], 9, 100, [[0], [1], [2]]),  # what is larger than a shard gets its own
     ],
 )
@@ -128,6 +123,8 @@ def test_pictures_are_the_banks(
 def test_records_say_what_the_puzzle_says(videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank) -> None:
     by_id = {v.entry.video_id: v for v in videos}
     pack = packer(videos, bank, seed=5)
+    gaps = [p for p in puzzles if p.episode.hidden[-1] - p.episode.hidden[0] > 4]  # three in a row span 4 bank frames
+    assert 0 < len(gaps) < len(puzzles), "some leave frames out between hidden ones"
     for puzzle in puzzles:
         record, video = pack.record(puzzle), by_id[puzzle.episode.strip.video_id]
         frames, episode = video.entry.frames, puzzle.episode
@@ -137,6 +134,9 @@ def test_records_say_what_the_puzzle_says(videos: list[KeptVideo], puzzles: tupl
         assert [c.time_s for c in record.context] == [frames[f].time_s for f in episode.context]
         assert [c.shot for c in record.context] == [frames[f].shot for f in episode.context]
         assert record.mask_start == sum(f < episode.hidden[0] for f in episode.context)
+        shown = {frames[f].time_s for f in episode.strip.frames}
+        between = {t for t in video.times_s if record.context[0].time_s <= t <= record.context[-1].time_s} - shown
+        assert all(record.hidden_start_s < t < record.hidden_end_s for t in between), "left out of the gap alone"
         assert record.hidden_start_s == frames[episode.hidden[0]].time_s
         assert record.hidden_end_s == frames[episode.hidden[-1]].time_s
         for mine, theirs in zip(record.candidates, puzzle.candidates, strict=True):

@@ -39,12 +39,23 @@ def test_puzzles_are_whole(videos: list[KeptVideo], made: PuzzleSet) -> None:
         assert len(wrong) == 3
         assert not {c.frame for c in wrong} & {c.frame for c in hidden}
         assert not {c.frame.index for c in wrong if c.origin != "corpus"} & set(puzzle.episode.strip.frames)
+        first, last = puzzle.episode.hidden[0], puzzle.episode.hidden[-1]
+        assert not [c for c in wrong if c.origin != "corpus" and first < c.frame.index < last], "none from the gap"
         assert 0 <= puzzle.difficulty <= 1
         assert [next(c for c in puzzle.candidates if c.label == a).order for a in puzzle.answer] == [0, 1, 2]
         vectors = by_id[puzzle.episode.strip.video_id]
         rows = vectors.vectors[[vectors.kept.index(f) for f in puzzle.episode.hidden]]
         to_others = (rows @ rows.T - 2 * np.eye(3)).max(axis=1)
+        assert to_others.max() < THRESHOLDS.ambiguous, "they can be told apart"
         assert [c.similarity for c in hidden] == pytest.approx(to_others.tolist(), abs=2e-5)
+
+
+def test_films_have_unused_frames_and_most_refusals(made: PuzzleSet) -> None:
+    """What the tests of this file, of mining and of packing run on: with and without frames between key frames."""
+    spans = Counter((p.episode.hidden[-1] - p.episode.hidden[0]) // 2 + 1 for p in made.puzzles)
+    assert spans[3] > 10
+    assert sum(count for span, count in spans.items() if span > 3) > 30
+    assert {"repeated_hidden", "repeated_context", "recurring"} <= set(made.drops)
 
 
 def test_keys(made: PuzzleSet) -> None:
