@@ -29,7 +29,8 @@ from mvp_data.errors import (
     SourceError,
     WeightsError,
 )
-from mvp_data.pipeline import BuildReport, build, index
+from mvp_data.pipeline import build, index
+from mvp_data.report import BuildReport
 from mvp_data.schema import SCHEMA_VERSION, CandidateFrame, ContextFrame, Record
 from mvp_data.shard_index import Index, ShardInfo, read_index
 from mvp_data.shards import Sample, read_shard, shard_paths

@@ -13,7 +13,8 @@ import typer
 from mvp_data import __version__
 from mvp_data.config import all_options, from_options, read_yaml, value_type
 from mvp_data.errors import MvpError
-from mvp_data.pipeline import BuildReport, build, index
+from mvp_data.pipeline import build, index
+from mvp_data.report import BuildReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +25,7 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
 app.add_typer(weights_app, name="weights")
 
-_PANELS = {
+PANELS = {
     "": "Run",
     "decode": "Decode and cut",
     "frames": "Frames",
@@ -56,7 +57,7 @@ def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
             choices = f" One of: {', '.join(f.metadata['choices'])}." if f.metadata["choices"] else ""
             shown = False if f.default is None else str(f.default)
             extra = typer.Option(
-                flag, help=f.metadata["help"] + choices, show_default=shown, rich_help_panel=_PANELS[group]
+                flag, help=f.metadata["help"] + choices, show_default=shown, rich_help_panel=PANELS[group]
             )
             annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
             parameters.append(
@@ -79,7 +80,7 @@ def _root(
 
 
 @app.command("build")
-@_takes_options(*_PANELS)
+@_takes_options(*PANELS)
 def build_command(
     src: Sources = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; new or empty.")] = None,

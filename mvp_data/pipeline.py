@@ -1,13 +1,8 @@
 """The whole job, step by step: scan, extract, embed, de-duplicate, mask, mine, pack, index."""
 
-import json
-import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,59 +20,11 @@ from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
 from mvp_data.output import finish, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
-from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.puzzles import make_puzzles
+from mvp_data.report import BuildReport, Clock, IndexReport, make_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.schema import SPLITS
 from mvp_data.shard_index import Index, write_index
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildReport:
-    """What a build did; `report.json` holds the same."""
-
-    out: Path
-    bank: Path
-    samples: int
-    shards: int
-    sources: int  # files found, usable or not
-    used: int  # of them, videos that gave samples
-    skipped: dict[str, int]  # the others by reason
-    refused: dict[str, int] = field(default_factory=dict)  # hidden segments that gave no puzzle, by reason
-    origins: dict[str, int] = field(default_factory=dict)  # distractors by origin
-    shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
-    splits: dict[str, int] = field(default_factory=dict)  # samples
-    rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
-    thresholds: dict[str, float] = field(default_factory=dict)
-    indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
-    seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
-    cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same with all processes added up
-    already_complete: bool = False  # nothing was done: the folder held this very build
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexReport:
-    """What filling a bank did."""
-
-    bank: Path
-    sources: int
-    videos: int  # in the bank, decoded and embedded
-    skipped: dict[str, int]
-    seconds: dict[str, float]
-
-
-class _Clock:
-    """Wall-clock and CPU seconds by step; CPU time includes the worker processes that ended within the step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu_seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start, cpu_start = time.perf_counter(), sum(os.times()[:4])
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +50,7 @@ def index(config: BuildConfig) -> IndexReport:
     Raises:
         MvpError: the sources, the bank or the weights cannot be used.
     """
-    clock = _Clock()
+    clock = Clock()
     done = _index(config, load_embedder(config.embed.embedder), clock)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
@@ -129,7 +76,7 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     embedder = load_embedder(config.embed.embedder)
     config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
     finished = prepare(config.out, config_hash, overwrite=overwrite)
-    clock = _Clock()
+    clock = Clock()
     done = _index(config, embedder, clock)
     if finished is not None:
         return _already_complete(config, finished, done)
@@ -144,12 +91,12 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
         packed = packer.pack(puzzle_set.puzzles, config.out, bar.update)
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
-    report = _report(config, rows, puzzle_set, packed, thresholds, clock)
+    report = make_report(config, rows, puzzle_set, packed, thresholds, clock)
     _write_all(config, config_hash, done, rows, packed, report)
     return report
 
 
-def _index(config: BuildConfig, embedder: Embedder, clock: _Clock) -> _Indexed:
+def _index(config: BuildConfig, embedder: Embedder, clock: Clock) -> _Indexed:
     """Scan, extract and embed."""
     with clock.step("scan"):
         found = scan(config.src, limit=config.limit)
@@ -205,38 +152,6 @@ def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) ->
 def _track(video: IndexedVideo) -> Track:
     times_s = [video.entry.frames[i].time_s for i in video.entry.usable]
     return Track(times_s=np.array(times_s), vectors=video.vectors)
-
-
-def _report(
-    config: BuildConfig,
-    rows: Sequence[LedgerRow],
-    puzzle_set: PuzzleSet,
-    packed: Packed,
-    thresholds: Thresholds,
-    clock: _Clock,
-) -> BuildReport:
-    splits = Counter(record.split for _, record in packed.records)
-    rejected: Counter[str] = Counter()
-    for row in rows:
-        rejected.update(json.loads(row.frames_rejected))
-    return BuildReport(
-        out=config.out,
-        bank=config.bank_folder,
-        samples=len(packed.records),
-        shards=len(packed.shards),
-        sources=len(rows),
-        used=sum(row.outcome == "used" for row in rows),
-        skipped=dict(Counter(row.reason for row in rows if row.outcome == "skipped")),
-        refused=puzzle_set.drops,
-        origins=puzzle_set.origins,
-        shortfalls=puzzle_set.shortfalls,
-        splits={split: splits[split] for split in SPLITS},
-        rejected_frames=dict(rejected),
-        thresholds=asdict(thresholds),
-        indexes=puzzle_set.indexes,
-        seconds=clock.seconds,
-        cpu_seconds=clock.cpu_seconds,
-    )
 
 
 def _write_all(

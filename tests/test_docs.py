@@ -6,21 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mvp_data.cli import PANELS
 from mvp_data.config import all_options
 from mvp_data.errors import SkipReason
 from mvp_data.mask import Drop
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
-GROUPS = {
-    "": "Run",
-    "decode": "Decode and cut",
-    "frames": "Frames",
-    "embed": "Likeness",
-    "mask": "What is hidden",
-    "mine": "Distractors",
-    "pack": "Shards",
-}
 
 
 def options_page() -> str:
@@ -40,7 +32,7 @@ def options_page() -> str:
     for name, f in all_options():
         if name != group:
             group = name
-            lines += ["", f"## {GROUPS[name]}", "", "| option | default | |", "|---|---|---|"]
+            lines += ["", f"## {PANELS[name]}", "", "| option | default | |", "|---|---|---|"]
         default = "" if f.default is None else f"`{f.default}`"
         names = ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
         choices = f" One of: {names}." if names else ""

@@ -1,0 +1,100 @@
+"""What a run says of itself: the report that `build` returns and writes."""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mvp_data.config import BuildConfig
+from mvp_data.corpus import Thresholds
+from mvp_data.ledger import LedgerRow
+from mvp_data.pack import Packed
+from mvp_data.puzzles import PuzzleSet
+from mvp_data.schema import SPLITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What a build did; `report.json` holds the same."""
+
+    out: Path
+    bank: Path
+    samples: int
+    shards: int
+    sources: int  # files found, usable or not
+    used: int  # of them, videos that gave samples
+    skipped: dict[str, int]  # the others by reason
+    refused: dict[str, int] = field(default_factory=dict)  # hidden segments that gave no puzzle, by reason
+    origins: dict[str, int] = field(default_factory=dict)  # distractors by origin
+    shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
+    splits: dict[str, int] = field(default_factory=dict)  # samples
+    rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
+    thresholds: dict[str, float] = field(default_factory=dict)
+    indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
+    seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same with all processes added up
+    already_complete: bool = False  # nothing was done: the folder held this very build
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What filling a bank did."""
+
+    bank: Path
+    sources: int
+    videos: int  # in the bank, decoded and embedded
+    skipped: dict[str, int]
+    seconds: dict[str, float]
+
+
+class Clock:
+    """Wall-clock and CPU seconds by step; CPU time includes the worker processes that ended within the step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time the block under this name."""
+        start, cpu_start = time.perf_counter(), sum(os.times()[:4])
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start, 3)
+
+
+def make_report(
+    config: BuildConfig,
+    rows: Sequence[LedgerRow],
+    puzzle_set: PuzzleSet,
+    packed: Packed,
+    thresholds: Thresholds,
+    clock: Clock,
+) -> BuildReport:
+    """Add up what the ledger, the puzzles and the shards say."""
+    splits = Counter(record.split for _, record in packed.records)
+    rejected: Counter[str] = Counter()
+    for row in rows:
+        rejected.update(json.loads(row.frames_rejected))
+    return BuildReport(
+        out=config.out,
+        bank=config.bank_folder,
+        samples=len(packed.records),
+        shards=len(packed.shards),
+        sources=len(rows),
+        used=sum(row.outcome == "used" for row in rows),
+        skipped=dict(Counter(row.reason for row in rows if row.outcome == "skipped")),
+        refused=puzzle_set.drops,
+        origins=puzzle_set.origins,
+        shortfalls=puzzle_set.shortfalls,
+        splits={split: splits[split] for split in SPLITS},
+        rejected_frames=dict(rejected),
+        thresholds=asdict(thresholds),
+        indexes=puzzle_set.indexes,
+        seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+    )
