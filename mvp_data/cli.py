@@ -179,6 +179,7 @@ def ledger_command(
 
       mvp-data ledger shards/ --skipped
     """
+    from mvp_data.inspect import printable
     from mvp_data.ledger import read_ledger
 
     rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
@@ -188,7 +189,7 @@ def ledger_command(
     for row in rows:
         what = f"{row.samples} samples" if row.outcome == "used" else row.reason
         detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
-        typer.echo(f"{row.path.encode('unicode_escape').decode()}\n    {what}: {detail}")
+        typer.echo(f"{printable(row.path)}\n    {what}: {detail}")
 
 
 @weights_app.command("list")
@@ -198,10 +199,11 @@ def weights_list(as_json: AsJson = False) -> None:
 
     rows = listing()
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
         return
     for row in rows:
-        typer.echo("  ".join(str(value) for value in asdict(row).values()))
+        typer.echo(f"{row.name:<12}{row.size_bytes / 1e6:5.0f} MB  {row.state:<9}{row.licence:<12}{row.path}")
+        typer.echo(f"{'':<12}{row.credit}")
 
 
 @weights_app.command("fetch")
