@@ -109,7 +109,10 @@ class MineConfig:
         None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
     )
     similarity_high: float | None = option(
-        None, "Similarity from which a distractor is ambiguous [calibrated].", low=-1, high=1
+        None,
+        "Similarity from which a distractor, or a pair of hidden frames, is ambiguous [calibrated].",
+        low=-1,
+        high=1,
     )
 
     def __post_init__(self) -> None:

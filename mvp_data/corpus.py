@@ -24,6 +24,11 @@ class Thresholds:
     low: float  # below: a distractor is too easy
 
     @property
+    def distinct(self) -> float:
+        """Below: two hidden frames can be told apart, and so ordered."""
+        return min(self.ambiguous, self.repeat)
+
+    @property
     def copy(self) -> float:
         """At or above: may be the same moment in a copy of the video.
 

@@ -83,7 +83,7 @@ def _key_frames(video: KeptVideo, start: int, k: int, end: int, thresholds: Thre
     for place in range(start + 1, end):
         if len(chosen) == k:
             break
-        if float(video.vectors[place] @ video.vectors[chosen[-1]]) < thresholds.ambiguous:
+        if float(video.vectors[place] @ video.vectors[chosen[-1]]) < thresholds.distinct:
             chosen.append(place)
     return tuple(chosen)
 
@@ -130,7 +130,7 @@ def _refuse(
         return Drop.NO_MOTION
     hidden_vectors, visible_vectors = video.vectors[list(hidden)], video.vectors[list(visible)]
     among_hidden = hidden_vectors @ hidden_vectors.T - 2 * np.eye(len(hidden))
-    if len(hidden) < config.hidden_frames or among_hidden.max() >= thresholds.ambiguous:
+    if len(hidden) < config.hidden_frames or among_hidden.max() >= thresholds.distinct:
         return Drop.REPEATED_HIDDEN
     repeated = (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat
     if repeated or not all(moves(video, h, v) for h in hidden for v in visible):
@@ -148,7 +148,7 @@ def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> 
     after = min(v for v in visible if v > hidden[-1])
     twins = 0
     for previous, place, following in zip((before, *hidden), hidden, (*hidden[1:], after), strict=False):
-        likeness = video.vectors @ video.vectors[place]
+        likeness = np.round(video.vectors @ video.vectors[place], 5)  # a tie must not hang on the last bit
         far = np.concatenate([likeness[:previous], likeness[following + 1 :]])
         twins += bool(len(far) and far.max() > max(likeness[previous], likeness[following]))
     return 2 * twins > len(hidden)
