@@ -338,7 +338,7 @@ def test_alike_frames_of_a_shot_hidden_whole() -> None:
         ((2, 3), 2, 0.5001, 0.75, [2, 4, 6], {}),
         ((2, 4), 3, 0.5, 0.75, [3], {Drop.REPEATED_HIDDEN: 1}),
         ((2, 4), 3, 0.5001, 0.75, [3], {Drop.RECURRING: 1}),  # each is the other's twin beyond 3
-        ((3, 4), 2, 0.75, 0.5, [3, 5], {Drop.REPEATED_CONTEXT: 1}),
+        ((3, 4), 2, 0.75, 0.5, [3, 6], {Drop.REPEATED_CONTEXT: 1}),  # 3 and 5 are asked for
         ((3, 4), 2, 0.75, 0.5001, [2, 4, 6], {}),
     ],
 )
