@@ -8,8 +8,9 @@ A file is never changed once it is there. The Parquet file is written last: its 
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from mvp_data.files import atomic_write
 from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
 
 _FACTS = b"mvp"
+LEFTOVER_AGE_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,14 @@ class Bank:
             self._vectors.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"the bank cannot be made: {error}; choose another place with --bank") from error
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove temporary files that killed runs left; a day old, since another run may be at work here."""
+        for path in self._frames.parent.rglob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
+                    path.unlink()
 
     def has(self, video_id: str) -> bool:
         """Whether pass 1 is done with this video, used or skipped."""
@@ -138,8 +148,9 @@ class Bank:
             def jpeg(index: int) -> bytes:
                 file.seek(offsets[index])
                 data = file.read(offsets[index + 1] - offsets[index])
-                if len(data) != offsets[index + 1] - offsets[index]:
-                    raise OutputError(f"{path}: shorter than its entry says; delete it and its .parquet and run again")
+                whole = len(data) == offsets[index + 1] - offsets[index]
+                if not whole or data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+                    raise OutputError(f"{path}: damaged; delete it and its .parquet and run again")
                 return data
 
             yield jpeg

@@ -55,10 +55,9 @@ def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
                 continue
             flag = "--" + f.name.replace("_", "-")
             choices = f" One of: {', '.join(f.metadata['choices'])}." if f.metadata["choices"] else ""
-            shown = False if f.default is None else str(f.default)
-            extra = typer.Option(
-                flag, help=f.metadata["help"] + choices, show_default=shown, rich_help_panel=PANELS[group]
-            )
+            default = "" if f.default is None else f" Default: {f.default}."
+            text = (f.metadata["help"] + choices + default).replace("[", r"\[")  # or it is taken for markup
+            extra = typer.Option(flag, help=text, show_default=False, rich_help_panel=PANELS[group])
             annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
             parameters.append(
                 signatures.Parameter(f.name, signatures.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -102,11 +101,12 @@ def build_command(
     """
     chosen = from_options(_merge(config, {"src": src, "out": out, **options}))
     if dry_run:
-        _say_plan(chosen.to_options(), chosen.src, chosen.limit, as_json=as_json)
+        options = {**chosen.to_options(), "bank": str(chosen.bank_folder)}
+        _say_plan(options, chosen.src, chosen.limit, as_json=as_json)
         return
     report = _resumable(lambda: build(chosen, overwrite=overwrite))
     if as_json:
-        typer.echo(json.dumps({**asdict(report), "out": str(report.out), "bank": str(report.bank)}, indent=1))
+        typer.echo(json.dumps(asdict(report), indent=1, default=str))
     else:
         typer.echo(_summary(report))
     if not report.samples:
@@ -124,10 +124,10 @@ def index_command(src: Sources = None, config: ConfigFile = None, as_json: AsJso
     """
     merged = _merge(config, {"src": src, **options})
     if not merged.get("bank"):
-        _fail("no bank: give --bank a folder", code=2)
-    report = _resumable(lambda: index(from_options({**merged, "out": merged["bank"]})))  # nothing is put out here
+        _fail("no bank: give --bank a folder")
+    report = _resumable(lambda: index(from_options({**merged, "out": f"{merged['bank']}.out"})))  # which is never made
     if as_json:
-        typer.echo(json.dumps({**asdict(report), "bank": str(report.bank)}, indent=1))
+        typer.echo(json.dumps(asdict(report), indent=1, default=str))
         return
     typer.echo(f"{report.videos} videos of {report.sources} sources are in {report.bank}")
     typer.echo(f"  skipped   {_counts(report.skipped)}")
@@ -140,7 +140,9 @@ def inspect_command(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
     puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
-    sample: Annotated[str, typer.Option("--sample", help="Draw this sample instead of the first.")] = "",
+    sample: Annotated[
+        str, typer.Option("--sample", help="Show this sample instead of the first, here and on the page.")
+    ] = "",
 ) -> None:
     """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
 
@@ -163,7 +165,10 @@ def inspect_command(
     if html is not None:
         from mvp_data.page import write_page
 
-        shown = write_page(path, html, puzzles=puzzles, seed=0)
+        if path.is_dir() and html.resolve().parent == path.resolve():
+            _fail(f"{html}: lies in the folder of shards, which holds nothing else; choose another place")
+
+        shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample)
         typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
 
 
@@ -189,7 +194,7 @@ def ledger_command(
     for row in rows:
         what = f"{row.samples} samples" if row.outcome == "used" else row.reason
         detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
-        typer.echo(f"{printable(row.path)}\n    {what}: {detail}")
+        typer.echo(f"{printable(row.path)}\n    {what}: {printable(detail)}")
 
 
 @weights_app.command("list")
@@ -231,8 +236,10 @@ def _resumable(run: Callable[[], Any]) -> Any:
 
 
 def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    from mvp_data.embed import load_embedder
     from mvp_data.scan import scan
 
+    load_embedder(options["embedder"])  # what would stop the build stops the plan
     found = scan(src, limit=limit)
     plan = {"sources": len(found.sources), "problems": len(found.problems), "options": dict(options)}
     if as_json:
@@ -246,12 +253,12 @@ def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, a
 def _summary(report: BuildReport) -> str:
     if report.already_complete:
         return (
-            f"{report.out} already holds this build: {report.samples} samples in {report.shards} shards. "
-            "Pass --overwrite to build again, say after adding videos (the bank keeps what is decoded)."
+            f"{report.out} already holds this build: {report.samples} samples in {_plural(report.shards, 'shard')}. "
+            "Pass --overwrite to build it again (the bank keeps what is decoded)."
         )
     lines = [
-        f"{report.samples} samples in {report.shards} shards from {report.used} of {report.sources} files: "
-        f"{report.out}",
+        f"{report.samples} samples in {_plural(report.shards, 'shard')} from {report.used} of "
+        f"{_plural(report.sources, 'file')}: {report.out}",
         f"  splits    {_counts(report.splits)}",
         f"  skipped   {_counts(report.skipped)}",
         f"  refused   {_counts(report.refused)} (hidden segments)",
@@ -262,8 +269,12 @@ def _summary(report: BuildReport) -> str:
     if report.samples:
         lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
     if report.skipped:
-        lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped")
+        lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
     return "\n".join(lines)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

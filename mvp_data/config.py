@@ -6,9 +6,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mvp_data import __version__
 from mvp_data.errors import ConfigError
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
@@ -104,7 +106,7 @@ class MineConfig:
     distractors: int = option(4, "l: wrong candidates of a puzzle.", low=1, high=14)
     neighbourhood_share: float = option(0.5, "Share of distractors from near the hidden segment.", low=0, high=1)
     same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
-    neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0)
+    neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)
     similarity_low: float | None = option(
         None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
     )
@@ -129,7 +131,7 @@ class PackConfig:
     """How samples are written."""
 
     shard_samples: int = option(1000, "Most samples in a shard.", low=1)
-    shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1)
+    shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1, high=1e6)
     val_share: float = option(0.05, "Share of video groups in the validation split.", low=0, high=1)
     test_share: float = option(0.05, "Share of video groups in the test split.", low=0, high=1)
 
@@ -150,10 +152,10 @@ class BuildConfig:
     src: tuple[str, ...]
     out: Path
     bank: Path | None = option(None, "Where frames and vectors are kept [OUT.bank].")
-    seed: int = option(0, "Seed of every random choice.", low=0)
+    seed: int = option(0, "Seed of every random choice.", low=0, high=2**63 - 1)
     workers: int = option(0, "Processes that decode (0: one per core).", low=0)
     limit: int = option(0, "Use only the first N sources (0: all).", low=0)
-    video_timeout_s: float = option(1800.0, "Longest time for one video (seconds).", low=1)
+    video_timeout_s: float = option(1800.0, "Longest time for one video (seconds).", low=1, high=1e6)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
@@ -163,8 +165,20 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if not isinstance(self.out, str | Path):
+            raise ConfigError(f"out: must be a path, not {self.out!r}")
+        object.__setattr__(self, "out", Path(self.out))
+        for group in GROUPS:
+            if not isinstance(getattr(self, group), _GROUP_TYPES[group]):
+                raise ConfigError(f"{group}: must be a {_GROUP_TYPES[group].__name__}, not {getattr(self, group)!r}")
         if isinstance(self.src, str):
             raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
+        object.__setattr__(self, "src", tuple(str(src) for src in self.src))
+        bank, out = self.bank_folder.resolve(), self.out.resolve()
+        if any(Path(src).resolve() == out for src in self.src):
+            raise ConfigError(f"out: {self.out} is also a --src; choose another folder")
+        if bank == out or out in bank.parents:
+            raise ConfigError(f"bank: {bank} must not be --out or lie in it; choose another place for --bank")
         if not self.src:
             raise ConfigError("no source: give --src a folder, file, glob, manifest, tar or URL")
 
@@ -192,7 +206,7 @@ class BuildConfig:
     def content_hash(self) -> str:
         """Names everything that decides the shards' bytes for a given corpus."""
         parts = {name: asdict(getattr(self, name)) for name in GROUPS}
-        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
+        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION, "tool": __version__})
 
     def to_options(self) -> dict[str, Any]:
         """The flat form, as a YAML file would hold it."""
@@ -204,6 +218,9 @@ class BuildConfig:
 
 
 GROUPS = tuple(f.name for f in fields(BuildConfig) if f.default_factory is not None and is_dataclass(f.type))
+
+
+_GROUP_TYPES: Mapping[str, type] = {f.name: f.type for f in fields(BuildConfig) if f.name in GROUPS}  # type: ignore[misc]
 
 
 def all_options() -> Iterator[tuple[str, Field[Any]]]:
@@ -230,7 +247,9 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     known = {f.name: (group, f) for group, f in all_options()}
     unknown = sorted(set(options) - set(known) - {"src", "out"})
     if unknown:
-        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; see mvp-data build --help")
+        meant = [n for u in unknown for n in get_close_matches(u.replace("-", "_"), known, n=1)]
+        hint = f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
+        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
     src = options.get("src", ())
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
         raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
@@ -255,7 +274,7 @@ def value_type(f: Field[Any]) -> type:
 
 def _typed(name: str, value: Any, f: Field[Any]) -> Any:
     wanted = value_type(f)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         return float(value)
     if wanted is Path and isinstance(value, str):
         return Path(value)
@@ -273,9 +292,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        if path.stat().st_size > 1 << 20:
+        with path.open("rb") as file:
+            text = file.read((1 << 20) + 1)
+        if len(text) > 1 << 20:
             raise ConfigError(f"{path}: larger than 1 MiB; is this a build configuration?")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.safe_load(text.decode())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45

@@ -21,7 +21,7 @@ class Thresholds:
     repeat: float  # at or above: the same picture
     ambiguous: float  # at or above: a distractor could pass for the hidden frame
     scene: float  # at or above: the same scene
-    low: float  # below: a distractor is too easy
+    low: float  # below: a distractor is too easy; halfway from unrelated pictures to the same scene
 
     @property
     def distinct(self) -> float:
@@ -46,7 +46,7 @@ class Thresholds:
         """
         repeat = _first(config.embed.dedup_threshold, calibration.repeat)
         ambiguous = _first(config.mine.similarity_high, calibration.ambiguous)
-        low = _first(config.mine.similarity_low, calibration.unrelated)
+        low = _first(config.mine.similarity_low, (calibration.unrelated + calibration.scene) / 2)
         if low >= min(ambiguous, repeat):
             raise ConfigError(
                 f"no similarity band is left: low end {low:g}, high end {ambiguous:g}, repeats from {repeat:g} "

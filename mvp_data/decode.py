@@ -38,7 +38,7 @@ class DecodedFrame:
     pts_s: float  # from the first frame shown: the first is 0.0
     tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
     picture: Callable[[int], Picture]
-    damaged: bool = False  # it, or a frame it builds on, lost data; only the PyAV back end can tell
+    damaged: bool = False  # it may build on lost data; PyAV: until the next key frame, ffmpeg: to the end
 
 
 class VideoStream(Protocol):

@@ -117,7 +117,8 @@ class FfmpegStream(BackEnd):
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1
             rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            yield shrinker.raw_of_rgb(rgb, self._next_time())
+            time = self._next_time()  # with it, all messages before this picture's have been read
+            yield shrinker.raw_of_rgb(rgb, time, damaged=self.damaged_packets > 0)
         code = self.process.wait()
         self._reader.join()
         words = _BRACKETS.sub(b"", self._last_words).decode(errors="replace")

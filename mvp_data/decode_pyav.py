@@ -219,11 +219,11 @@ class Shrinker:
         tiny, picture = partial(self._tiny, frame), partial(self._picture, frame)
         return RawFrame(time=time, damaged=damaged, tiny=tiny, picture=picture)
 
-    def raw_of_rgb(self, rgb: Picture, time: Fraction | None) -> RawFrame:
+    def raw_of_rgb(self, rgb: Picture, time: Fraction | None, *, damaged: bool = False) -> RawFrame:
         """The same for a back end that gives RGB at the coded size, not turned."""
         import av
 
-        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), time)
+        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), time, damaged=damaged)
 
     def _tiny(self, frame: "av.VideoFrame") -> Tiny:
         # 4:2:0 because it halves the work on colour: 0.15 ms a frame for 720p, 0.3 ms for 1080p

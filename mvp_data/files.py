@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,10 +14,10 @@ from mvp_data.errors import OutputError
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends well, on disk and complete.
 
-    The temporary name is fixed, so what a killed run left is overwritten by the next. Raises `OutputError`
-    if the folder is not writable or the disk is full.
+    Two writers of one file (threads, processes, machines that share a disk) do not meet in the temporary one.
+    Raises `OutputError` if the folder is not writable or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file

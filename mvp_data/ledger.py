@@ -17,6 +17,17 @@ from mvp_data.puzzles import PuzzleSet
 from mvp_data.scan import ScanProblem
 
 LEDGER_NAME = "ledger.parquet"
+LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
+MOST_FPS = 16  # frames nearer to each other than this seldom differ
+ADVICE = {
+    "policy": "choose another --mask-policy, say free",
+    "little_context": "lower --context-frames",
+    "no_motion": "too little moves in it: leave it out",
+    "repeated_hidden": "lower --hidden-frames, or leave it out: it is too still or repeats itself",
+    "repeated_context": "lower --context-frames, or leave it out: it repeats itself",
+    "recurring": "leave it out: it repeats itself",
+    "few_distractors": "add videos of the same shape, or lower --distractors",
+}  # by the commonest reason for refusing a hidden segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,23 +117,35 @@ def _video_row(
 
 def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig) -> tuple[str, str]:
     """Reason and advice for a video that decoded well and still gives no sample."""
-    needed = config.mask.hidden_frames + config.mask.context_frames
-    sampled, usable = len(entry.frames), len(entry.usable)
+    k, context = config.mask.hidden_frames, config.mask.context_frames
+    needed, usable = k + context, len(entry.usable)
     rejected = Counter(frame.reject for frame in entry.frames if frame.reject)
     why = f" ({_counts(rejected)})" if rejected else ""
-    found = f"{sampled} frames sampled, {usable} usable{why}, {kept} differ enough; a strip needs {needed}"
+    found = f"{len(entry.frames)} frames sampled, {usable} usable{why}, {kept} differ enough; a strip needs {needed}"
     if usable < needed <= usable + rejected["damaged"]:
         return SkipReason.DECODE_ERROR.value, f"{found}: get a whole copy of the file"
+    fewer = f"--context-frames {kept - k} would do" if kept - k >= LEAST_CONTEXT else "leave it out"
     if usable + rejected["frozen"] < needed:
-        faster = sampled < needed and entry.rate_fps < 8
-        advice = "raise --max-fps and --min-frames" if faster else "lower --context-frames"
-        return SkipReason.TOO_SHORT.value, f"{found}: {advice}"
+        return SkipReason.TOO_SHORT.value, f"{found}: {_faster(entry, needed) or fewer}"
     if kept < needed:
-        return SkipReason.STATIC.value, f"{found}: lower --context-frames, or raise --dedup-threshold"
+        return SkipReason.STATIC.value, f"{found}: {fewer}"
     if not refused:  # whole_shot alone: other policies try every run of K frames
-        problem = f"no shot has {config.mask.hidden_frames} different frames and enough others around it"
-        return SkipReason.NO_PUZZLE.value, f"{problem}: choose another --mask-policy"
-    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}"
+        return (
+            SkipReason.NO_PUZZLE.value,
+            f"no shot has {k} different frames and enough others around it: {ADVICE['policy']}",
+        )
+    most = max(sorted(refused), key=lambda reason: refused[reason])
+    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
+
+
+def _faster(entry: VideoEntry, needed: int) -> str:
+    """The rate that would give a short video enough frames, if there is a sensible one; a fifth is lost on the way."""
+    rate = entry.rate_fps
+    while rate < MOST_FPS and rate * entry.duration_s * 0.8 < needed:
+        rate *= 2
+    if rate == entry.rate_fps or rate * entry.duration_s * 0.8 < needed:
+        return ""
+    return f"--max-fps {rate:g} would sample it faster (short videos are decoded again)"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

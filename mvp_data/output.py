@@ -1,13 +1,15 @@
 """The output folder: whose it is, what state it is in, and the files that stand beside the shards."""
 
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import OutputError
+from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.pack import SHARD_STEMS
@@ -19,25 +21,50 @@ SAMPLES_NAME = "samples.parquet"
 REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
 _SHARD = re.compile(rf"({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
+_LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
 _OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME})
 
 
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder, made if need be, for one build; the lock dies with the process.
+
+    Raises:
+        OutputError: another build is at work there, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY) if os.name != "nt" else None  # Windows cannot lock a folder
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
+    try:
+        if folder is not None:
+            import fcntl
+
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise OutputError(f"{out}: another build is at work there; wait for it, or choose another --out") from error
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
 def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
-    """See whether a build may go into the folder, which is made if need be; nothing in it is changed yet.
+    """See whether a build may go into the folder; nothing in it is changed yet.
 
     Returns the index of a whole build of the same configuration if that is what lies there.
 
     Raises:
-        OutputError: the folder holds something else, or cannot be written.
+        OutputError: the folder holds something else, or cannot be read.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir()}
         foreign = sorted(path.name for path in out.iterdir() if path.is_dir() or not _is_own(path.name))
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
     whole = {name for name in names if _plain(name) == name}
-    if foreign or (whole and not whole & {INDEX_NAME, STARTED_NAME}):
+    if foreign or (whole and whole != _LEFT_BY_NOTHING and not whole & {INDEX_NAME, STARTED_NAME}):
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
         raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
     unfinished = STARTED_NAME in names
@@ -48,14 +75,20 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
         )
     if INDEX_NAME not in names:
         return None
-    index = read_index(out)  # even to overwrite: a folder with some other index.json is not ours to clear
+    try:
+        index = read_index(out)
+    except ShardError as error:
+        if overwrite and LEDGER_NAME in names:  # damaged, yet ours; some other index.json is not ours to clear
+            return None
+        raise OutputError(f"{error}; or give another --out") from error
     same = index.config_hash == config_hash
     if not (same or unfinished or overwrite):
         raise OutputError(
             f"{out}: holds a finished build of another configuration ({index.counts['samples']} samples); "
             "choose another --out, or pass --overwrite to replace it"
         )
-    if overwrite or not same or not all(_is_whole(out, shard) for shard in index.shards):
+    beside = {SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME} <= names
+    if overwrite or not same or not beside or not all(_is_whole(out, shard) for shard in index.shards):
         return None
     finish(out)  # a run that was killed just before it could
     return index
@@ -74,12 +107,16 @@ def start(out: Path, config_hash: str) -> None:
 
 
 def finish(out: Path) -> None:
-    """Remove the mark of unfinished work, once the index is there."""
-    (out / STARTED_NAME).unlink(missing_ok=True)
+    """Remove the mark of unfinished work, once the index is there, or when there is nothing to finish."""
+    try:
+        if (out / STARTED_NAME).exists():
+            (out / STARTED_NAME).unlink()
+    except OSError as error:
+        raise OutputError(f"{out / STARTED_NAME}: cannot be removed ({error.strerror})") from error
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"^\.(.+)\.\d+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
+    return re.sub(r"^\.(.+)\.[0-9a-f-]+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
 
 
 def _is_own(name: str) -> bool:
@@ -148,7 +185,21 @@ def _row(shard: str, record: Record) -> dict[str, Any]:
 def write_report(out: Path, report: Mapping[str, Any]) -> None:
     """Write `report.json`: counts and times of this run."""
     with atomic_write(out / REPORT_NAME) as file:
-        file.write((json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
+        file.write((json.dumps(report, indent=1, sort_keys=True, default=str) + "\n").encode())
+
+
+def read_report(out: Path) -> dict[str, Any]:
+    """What `report.json` holds.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    try:
+        loaded = json.loads((out / REPORT_NAME).read_bytes())
+    except (OSError, ValueError) as error:
+        problem = f"{out / REPORT_NAME}: cannot be read ({error}); pass --overwrite to build again"
+        raise OutputError(problem) from error
+    return dict(loaded)
 
 
 def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any]) -> None:

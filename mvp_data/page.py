@@ -11,11 +11,12 @@ import json
 import re
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import chain, islice
 from pathlib import Path
 
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
-from mvp_data.inspect import printable
+from mvp_data.inspect import find_sample, printable
 from mvp_data.seeds import unit
 from mvp_data.shards import Sample
 from mvp_data.summary import iter_samples, summarize
@@ -24,8 +25,10 @@ MAX_PAGE_BYTES = 200 << 20  # browsers grow slow and phones give up beyond; abou
 MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # how a page of ours begins
 
 
-def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0) -> int:
+def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "") -> int:
     """Write `puzzles` samples of a tar or a folder, evenly spread, as a page; how many it holds.
+
+    A `key` asks for that sample to come first.
 
     Fewer where the set has fewer, or where the page would exceed 200 MiB. A puzzle takes 4/3 of the bytes of
     its sample: 20 pictures of 796x448 px make 1.6 MB. An older page is replaced; any other file of that
@@ -42,9 +45,8 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0) 
     written, size = 0, len(head) + len(tail) + len(figures)
     with atomic_write(out_html) as file:
         file.write(head + b'{"summary":' + figures + b',"puzzles":[')
-        for number, sample in enumerate(iter_samples(path)):
-            if number not in wanted:
-                continue
+        others = (s for n, s in enumerate(iter_samples(path)) if n in wanted and s.record.key != key)
+        for sample in islice(chain([find_sample(path, key)] if key else [], others), puzzles):
             text = _json(_puzzle(sample))
             size += len(text) + 1
             if written and size > MAX_PAGE_BYTES:

@@ -23,6 +23,7 @@ from mvp_data.seeds import stable_hash
 from mvp_data.types import Picture, Source, Vectors
 from mvp_data.workers import Lost, run_all
 
+TRANSIENT = (SkipReason.TIMEOUT.value, SkipReason.CRASH.value)  # reasons that another run may not meet again
 EMBED_BATCH = 64  # pictures decoded ahead of the encoder; bounds memory, has no influence on the vectors
 
 
@@ -65,6 +66,7 @@ def extract_all(
     bank.create()
     spool = _spool(bank_root)
     done: dict[Source, Outcome] = {}
+    crashed: list[_Job] = []
     with ExitStack() as stack:
         jobs = (
             _Job(
@@ -79,9 +81,13 @@ def extract_all(
             for source in sources
         )
         for job, result in run_all(_work, jobs, workers=config.worker_count, timeout_s=config.video_timeout_s):
-            outcome = _lost(job, result) if isinstance(result, Lost) else result
-            done[job.source] = outcome
-            on_done(outcome)
+            if isinstance(result, Lost) and result.kind == "crash":
+                crashed.append(job)
+                continue
+            on_done(done.setdefault(job.source, _outcome(job, result)))
+        # Once more and alone: a process that was killed for another one's memory must not cost a video.
+        for job, result in run_all(_work, crashed, workers=1, timeout_s=config.video_timeout_s):
+            on_done(done.setdefault(job.source, _outcome(job, result)))
     return tuple(done[source] for source in sources)
 
 
@@ -99,10 +105,12 @@ def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
     return source.uri
 
 
-def _lost(job: _Job, lost: Lost) -> Outcome:
-    """Of a video that gave no result; not kept in the bank, so it is tried again by the next run."""
-    advice = "; raise --video-timeout-s to give it more" if lost.kind == "timeout" else ""
-    return Outcome(source=job.source, skip=SkipReason(lost.kind).value, detail=lost.detail + advice)
+def _outcome(job: _Job, result: Outcome | Lost) -> Outcome:
+    """What a worker found, or what became of it; the latter is not kept in the bank, so the next run tries again."""
+    if isinstance(result, Outcome):
+        return result
+    advice = "; raise --video-timeout-s to give it more" if result.kind == "timeout" else ""
+    return Outcome(source=job.source, skip=SkipReason(result.kind).value, detail=result.detail + advice)
 
 
 def _work(job: _Job) -> Outcome:

@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
@@ -16,12 +14,13 @@ from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_gro
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.errors import OutputError
-from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
-from mvp_data.output import finish, prepare, start, write_card, write_report, write_samples
+from mvp_data.ledger import LedgerRow, make_ledger, read_ledger, write_ledger
+from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
-from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
+from mvp_data.pass1 import TRANSIENT, Outcome, calibration_for, embed_all, extract_all
+from mvp_data.progress import Progress
 from mvp_data.puzzles import make_puzzles
-from mvp_data.report import BuildReport, Clock, IndexReport, make_report
+from mvp_data.report import BuildReport, Clock, IndexReport, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.schema import SPLITS
 from mvp_data.shard_index import Index, write_index
@@ -51,7 +50,10 @@ def index(config: BuildConfig) -> IndexReport:
         MvpError: the sources, the bank or the weights cannot be used.
     """
     clock = Clock()
-    done = _index(config, load_embedder(config.embed.embedder), clock)
+    embedder = load_embedder(config.embed.embedder)
+    with clock.step("scan"):
+        found = scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
+    done = _index(config, embedder, found, clock)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
     return IndexReport(
@@ -75,19 +77,43 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     """
     embedder = load_embedder(config.embed.embedder)
     config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
-    finished = prepare(config.out, config_hash, overwrite=overwrite)
     clock = Clock()
-    done = _index(config, embedder, clock)
-    if finished is not None:
-        return _already_complete(config, finished, done)
+    with clock.step("scan"):
+        found = scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
+    with locked(config.out):
+        finished = prepare(config.out, config_hash, overwrite=overwrite)
+        done = _index(config, embedder, found, clock)
+        if finished is None or _may_be_better(config, finished, done):
+            return _make(config, config_hash, done, clock)
+        return stored_report(config)
+
+
+def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool:
+    """Whether a finished build lacks videos that crashed or ran out of time then, and do not now.
+
+    Raises:
+        OutputError: it differs for another reason: there are other sources.
+    """
+    if finished.config.get("corpus") == done.corpus_hash():
+        return False
+    if any(row.reason in TRANSIENT for row in read_ledger(config.out)):
+        return True
+    raise OutputError(
+        f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
+        "--overwrite to build it again (the bank keeps what is decoded), or choose another --out"
+    )
+
+
+def _make(config: BuildConfig, config_hash: str, done: _Indexed, clock: Clock) -> BuildReport:
+    """Pass 2: puzzles and shards out of the bank."""
     thresholds = Thresholds.resolve(done.calibration, config)
     with clock.step("deduplicate"):
         videos = _kept_videos(done, config, thresholds)
-    with clock.step("mine"), _progress(len(videos), "mining", "video") as bar:
+    with clock.step("mine"), Progress(len(videos), "mining", "video") as bar:
         puzzle_set = make_puzzles(videos, config, thresholds, bar.update)
     start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
-    with clock.step("pack"), _progress(len(puzzle_set.puzzles), "packing", "sample") as bar:
+    with clock.step("pack"), Progress(len(puzzle_set.puzzles), "packing", "sample") as bar:
         packed = packer.pack(puzzle_set.puzzles, config.out, bar.update)
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
@@ -96,19 +122,17 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     return report
 
 
-def _index(config: BuildConfig, embedder: Embedder, clock: Clock) -> _Indexed:
-    """Scan, extract and embed."""
-    with clock.step("scan"):
-        found = scan(config.src, limit=config.limit)
+def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Clock) -> _Indexed:
+    """Extract and embed."""
     bank = Bank(config.bank_folder, config.extract_hash())
-    with clock.step("extract"), _progress(len(found.sources), "decoding", "video") as bar:
+    with clock.step("extract"), Progress(len(found.sources), "decoding", "video") as bar:
         outcomes = extract_all(found.sources, config, lambda _: bar.update())
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with clock.step("read bank"):
         entries = {video_id: bank.read(video_id) for video_id in ids}
     to_do = [v for v in ids if not bank.has_vectors(v, embedder.encoder)]
     frames = sum(len(entries[v].usable) for v in to_do)
-    with clock.step("embed"), _progress(frames, "embedding", "frame") as bar:
+    with clock.step("embed"), Progress(frames, "embedding", "frame") as bar:
         embed_all(bank, to_do, embedder, bar.update)
     with clock.step("calibrate"):
         calibration = calibration_for(embedder, bank, entries, config.seed)
@@ -168,8 +192,9 @@ def _write_all(
     """
     out = config.out
     write_ledger(out, rows)
-    write_report(out, {**asdict(report), "out": str(out), "bank": str(report.bank)})
+    write_report(out, asdict(report))
     if not report.samples:
+        finish(out)
         return
     write_samples(out, packed.records)
     write_card(
@@ -226,8 +251,3 @@ def _already_complete(config: BuildConfig, finished: Index, done: _Indexed) -> B
         splits={split: finished.counts[split] for split in SPLITS},
         already_complete=True,
     )
-
-
-def _progress(total: int, step: str, unit: str) -> "tqdm[Any]":
-    """A bar with rate and ETA on stderr; silent where stderr is no terminal."""
-    return tqdm(total=total, desc=f"{step:>9}", unit=f" {unit}", disable=None, leave=False)

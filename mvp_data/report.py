@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from mvp_data.config import BuildConfig
 from mvp_data.corpus import Thresholds
 from mvp_data.ledger import LedgerRow
+from mvp_data.output import read_report
 from mvp_data.pack import Packed
 from mvp_data.puzzles import PuzzleSet
 from mvp_data.schema import SPLITS
@@ -98,3 +99,14 @@ def make_report(
         seconds=clock.seconds,
         cpu_seconds=clock.cpu_seconds,
     )
+
+
+def stored_report(config: BuildConfig) -> BuildReport:
+    """The report of the finished build that lies in the output folder.
+
+    Raises:
+        OutputError: there is none that can be read.
+    """
+    known = {f.name for f in fields(BuildReport)}
+    stored = {name: value for name, value in read_report(config.out).items() if name in known}
+    return BuildReport(**{**stored, "out": config.out, "bank": config.bank_folder, "already_complete": True})

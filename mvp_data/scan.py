@@ -23,6 +23,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from mvp_data import remote, tars, walk
@@ -53,6 +54,7 @@ class ScanProblem:
     path: str
     reason: SkipReason
     detail: str
+    place: str = ""  # where it is: two files of one `path`, from two arguments, are two problems
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +68,12 @@ class ScanResult:
 Found = Source | ScanProblem
 
 
-def scan(srcs: Sequence[str], *, limit: int = 0) -> ScanResult:
+def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ()) -> ScanResult:
     """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
-    `a/x.txt`. Raises `SourceError` for an argument that is missing, cannot be read, or matches nothing.
+    `a/x.txt`. Folders in `leave_out` (a build's own output, say) are not looked into. Raises `SourceError`
+    for an argument that is missing, cannot be read, or matches nothing.
     """
     if limit < 0:
         raise ValueError(f"limit must be 0 (all) or more, not {limit}")
@@ -78,18 +81,21 @@ def scan(srcs: Sequence[str], *, limit: int = 0) -> ScanResult:
     problems: set[ScanProblem] = set()
     for src in srcs:
         nothing = True
-        for found in _scan_one(src):
+        for found in _scan_one(src, leave_out):
             nothing = False
             if isinstance(found, ScanProblem):
                 problems.add(found)
-            elif found.uri not in sources or _rank(found) < _rank(sources[found.uri]):
-                sources[found.uri] = found
+                continue
+            rival = sources.get(found.uri, found)
+            sources[found.uri] = min(found, rival, key=_rank)
+            if found.extra and rival.extra and found.extra != rival.extra:
+                problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
             raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
     ordered = sorted(sources.values(), key=lambda source: (source.path, source.uri))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
-        problems=tuple(sorted(problems, key=lambda problem: (problem.path, problem.reason, problem.detail))),
+        problems=tuple(sorted(problems, key=lambda p: (p.path, p.reason, p.detail, p.place))),
     )
 
 
@@ -97,7 +103,12 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
     return (not source.extra, source.path, source.extra)
 
 
-def _scan_one(src: str) -> Iterator[Found]:
+def _named_twice(loser: Source) -> ScanProblem:
+    detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
+    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=loser.uri)
+
+
+def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
     """Decides what an argument is: an existing path, a URL, or a glob."""
     if not src or "\0" in src:
         raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
@@ -106,19 +117,19 @@ def _scan_one(src: str) -> Iterator[Found]:
             return _scan_url(src)
         src = remote.local_path(src)
     if os.path.lexists(src):
-        return _scan_path(src)
+        return _scan_path(src, leave_out)
     if walk.is_pattern(src):
-        return _entries(walk.glob_entries(os.path.abspath(src)))
+        return _entries(walk.glob_entries(os.path.abspath(src), leave_out))
     raise SourceError(f"--src {src}: no such file or folder; a relative path starts at {os.getcwd()}")
 
 
-def _scan_path(src: str) -> Iterator[Found]:
+def _scan_path(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
     path = os.path.abspath(src)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             os.scandir(path).close()
-            return _entries(walk.folder_entries(path))
+            return _entries(walk.folder_entries(path, leave_out))
     except OSError as err:
         raise SourceError(f"--src {src}: cannot be read ({remote.explain(err)})") from err
     if not stat.S_ISREG(mode):
@@ -141,9 +152,9 @@ def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
     for entry in entries:
         name = shown(entry.name)
         if entry.fault:
-            yield _unreadable(name, entry.fault)
+            yield _unreadable(name, entry.fault, entry.path)
         elif entry.name.rpartition("/")[2].startswith("."):
-            yield _not_a_video(name, "hidden: names that start with a dot are not looked into")
+            yield _not_a_video(name, "hidden: names that start with a dot are not looked into", entry.path)
         else:
             yield from _file(entry.path, name)
 
@@ -153,7 +164,7 @@ def _scan_manifest(location: str) -> Iterator[Found]:
         try:
             yield from _scan_row(row, location)
         except SourceError as err:  # a scheme that is not taken: the fault of one row, not of the list
-            yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)))
+            yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
@@ -166,11 +177,12 @@ def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
         path = os.path.abspath(os.path.join(os.path.dirname(location), remote.local_path(row.path)))
         fault = walk.path_fault(path)
         if fault:
-            yield _unreadable(shown(row.path), fault)
+            yield _unreadable(shown(row.path), fault, path)
         else:
             yield from _file(path, shown(row.path), row.extra)
     elif scheme or row.path.startswith("/"):
-        yield _unreadable(shown(row.path), "a list from a URL may name only URLs and paths relative to itself")
+        detail = "a list from a URL may name only URLs and paths relative to itself"
+        yield _unreadable(shown(row.path), detail, row.path)
     else:
         folder = location.partition("?")[0] if remote.is_http(location) else location
         below = quote(row.path) if remote.is_http(location) else row.path
@@ -183,7 +195,7 @@ def _file(uri: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Itera
     if extension == ".tar":
         yield from _tar(uri, name, extra)
     elif extension in OTHER_EXTENSIONS:
-        yield _not_a_video(name, f"extension {extension} is not a video's")
+        yield _not_a_video(name, f"extension {extension} is not a video's", uri)
     else:
         yield Source(uri=uri, path=name, extra=extra)
 
@@ -201,19 +213,20 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
         others["links and devices"] = listing.unusable
     if others:
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(others.items())[:20])
-        yield _not_a_video(name, f"{others.total()} members are not videos ({counts})")
+        yield _not_a_video(name, f"{others.total()} members are not videos ({counts})", container)
     if listing.fault:
-        yield _unreadable(name, f"damaged after {len(listing.members)} members: {plain(listing.fault)}")
+        fault = f"damaged after {len(listing.members)} members: {plain(listing.fault)}"
+        yield _unreadable(name, fault, container)
     elif not listing.members and not others:
-        yield _not_a_video(name, "the tar holds no files")
+        yield _not_a_video(name, "the tar holds no files", container)
 
 
-def _unreadable(name: str, detail: str) -> ScanProblem:
-    return ScanProblem(path=name, reason=SkipReason.UNREADABLE, detail=detail)
+def _unreadable(name: str, detail: str, place: str) -> ScanProblem:
+    return ScanProblem(path=name, reason=SkipReason.UNREADABLE, detail=detail, place=place)
 
 
-def _not_a_video(name: str, detail: str) -> ScanProblem:
-    return ScanProblem(path=name, reason=SkipReason.NOT_A_VIDEO, detail=detail)
+def _not_a_video(name: str, detail: str, place: str) -> ScanProblem:
+    return ScanProblem(path=name, reason=SkipReason.NOT_A_VIDEO, detail=detail, place=place)
 
 
 def shown(name: str) -> str:

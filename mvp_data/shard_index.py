@@ -70,9 +70,9 @@ def write_index(folder: Path, index: Index) -> None:
         file.write((json.dumps(asdict(index), sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: str | Path) -> Index:
     """The index of a folder of shards; `ShardError` if it is missing or damaged."""
-    path = folder / INDEX_NAME
+    path = Path(folder) / INDEX_NAME
     try:
         with path.open("rb") as file:
             data = file.read(MAX_INDEX_BYTES + 1)

@@ -5,8 +5,10 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from mvp_data.remote import explain
 
@@ -28,12 +30,12 @@ def is_pattern(text: str) -> bool:
     return bool(_MAGIC.search(text))
 
 
-def folder_entries(root: str) -> Iterator[Entry]:
+def folder_entries(root: str, leave_out: Sequence[Path] = ()) -> Iterator[Entry]:
     """Every file under an absolute folder path; what cannot be looked into is an entry with a fault."""
-    return _Walk(base=root).under(root, lambda _: True)
+    return _Walk(base=root, leave_out=leave_out).under(root, lambda _: True)
 
 
-def glob_entries(pattern: str) -> Iterator[Entry]:
+def glob_entries(pattern: str, leave_out: Sequence[Path] = ()) -> Iterator[Entry]:
     """Files that match an absolute pattern, and all files in folders that match.
 
     Names are relative to the part before the first wildcard: `/data/*/x.mp4` gives `a/x.mp4`. Python's own
@@ -41,7 +43,7 @@ def glob_entries(pattern: str) -> Iterator[Entry]:
     """
     parts = pattern.split(os.sep)
     first = next(index for index, part in enumerate(parts) if is_pattern(part))
-    walk = _Walk(base=os.sep.join(parts[:first]) or os.sep)
+    walk = _Walk(base=os.sep.join(parts[:first]) or os.sep, leave_out=leave_out)
     deep = parts.index("**") if "**" in parts else len(parts)
     for path in sorted(glob.glob(os.sep.join(parts[:deep]) or os.sep)):
         if os.path.isdir(path):
@@ -82,9 +84,13 @@ def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
 class _Walk:
     """Walks that share the folders already seen, by device and inode, and the base of the names."""
 
-    def __init__(self, *, base: str) -> None:
+    def __init__(self, *, base: str, leave_out: Sequence[Path]) -> None:
         self._start = len(os.path.join(base, ""))
         self._seen: set[tuple[int, int]] = set()
+        for folder in leave_out:
+            with suppress(OSError):  # not there, so not to be met
+                status = os.stat(folder)
+                self._seen.add((status.st_dev, status.st_ino))
 
     def name(self, path: str) -> str:
         """The path relative to the base."""

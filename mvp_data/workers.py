@@ -9,6 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -87,7 +88,8 @@ def _start(work: Callable[[Job], Result]) -> "_Worker[Job]":
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    process.start()
+    with _ctrl_c_blocked():  # inherited: a child that is still starting up must not die of Ctrl-C with a traceback
+        process.start()
     theirs.close()  # now only the child holds it, so its death shows as the end of the pipe
     worker: _Worker[Job] = _Worker(process, ours)
     try:
@@ -99,6 +101,19 @@ def _start(work: Callable[[Job], Result]) -> "_Worker[Job]":
             'under `if __name__ == "__main__":`'
         ) from None
     return worker
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Hold SIGINT back from this thread, and from processes it starts for good; Windows has no such thing."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _again(worker: "_Worker[Job]", work: Callable[[Job], Result], job: Job, timeout_s: float) -> "_Worker[Job]":
@@ -150,7 +165,9 @@ def _serve(work: Callable[[Job], Result], connection: Connection) -> None:
             job = connection.recv()
         except EOFError:  # the parent is gone
             return
-        connection.send(_attempt(work, job))
+        result = _attempt(work, job)
+        with suppress(BrokenPipeError):  # the parent died meanwhile; the next `recv` says so
+            connection.send(result)
 
 
 def _attempt(work: Callable[[Job], Result], job: Job) -> Result | Lost | MvpError:

@@ -126,7 +126,8 @@ BAD = {
     "a key of the wrong type": (["build", "--config", "{tmp}/type.yaml"], "fps: must be float"),
     "a file that is no mapping": (["build", "--config", "{tmp}/list.yaml"], "mapping"),
     "a file that is not there": (["build", "--config", "{tmp}/none.yaml"], "cannot be read"),
-    "an output folder with other files": (["build", "--src", "{films}", "--out", "{films}"], "not a build's"),
+    "an output folder with other files": (["build", "--src", "{films}", "--out", "{tmp}"], "not a build's"),
+    "an output folder that is a source": (["build", "--src", "{films}", "--out", "{films}"], "also a --src"),
     "an output folder that is a file": (
         ["build", "--src", "{films}", "--out", "{tmp}/typo.yaml"],
         "cannot be used",

@@ -205,10 +205,37 @@ def test_values_at_the_ends_of_their_ranges_are_accepted() -> None:
 
 @pytest.mark.parametrize(
     ("out", "bank"),
-    [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank"), ("/", "/.bank")],
+    [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")],
 )
 def test_bank_beside_out(out: str, bank: str) -> None:
     assert from_options({**BASE, "out": out}).bank_folder == Path(bank)
+
+
+@pytest.mark.parametrize("options", [{"bank": "o"}, {"bank": "o/bank"}, {"bank": "x/../o"}, {"out": "/"}])
+def test_no_bank_inside_out(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="--bank"):
+        from_options({**BASE, "out": "o", **options})
+
+
+def test_no_output_into_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="also a --src"):
+        from_options({"src": str(tmp_path), "out": tmp_path})
+
+
+def test_paths_as_text_or_path() -> None:
+    config = BuildConfig(src=(Path("a"), "b"), out="shards")  # type: ignore[arg-type]
+    assert (config.src, config.out) == (("a", "b"), Path("shards"))
+
+
+@pytest.mark.parametrize("wrong", [{"mask": {"hidden_frames": 3}}, {"mask": None}, {"out": 3}])
+def test_wrong_groups_from_python(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        BuildConfig(**{"src": ("a",), "out": Path("o"), **wrong})  # type: ignore[arg-type]
+
+
+def test_the_option_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match="did you mean hidden_frames"):
+        from_options({**BASE, "hidden-frames": 3})
 
 
 def test_bank_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, (0.95, 0.9, 0.5, 0.1)),
-        ({"dedup_threshold": 0.97}, (0.97, 0.9, 0.5, 0.1)),
-        ({"similarity_high": 0.7}, (0.95, 0.7, 0.5, 0.1)),
+        ({}, (0.95, 0.9, 0.5, 0.3)),
+        ({"dedup_threshold": 0.97}, (0.97, 0.9, 0.5, 0.3)),
+        ({"similarity_high": 0.7}, (0.95, 0.7, 0.5, 0.3)),
         ({"similarity_low": 0.0}, (0.95, 0.9, 0.5, 0.0)),  # 0 is a value, not "none given"
         ({"similarity_low": -1.0, "similarity_high": 1.0, "dedup_threshold": 1.0}, (1.0, 1.0, 0.5, -1.0)),
     ],

@@ -140,3 +140,10 @@ def test_frames_after_damage_are_marked_until_the_next_key_frame(corpus: Path) -
     with open_video(corpus / "nasty" / "corrupt_decord.mp4") as video:
         marked = [frame.damaged for frame in video.frames()]
     assert 0 < sum(marked) < len(marked), "key frames begin anew"
+
+
+def test_the_ffmpeg_back_end_marks_all_after_damage(corpus: Path) -> None:
+    with open_video(corpus / "nasty" / "bitflips_mid.mp4", backend="ffmpeg") as video:
+        marked = [frame.damaged for frame in video.frames()]
+    assert sum(marked) > 200
+    assert marked == sorted(marked), "from the first on, to the end"

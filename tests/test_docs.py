@@ -2,17 +2,21 @@
 
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from mvp_data.cli import PANELS
-from mvp_data.config import all_options
+from mvp_data.config import GROUPS, BuildConfig, all_options
 from mvp_data.errors import SkipReason
 from mvp_data.mask import Drop
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
+
+
+CLASSES = {f.name: f.type.__name__ for f in fields(BuildConfig) if f.name in GROUPS} | {"": "BuildConfig"}  # type: ignore[union-attr]
 
 
 def options_page() -> str:
@@ -25,6 +29,21 @@ def options_page() -> str:
         "`--src` and `--out` are the only ones that are needed. `[calibrated]` means: from the encoder, see",
         "[embedders](embedders.md).",
         "",
+        "```yaml",
+        "# build.yaml: a flat list of options; mvp-data build --config build.yaml",
+        "src: [videos, more/list.csv]",
+        "out: shards",
+        "hidden_frames: 5",
+        "mask_policy: within_shot",
+        "```",
+        "",
+        "Frames and vectors are kept in the bank: another K, mask or mining band decodes nothing again. To use the",
+        "bank of one build for another, name it:",
+        "",
+        "```",
+        "mvp-data build --src videos --out shards5 --bank shards.bank --hidden-frames 5",
+        "```",
+        "",
         "Not in a file: `--config FILE`, `--overwrite` (replace an earlier build), `--dry-run` (say what would be",
         "done), `--json`.",
     ]
@@ -32,7 +51,7 @@ def options_page() -> str:
     for name, f in all_options():
         if name != group:
             group = name
-            lines += ["", f"## {PANELS[name]}", "", "| option | default | |", "|---|---|---|"]
+            lines += ["", f"## {PANELS[name]} (`{CLASSES[name]}`)", "", "| option | default | |", "|---|---|---|"]
         default = "" if f.default is None else f"`{f.default}`"
         names = ", ".join(f"`{choice}`" for choice in f.metadata["choices"])
         choices = f" One of: {names}." if names else ""

@@ -110,7 +110,7 @@ def test_too_short() -> None:
     assert (row.outcome, row.reason) == ("skipped", "too_short")
     assert "8 usable (" in row.detail, "and why the others are not"
     assert "a strip needs 9" in row.detail
-    assert "--context-frames" in row.detail, "more frames of the same kind would not help"
+    assert "--max-fps 2" in row.detail, "8 s at one frame a second"
 
 
 def test_static() -> None:
@@ -120,7 +120,9 @@ def test_static() -> None:
     row = ledger([video], [outcome("a.mp4", "v0")])["a.mp4"]
     assert (row.outcome, row.reason, row.frames_kept) == ("skipped", "static", 4)
     assert "4 differ enough" in row.detail
-    assert "--dedup-threshold" in row.detail
+    assert row.detail.endswith("leave it out"), "no context would be left"
+    more = replace(video, kept=kept_video(walk(20, "static"), name="v0").kept[:8], vectors=walk(8, "more"))
+    assert "--context-frames 5 would do" in ledger([more], [outcome("a.mp4", "v0")])["a.mp4"].detail
 
 
 @pytest.mark.parametrize(("reject", "reason"), [("black", "too_short"), ("frozen", "static")])

@@ -14,6 +14,7 @@ from mvp_data.output import (
     SAMPLES_NAME,
     STARTED_NAME,
     finish,
+    locked,
     prepare,
     start,
     write_card,
@@ -44,9 +45,10 @@ LEFTOVERS = (
 
 def claim(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
     """What a build does with its folder: look first, and take it over if there is something to do."""
-    index = prepare(out, config_hash, overwrite=overwrite)
-    if index is None:
-        start(out, config_hash)
+    with locked(out):
+        index = prepare(out, config_hash, overwrite=overwrite)
+        if index is None:
+            start(out, config_hash)
     return index
 
 
@@ -328,3 +330,33 @@ def test_size_categories_of_the_hub(tmp_path: Path, samples: int, category: str)
 def test_report(tmp_path: Path) -> None:
     write_report(tmp_path, {"b": 1, "a": {"x": 0.5}})
     assert json.loads((tmp_path / REPORT_NAME).read_bytes()) == {"a": {"x": 0.5}, "b": 1}
+
+
+def test_two_builds_do_not_meet(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "out"),
+        pytest.raises(OutputError, match="another build is at work"),
+        locked(tmp_path / "out"),
+    ):
+        pass
+    with locked(tmp_path / "out"):
+        pass
+
+
+def test_a_build_without_a_sample_blocks_nothing(tmp_path: Path) -> None:
+    """It leaves its ledger and report; the next try may have other options."""
+    for name in ("ledger.parquet", REPORT_NAME):
+        (tmp_path / name).write_bytes(b"x")
+    assert claim(tmp_path, OTHER, overwrite=False) is None
+    assert started_by(tmp_path) == OTHER
+
+
+def started_by(out: Path) -> str:
+    return str(json.loads((out / STARTED_NAME).read_bytes())["config_hash"])
+
+
+@pytest.mark.parametrize("gone", [SAMPLES_NAME, "ledger.parquet", REPORT_NAME, CARD_NAME])
+def test_a_build_that_lost_a_file_is_made_again(tmp_path: Path, gone: str) -> None:
+    finished(tmp_path)
+    (tmp_path / gone).unlink()
+    assert claim(tmp_path, OWN, overwrite=False) is None

@@ -250,3 +250,15 @@ def test_a_damaged_shard_leaves_no_page(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"cut\.tar"):
         write_page(cut, tmp_path / "page.html")
     assert [p.name for p in tmp_path.iterdir()] == ["cut.tar"]
+
+
+def test_a_sample_asked_for_comes_first(tmp_path: Path) -> None:
+    make_folder(tmp_path, [make_shard(tmp_path / "a.tar", 10)])
+    for number in (0, 7):
+        key = make_record(number).key
+        assert write_page(tmp_path, tmp_path / "page.html", puzzles=3, key=key) == 3
+        shown = re.findall(r'"key":"([^"]+)"', (tmp_path / "page.html").read_text())
+        assert shown[0] == key
+        assert len(set(shown)) == 3
+    with pytest.raises(ShardError):
+        write_page(tmp_path, tmp_path / "page.html", key="nobody")

@@ -1,5 +1,6 @@
 """Whole builds on small films rendered here: real decoder, real encoder, real FAISS, real shards."""
 
+import dataclasses
 import json
 import shutil
 import tarfile
@@ -24,6 +25,7 @@ from mvp_data import (
 )
 from mvp_data.config import from_options
 from mvp_data.ledger import LedgerRow, read_ledger
+from mvp_data.workers import Lost
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +187,7 @@ def test_each_video_is_decoded_once(films: Path, tinyvit: str, decoded: list[str
 
 def test_filling_the_bank_first_is_the_same(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
     bank = tmp_path / "bank"
-    report = index(vary(config, bank, bank=bank, limit=6))
+    report = index(vary(config, tmp_path / "never made", bank=bank, limit=6))
     assert report.videos == 3
     build(vary(config, tmp_path / "out", bank=bank))
     assert shas(tmp_path / "out") == shas(built.out)
@@ -202,6 +204,49 @@ def test_a_finished_build_is_left_alone(config: BuildConfig, built: BuildReport,
     shutil.copytree(built.out, tmp_path / "copy")
     assert build(vary(config, tmp_path / "copy", hidden_frames=3), overwrite=True).samples
     assert read_index(tmp_path / "copy").config["options"]["mask"]["hidden_frames"] == 3
+
+
+def test_a_video_that_crashed_then_and_not_now_is_taken_in(
+    config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed for memory, out of time: the same command mends it, without --overwrite."""
+    run_all = pass1.run_all
+
+    def one_is_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
+        for job, result in run_all(work, jobs, **limits):
+            unlucky = job.source.path == "film 1.mp4"
+            yield job, Lost("timeout", "not done") if unlucky else result
+
+    again = vary(config, tmp_path / "out", bank=tmp_path / "bank")
+    monkeypatch.setattr(pass1, "run_all", one_is_killed)
+    assert build(again).skipped["timeout"] == 1
+    assert ledger(again.out)["film 1.mp4"].reason == "timeout"
+    assert build(again).already_complete, "nothing has got better"
+    monkeypatch.undo()
+    assert not build(again).already_complete
+    assert shas(again.out) == shas(built.out)
+
+
+def test_a_crash_is_tried_once_more(
+    config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_all, crashed = pass1.run_all, []
+
+    def first_time_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
+        for job, result in run_all(work, jobs, **limits):
+            unlucky = job.source.path == "film 1.mp4" and not crashed
+            crashed.extend([job] * unlucky)
+            yield job, Lost("crash", "its process died (signal SIGKILL)") if unlucky else result
+
+    monkeypatch.setattr(pass1, "run_all", first_time_killed)
+    build(vary(config, tmp_path / "out", bank=tmp_path / "bank"))
+    assert len(crashed) == 1
+    assert shas(tmp_path / "out") == shas(built.out)
+
+
+def test_a_finished_build_says_again_what_it_said(config: BuildConfig, built: BuildReport) -> None:
+    again = build(config)
+    assert again == dataclasses.replace(built, already_complete=True)
 
 
 def test_an_interrupted_build_goes_on(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:

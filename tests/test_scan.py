@@ -446,3 +446,26 @@ def test_no_secret_of_a_row_reaches_path_or_detail(tmp_path: Path, monkeypatch: 
     assert [source.path for source in result.sources] == ["https://h/a.mp4"]
     assert len(result.problems) == 3
     assert not any("hush" in problem.path + problem.detail for problem in result.problems)
+
+
+def test_a_build_does_not_scan_its_own_output(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "out/shard-000000.tar", "out.bank/x.jpgs", "other/b.mp4")
+    found = scan([str(tmp_path)], leave_out=(tmp_path / "out", tmp_path / "out.bank", tmp_path / "not there"))
+    assert [source.path for source in found.sources] == ["a.mp4", "other/b.mp4"]
+    assert not found.problems
+
+
+def test_files_of_one_name_under_two_srcs_are_two_problems(tmp_path: Path) -> None:
+    touch(tmp_path, "one/notes.txt", "two/notes.txt")
+    found = scan([str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "one")])
+    assert [problem.path for problem in found.problems] == ["notes.txt", "notes.txt"]
+
+
+def test_a_row_named_twice_says_whose_columns_are_lost(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text("path,caption\na.mp4,dog\na.mp4,cat\na.mp4,cat\n")
+    found = scan([str(tmp_path / "list.csv")])
+    assert [source.extra for source in found.sources] == [(("caption", "cat"),)]
+    ((problem),) = found.problems
+    assert (problem.path, problem.reason) == ("a.mp4", SkipReason.DUPLICATE)
+    assert "dog" in problem.detail
