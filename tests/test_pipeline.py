@@ -305,3 +305,20 @@ def test_nothing_usable(config: BuildConfig, tmp_path: Path) -> None:
     assert report.samples == 0
     assert ledger(tmp_path / "out")["text.mp4"].reason == "not_a_video"
     assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_the_folder_opens_as_a_dataset(built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it lies there, through the header of its card: no mention of tars or splits."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    loaded = datasets.load_dataset(str(built.out), cache_dir=str(tmp_path))
+    names = {"train": "train", "val": "validation", "test": "test"}
+    assert {name: len(rows) for name, rows in loaded.items()} == {
+        names[split]: count for split, count in built.splits.items() if count
+    }
+    rows = loaded["train"]
+    records = {s.record.key: s.record for path in shard_paths(built.out) for s in read_shard(path)}
+    for row in rows:
+        assert tuple(row["json"]["answer"]) == records[row["__key__"]].answer
+        assert row["candidate_h.jpg"].size == row["context_11.jpg"].size
