@@ -69,7 +69,7 @@ def test_a_worker_that_dies_costs_one_video_and_not_for_good(films: Path, tmp_pa
 
 def test_a_video_out_of_time(corpus: Path, tmp_path: Path) -> None:
     clips = [str(corpus / "clips" / name) for name in ("video2dataset__test_video.mp4", "ST-LLM__monkey.mp4")]
-    config = config_for(corpus, tmp_path / "out", workers=1, video_timeout_s=3.0)
+    config = config_for(corpus, tmp_path / "out", workers=1, video_timeout_s=1.0)
     slow, quick = sorted(extract_all(scan(clips).sources, config), key=lambda o: o.source.path, reverse=True)
     assert (slow.skip, "--video-timeout-s" in slow.detail) == (SkipReason.TIMEOUT, True)
     assert quick.skip in ("", SkipReason.TIMEOUT)  # a very busy machine
