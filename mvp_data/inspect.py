@@ -26,7 +26,7 @@ def to_table(summary: Summary) -> str:
     splits = ", ".join(f"{name} {count}" for name, count in s.splits.items() if count)
     lines = [
         clip(printable(s.path)),
-        f"  samples      {s.samples} from {s.videos} videos ({splits})",
+        f"  samples      {s.samples} from {s.videos} video{'s' * (s.videos != 1)} ({splits})",
         f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / s.samples)} a sample",
         f"  puzzle       K={s.k} hidden + l={s.l} distractors, {s.context_frames} context frames",
         f"  mask policy  {_listed(s.mask_policies)}",

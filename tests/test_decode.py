@@ -479,8 +479,8 @@ def test_a_stream_of_noise_is_a_decode_error(tmp_path: Path) -> None:
     assert skip_of(path).reason == SkipReason.DECODE_ERROR
 
 
-@pytest.mark.parametrize("backend_name", ["pyav", "ffmpeg"])
-def test_damage_costs_single_frames_and_is_counted(backend_name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["pyav", "ffmpeg"], indirect=True)
+def test_damage_costs_single_frames_and_is_counted(backend: str, tmp_path: Path) -> None:
     path = render(tmp_path / "a.mp4", frames=60, options={"g": "10", "bf": "0"})
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
@@ -488,7 +488,7 @@ def test_damage_costs_single_frames_and_is_counted(backend_name: str, tmp_path: 
     data[third : third + 300] = b"\xff" * 300
     path.write_bytes(data)
     right = 0
-    with open_video(path, backend=backend_name) as video:
+    with open_video(path, backend=backend) as video:
         for frame in video.frames():
             try:
                 right += read_counter(frame.picture(MANY_PX)) == round(frame.pts_s * 25)
@@ -619,12 +619,12 @@ def test_an_ffmpeg_that_dies_is_a_crash(tmp_path: Path, monkeypatch: pytest.Monk
     assert skip_of(path, "ffmpeg").reason == SkipReason.CRASH
 
 
-@pytest.mark.parametrize("backend_name", ["ffmpeg"])
-def test_leaving_early_ends_the_process(backend_name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["ffmpeg"], indirect=True)
+def test_leaving_early_ends_the_process(backend: str, tmp_path: Path) -> None:
     from mvp_data.decode_ffmpeg import FfmpegStream
 
     path = render(tmp_path / "long.mp4", frames=400, size=(320, 180))
-    with open_video(path, backend=backend_name) as video:
+    with open_video(path, backend=backend) as video:
         assert isinstance(video, FfmpegStream)
         assert read_counter(next(video.frames()).picture(MANY_PX)) == 0
         assert video.process.poll() is None  # 69 MB of pictures do not fit in the pipe: it waits for us

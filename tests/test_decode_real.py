@@ -143,6 +143,7 @@ def test_frames_after_damage_are_marked_until_the_next_key_frame(corpus: Path) -
 
 
 def test_the_ffmpeg_back_end_marks_all_after_damage(corpus: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg", reason="needs the optional ffmpeg back end")
     with open_video(corpus / "nasty" / "bitflips_mid.mp4", backend="ffmpeg") as video:
         marked = [frame.damaged for frame in video.frames()]
     assert sum(marked) > 200
