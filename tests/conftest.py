@@ -8,7 +8,7 @@ import pytest
 from mvp_data.errors import WeightsError
 from mvp_data.weights import find
 from tests.clips import render
-from tests.scenes import film, journey
+from tests.scenes import SAME_BYTES, film, journey
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +41,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deep" / "er").mkdir(parents=True)
     shutil.copy(folder / "film 0.mp4", folder / "deep" / "er" / "copy.mp4")
     film(folder / "short.mp4", seed=9, seconds=1.5)
-    render(folder / "still.mp4", frames=120, fps=12, size=(224, 126), paint=journey(3, 10_000_000))
+    render(folder / "still.mp4", frames=120, fps=12, size=(224, 126), paint=journey(3, 10_000_000), options=SAME_BYTES)
     (folder / "text.mp4").write_text("no video at all")
     (folder / "empty.mp4").touch()
     (folder / "notes.txt").write_text("a sidecar")

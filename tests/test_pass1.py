@@ -90,16 +90,17 @@ def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path)
     outcomes = extract_all(scan([str(films)]).sources, config)
     bank = Bank(config.bank_folder, config.extract_hash())
     ids = sorted({o.video_id for o in outcomes if not o.skip})
-    counts = {video_id: len(bank.read(video_id).usable) for video_id in ids}
+    entries = [bank.read(video_id) for video_id in ids]
+    counts = {entry.video_id: len(entry.usable) for entry in entries}
     embedder, done = Averages(), []
-    embed_all(bank, ids, embedder, done.append)
+    embed_all(bank, entries, embedder, done.append)
     assert sum(done) == sum(counts.values())
     assert embedder.batches[:-1] == [64] * (len(embedder.batches) - 1), "full batches, whatever the videos' lengths"
     for video_id in ids:
         if counts[video_id]:
             vectors = bank.read_vectors(video_id, embedder.encoder, rows=counts[video_id])
             assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
-    embed_all(bank, ids, embedder, done.append)
+    embed_all(bank, entries, embedder, done.append)
     assert sum(done) == sum(counts.values())
 
 
