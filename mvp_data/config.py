@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data import __version__
+from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError
+from mvp_data.shots import METHODS
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 EXTRACT_VERSION = 1  # raised whenever pass 1 would store something else for the same options
@@ -46,8 +48,8 @@ def _check_fields(config: Any) -> None:
 class DecodeConfig:
     """How a video is decoded and cut."""
 
-    decoder: str = option("pyav", "Back end that decodes.", choices=("pyav", "decord", "ffmpeg"))
-    shots: str = option("adaptive", "Shot detector.", choices=("adaptive", "transnetv2", "none"))
+    decoder: str = option("pyav", "Back end that decodes.", choices=BACKENDS)
+    shots: str = option("adaptive", "Shot detector.", choices=METHODS)
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -168,9 +170,9 @@ class BuildConfig:
         if not isinstance(self.out, str | Path):
             raise ConfigError(f"out: must be a path, not {self.out!r}")
         object.__setattr__(self, "out", Path(self.out))
-        for group in GROUPS:
-            if not isinstance(getattr(self, group), _GROUP_TYPES[group]):
-                raise ConfigError(f"{group}: must be a {_GROUP_TYPES[group].__name__}, not {getattr(self, group)!r}")
+        for group, kind in GROUPS.items():
+            if not isinstance(getattr(self, group), kind):
+                raise ConfigError(f"{group}: must be a {kind.__name__}, not {getattr(self, group)!r}")
         if isinstance(self.src, str):
             raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
@@ -217,18 +219,14 @@ class BuildConfig:
         return flat
 
 
-GROUPS = tuple(f.name for f in fields(BuildConfig) if f.default_factory is not None and is_dataclass(f.type))
-
-
-_GROUP_TYPES: Mapping[str, type] = {f.name: f.type for f in fields(BuildConfig) if f.name in GROUPS}  # type: ignore[misc]
+GROUPS: dict[str, type] = {f.name: f.type for f in fields(BuildConfig) if is_dataclass(f.type)}  # type: ignore[misc]
 
 
 def all_options() -> Iterator[tuple[str, Field[Any]]]:
     """(group, field) of every option but `src` and `out`; the group is "" for those of `BuildConfig` itself."""
     for f in fields(BuildConfig):
         if f.name in GROUPS:
-            assert isinstance(f.type, type)
-            yield from ((f.name, inner) for inner in fields(f.type))
+            yield from ((f.name, inner) for inner in fields(GROUPS[f.name]))
         elif f.name not in ("src", "out"):
             yield "", f
 
@@ -259,7 +257,7 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
             grouped.setdefault(group, {})[name] = options[name]
     if not isinstance(options.get("out"), str | Path):
         raise ConfigError("no output folder: give --out")
-    groups = {f.name: f.type(**grouped.pop(f.name, {})) for f in fields(BuildConfig) if f.name in GROUPS}  # type: ignore[operator]
+    groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
     own = grouped.get("", {})
     return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
 

@@ -2,12 +2,11 @@
 
 import io
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from mvp_data.types import (
     Frame,
     Picture,
     VideoInfo,
+    rejections,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Extract:
     @property
     def rejected(self) -> dict[str, int]:
         """How many sampled frames are no key frames, by reason."""
-        return dict(Counter(f.reject for f in self.frames if f.reject))
+        return dict(rejections(self.frames))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,17 @@ def encode_jpeg(image: "Image.Image", *, quality: int) -> bytes:
 
 def judge(luma: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None) -> str:
     """Why a picture [H, W] is no key frame on its own: black, flat, frozen, or "" when nothing is wrong."""
-    if np.count_nonzero(luma >= BLACK_LUMA) < BLACK_SHARE * luma.size:
+    if _is_black(luma):
         return "black"
     if luma.std() < FLAT_CONTRAST:
         return "flat"
     if before is not None and np.abs(luma - before).mean() < FROZEN_DIFFERENCE:
         return "frozen"
     return ""
+
+
+def _is_black(levels: npt.NDArray[Any]) -> bool:
+    return bool(np.count_nonzero(levels >= BLACK_LUMA) < BLACK_SHARE * levels.size)
 
 
 def sharpness(luma: npt.NDArray[np.float32]) -> float:
@@ -233,8 +237,7 @@ def letterbox(pictures: Sequence[Picture]) -> tuple[float, float, float, float]:
     lit_rows, lit_columns = np.zeros(height, bool), np.zeros(width, bool)
     for picture in pictures:
         brightest = np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2])
-        black = np.count_nonzero(brightest >= BLACK_LUMA) < BLACK_SHARE * brightest.size
-        if brightest.shape == (height, width) and not black:
+        if brightest.shape == (height, width) and not _is_black(brightest):
             lit = brightest >= BAR_LUMA
             lit_rows |= np.count_nonzero(lit, axis=1) > BAR_SHARE * width
             lit_columns |= np.count_nonzero(lit, axis=0) > BAR_SHARE * height

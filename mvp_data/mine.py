@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data import schema
 from mvp_data.config import MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.mask import differ
@@ -17,7 +18,7 @@ NEIGHBOURS = (
     64,
     1024,
 )  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
-ORIGINS = ("neighbourhood", "same_video", "corpus")  # also the order in which shortfalls are filled
+ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

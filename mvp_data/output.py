@@ -12,6 +12,7 @@ from typing import Any
 from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write
 from mvp_data.ledger import LEDGER_NAME, write_rows
+from mvp_data.mine import ORIGINS
 from mvp_data.pack import SHARD_STEMS
 from mvp_data.schema import SPLITS, Record
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
@@ -39,15 +40,20 @@ def locked(out: Path) -> Iterator[None]:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
     try:
         if folder is not None:
-            import fcntl
-
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(folder, out)
         yield
-    except BlockingIOError as error:
-        raise OutputError(f"{out}: another build is at work there; wait for it, or choose another --out") from error
     finally:
         if folder is not None:
             os.close(folder)
+
+
+def _lock(folder: int, out: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(f"{out}: another build is at work there; wait for it, or choose another --out") from error
 
 
 def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
@@ -59,10 +65,11 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
         OutputError: the folder holds something else, or cannot be read.
     """
     try:
-        names = {path.name for path in out.iterdir()}
-        foreign = sorted(path.name for path in out.iterdir() if path.is_dir() or not _is_own(path.name))
+        paths = list(out.iterdir())
+        foreign = sorted(path.name for path in paths if path.is_dir() or not _is_own(path.name))
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
+    names = {path.name for path in paths}
     whole = {name for name in names if _plain(name) == name}
     if foreign or (whole and whole != _LEFT_BY_NOTHING and not whole & {INDEX_NAME, STARTED_NAME}):
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
@@ -177,7 +184,7 @@ def _row(shard: str, record: Record) -> dict[str, Any]:
         "answer": ", ".join(record.answer),
         "context_frames": len(record.context),
         "distractor_similarity": max(c.similarity for c in distractors),
-        **{origin: origins.count(origin) for origin in ("neighbourhood", "same_video", "corpus")},
+        **{origin: origins.count(origin) for origin in ORIGINS},
     }
     return {name: derived.get(name, getattr(record, name, None)) for name in SampleRow.__slots__}
 
@@ -202,39 +209,42 @@ def read_report(out: Path) -> dict[str, Any]:
     return dict(loaded)
 
 
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+{files}
+task_categories:
+- visual-question-answering
+tags:
+- masked-video-prediction
+- webdataset
+size_categories:
+- {size}
+---
+
+# Masked video prediction puzzles
+
+Each sample hides a segment of a video. Its JSON names the
+hidden key frames among the candidates, in order (`answer`). Made by `mvp-data build`.
+
+| | |
+|---|---|
+{facts}
+"""
+_HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+_HUB_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
 def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any]) -> None:
     """Write the dataset card, whose YAML header tells `datasets` and the Hub which files make up which split."""
-    splits = {"train": "train", "val": "validation", "test": "test"}
-    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
-    for split in SPLITS:
-        if any(shard.split == split for shard in shards):
-            lines += [f"  - split: {splits[split]}", f'    path: "{SHARD_STEMS[split]}-*.tar"']
-    lines += [
-        "task_categories:",
-        "- visual-question-answering",
-        "tags:",
-        "- masked-video-prediction",
-        "- webdataset",
-    ]
-    lines += [f"size_categories:\n- {_size_category(sum(s.samples for s in shards))}", "---", ""]
-    lines += [
-        "# Masked video prediction puzzles",
-        "",
-        "Each sample hides a segment of a video. Its JSON names the",
-    ]
-    lines += ["hidden key frames among the candidates, in order (`answer`). Made by `mvp-data build`.", ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    there = {shard.split for shard in shards}
+    samples = sum(shard.samples for shard in shards)
+    tars = [f'  - split: {_HUB_SPLITS[s]}\n    path: "{SHARD_STEMS[s]}-*.tar"' for s in SPLITS if s in there]
+    card = _CARD.format(
+        files="\n".join(tars),
+        size=next((name for limit, name in _HUB_SIZES if samples < limit), "n>1M"),
+        facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
+    )
     with atomic_write(out / CARD_NAME) as file:
-        file.write("\n".join(lines).encode())
-
-
-def _size_category(samples: int) -> str:
-    for limit, name in (
-        (1_000, "n<1K"),
-        (10_000, "1K<n<10K"),
-        (100_000, "10K<n<100K"),
-        (1_000_000, "100K<n<1M"),
-    ):
-        if samples < limit:
-            return name
-    return "n>1M"
+        file.write(card.encode())

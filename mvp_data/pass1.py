@@ -1,7 +1,7 @@
 """Pass 1: every source through a pool of killable processes into the bank, then its frames through the encoder."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
@@ -24,6 +24,7 @@ from mvp_data.types import Picture, Source, Vectors
 from mvp_data.workers import Lost, run_all
 
 TRANSIENT = (SkipReason.TIMEOUT.value, SkipReason.CRASH.value)  # reasons that another run may not meet again
+SPOOL = "spool"  # folder in the bank for copies of sources that are no local files; made when there is one
 EMBED_BATCH = 64  # pictures decoded ahead of the encoder; bounds memory, has no influence on the vectors
 
 
@@ -64,7 +65,7 @@ def extract_all(
     bank_root, extract_hash = config.bank_folder, config.extract_hash()
     bank = Bank(bank_root, extract_hash)
     bank.create()
-    spool = _spool(bank_root)
+    spool = bank_root / SPOOL
     done: dict[Source, Outcome] = {}
     crashed: list[_Job] = []
     with ExitStack() as stack:
@@ -91,12 +92,6 @@ def extract_all(
     return tuple(done[source] for source in sources)
 
 
-def _spool(bank_root: Path) -> Path:
-    folder = bank_root / "spool"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
     """The source's uri as a worker can open it: what lies in this process's memory is put on disk first."""
     if "memory://" in source.uri:
@@ -118,7 +113,7 @@ def _work(job: _Job) -> Outcome:
     bank = Bank(job.bank_root, job.extract_hash)
     video_id = ""
     try:
-        with local_file(replace(job.source, uri=job.uri), _spool(job.bank_root)) as path:
+        with local_file(replace(job.source, uri=job.uri), job.bank_root / SPOOL) as path:
             video_id = fingerprint(path)
             entry = bank.read(video_id) if bank.has(video_id) else _extract(path, video_id, job, bank)
     except Skip as skip:
@@ -144,7 +139,7 @@ def _extract(path: Path, video_id: str, job: _Job, bank: Bank) -> VideoEntry:
 
 def embed_all(
     bank: Bank,
-    video_ids: Sequence[str],
+    entries: Iterable[VideoEntry],
     embedder: Embedder,
     on_frames: Callable[[int], object] = lambda _: None,
 ) -> None:
@@ -153,7 +148,7 @@ def embed_all(
     Pictures are read from the bank's JPEGs, so another encoder needs no decoding, and batches run across videos.
     """
     encoder = embedder.encoder
-    todo = (bank.read(video_id) for video_id in video_ids if not bank.has_vectors(video_id, encoder))
+    todo = (entry for entry in entries if not bank.has_vectors(entry.video_id, encoder))
     pictures = ((entry.video_id, picture) for entry in todo for picture in _pictures(bank, entry, entry.usable))
     for video_id, rows in groupby(_embedded(pictures, embedder, on_frames), key=itemgetter(0)):
         bank.write_vectors(video_id, encoder, np.stack([vector for _, vector in rows]))

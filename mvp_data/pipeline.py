@@ -22,7 +22,6 @@ from mvp_data.progress import Progress
 from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, Clock, IndexReport, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
-from mvp_data.schema import SPLITS
 from mvp_data.shard_index import Index, write_index
 
 
@@ -51,8 +50,7 @@ def index(config: BuildConfig) -> IndexReport:
     """
     clock = Clock()
     embedder = load_embedder(config.embed.embedder)
-    with clock.step("scan"):
-        found = scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
+    found = _scan(config, clock)
     done = _index(config, embedder, found, clock)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
@@ -78,8 +76,7 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     embedder = load_embedder(config.embed.embedder)
     config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
     clock = Clock()
-    with clock.step("scan"):
-        found = scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
+    found = _scan(config, clock)
     with locked(config.out):
         finished = prepare(config.out, config_hash, overwrite=overwrite)
         done = _index(config, embedder, found, clock)
@@ -122,6 +119,12 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, clock: Clock) -
     return report
 
 
+def _scan(config: BuildConfig, clock: Clock) -> ScanResult:
+    """All sources but what builds of this very configuration put out."""
+    with clock.step("scan"):
+        return scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
+
+
 def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Clock) -> _Indexed:
     """Extract and embed."""
     bank = Bank(config.bank_folder, config.extract_hash())
@@ -130,8 +133,8 @@ def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Cl
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with clock.step("read bank"):
         entries = {video_id: bank.read(video_id) for video_id in ids}
-    to_do = [v for v in ids if not bank.has_vectors(v, embedder.encoder)]
-    frames = sum(len(entries[v].usable) for v in to_do)
+    to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
+    frames = sum(len(entry.usable) for entry in to_do)
     with clock.step("embed"), Progress(frames, "embedding", "frame") as bar:
         embed_all(bank, to_do, embedder, bar.update)
     with clock.step("calibrate"):
@@ -231,23 +234,3 @@ def _write_all(
         ),
     )
     finish(out)
-
-
-def _already_complete(config: BuildConfig, finished: Index, done: _Indexed) -> BuildReport:
-    """The report for a folder that holds this very build; an error if the sources have changed since."""
-    if finished.config.get("corpus") != done.corpus_hash():
-        raise OutputError(
-            f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
-            "--overwrite to build it again (the bank keeps what is decoded), or choose another --out"
-        )
-    return BuildReport(
-        out=config.out,
-        bank=config.bank_folder,
-        samples=finished.counts["samples"],
-        shards=len(finished.shards),
-        sources=len(done.outcomes) + len(done.found.problems),
-        used=finished.counts["videos"],
-        skipped={},
-        splits={split: finished.counts[split] for split in SPLITS},
-        already_complete=True,
-    )

@@ -3,6 +3,8 @@
 Source -> VideoInfo + Boundary + Frame -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +72,11 @@ class Frame:
     sharpness: float = 0.0  # variance of the Laplacian of luma
     thumbnail: bytes = b""  # luma, 32 x 18, row by row: lets pass 2 see motion without decoding anything
     jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 where none was stored
+
+
+def rejections(frames: Iterable[Frame]) -> Counter[str]:
+    """How many frames are no key frames, by reason."""
+    return Counter(frame.reject for frame in frames if frame.reject)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
