@@ -1,0 +1,224 @@
+"""A recipe: one YAML file that says which model learns from which shards, how, and for what reward.
+
+Unknown keys fail and are listed, values are type-checked, and `a.b=value` on the command line overrides a key.
+The `grpo` and `lora` sections are TRL's `GRPOConfig` and PEFT's `LoraConfig`, key for key: they are checked by
+those classes in `mvp_train.grpo`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mvp_data.errors import ConfigError
+from mvp_data.prompt import PromptConfig
+from mvp_data.schema import SPLITS
+from mvp_train.reward import RewardConfig
+
+ORDERS = ("shuffled", "curriculum", "as_written")
+MAX_RECIPE_BYTES = 1 << 20
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The model: `path` is a folder, the Hub name of a model in the cache, or `random:NAME` (untrained)."""
+
+    path: str = ""
+    revision: str = "main"
+    dtype: str = "bfloat16"
+    attn_implementation: str = "sdpa"
+    max_prompt_tokens: int = 16384  # a sample whose prompt is longer stops the run before it starts
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path), "model.path: name a model, such as Qwen/Qwen2.5-VL-7B-Instruct or a folder")
+        _require(self.dtype in ("bfloat16", "float16", "float32"), f"model.dtype: {self.dtype!r} is no dtype")
+        _require(self.max_prompt_tokens > 0, f"model.max_prompt_tokens: {self.max_prompt_tokens} is not positive")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardsConfig:
+    """One set of shards: a folder, a tar or a URL. `weight` is how often each sample is shown in one epoch."""
+
+    path: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.weight <= 1000, f"data.shards: weight {self.weight} of {self.path} is outside (0, 1000]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which samples are shown, and in what order. Pass rates are what `mvp-train filter` writes."""
+
+    shards: tuple[ShardsConfig, ...] = ()
+    split: str = "train"
+    order: str = "shuffled"
+    limit: int = 0  # 0: all
+    seed: int = 0
+    pass_rates: str = ""
+    min_pass_rate: float = 0.0  # with pass rates, samples with min < rate < max are kept: by default all but the
+    max_pass_rate: float = 1.0  # always right and the always wrong, from which a group learns nothing
+    cache: str = ""  # folder for copies of remote shards; the user's cache folder if empty
+
+    def __post_init__(self) -> None:
+        _require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
+        _require(self.split in SPLITS, f"data.split: {self.split!r} is none of {', '.join(SPLITS)}")
+        _require(self.order in ORDERS, f"data.order: {self.order!r} is none of {', '.join(ORDERS)}")
+        _require(self.limit >= 0, f"data.limit: {self.limit} is negative")
+        ok = 0 <= self.min_pass_rate <= self.max_pass_rate <= 1
+        _require(ok, f"data: pass rates from {self.min_pass_rate} to {self.max_pass_rate} are no range in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything `mvp-train grpo` needs; `lora` is None for training all weights."""
+
+    model: ModelConfig
+    data: DataConfig
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    lora: Mapping[str, Any] | None = None
+    grpo: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where checkpoints and logs go."""
+        return Path(str(self.grpo.get("output_dir") or "output"))
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `section.key=value` overrides on top (values are YAML: `1e-6`, `[a, b]`, `null`).
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key (all are listed), or a value that is not possible.
+    """
+    values = _read_yaml(path)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return from_values(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def from_values(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from nested plain values, as YAML holds them. Raises `ConfigError` as `read_recipe` does."""
+    check_keys("", values, [f.name for f in fields(Recipe)])
+    data = dict(_mapping("data", values.get("data")))
+    data["shards"] = _shards(data.get("shards"))
+    lora = values.get("lora")
+    return Recipe(
+        model=_section(ModelConfig, "model", values.get("model")),
+        data=_section(DataConfig, "data", data),
+        prompt=_section(PromptConfig, "prompt", values.get("prompt")),
+        reward=_section(RewardConfig, "reward", values.get("reward")),
+        lora=None if lora is None else _mapping("lora", lora),
+        grpo=_mapping("grpo", values.get("grpo")),
+    )
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe with every default written out; `read_recipe` gives the same recipe back."""
+    import yaml
+
+    values = asdict(recipe)
+    values["data"]["shards"] = [dict(item) for item in values["data"]["shards"]]
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def with_split(recipe: Recipe, split: str) -> Recipe:
+    """The same recipe on another split of its shards."""
+    return replace(recipe, data=replace(recipe.data, split=split))
+
+
+def check_keys(section: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise `ConfigError` that lists the keys of `given` that are not `known`, with what may have been meant."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        meant = [name for key in unknown for name in get_close_matches(key, known, n=1)]
+        hint = f"did you mean {', '.join(meant)}?" if meant else f"known: {', '.join(list(known)[:12])}"
+        where = f"{section}: " if section else ""
+        raise ConfigError(f"{where}unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; {hint}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+        _require(len(data) <= MAX_RECIPE_BYTES, f"{path}: larger than {MAX_RECIPE_BYTES >> 20} MiB; is it a recipe?")
+        values = yaml.safe_load(data.decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); the recipes lie in recipes/") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2026-13-45
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    return {key: _numbers(value) for key, value in _mapping(str(path), values).items()}
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    """Set one `a.b=value` in nested mappings."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    keys = name.split(".")
+    _require(bool(equals) and all(keys), f"{text!r} is no override; write section.key=value")
+    for depth, key in enumerate(keys[:-1]):
+        inner = values[key] if values.get(key) is not None else {}
+        values[key] = dict(_mapping(".".join(keys[: depth + 1]), inner))
+        values = values[key]
+    try:
+        values[keys[-1]] = _numbers(yaml.safe_load(value))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{text}: the value is not YAML ({' '.join(str(error).split())})") from error
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads `1e-6` as text, since it has no dot: make numbers of such texts, at any depth."""
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def _shards(value: Any) -> tuple[ShardsConfig, ...]:
+    """One path, or a list of paths and of mappings with `path` and `weight`."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    given = [{"path": item} if isinstance(item, str) else item for item in items]
+    return tuple(_section(ShardsConfig, "data.shards", item) for item in given)
+
+
+def _section(cls: type[T], name: str, value: Any) -> T:
+    """`cls(**value)` with keys and types checked against the fields of `cls`."""
+    given = dict(_mapping(name, value))
+    kinds = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
+    check_keys(name, given, list(kinds))
+    for key, item in given.items():
+        kind = kinds[key]
+        if kind is float and type(item) is int:
+            given[key] = float(item)
+        elif kind in (bool, int, float, str):
+            word = getattr(kind, "__name__", "")
+            _require(type(item) is kind, f"{name}.{key}: {item!r} is {type(item).__name__}, not {word}")
+    try:
+        return cls(**given)
+    except TypeError as error:  # a field without default is missing
+        raise ConfigError(f"{name}: {str(error).partition(' ')[2]}") from error
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    ok = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    _require(ok, f"{name}: must be a mapping of keys to values, not {value!r:.80}")
+    return dict(value)
+
+
+def _require(ok: bool, problem: str) -> None:
+    if not ok:
+        raise ConfigError(problem)
