@@ -19,6 +19,7 @@ from mvp_train.reward import RewardConfig
 
 ORDERS = ("shuffled", "curriculum", "as_written")
 MAX_RECIPE_BYTES = 1 << 20
+MAX_BASES = 4
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 T = TypeVar("T")
 
@@ -93,10 +94,12 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `section.key=value` overrides on top (values are YAML: `1e-6`, `[a, b]`, `null`).
 
+    A recipe may name another one of its folder as `base`, and then holds only what differs.
+
     Raises:
         ConfigError: no such file, no YAML, an unknown key (all are listed), or a value that is not possible.
     """
-    values = _read_yaml(path)
+    values = _with_base(path)
     for override in overrides:
         _override(values, override)
     try:
@@ -146,24 +149,54 @@ def check_keys(section: str, given: Mapping[str, Any], known: Sequence[str]) -> 
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
         with path.open("rb") as file:
             data = file.read(MAX_RECIPE_BYTES + 1)
-        _require(len(data) <= MAX_RECIPE_BYTES, f"{path}: larger than {MAX_RECIPE_BYTES >> 20} MiB; is it a recipe?")
-        values = yaml.safe_load(data.decode())
+        text = data.decode()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); the recipes lie in recipes/") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2026-13-45
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    return {key: _numbers(value) for key, value in _mapping(str(path), values).items()}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text; is it a recipe?") from error
+    _require(len(data) <= MAX_RECIPE_BYTES, f"{path}: larger than {MAX_RECIPE_BYTES >> 20} MiB; is it a recipe?")
+    return dict(_mapping(str(path), _parsed(str(path), text)))
+
+
+def _parsed(where: str, text: str) -> Any:
+    """The YAML value in `text`. Aliases are refused: a few lines of them unfold to gigabytes, or to no end."""
+    import yaml
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ConfigError(f"{where}: YAML aliases (*name) are not taken; write the value out")
+        return _numbers(yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
+        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split()) or 'nested too deep'})") from error
+
+
+def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
+    """The values of a recipe on top of those of the recipe that its `base` names, in the same folder."""
+    values = _read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    plain = isinstance(base, str) and base == Path(base).name
+    _require(plain, f"{path}: base: must be the name of a recipe in the same folder, not {base!r:.80}")
+    _require(depth < MAX_BASES, f"{path}: more than {MAX_BASES} recipes stand on each other; is one its own base?")
+    return _merged(_with_base(path.parent / base, depth + 1), values)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Key by key, at any depth; what is not a mapping is replaced."""
+    both = {key: _merged(below[key], above[key]) for key in above if _are_mappings(below.get(key), above[key])}
+    return {**below, **above, **both}
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _override(values: dict[str, Any], text: str) -> None:
     """Set one `a.b=value` in nested mappings."""
-    import yaml
-
     name, equals, value = text.partition("=")
     keys = name.split(".")
     _require(bool(equals) and all(keys), f"{text!r} is no override; write section.key=value")
@@ -171,10 +204,7 @@ def _override(values: dict[str, Any], text: str) -> None:
         inner = values[key] if values.get(key) is not None else {}
         values[key] = dict(_mapping(".".join(keys[: depth + 1]), inner))
         values = values[key]
-    try:
-        values[keys[-1]] = _numbers(yaml.safe_load(value))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{text}: the value is not YAML ({' '.join(str(error).split())})") from error
+    values[keys[-1]] = _parsed(text, value)
 
 
 def _numbers(value: Any) -> Any:

@@ -1,0 +1,272 @@
+"""Models and their processors: found without a download, checked before anything heavy, asked for answers.
+
+The only module that names torch and PEFT.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mvp_data.errors import ConfigError, MissingDependencyError
+from mvp_data.prompt import Message
+from mvp_train.recipe import ModelConfig, check_keys
+
+RANDOM = "random:"
+INSTALL = "pip install 'masked-video-prediction[train]'"
+
+
+def find_model(config: ModelConfig) -> Path:
+    """The folder of a model: as given, from the Hub's cache, or made now for `random:NAME`.
+
+    Raises:
+        ConfigError: it is nowhere on this machine; the message has the command that fetches it.
+    """
+    if config.path.startswith(RANDOM):
+        return _random_model(config)
+    folder = Path(config.path).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise ConfigError(f"{folder}: holds no config.json, so no model; name the folder that does")
+        return folder
+    if len(folder.parts) != 2 or folder.is_absolute():
+        raise ConfigError(f"{config.path}: no such folder, and no Hub name such as Qwen/Qwen2.5-VL-7B-Instruct")
+    return _cached(config)
+
+
+def base_of(folder: Path) -> Path | None:
+    """The model under a LoRA adapter, or None if the folder holds a whole model.
+
+    Raises:
+        ConfigError: the adapter's base model is not on this machine.
+    """
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return None
+    return find_model(ModelConfig(path=str(json.loads(path.read_bytes())["base_model_name_or_path"])))
+
+
+def load_processor(folder: Path) -> Any:
+    """The processor of a model, padding on the left, checked: it takes pictures and has a chat template.
+
+    Raises:
+        ConfigError: it does not; prompts would be silently wrong.
+        MissingDependencyError: torchvision is missing, without which transformers gives a bare tokenizer.
+    """
+    try:
+        from transformers import AutoProcessor, ProcessorMixin
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs transformers: {INSTALL}") from error
+    try:
+        processor = AutoProcessor.from_pretrained(folder, padding_side="left", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder}: its processor cannot be loaded ({_line(error)})") from error
+    if not isinstance(processor, ProcessorMixin):
+        from transformers.utils import is_torchvision_available
+
+        if not is_torchvision_available():
+            raise MissingDependencyError("picture processors need torchvision: pip install torchvision")
+        raise ConfigError(f"{folder}: no processor for pictures, so no vision-language model")
+    if not getattr(processor, "chat_template", None) and not processor.tokenizer.chat_template:
+        raise ConfigError(f"{folder}: no chat template; use an instruction-tuned model, or add chat_template.jinja")
+    if processor.tokenizer.padding_side != "left":  # right padding changes log-probabilities without an error
+        raise ConfigError(f"{folder}: pads on the {processor.tokenizer.padding_side} and cannot be set to the left")
+    return processor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptCost:
+    """What one prompt costs a model, in tokens."""
+
+    total: int
+    pictures: int  # of all pictures together
+    text: str  # the prompt as the model gets it, runs of picture tokens written once with their number
+
+
+def prompt_cost(processor: Any, prompt: Sequence[Message], images: Sequence[Any]) -> PromptCost:
+    """Tokens of one prompt with its pictures.
+
+    Raises:
+        ConfigError: the pictures' sides are no multiple of the model's patches, so that it would resize them.
+    """
+    width, height = images[0].size
+    multiple = patch_multiple(processor)
+    if width % multiple or height % multiple:
+        raise ConfigError(
+            f"pictures of {width}x{height} px do not fit the model's multiple of {multiple} px: "
+            f"build the shards again with --patch-multiple {multiple} (224 suits 28 and 32)"
+        )
+    text = processor.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+    ids = processor(text=[text], images=[list(images)], return_tensors="pt")["input_ids"][0].tolist()
+    token = processor.image_token
+    count = ids.count(processor.tokenizer.convert_tokens_to_ids(token))
+    shown = text.replace(token, f"{token} x {count // len(images)}")
+    return PromptCost(total=len(ids), pictures=count, text=shown)
+
+
+def lora_config(values: Mapping[str, Any] | None) -> Any:
+    """PEFT's `LoraConfig` from a recipe's `lora` section, None for none; unknown keys and bad values are one line."""
+    if values is None:
+        return None
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise MissingDependencyError(f"LoRA needs PEFT: {INSTALL}") from error
+    check_keys("lora", values, [f.name for f in fields(LoraConfig)])
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **values})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"lora: {_line(error)}") from error
+
+
+def patch_multiple(processor: Any) -> int:
+    """Pixels that the sides of a picture must be a multiple of: patch size times merged patches; 1 if unknown."""
+    pictures = processor.image_processor
+    patch, merge = getattr(pictures, "patch_size", 1), getattr(pictures, "merge_size", 1)
+    return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSize:
+    """Numbers that decide how much memory a model takes."""
+
+    parameters: int
+    trained: int
+    layers: int
+    hidden: int
+    kv_width: int  # key-value heads times their size
+    vocabulary: int
+
+
+def model_size(folder: Path, lora: Mapping[str, Any] | None) -> ModelSize:
+    """The size of a model, from its configuration alone; `lora` is a recipe's section."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+        model.tie_weights()
+        parameters = trained = model.num_parameters()
+        if lora is not None:
+            from peft import get_peft_model
+
+            trained, _ = get_peft_model(model, lora_config(lora)).get_nb_trainable_parameters()
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return ModelSize(
+        parameters=parameters,
+        trained=trained,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        kv_width=text.num_key_value_heads * head,
+        vocabulary=text.vocab_size,
+    )
+
+
+class LocalModel:
+    """A model and its processor in this process, ready to answer."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        images: Sequence[Sequence[Any]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """`samples` completions for each prompt; temperature 0 is greedy. The caller's random state is left alone."""
+        import torch
+        from transformers import GenerationConfig
+
+        texts = [
+            self.processor.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+            for prompt in prompts
+        ]
+        inputs = self.processor(
+            text=texts, images=[list(pictures) for pictures in images], padding=True, return_tensors="pt"
+        ).to(self.model.device)
+        own = self.model.generation_config
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            num_return_sequences=samples,
+            eos_token_id=own.eos_token_id,
+            pad_token_id=self.processor.tokenizer.pad_token_id,
+            **sampling,
+        )
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            tokens = self.model.generate(**inputs, generation_config=config)
+        answers = self.processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [answers[i * samples : (i + 1) * samples] for i in range(len(prompts))]
+
+
+def load_model(config: ModelConfig) -> LocalModel:
+    """A model, with its LoRA adapter if the folder holds one, on the GPU if there is one, in evaluation mode.
+
+    Raises:
+        ConfigError: the model is not on this machine or cannot be loaded.
+    """
+    folder = find_model(config)
+    processor = load_processor(folder)
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    base = base_of(folder)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            base or folder,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attn_implementation,
+            local_files_only=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{base or folder}: the model cannot be loaded ({_line(error)})") from error
+    if base is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LocalModel(model.to(device).eval(), processor)
+
+
+def _random_model(config: ModelConfig) -> Path:
+    from mvp_train.random_models import find_shape, save
+
+    name = config.path.removeprefix(RANDOM)
+    find_shape(name)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "masked-video-prediction" / "random" / f"{name}-{config.dtype}"
+    return folder if (folder / "config.json").is_file() else save(folder, name, dtype=config.dtype)
+
+
+def _cached(config: ModelConfig) -> Path:
+    """The snapshot of a Hub model in the local cache, with its weights there."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs transformers: {INSTALL}") from error
+    fetch = f"hf download {config.path}" + (f" --revision {config.revision}" if config.revision != "main" else "")
+    try:
+        folder = Path(snapshot_download(config.path, revision=config.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise ConfigError(f"{config.path}: not on this machine; fetch it with: {fetch}") from error
+    index = folder / "model.safetensors.index.json"
+    wanted = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    missing = sorted(name for name in wanted if not (folder / name).is_file())
+    if missing and not (folder / "adapter_model.safetensors").is_file():
+        raise ConfigError(f"{config.path}: {len(missing)} files of weights are missing; fetch them with: {fetch}")
+    return folder
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
