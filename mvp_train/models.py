@@ -5,17 +5,27 @@ The only module that names torch and PEFT.
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.prompt import Message
-from mvp_train.recipe import ModelConfig, check_keys
+from mvp_train.recipe import ModelConfig, checked
 
 RANDOM = "random:"
 INSTALL = "pip install 'masked-video-prediction[train]'"
+
+
+def quiet_libraries() -> None:
+    """Leave stderr to our own messages: no bar for each file of weights, no warnings at TRL's use of transformers."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # transformers 5.23 renamed gradient checkpointing; TRL 1.16 and older recipes use the old name, which still works.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
 
 
 def find_model(config: ModelConfig) -> Path:
@@ -114,7 +124,7 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
         from peft import LoraConfig
     except ImportError as error:
         raise MissingDependencyError(f"LoRA needs PEFT: {INSTALL}") from error
-    check_keys("lora", values, [f.name for f in fields(LoraConfig)])
+    values = checked("lora", values, LoraConfig)
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **values})
     except (ValueError, TypeError) as error:

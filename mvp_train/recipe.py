@@ -110,7 +110,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def from_values(values: Mapping[str, Any]) -> Recipe:
     """A recipe from nested plain values, as YAML holds them. Raises `ConfigError` as `read_recipe` does."""
-    check_keys("", values, [f.name for f in fields(Recipe)])
+    checked("", values, Recipe)
     data = dict(_mapping("data", values.get("data")))
     data["shards"] = _shards(data.get("shards"))
     lora = values.get("lora")
@@ -138,14 +138,27 @@ def with_split(recipe: Recipe, split: str) -> Recipe:
     return replace(recipe, data=replace(recipe.data, split=split))
 
 
-def check_keys(section: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise `ConfigError` that lists the keys of `given` that are not `known`, with what may have been meant."""
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        meant = [name for key in unknown for name in get_close_matches(key, known, n=1)]
-        hint = f"did you mean {', '.join(meant)}?" if meant else f"known: {', '.join(list(known)[:12])}"
+def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
+    """`given`, its keys and plain types checked against the fields of the dataclass `cls`; 2 becomes 2.0.
+
+    Raises:
+        ConfigError: unknown keys (all are listed, with what may have been meant), or a value of another type.
+    """
+    kinds = {f.name: f.type for f in fields(cls)}
+    if unknown := sorted(set(given) - set(kinds)):
+        meant = [name for key in unknown for name in get_close_matches(key, kinds, n=1)]
+        hint = f"did you mean {', '.join(meant)}?" if meant else f"known: {', '.join(list(kinds)[:12])}"
         where = f"{section}: " if section else ""
         raise ConfigError(f"{where}unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; {hint}")
+    values = dict(given)
+    for key, item in given.items():
+        kind: Any = kinds[key]
+        if kind is float and type(item) is int:
+            values[key] = float(item)
+        elif kind in (bool, int, float, str):
+            word = f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {kind.__name__}"
+            _require(type(item) is kind, word)
+    return values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -225,16 +238,7 @@ def _shards(value: Any) -> tuple[ShardsConfig, ...]:
 
 def _section(cls: type[T], name: str, value: Any) -> T:
     """`cls(**value)` with keys and types checked against the fields of `cls`."""
-    given = dict(_mapping(name, value))
-    kinds = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
-    check_keys(name, given, list(kinds))
-    for key, item in given.items():
-        kind = kinds[key]
-        if kind is float and type(item) is int:
-            given[key] = float(item)
-        elif kind in (bool, int, float, str):
-            word = getattr(kind, "__name__", "")
-            _require(type(item) is kind, f"{name}.{key}: {item!r} is {type(item).__name__}, not {word}")
+    given = checked(name, _mapping(name, value), cls)
     try:
         return cls(**given)
     except TypeError as error:  # a field without default is missing

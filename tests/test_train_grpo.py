@@ -1,0 +1,228 @@
+"""GRPO for real, on a tiny random model: files, logs, exact resume, and everything that is refused before it starts."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mvp_data.errors import ConfigError, MvpError, OutputError
+from mvp_train.recipe import Recipe, from_values
+from tests.samples import make_folder, make_shard
+
+pytest.importorskip("trl", reason="needs the train extra")
+import torch
+from safetensors.torch import load_file
+
+from mvp_train.dry_run import describe, facts
+from mvp_train.grpo import Plan, last_checkpoint, plan, train, trained_model
+from mvp_train.random_models import save
+
+LANGUAGE = r".*language_model.*\.(q_proj|v_proj)"
+GRPO: dict[str, Any] = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "use_cpu": True,
+    "bf16": False,
+    "logging_steps": 1,
+    "save_steps": 2,
+    "report_to": "tensorboard",
+    "disable_tqdm": True,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    make_folder(folder, [make_shard(folder / "shard-000000.tar", 8, context=3, mask_start=2, k=2, distractors=1)])
+    return folder
+
+
+def recipe(model: Path, shards: Path, out: Path, **grpo: Any) -> Recipe:
+    return from_values(
+        {
+            "model": {"path": str(model), "dtype": "float32"},
+            "data": {"shards": str(shards)},
+            "grpo": {**GRPO, "output_dir": str(out), **grpo},
+        }
+    )
+
+
+def by_length(completions: Sequence[Any], **columns: Any) -> list[float]:
+    """A reward that an untrained model meets in different degrees, so that there is a gradient."""
+    return [len(completion[0]["content"]) % 7 / 7 for completion in completions]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def test_a_run_leaves_what_it_promises(model: Path, shards: Path, tmp_path: Path) -> None:
+    planned = plan(recipe(model, shards, tmp_path / "run"))
+    final = train(planned)
+    assert final == tmp_path / "run" / "final" == trained_model(tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"checkpoint-2", "checkpoint-4", "metrics.jsonl", "completions.html", "recipe.yaml"} <= names
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "reward" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    for line in steps:
+        assert {"mvp/valid", "mvp/exact", "mvp/selection", "mvp/order", "mvp/position"} <= line.keys()
+        assert {"frac_reward_zero_std", "completions/mean_length", "completions_per_second"} <= line.keys()
+        shares = [line[f"{part}_share"] for part in ("data_wait", "generation", "reward", "update")]
+        assert all(0 <= share <= 1 for share in shares)
+        assert sum(shares) == pytest.approx(1)
+    page = (tmp_path / "run" / "completions.html").read_text()
+    assert "data:image/jpeg" in page
+    assert "step 3" in page.lower()
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": LANGUAGE}], ids=["all", "lora"])
+def test_a_resumed_run_ends_with_the_same_weights(
+    model: Path, shards: Path, tmp_path: Path, lora: dict[str, Any] | None
+) -> None:
+    """With a gradient in each step, and several updates from one generation."""
+    grpo = {"lr_scheduler_type": "constant", "gradient_accumulation_steps": 2, "beta": 0.1}
+    for name, stops in (("straight", [4]), ("resumed", [2, 4])):
+        for stop in stops:
+            planned = plan(replace(recipe(model, shards, tmp_path / name, max_steps=stop, **grpo), lora=lora))
+            assert planned.first_step == (2 if stop == 4 and name == "resumed" else 0)
+            train(planned, reward=by_length)
+    file = "model.safetensors" if lora is None else "adapter_model.safetensors"
+    at = {step: load_file(tmp_path / "straight" / step / file) for step in ("checkpoint-2", "final")}
+    resumed = load_file(tmp_path / "resumed" / "final" / file)
+    assert all(torch.equal(tensor, resumed[key]) for key, tensor in at["final"].items())
+    assert any(not torch.equal(tensor, at["final"][key]) for key, tensor in at["checkpoint-2"].items())
+
+
+def test_a_checkpoint_that_was_being_written_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((2, "{}"), (4, '{"global_step": 4}'), (10, '{"glo'), (12, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert last_checkpoint(tmp_path / "checkpoint-4") is None
+
+
+def test_another_recipe_is_not_mixed_in(model: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(plan(recipe(model, shards, out, max_steps=2)))
+    with pytest.raises(OutputError, match=r"differs in grpo\.learning_rate"):
+        train(plan(recipe(model, shards, out, learning_rate=1e-3)))
+    final = train(plan(recipe(model, shards, out, learning_rate=1e-3, max_steps=2)), overwrite=True)
+    assert final.is_dir()
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "reward" in json.loads(line)] == [1, 2]
+
+
+def test_lora(model: Path, shards: Path, tmp_path: Path) -> None:
+    made = recipe(model, shards, tmp_path / "run", max_steps=1, save_steps=1)
+    made = replace(made, lora={"r": 2, "target_modules": LANGUAGE})
+    final = train(plan(made))
+    assert (final / "adapter_model.safetensors").is_file()
+    names = load_file(final / "adapter_model.safetensors")
+    assert len(names) == 2 * 2 * 2  # layers, projections, A and B
+    assert facts(plan(made))["memory_bytes"]["gradients"] == 4 * sum(t.numel() for t in names.values())
+
+
+def test_dry_run(model: Path, shards: Path, tmp_path: Path) -> None:
+    planned = plan(
+        recipe(model, shards, tmp_path / "run", gradient_accumulation_steps=2, num_train_epochs=3, max_steps=-1)
+    )
+    told = facts(planned)
+    assert told["completions_per_step"] == 8
+    assert told["prompts_per_generation"] == 2
+    assert told["steps"] == 3 * 8 // 2
+    assert told["picture_tokens"] == (3 + 3) * (112 // 28) * (56 // 28)
+    parameters = sum(tensor.numel() for tensor in weights(model).values())
+    assert told["memory_bytes"]["weights"] == 4 * parameters
+    assert "<|image_pad|> x 8" in describe(planned)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_steps_of_the_plan_are_those_of_the_trainer(model: Path, shards: Path, tmp_path: Path) -> None:
+    made = recipe(
+        model,
+        shards,
+        tmp_path / "run",
+        max_steps=-1,
+        num_train_epochs=2,
+        gradient_accumulation_steps=3,
+        num_generations=2,
+    )
+    planned: Plan = plan(made)
+    train(planned)
+    state = json.loads((trained_model_state(tmp_path / "run")).read_text())
+    assert state["max_steps"] == planned.steps
+
+
+def trained_model_state(folder: Path) -> Path:
+    checkpoint = last_checkpoint(folder)
+    assert checkpoint is not None
+    return checkpoint / "trainer_state.json"
+
+
+@pytest.mark.parametrize(
+    ("grpo", "said"),
+    [
+        ({"learning_rat": 1}, "unknown key learning_rat; did you mean learning_rate"),
+        ({"num_generations": 3}, "divisible"),
+        ({"remove_unused_columns": True}, "cannot be set"),
+        ({"per_device_train_batch_size": 64}, "8 samples, and one step shows 16"),
+        ({"max_steps": "many"}, "max_steps"),
+    ],
+)
+def test_grpo_settings_that_are_refused(
+    model: Path, shards: Path, tmp_path: Path, grpo: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"grpo|samples") as error:
+        plan(recipe(model, shards, tmp_path / "run", **grpo))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_pictures_that_do_not_fit_the_model(shards: Path, tmp_path: Path) -> None:
+    other = save(tmp_path / "three", "qwen3_vl")
+    with pytest.raises(ConfigError, match="--patch-multiple 32"):
+        plan(recipe(other, shards, tmp_path / "run"))
+
+
+def test_a_prompt_that_is_too_long(model: Path, shards: Path, tmp_path: Path) -> None:
+    made = from_values(
+        {
+            "model": {"path": str(model), "max_prompt_tokens": 100},
+            "data": {"shards": str(shards)},
+            "grpo": {**GRPO, "output_dir": str(tmp_path / "run")},
+        }
+    )
+    with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 of them pictures\)"):
+        plan(made)
+
+
+def test_missing_shards(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(MvpError, match="nowhere"):
+        plan(recipe(model, tmp_path / "nowhere", tmp_path / "run"))
+
+
+def test_a_bad_lora_section(model: Path, shards: Path, tmp_path: Path) -> None:
+    values = {"model": {"path": str(model)}, "data": {"shards": str(shards)}, "grpo": GRPO}
+    with pytest.raises(ConfigError, match="lora: unknown key rank"):
+        plan(from_values({**values, "lora": {"rank": 2}}))
