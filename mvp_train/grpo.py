@@ -1,4 +1,4 @@
-"""GRPO on shards: check everything that is cheap to check, then let TRL train. The only module that names TRL."""
+"""GRPO on shards: check everything that is cheap to check, then let TRL train."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 from mvp_data.errors import ConfigError, MissingDependencyError, OutputError
 from mvp_data.files import atomic_write
-from mvp_train.dataset import Samples, select, to_dataset, to_row
+from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models import (
     INSTALL,
     PromptCost,
@@ -110,10 +110,12 @@ def train(plan: Plan, *, overwrite: bool = False, reward: Callable[..., list[flo
     Raises:
         OutputError: the output folder holds checkpoints of another recipe, or another run's files.
     """
+    from mvp_train.trainer import Trainer
+
     recipe, folder = plan.recipe, plan.recipe.output_dir
     _claim(recipe, overwrite=overwrite)
     checkpoint = last_checkpoint(folder)
-    trainer = _trainer_class(plan)(reward or MvpReward(recipe.reward), first_step=_step(checkpoint))
+    trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=_step(checkpoint))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -144,7 +146,7 @@ def trained_model(folder: Path) -> Path | None:
 def _config(recipe: Recipe) -> Any:
     """TRL's configuration; its complaints as one line."""
     try:
-        from trl import GRPOConfig
+        from mvp_train.trainer import GRPOConfig
     except ImportError as error:
         raise MissingDependencyError(f"training needs TRL ({error}): {INSTALL}") from error
     given = checked("grpo", recipe.grpo, GRPOConfig)
@@ -218,62 +220,3 @@ def _discard(folder: Path) -> None:
 
 def _step(checkpoint: Path | None) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
-
-
-def _trainer_class(plan: Plan) -> Any:
-    """TRL's trainer, made inside a function since importing TRL takes seconds; it adds the clock and the log alone."""
-    from transformers import PrinterCallback, ProgressCallback
-    from trl import GRPOTrainer
-
-    from mvp_train.logs import RunLog, StepClock
-
-    class Trainer(GRPOTrainer):  # type: ignore[misc]
-        def __init__(self, reward: Callable[..., list[float]], *, first_step: int) -> None:
-            self.clock, self.scored = StepClock(), 0
-            super().__init__(
-                model=str(plan.model),
-                reward_funcs=reward,
-                args=plan.config,
-                train_dataset=to_dataset(plan.samples, plan.recipe.prompt),
-                processing_class=plan.processor,
-                peft_config=lora_config(plan.recipe.lora),
-            )
-            for callback in (PrinterCallback, ProgressCallback):
-                self.remove_callback(callback)
-            self.run_log = RunLog(
-                plan.recipe.output_dir, plan.samples, plan.recipe.reward, first_step=first_step, steps=plan.steps
-            )
-
-        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            """Load the weights of a checkpoint strictly.
-
-            The names in a checkpoint of a vision-language model are the released ones, not those of the modules;
-            transformers 5.23 takes them as they are, finds none, warns, and goes on with the weights it started from.
-            """
-            if plan.recipe.lora is not None:
-                super()._load_from_checkpoint(resume_from_checkpoint, model)
-                return
-            ours = model or self.model
-            saved = type(ours).from_pretrained(resume_from_checkpoint, dtype=ours.dtype, local_files_only=True)
-            ours.load_state_dict(saved.state_dict())
-
-        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-            return self.clock.timed("data_wait", super().get_batch_samples, *args, **kwargs)
-
-        def _generate(self, *args: Any, **kwargs: Any) -> Any:
-            return self.clock.timed("generation", super()._generate, *args, **kwargs)
-
-        def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, *args: Any) -> Any:
-            self.scored += len(inputs) * self.accelerator.num_processes
-            if self.is_world_process_zero():
-                self.run_log.show(self.state.global_step, inputs, completions)
-            return self.clock.timed("reward", super()._calculate_rewards, inputs, prompts, completions, *args)
-
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            logs.update(self.clock.take(self.scored))
-            self.scored = 0
-            super().log(logs, start_time)
-            if self.is_world_process_zero():
-                self.run_log.write(self.state.global_step, logs)
-
-    return Trainer

@@ -4,12 +4,15 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted((ROOT / "mvp_data").glob("*.py"))
+DATA = sorted((ROOT / "mvp_data").glob("*.py"))
+TRAIN = sorted((ROOT / "mvp_train").glob("*.py"))
+SOURCES = DATA + TRAIN
 
 # One module of the package names each of these; the second column is that module.
 HEAVY = {
@@ -24,6 +27,21 @@ HEAVY = {
     "fsspec": "remote",
     "yaml": "config",
 }
+HEAVY_IN_TRAINING = {
+    "trl": {"trainer"},
+    "transformers": {"models", "random_models", "trainer"},
+    "tokenizers": {"random_models"},
+    "huggingface_hub": {"models"},
+    "torch": {"models"},
+    "peft": {"models"},
+    "vllm": {"models_vllm"},
+    "datasets": {"dataset"},
+    "swift": {"adapters"},
+    "yaml": {"recipe"},
+}
+# What the trainer may know of the data package: the schema, the shard reader, the question, the chance levels, and
+# the errors, files and seeds on which those stand.
+SEAM = {"schema", "shards", "shard_index", "shard_set", "prompt", "chance", "errors", "files", "seeds"}
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
 
@@ -43,18 +61,43 @@ def parsed(path: Path) -> ast.Module:
 
 
 def test_one_module_names_each_heavy_library() -> None:
-    users = defaultdict(set)
-    for path in SOURCES:
-        for name in imports(parsed(path)) & HEAVY.keys():
-            users[name].add(path.stem)
-    assert {name: {module} for name, module in HEAVY.items()} == users
+    assert users(DATA, HEAVY) == {name: {module} for name, module in HEAVY.items()}
+    assert users(TRAIN, HEAVY_IN_TRAINING) == HEAVY_IN_TRAINING
+    assert not users(TRAIN, set(HEAVY) - {"yaml"})
+
+
+def users(sources: list[Path], names: Iterable[str]) -> dict[str, set[str]]:
+    found = defaultdict(set)
+    for path in sources:
+        for name in imports(parsed(path)) & set(names):
+            found[name].add(path.stem)
+    return found
 
 
 def test_the_data_package_does_not_know_the_trainer() -> None:
-    assert not [path.name for path in SOURCES if "mvp_train" in imports(parsed(path))]
+    assert not [path.name for path in DATA if "mvp_train" in imports(parsed(path))]
 
 
-@pytest.mark.parametrize("command", ["import mvp_data", "from mvp_data.cli import main; main()"])
+def test_the_trainer_knows_the_data_package_through_its_seam() -> None:
+    for path in TRAIN:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mvp_data":
+                module = (node.module or "").partition(".")[2]
+                names = {alias.name for alias in node.names}
+                assert module in SEAM or (not module and names == {"__version__"}), f"{path.name}: {node.module}"
+            elif isinstance(node, ast.Import):
+                assert not [alias.name for alias in node.names if alias.name.startswith("mvp_data")], path.name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import mvp_data",
+        "from mvp_data.cli import main; main()",
+        "import mvp_train",
+        "from mvp_train.cli import main; main()",
+    ],
+)
 def test_light_imports(command: str) -> None:
     code = f"""
 import sys
@@ -84,7 +127,7 @@ def test_modules_and_functions_stay_small(path: Path) -> None:
 def test_nothing_private_is_used_from_outside() -> None:
     for path in SOURCES:
         for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_data"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_"):
                 assert not [a.name for a in node.names if a.name.startswith("_") and a.name != "__version__"], path
 
 

@@ -1,0 +1,69 @@
+"""TRL's trainer with our clock, our log and a resume that works. Only this module names TRL; importing it is slow."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback, ProgressCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from mvp_train.dataset import to_dataset
+from mvp_train.logs import RunLog, StepClock
+from mvp_train.models import lora_config
+
+if TYPE_CHECKING:
+    from mvp_train.grpo import Plan
+
+__all__ = ["GRPOConfig", "Trainer"]
+
+
+class Trainer(GRPOTrainer):  # type: ignore[misc]
+    """`GRPOTrainer` set up from a plan; what it learns is TRL's alone."""
+
+    def __init__(self, plan: "Plan", reward: Callable[..., list[float]], *, first_step: int) -> None:
+        self.clock, self.scored, self.all_weights = StepClock(), 0, plan.recipe.lora is None
+        super().__init__(
+            model=str(plan.model),
+            reward_funcs=reward,
+            args=plan.config,
+            train_dataset=to_dataset(plan.samples, plan.recipe.prompt),
+            processing_class=plan.processor,
+            peft_config=lora_config(plan.recipe.lora),
+        )
+        for callback in (PrinterCallback, ProgressCallback):  # the log is ours
+            self.remove_callback(callback)
+        folder, weights = plan.recipe.output_dir, plan.recipe.reward
+        self.run_log = RunLog(folder, plan.samples, weights, first_step=first_step, steps=plan.steps)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load the weights of a checkpoint strictly.
+
+        The names in a checkpoint of a vision-language model are the released ones, not those of the modules;
+        transformers 5.23 takes them as they are, finds none, warns, and goes on with the weights it started from.
+        """
+        if not self.all_weights:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        ours = model or self.model
+        saved = type(ours).from_pretrained(resume_from_checkpoint, dtype=ours.dtype, local_files_only=True)
+        ours.load_state_dict(saved.state_dict())
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The next batches; the time until they are there is what a step waits for data."""
+        return self.clock.timed("data_wait", super().get_batch_samples, *args, **kwargs)
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        return self.clock.timed("generation", super()._generate, *args, **kwargs)
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, *args: Any) -> Any:
+        self.scored += len(inputs) * self.accelerator.num_processes
+        if self.is_world_process_zero():
+            self.run_log.show(self.state.global_step, inputs, completions)
+        return self.clock.timed("reward", super()._calculate_rewards, inputs, prompts, completions, *args)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the clock's figures to what is logged, and write it all down."""
+        logs.update(self.clock.take(self.scored))
+        self.scored = 0
+        super().log(logs, start_time)
+        if self.is_world_process_zero():
+            self.run_log.write(self.state.global_step, logs)
