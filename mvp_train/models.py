@@ -226,6 +226,7 @@ def load_model(config: ModelConfig) -> LocalModel:
         ConfigError: the model is not on this machine or cannot be loaded.
     """
     folder = find_model(config)
+    quiet_libraries()
     processor = load_processor(folder)
     import torch
     from transformers import AutoModelForImageTextToText

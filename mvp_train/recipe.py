@@ -144,7 +144,8 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     Raises:
         ConfigError: unknown keys (all are listed, with what may have been meant), or a value of another type.
     """
-    kinds = {f.name: f.type for f in fields(cls)}
+    plain = {kind.__name__: kind for kind in (bool, int, float, str)}
+    kinds = {f.name: plain.get(str(f.type), f.type) for f in fields(cls)}  # PEFT annotates with texts
     if unknown := sorted(set(given) - set(kinds)):
         meant = [name for key in unknown for name in get_close_matches(key, kinds, n=1)]
         hint = f"did you mean {', '.join(meant)}?" if meant else f"known: {', '.join(list(kinds)[:12])}"
@@ -155,7 +156,7 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
         kind: Any = kinds[key]
         if kind is float and type(item) is int:
             values[key] = float(item)
-        elif kind in (bool, int, float, str):
+        elif kind in plain.values():
             word = f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {kind.__name__}"
             _require(type(item) is kind, word)
     return values

@@ -1,0 +1,61 @@
+"""The reward in the signatures of other trainers: verl, EasyR1, ms-swift. TRL's is `mvp_train.reward.mvp_reward`.
+
+The rows of `mvp-data export` hold the truth as one text, `CAFB/8`: the answer and the size of the pool. EasyR1 and
+ms-swift load this file by its path, so it imports by full names; it needs none of the three to be installed.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mvp_data.errors import ConfigError
+from mvp_train.reward import RewardConfig, Score, score
+
+REWARD_NAME, REWARD_TYPE = "mvp", "batch"  # what EasyR1 looks for in the module
+SWIFT_NAME = "mvp"  # of the reward in ms-swift: --reward_funcs mvp
+WEIGHTS = RewardConfig()
+
+
+def verl_score(
+    data_source: str, solution_str: str, ground_truth: str, extra_info: Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, float]:
+    """verl's `compute_score`: one completion. The parts are logged beside `score`; `acc`, which it plots, is exact."""
+    scored = _score(solution_str, ground_truth)
+    return {"score": scored.reward, "acc": scored.exact, **_parts(scored)}
+
+
+def easyr1_score(reward_inputs: Sequence[Mapping[str, Any]], **_: Any) -> list[dict[str, float]]:
+    """EasyR1's batch reward: `response` and `ground_truth` of each. The parts are logged beside `overall`."""
+    scored = [_score(item["response"], item["ground_truth"]) for item in reward_inputs]
+    return [{"overall": s.reward, "format": float(s.valid), "accuracy": s.exact, **_parts(s)} for s in scored]
+
+
+class SwiftReward:
+    """ms-swift's outcome reward: `--external_plugins path/of/adapters.py --reward_funcs mvp`."""
+
+    def __init__(self, args: Any = None, **_: Any) -> None:
+        self.args = args
+
+    def __call__(self, completions: Sequence[str], solution: Sequence[str], **_: Any) -> list[float]:
+        """The rewards of a batch; `solution` is the column of that name, once for each completion."""
+        return [_score(text, truth).reward for text, truth in zip(completions, solution, strict=True)]
+
+
+def _score(completion: str, ground_truth: str) -> Score:
+    """Raises `ConfigError` if the truth is not what the export writes."""
+    answer, _, pool = ground_truth.partition("/")
+    if not pool.isdecimal():
+        raise ConfigError(f"ground truth {ground_truth!r:.60} is not like CAFB/8: make the rows with `mvp-data export`")
+    return score(completion, answer, int(pool), WEIGHTS)
+
+
+def _parts(scored: Score) -> dict[str, float]:
+    """All but the reward, a name that verl keeps for itself."""
+    return {name: float(value) for name, value in asdict(scored).items() if name != "reward"}
+
+
+if "swift" in sys.modules:  # loaded as its plugin
+    from swift.rewards import orms
+
+    orms[SWIFT_NAME] = SwiftReward

@@ -1,0 +1,155 @@
+"""How often a model gets each sample right: samples that are always or never right teach a group nothing.
+
+Results go to a journal beside the output after every batch, so a run that is killed at any moment goes on where it
+was; batches draw their seeds from their keys, so it ends with the same rollouts.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mvp_data.errors import OutputError
+from mvp_data.files import atomic_write
+from mvp_data.seeds import stable_hash
+from mvp_train.dataset import Samples
+from mvp_train.evaluate import Answers, AskConfig, ask_all, check_samples
+from mvp_train.reward import score
+
+JOURNAL = ".journal"  # added to the name of the output; gone when that is complete
+_META = b"mvp_train_filter"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassRate:
+    """One line of the journal and one row of the output."""
+
+    key: str
+    rollouts: int
+    correct: int  # completions that are exact
+    mean_reward: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Samples by how often they were right; `useful` is neither always nor never."""
+
+    samples: int
+    always: int
+    never: int
+    useful: int
+
+
+def filter_samples(
+    load: Callable[[], Answers], samples: Samples, out: Path, ask: AskConfig, about: Mapping[str, Any]
+) -> Counts:
+    """Write the pass rates of all `samples` to the Parquet file `out`; the model is loaded only if something is left.
+
+    `about` names the model: an unfinished or finished file of another model, question or set of samples is refused.
+
+    Raises:
+        ConfigError: there are no samples, or a key comes twice.
+        OutputError: `out` or its journal is of something else, damaged, or cannot be written.
+        ShardError: a sample cannot be read.
+    """
+    check_samples(samples)
+    header = _header(samples, ask, about)
+    if out.exists():
+        return _counts(_finished(out, header))
+    journal = out.with_name(out.name + JOURNAL)
+    rates = _resume(journal, header, samples, ask.batch_size)
+    if len(rates) < len(samples):
+        _go_on(journal, load(), samples, ask, rates)
+    _write(out, rates, header)
+    journal.unlink()
+    return _counts(rates)
+
+
+def _go_on(journal: Path, model: Answers, samples: Samples, ask: AskConfig, rates: list[PassRate]) -> None:
+    """Ask what is left, and append each batch to the journal and to `rates`."""
+    with journal.open("ab") as file:
+        for batch in ask_all(model, samples, ask, start=len(rates)):
+            made = []
+            for sample, texts in batch:
+                answer, pool = "".join(sample.record.answer), len(sample.record.candidates)
+                scores = [score(text, answer, pool, ask.reward) for text in texts]
+                correct, mean = sum(s.exact == 1 for s in scores), sum(s.reward for s in scores) / len(scores)
+                made.append(PassRate(key=sample.record.key, rollouts=len(texts), correct=correct, mean_reward=mean))
+            file.write(b"".join(_line(asdict(rate)) for rate in made))
+            file.flush()
+            os.fsync(file.fileno())
+            rates += made
+
+
+def _header(samples: Samples, ask: AskConfig, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the rates are of. Not the batch size: after running out of memory one goes on with a smaller one."""
+    asked = {name: value for name, value in asdict(ask).items() if name != "batch_size"}
+    sizes = [size for shards in samples.sets for size in shards.sizes]  # not the paths: shards may be moved
+    return {"model": about["model"], **asked, "samples": f"{stable_hash(*samples.keys, *sizes):016x}"}
+
+
+def _resume(journal: Path, header: Mapping[str, Any], samples: Samples, batch_size: int) -> list[PassRate]:
+    """The whole batches in the journal, which is cut after them; it is begun if it is not there."""
+    if not journal.exists():
+        with atomic_write(journal) as file:
+            file.write(_line(header))
+    with journal.open("r+b") as file:
+        lines = file.read().split(b"\n")[:-1]  # what follows the last line break was being written
+        _check_header(journal, lines[0] if lines else b"", header)
+        done = lines[1 : 1 + (len(lines) - 1) // batch_size * batch_size]
+        if len(lines) - 1 == len(samples):
+            done = lines[1:]
+        file.truncate(sum(len(line) + 1 for line in [lines[0], *done]))
+    try:
+        rates = [PassRate(**json.loads(line)) for line in done]
+    except (ValueError, TypeError) as error:
+        raise OutputError(f"{journal}: damaged; delete it to begin again") from error
+    if [rate.key for rate in rates] != list(samples.keys[: len(rates)]):
+        raise OutputError(f"{journal}: its samples are in another order; delete it to begin again")
+    return rates
+
+
+def _check_header(path: Path, found: bytes, wanted: Mapping[str, Any]) -> None:
+    """Refuse rates of something else, naming what differs."""
+    try:
+        values = dict(json.loads(found))
+    except (ValueError, TypeError) as error:
+        raise OutputError(f"{path}: exists and is not of mvp-train filter; choose another --out") from error
+    differs = [name for name in wanted if values.get(name) != json.loads(_line(wanted))[name]]
+    if differs:
+        raise OutputError(f"{path}: of another run, {', '.join(differs)} differ; delete it or choose another --out")
+
+
+def _finished(out: Path, header: Mapping[str, Any]) -> list[PassRate]:
+    """The rates in a complete output of the same run."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(out)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{out}: exists and is not of mvp-train filter; choose another --out") from error
+    _check_header(out, (table.schema.metadata or {}).get(_META, b""), header)
+    return [PassRate(**row) for row in table.to_pylist()]
+
+
+def _write(out: Path, rates: list[PassRate], header: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"key": pa.string(), "rollouts": pa.int32(), "correct": pa.int32(), "mean_reward": pa.float64()}
+    schema = pa.schema(list(columns.items()), metadata={_META: _line(header)})
+    with atomic_write(out) as file:
+        pq.write_table(pa.Table.from_pylist([asdict(rate) for rate in rates], schema=schema), file)
+
+
+def _counts(rates: list[PassRate]) -> Counts:
+    always = sum(rate.correct == rate.rollouts for rate in rates)
+    never = sum(rate.correct == 0 for rate in rates)
+    return Counts(samples=len(rates), always=always, never=never, useful=len(rates) - always - never)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"

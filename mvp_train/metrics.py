@@ -1,0 +1,238 @@
+"""What a model's answers are worth: each metric with a confidence interval, beside what blind guessing earns.
+
+Samples of one video resemble each other, so intervals rest on whole video groups: taking samples for independent would
+make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from mvp_data.chance import chance, reward_chance
+from mvp_data.seeds import stable_hash
+from mvp_train.reward import RewardConfig, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
+RESAMPLES = 2000
+_FEW = (12.706, 4.303, 3.182, 2.776)  # Student's t for 1 to 4 degrees of freedom
+_CELLS = 1 << 22  # numbers in one block of resampling weights: 32 MB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """One completion with its score, and the facts of its sample that results are broken down by."""
+
+    key: str
+    rollout: int  # 0, 1, ... of the sample's completions
+    config_hash: str  # of the build that made the sample
+    task: str
+    video: str  # path of the source, as in the record
+    video_group: str
+    difficulty: float
+    origins: str  # where the distractors come from, such as `corpus + same_video`
+    k: int
+    l: int  # noqa: E741 - the name of the paper
+    answer: str  # the right one, such as `CAFB`
+    completion: str
+    score: Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A mean over samples with its 95 % interval; `corrected` is 0 at chance and 1 for perfect answers."""
+
+    mean: float
+    low: float
+    high: float
+    chance: float | None  # None for `valid`, which guessing does not define
+    corrected: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """The estimates of some samples. `resampled` says what the intervals rest on: video groups, else samples."""
+
+    by: str  # all | difficulty | origins | task | video
+    name: str
+    samples: int
+    video_groups: int
+    resampled: str
+    estimates: Mapping[str, Estimate]
+
+
+def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) -> list[Row]:
+    """All samples, then by tenth of difficulty, origins of the distractors, task and video.
+
+    Several completions of a sample count as their mean, and then `pass@k` (at least one of k is exact) is added.
+    """
+    samples = by_key(outcomes)
+    rollouts = min((len(sample) for sample in samples), default=0)
+    return [_row(by, name, part, (rollouts, weights, seed)) for by, name, part in _parts(samples)]
+
+
+def by_key(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """The completions of each sample, in the order of their first appearance."""
+    samples: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        samples.setdefault(outcome.key, []).append(outcome)
+    return list(samples.values())
+
+
+def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[str, "Array"]:
+    """For each metric the mean of every sample's completions, shape (samples,); `pass@k` where `rollouts` is k > 1."""
+    import numpy as np
+
+    values = {name: np.array([_mean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
+    if rollouts > 1:
+        hits = [any(o.score.exact == 1 for o in sample[:rollouts]) for sample in samples]
+        values[f"pass@{rollouts}"] = np.array(hits, dtype=float)
+    return values
+
+
+def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
+    """The number of each sample's group, and what it is a group of; with one video group, samples stand alone."""
+    import numpy as np
+
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return (codes, "video groups") if codes.max() else (np.arange(len(codes)), "samples")
+
+
+def intervals(
+    values: "Array", codes: "NDArray[np.intp]", seed: int, *, least: "Array", most: "Array"
+) -> tuple["Array", "Array"]:
+    """Both ends of the 95 % intervals of the column means of `values` (samples x columns), clustered by `codes`.
+
+    The percentiles of a bootstrap over clusters alone are too narrow for few videos and at the edges: no hit among 20
+    videos does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) that has the
+    bootstrap's variance, Student's t for few clusters, and the possible range `least` to `most`. Clusters without any
+    spread count as so many yes-or-no answers.
+    """
+    import numpy as np
+
+    sums, counts = group_sums(values, codes)
+    size, span = len(sums), most - least
+    if size == 1:
+        return least, most
+    means = np.concatenate([weights @ sums / (weights @ counts)[:, None] for weights in _draws(size, seed)])
+    mean, variance = (values.mean(axis=0) - least) / span, means.var(axis=0) / span**2
+    flat = variance < 1e-12
+    share = np.where(flat, 1 / size, variance / np.where(flat, 1, mean * (1 - mean)))  # 1 / effective sample size
+    share *= _student(size - 1) ** 2 * size / (size - 1)
+    middle = (mean + share / 2) / (1 + share)
+    half = np.sqrt(share * mean * (1 - mean) + share**2 / 4) / (1 + share)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
+
+
+def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
+    """The worst that each metric can be: 0, but for selection, which falls to -k / l."""
+    import numpy as np
+
+    worst = max((s[0].k / s[0].l for s in samples if s[0].l), default=0.0)
+    return np.array([-worst if name == "selection" else 0.0 for name in names])
+
+
+def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Array"]:
+    """Sums of the rows of each group, shape (groups, columns), and the groups' sizes."""
+    import numpy as np
+
+    counts = np.bincount(codes).astype(float)
+    sums = np.zeros((len(counts), values.shape[1]))
+    np.add.at(sums, codes, values)
+    return sums, counts
+
+
+def to_text(row: Row) -> str:
+    """One row as lines for a terminal."""
+    lines = [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
+    for name, e in row.estimates.items():
+        tail = "" if e.chance is None else f"{e.chance:10.4f}"
+        tail += "" if e.corrected is None else f"{e.corrected:11.3f}"
+        lines.append(f"{name:<10}{e.mean:7.3f}   {e.low:6.3f} ..{e.high:6.3f}{tail}")
+    return "\n".join(lines)
+
+
+def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[Outcome]]]]:
+    """Every row to report: what it is by, its name and its samples."""
+    yield "all", "all", samples
+    for by in ("difficulty", "origins", "task", "video"):
+        parts: dict[str, list[list[Outcome]]] = {}
+        for sample in samples:
+            name = _tenth(sample[0].difficulty) if by == "difficulty" else getattr(sample[0], by)
+            parts.setdefault(name, []).append(sample)
+        yield from ((by, name, parts[name]) for name in sorted(parts))
+
+
+def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, RewardConfig, int]) -> Row:
+    import numpy as np
+
+    rollouts, weights, seed = how
+    values = sample_values(samples, rollouts)
+    groups = [sample[0].video_group for sample in samples]
+    codes, resampled = clusters(groups)
+    least = least_values(samples, values)
+    columns = np.stack(list(values.values()), axis=1)
+    low, high = intervals(columns, codes, stable_hash(by, name, seed), least=least, most=np.ones_like(least))
+    estimates = {}
+    for column, metric in enumerate(values):
+        mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
+        corrected = None if level is None or level >= 1 else (mean - level) / (1 - level)
+        estimates[metric] = Estimate(
+            mean=mean, low=float(low[column]), high=float(high[column]), chance=level, corrected=corrected
+        )
+    return Row(
+        by=by, name=name, samples=len(samples), video_groups=len(set(groups)), resampled=resampled, estimates=estimates
+    )
+
+
+def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
+    """What guessing earns on average over these samples, each with its own k and l."""
+    return None if metric == "valid" else _mean([_level(metric, s[0].k, s[0].l, weights) for s in samples])
+
+
+@lru_cache
+def _level(metric: str, k: int, l: int, weights: RewardConfig) -> float:  # noqa: E741 - the name of the paper
+    if metric == "reward":
+        return reward_chance(k, l, asdict(weights)).mean
+    if metric.startswith("pass@"):
+        return float(1 - (1 - chance("exact", k, l).mean) ** int(metric[5:]))
+    return chance(metric, k, l).mean
+
+
+def _draws(groups: int, seed: int) -> Iterator["NDArray[Any]"]:
+    """How often each group is drawn, in blocks of resamples x groups."""
+    import numpy as np
+
+    rng = np.random.default_rng(stable_hash("bootstrap", seed))
+    block = max(1, _CELLS // groups)
+    for start in range(0, RESAMPLES, block):
+        yield rng.multinomial(groups, np.full(groups, 1 / groups), size=min(block, RESAMPLES - start))
+
+
+def _student(free: int) -> float:
+    """The 97.5 % point of Student's t with `free` degrees of freedom, to 1 %.
+
+    >>> round(_student(10), 2), round(_student(1000), 2)
+    (2.23, 1.96)
+    """
+    if free <= len(_FEW):
+        return _FEW[free - 1]
+    z = NormalDist().inv_cdf(0.975)
+    return z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)  # Cornish-Fisher
+
+
+def _tenth(difficulty: float) -> str:
+    tenth = min(int(difficulty * 10), 9)
+    return f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,194 @@
+"""Models on a tiny random one: found, checked, asked."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mvp_data.errors import ConfigError
+from mvp_data.prompt import PromptConfig, messages, pictures
+from mvp_train.recipe import ModelConfig
+from tests.samples import make_sample
+
+pytest.importorskip("transformers", reason="needs the train extra")
+import torch
+
+from mvp_train.models import (
+    base_of,
+    find_model,
+    load_model,
+    load_processor,
+    lora_config,
+    model_size,
+    prompt_cost,
+    quiet_libraries,
+)
+from mvp_train.random_models import SHAPES, find_shape, save
+
+PROMPT = PromptConfig()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    quiet_libraries()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def asked(number: int, **record: Any) -> tuple[Any, list[Image.Image]]:
+    sample = make_sample(number, **record)
+    opened = [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in pictures(sample, PROMPT)]
+    return messages(sample.record, PROMPT), opened
+
+
+def test_a_random_model_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = save(tmp_path / "a")
+    torch.manual_seed(2)
+    second, third = save(tmp_path / "b"), save(tmp_path / "c", seed=1)
+    read = [(folder / "model.safetensors").read_bytes() for folder in (first, second, third)]
+    assert read[0] == read[1] != read[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("qwen2_5_vl-3b", 3.75), ("qwen2_5_vl-7b", 8.29), ("qwen3_vl-8b", 8.77)]
+)
+def test_large_random_models_have_the_released_sizes(tmp_path: Path, name: str, billions: float) -> None:
+    """The numbers of parameters are those of the published weights; nothing is allocated."""
+    from mvp_train.random_models import make_config
+
+    make_config(SHAPES[name]).save_pretrained(tmp_path)
+    assert model_size(tmp_path, None).parameters / 1e9 == pytest.approx(billions, abs=0.006)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+def test_an_answer_does_not_depend_on_the_batch(tmp_path: Path, name: str) -> None:
+    """Prompts of different lengths, padded on the left: the same greedy answers alone and together."""
+    folder = save(tmp_path / "model", name)
+    model = load_model(ModelConfig(path=str(folder), dtype="float32"))
+    with torch.no_grad():  # sharper than at birth, so that answers differ
+        for weight in model.model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(3)
+    asks = [asked(number, context=12 - 3 * number) for number in range(3)]
+    prompts, images = [a[0] for a in asks], [a[1] for a in asks]
+    together = model.answer(prompts, images, max_new_tokens=6)
+    alone = [model.answer([p], [i], max_new_tokens=6)[0] for p, i in asks]
+    assert together == alone
+    assert len({texts[0] for texts in together}) > 1
+
+
+def test_sampling_is_seeded_and_leaves_the_random_state_alone(tiny: Path) -> None:
+    model = load_model(ModelConfig(path=str(tiny), dtype="float32"))
+    prompt, images = asked(0, context=2, mask_start=1)
+    before = torch.random.get_rng_state()
+    texts = [
+        model.answer([prompt], [images], max_new_tokens=5, temperature=1.0, samples=3, seed=seed)[0]
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert texts[0] == texts[1] != texts[2]
+    assert len(set(texts[0])) > 1
+
+
+def test_prompt_cost(tiny: Path) -> None:
+    prompt, images = asked(0)
+    cost = prompt_cost(load_processor(tiny), prompt, images)
+    assert cost.pictures == 20 * (112 // 28) * (56 // 28)
+    assert cost.total > cost.pictures + 20
+    assert cost.text.count("<|image_pad|> x 8") == 20
+
+
+@pytest.mark.parametrize("path", ["nobody/nothing-of-this-name", "./no/such/folder", "/nowhere"])
+def test_a_model_that_is_not_there(path: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        find_model(ModelConfig(path=path))
+    said = str(error.value)
+    assert "hf download nobody/nothing-of-this-name" in said if path.startswith("nobody") else "no such folder" in said
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        find_model(ModelConfig(path=str(tmp_path)))
+
+
+def test_a_random_name_that_does_not_exist() -> None:
+    with pytest.raises(ConfigError, match="random:qwen2_5_vl-7b"):
+        find_model(ModelConfig(path="random:qwen9"))
+    assert find_shape("qwen3_vl").kind == "qwen3_vl"
+
+
+def test_a_model_without_a_chat_template(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    for name in ("tokenizer_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            values = json.loads((folder / name).read_bytes())
+            values.pop("chat_template", None)
+            (folder / name).write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match="no chat template"):
+        load_processor(folder)
+
+
+def test_padding_is_on_the_left_whatever_the_model_says(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    values = json.loads((folder / "tokenizer_config.json").read_bytes())
+    assert values["padding_side"] == "left"
+    (folder / "tokenizer_config.json").write_text(json.dumps({**values, "padding_side": "right"}))
+    assert load_processor(folder).tokenizer.padding_side == "left"
+
+
+def test_a_tokenizer_is_no_processor(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    load_processor(tiny).tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="processor"):
+        load_processor(folder)
+
+
+def test_lora_keys_and_values(tiny: Path) -> None:
+    assert lora_config(None) is None
+    assert lora_config({"r": 4, "target_modules": ["q_proj"]}).r == 4
+    with pytest.raises(ConfigError, match="lora: unknown key rank"):
+        lora_config({"rank": 4})
+    with pytest.raises(ConfigError, match=r"lora\.r: 'many' is str"):
+        lora_config({"r": "many"})
+    whole, trained = model_size(tiny, None), model_size(tiny, {"r": 4, "target_modules": ["q_proj"]})
+    assert whole.parameters == whole.trained == trained.parameters
+    assert trained.trained == 2 * 4 * (64 + 64)  # layers times rank times the sides of A and B
+
+
+def test_an_adapter_is_loaded_on_its_base(tiny: Path, tmp_path: Path) -> None:
+    from peft import get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    base = AutoModelForImageTextToText.from_pretrained(tiny)
+    tuned = get_peft_model(
+        base, lora_config({"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False})
+    )
+    tuned.save_pretrained(tmp_path / "adapter")
+    load_processor(tiny).save_pretrained(tmp_path / "adapter")
+    assert base_of(tmp_path / "adapter") == tiny
+    assert base_of(tiny) is None
+    prompt, images = asked(1)
+    loaded = load_model(ModelConfig(path=str(tmp_path / "adapter"), dtype="float32"))
+    inputs = loaded.processor(
+        text=[loaded.processor.apply_chat_template(prompt, tokenize=False)], images=[images], return_tensors="pt"
+    )
+    with torch.no_grad():
+        wanted, found = tuned.eval()(**inputs).logits, loaded.model(**inputs).logits
+        plain = tuned.unload()(**inputs).logits
+    assert torch.allclose(wanted, found)
+    assert not torch.allclose(wanted, plain)
