@@ -2,14 +2,20 @@
 
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mvp_data import __version__
 from mvp_data.errors import MvpError
-from mvp_train.recipe import read_recipe
+from mvp_train.recipe import Recipe, ShardsConfig, from_values, read_recipe
+
+if TYPE_CHECKING:
+    from mvp_train.dataset import Samples
+    from mvp_train.evaluate import Answers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +28,16 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe, such as recipes/smok
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to it, such as grpo.learning_rate=2e-6 data.shards=shards/.")
 ]
+ModelPath = Annotated[str, typer.Option("--model", help="Folder or Hub name of a model; instead of the recipe's.")]
+Shards = Annotated[list[str] | None, typer.Option("--shards", help="Folder, tar or URL; may be given several times.")]
+OptionalRecipe = Annotated[Path | None, typer.Argument(help="A recipe; or give --model and --shards.")]
+Engine = Annotated[str, typer.Option("--engine", help="transformers, or vllm where it is installed.")]
+Limit = Annotated[int, typer.Option("--limit", help="Only so many samples, drawn by the recipe's seed; 0: all.", min=0)]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples asked at once.", min=1)]
+MaxNewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", help="Longest answer; 0: the recipe's grpo.max_completion_length.", min=0)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
 
@@ -68,6 +84,186 @@ def grpo_command(
         typer.echo(json.dumps({"model": str(final), "steps": planned.steps}))
     else:
         typer.echo(f"{planned.steps} steps done; the model is in {final}, the log beside it")
+
+
+@app.command("eval")
+def eval_command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    recipe: OptionalRecipe = None,
+    overrides: Overrides = None,
+    model: ModelPath = "",
+    shards: Shards = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    out: Annotated[Path, typer.Option("--out", help="New folder for report, completions and page.")] = Path("eval"),
+    samples: Annotated[int, typer.Option("--samples", help="Completions of each sample.", min=1)] = 1,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0: greedy, the default; 1 for several completions.")
+    ] = None,
+    max_new_tokens: MaxNewTokens = 0,
+    batch_size: BatchSize = 8,
+    limit: Limit = 0,
+    seed: Seed = 0,
+    shuffle_context: Annotated[
+        bool, typer.Option("--shuffle-context", help="Ablation: the context pictures in another order.")
+    ] = False,
+    remove_context: Annotated[bool, typer.Option("--remove-context", help="Ablation: no context at all.")] = False,
+    blank_candidates: Annotated[
+        bool, typer.Option("--blank-candidates", help="Ablation: all candidates grey; what is left is a leak.")
+    ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option("--compare", help="Two report.json: a paired test, and nothing else.")
+    ] = None,
+    engine: Engine = "transformers",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on held-out puzzles, against chance: of a recipe, the trained model if there is one.
+
+    Examples:
+
+      mvp-train eval recipes/smoke.yaml --out eval/
+
+      mvp-train eval --model Qwen/Qwen2.5-VL-7B-Instruct --shards shards/ --split test --samples 8 --out eval-base/
+
+      mvp-train eval --compare eval-base/report.json eval/report.json
+    """
+    if compare is not None:
+        from mvp_train import compare as comparing
+
+        found = comparing.compare(*compare)
+        typer.echo(json.dumps(asdict(found), indent=1) if as_json else comparing.to_text(found))
+        return
+    from mvp_train.evaluate import ABLATIONS, AskConfig, evaluate
+    from mvp_train.metrics import to_text
+
+    flags = (shuffle_context, remove_context, blank_candidates)
+    if sum(flags) > 1:
+        _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
+    chosen = _chosen(recipe, overrides, model, shards, split, limit)
+    ask = AskConfig(
+        prompt=chosen.prompt,
+        reward=chosen.reward,
+        ablation="".join(name for name, on in zip(ABLATIONS, flags, strict=True) if on),
+        rollouts=samples,
+        temperature=float(samples > 1) if temperature is None else temperature,
+        max_new_tokens=max_new_tokens or int(chosen.grpo.get("max_completion_length") or 256),
+        batch_size=batch_size,
+        seed=seed,
+    )
+    rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
+    try:
+        report = evaluate(load, rows, out, ask, about)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing was written", code=130)
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1))
+        return
+    whole = report.rows[0]
+    typer.echo(f"{chosen.model.path}: {whole.samples} samples of {whole.video_groups} video groups, split {split}")
+    typer.echo(to_text(whole))
+    typer.echo(f"answers to look at: {(out / 'page.html').resolve().as_uri()}")
+
+
+@app.command("filter")
+def filter_command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    recipe: OptionalRecipe = None,
+    overrides: Overrides = None,
+    model: ModelPath = "",
+    shards: Shards = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
+    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")] = Path("pass_rates.parquet"),
+    rollouts: Annotated[int, typer.Option("--rollouts", help="Completions of each sample.", min=1)] = 8,
+    temperature: Annotated[float, typer.Option("--temperature", help="0: greedy, for one rollout only.")] = 1.0,
+    max_new_tokens: MaxNewTokens = 0,
+    batch_size: BatchSize = 8,
+    limit: Limit = 0,
+    seed: Seed = 0,
+    engine: Engine = "transformers",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how often a model gets each sample right, for data.pass_rates to leave out what teaches nothing.
+
+    The same command goes on where it was stopped, in whatever way.
+
+    Examples:
+
+      mvp-train filter recipes/qwen7b.yaml --out pass_rates.parquet
+
+      mvp-train grpo recipes/qwen7b.yaml data.pass_rates=pass_rates.parquet
+    """
+    from mvp_train.evaluate import AskConfig
+    from mvp_train.filter import filter_samples
+
+    chosen = _chosen(recipe, overrides, model, shards, split, limit)
+    ask = AskConfig(
+        prompt=chosen.prompt,
+        reward=chosen.reward,
+        rollouts=rollouts,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens or int(chosen.grpo.get("max_completion_length") or 256),
+        batch_size=batch_size,
+        seed=seed,
+    )
+    rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
+    try:
+        counts = filter_samples(load, rows, out, ask, about)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on where this one ended", code=130)
+    if as_json:
+        typer.echo(json.dumps(asdict(counts)))
+        return
+    typer.echo(
+        f"{counts.samples} samples: {counts.always} always right, {counts.never} never right, {counts.useful} useful"
+    )
+    typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
+
+
+def _chosen(
+    path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None, split: str, limit: int
+) -> Recipe:
+    """The recipe to ask by: its trained model unless `model` says otherwise, each sample of the split once."""
+    if path is None and not (model and shards):
+        _fail("name a recipe, or give --model and --shards")
+    if path is None:
+        recipe = from_values({"model": {"path": model}, "data": {"shards": list(shards or [])}})
+    else:
+        from mvp_train.grpo import trained_model
+
+        recipe = read_recipe(path, overrides or [])
+        model = model or str(trained_model(recipe.output_dir) or recipe.model.path)
+    places = shards or [item.path for item in recipe.data.shards]
+    data = replace(
+        recipe.data,
+        shards=tuple(ShardsConfig(path=place) for place in places),
+        split=split,
+        order="shuffled" if limit else "as_written",
+        limit=limit,
+        pass_rates="",
+    )
+    return replace(recipe, model=replace(recipe.model, path=model), data=data)
+
+
+def _to_ask(
+    recipe: Recipe, engine: str, max_new_tokens: int
+) -> tuple["Samples", Callable[[], "Answers"], dict[str, Any]]:
+    """The samples, what loads the model, and what a report says of both."""
+    from mvp_train.dataset import select
+
+    if engine not in ("transformers", "vllm"):
+        _fail(f"--engine {engine}: is neither transformers nor vllm")
+    samples = select(recipe.data)
+
+    def load() -> "Answers":
+        if engine == "vllm":
+            from mvp_train.models_vllm import VllmModel
+
+            shown = [samples[i] for i in samples.one_of_each_shape()]
+            pictures = max(len(sample.context) + len(sample.candidates) for sample in shown)
+            return VllmModel(recipe.model, pictures=pictures, max_new_tokens=max_new_tokens)
+        from mvp_train.models import load_model
+
+        return load_model(recipe.model)
+
+    about = {"model": {**asdict(recipe.model), "engine": engine}, "data": asdict(recipe.data)}
+    return samples, load, about
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

@@ -129,7 +129,8 @@ def intervals(
     middle = (mean + share / 2) / (1 + share)
     half = np.sqrt(share * mean * (1 - mean) + share**2 / 4) / (1 + share)
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
+    low, high = np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
+    return np.clip(low, least, most), np.clip(high, least, most)
 
 
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 
 from mvp_data.files import atomic_write
@@ -75,14 +74,16 @@ def _details(item: Shown, *, opened: bool) -> str:
     found = slots(parse(item.completion, len(record.candidates), record.k), record.answer)
     marks = "".join(f'<li class="{kind}">{label} {MARKS[kind]}</li>' for label, kind in found)
     step = "" if item.step is None else f"<span>step {item.step}</span>"
-    parts = "".join(f"<div><dt>{name}</dt><dd>{float(value):.3f}</dd></div>" for name, value in _parts(item.score))
+    letters = "".join(f"<li>{label}</li>" for label in record.answer)
+    values = asdict(item.score).items()
+    parts = "".join(f"<div><dt>{name}</dt><dd>{float(value):.3f}</dd></div>" for name, value in values)
     cut = f"\n[... {len(item.completion)} characters in all]" if len(item.completion) > MAX_TEXT else ""
     return f"""<details{" open" if opened else ""}>
 <summary>{step}<strong>reward {item.score.reward:.3f}</strong><span>{_verdict(item.score)}</span>
 <span class="key">{html.escape(record.key)}</span></summary>
 <h2>Context</h2><div class="strip">{_strip(item.sample)}</div>
 <h2>Candidates</h2><div class="pool">{_pool(item.sample)}</div>
-<dl class="answers"><dt>Right answer</dt><dd><ol class="slots">{_letters(record)}</ol></dd>
+<dl class="answers"><dt>Right answer</dt><dd><ol class="slots">{letters}</ol></dd>
 <dt>The model's</dt><dd>{f'<ol class="slots">{marks}</ol>' if marks else "no valid answer"}</dd></dl>
 <h2>Completion</h2><pre>{html.escape(item.completion[:MAX_TEXT])}{cut}</pre>
 <h2>Reward and its parts</h2><dl class="parts">{parts}</dl>
@@ -90,16 +91,8 @@ def _details(item: Shown, *, opened: bool) -> str:
 """
 
 
-def _parts(score: Score) -> list[tuple[str, float]]:
-    return list(asdict(score).items())
-
-
 def _verdict(score: Score) -> str:
     return "exact" if score.exact == 1 else "not exact" if score.valid else "no valid answer"
-
-
-def _letters(record: Record) -> str:
-    return "".join(f"<li>{label}</li>" for label in record.answer)
 
 
 def _strip(sample: Sample) -> str:
@@ -112,7 +105,7 @@ def _strip(sample: Sample) -> str:
         "</figure>"
         for data, frame in zip(sample.context, record.context, strict=True)
     ]
-    return "".join([*islice(tiles, record.mask_start), holes, *tiles[record.mask_start :]])
+    return "".join([*tiles[: record.mask_start], holes, *tiles[record.mask_start :]])
 
 
 def _pool(sample: Sample) -> str:
