@@ -16,6 +16,7 @@ from mvp_data.mine import ORIGINS
 from mvp_data.pack import SHARD_STEMS
 from mvp_data.schema import SPLITS, Record
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
+from mvp_data.shard_offsets import OFFSETS_NAME
 
 STARTED_NAME = "started.json"  # says whose unfinished work lies here; gone once the index is written
 SAMPLES_NAME = "samples.parquet"
@@ -23,7 +24,7 @@ REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
 _SHARD = re.compile(rf"({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
 _LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
-_OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME})
+_OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME, OFFSETS_NAME})
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
     names = {path.name for path in paths}
-    whole = {name for name in names if _plain(name) == name}
+    whole = {name for name in names if not name.startswith(".")}  # `rm shards/*` leaves what is hidden
     if foreign or (whole and whole != _LEFT_BY_NOTHING and not whole & {INDEX_NAME, STARTED_NAME}):
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
         raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
@@ -128,7 +129,8 @@ def _plain(name: str) -> str:
 
 def _is_own(name: str) -> bool:
     plain = _plain(name)
-    return plain in _OWN_NAMES or _SHARD.fullmatch(plain) is not None
+    shard = plain.removeprefix(".").removesuffix(OFFSETS_NAME)  # the offset index of a single shard bears its name
+    return plain in _OWN_NAMES or _SHARD.fullmatch(shard) is not None
 
 
 def _started_hash(out: Path) -> str:

@@ -72,10 +72,15 @@ def write_index(folder: Path, index: Index) -> None:
 
 def read_index(folder: str | Path) -> Index:
     """The index of a folder of shards; `ShardError` if it is missing or damaged."""
+    return parse_index(index_bytes(folder), str(Path(folder) / INDEX_NAME))
+
+
+def index_bytes(folder: str | Path) -> bytes:
+    """What `index.json` in a folder holds, unparsed; `ShardError` if it is missing."""
     path = Path(folder) / INDEX_NAME
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_INDEX_BYTES + 1)
+            return file.read(MAX_INDEX_BYTES + 1)
     except FileNotFoundError as error:
         raise ShardError(
             f"{folder}: no {INDEX_NAME}, so no finished build: run the same `mvp-data build` "
@@ -83,9 +88,13 @@ def read_index(folder: str | Path) -> Index:
         ) from error
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+
+
+def parse_index(data: bytes, where: str) -> Index:
+    """The index in the bytes of an `index.json`; `ShardError` that begins with `where` if they are damaged."""
     try:
         values = parse_object(data, limit_bytes=MAX_INDEX_BYTES)
         values["shards"] = tuple(build(ShardInfo, item, "a shard") for item in as_list(values, "shards"))
         return build(Index, values, "the index")
     except ShardError as error:
-        raise ShardError(f"{path}: {error}") from error
+        raise ShardError(f"{where}: {error}") from error

@@ -11,6 +11,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,15 @@ MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
 _MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
 _MAX_MEMBERS = 1 + 100 + 26  # of one sample
 _ZEROS = bytes(tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where a sample lies: its files fill bytes `offset` to `offset + bytes` of a shard, headers included."""
+
+    record: Record
+    offset: int
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +105,31 @@ def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
         yield from _read(source, str(getattr(source, "name", getattr(source, "path", "the shard"))))
 
 
+def sample_spans(path: Path) -> Iterator[Span]:
+    """Where each sample of a shard lies, from its headers and records alone: no picture is read.
+
+    Raises `ShardError` for all that `read_shard` refuses, except for what is inside the pictures.
+    """
+    try:
+        with path.open("rb", buffering=0) as file, _naming(str(path)):  # unbuffered: a seek would drop what was read
+            for span, _ in _spans(file, pictures=False):
+                yield span
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+
+
+def parse_sample(data: bytes, where: str) -> Sample:
+    """The sample in a piece of a shard: what its `Span` says and nothing else.
+
+    Raises `ShardError` that begins with `where` for anything that is not one whole sample.
+    """
+    filled = -(-(len(data) + len(_ZEROS) * 2) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    samples = list(_read(io.BytesIO(data.ljust(filled, b"\0")), where))  # with an end, it is a tar of one sample
+    if len(samples) != 1:
+        raise ShardError(f"{where}: {len(samples)} samples in place of one: {REBUILD}")
+    return samples[0]
+
+
 def shard_paths(path: str | Path) -> list[Path]:
     """The tars to read for a tar or for a folder of shards.
 
@@ -152,38 +187,58 @@ def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, int, int, i
 
 
 def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
-    """Group the members of a tar by key and check each group; every error gets the shard's name."""
-    keys: set[str] = set()
-    shapes: set[tuple[str, int, int, int]] = set()
+    """The samples of a tar; every error gets the shard's name."""
+    with _naming(shard):
+        for span, members in _spans(file, pictures=True):
+            record = span.record
+            pictures = [members[name] for name in record.member_names[1:]]
+            split = len(record.context)
+            yield Sample(record=record, context=tuple(pictures[:split]), candidates=tuple(pictures[split:]))
+
+
+@contextmanager
+def _naming(shard: str) -> Iterator[None]:
+    """Put the shard's name before every error."""
     try:
-        for members in _groups(_members(file)):
-            sample = _sample(members)
-            _check_in(sample.record, keys, shapes)
-            yield sample
-        if not keys:
-            raise ShardError("holds no sample: " + REBUILD)
+        yield
     except ShardError as error:
         raise ShardError(f"{shard}: {error}") from error
 
 
-def _groups(members: Iterator[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
-    """Runs of members with one key."""
+def _spans(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
+    """Group the members of a tar by key and check each group's record; without `pictures` they stay unread."""
+    keys: set[str] = set()
+    shapes: set[tuple[str, int, int, int]] = set()
+    start = 0
+    for members, end in _groups(_members(file, pictures=pictures)):
+        record = _record(members)
+        _check_in(record, keys, shapes)
+        yield Span(record=record, offset=start, bytes=end - start), members
+        start = end
+    if not keys:
+        raise ShardError("holds no sample: " + REBUILD)
+
+
+def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[str, bytes], int]]:
+    """Runs of members with one key, and the byte after each run."""
     group: dict[str, bytes] = {}
-    for name, data in members:
+    end = 0
+    for name, data, after in members:
         if group and next(iter(group)).split(".")[0] != name.split(".")[0]:
-            yield group
+            yield group, end
             group = {}
         if name in group:
             raise ShardError(f"{name}: comes twice: {REBUILD}")
         if len(group) == _MAX_MEMBERS:
             raise ShardError(f"{name}: more than {_MAX_MEMBERS} files of one key: {REBUILD}")
         group[name] = data
+        end = after
     if group:
-        yield group
+        yield group, end
 
 
-def _sample(members: dict[str, bytes]) -> Sample:
-    """The sample in the files of one key; `ShardError` if they are not exactly the ones its JSON names."""
+def _record(members: dict[str, bytes]) -> Record:
+    """The record of the files of one key; `ShardError` if they are not exactly the ones it names."""
     key = next(iter(members)).split(".")[0]
     if (data := members.get(f"{key}.json")) is None:
         raise ShardError(f"{key}.json: missing, the sample is not whole: {REBUILD}")
@@ -197,19 +252,26 @@ def _sample(members: dict[str, bytes]) -> Sample:
     unknown = [name for name in members if name not in record.member_names]
     if missing or unknown:
         raise ShardError(f"{key}: missing files {missing[:3]}, files too many {unknown[:3]}: {REBUILD}")
-    pictures = [members[name] for name in record.member_names[1:]]
-    split = len(record.context)
-    return Sample(record=record, context=tuple(pictures[:split]), candidates=tuple(pictures[split:]))
+    return record
 
 
-def _members(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of a tar; `ShardError` at the first block that is not ours."""
+def _members(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[str, bytes, int]]:
+    """Name, content and end (its byte in the tar) of each file; `ShardError` at the first block that is not ours.
+
+    Without `pictures` their content is `b""`, and the file is left where they end, by seeking.
+    """
     at = 0
     while (block := _take(file, tarfile.BLOCKSIZE, at)) != _ZEROS:
         name, size = _header(block, at)
         padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        yield name, _take(file, padded, at)[:size]
-        at += tarfile.BLOCKSIZE + padded
+        end = at + tarfile.BLOCKSIZE + padded
+        if pictures or name.endswith(".json"):
+            data = _take(file, padded, at)[:size]
+        else:
+            data = b""
+            file.seek(end)
+        yield name, data, end
+        at = end
     # Two zero blocks, then zeros up to a whole record: so a cut at any byte is seen.
     rest = _read_up_to(file, tarfile.RECORDSIZE + 1)
     whole = (at + tarfile.BLOCKSIZE + len(rest)) % tarfile.RECORDSIZE == 0

@@ -22,6 +22,7 @@ from mvp_data.output import (
     write_samples,
 )
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo
+from mvp_data.shard_set import open_shards
 from tests.samples import make_folder, make_record, make_shard
 
 OWN = "c0ffee"  # the hash that tests.samples writes
@@ -360,3 +361,15 @@ def test_a_build_that_lost_a_file_is_made_again(tmp_path: Path, gone: str) -> No
     finished(tmp_path)
     (tmp_path / gone).unlink()
     assert claim(tmp_path, OWN, overwrite=False) is None
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_the_offset_index_of_opened_shards_is_a_builds_own(tmp_path: Path, single: bool) -> None:
+    make_folder(tmp_path, [make_shard(tmp_path / "shard-000000.tar", 2, context=2, mask_start=1)])
+    open_shards(tmp_path / "shard-000000.tar" if single else tmp_path, quiet=True)
+    hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert hidden
+    assert prepare(tmp_path, "another", overwrite=True) is None
+    for path in set(tmp_path.iterdir()) - set(hidden):  # as `rm shards/*` does
+        path.unlink()
+    assert prepare(tmp_path, "c0ffee", overwrite=False) is None
