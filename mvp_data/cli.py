@@ -14,7 +14,7 @@ from mvp_data import __version__
 from mvp_data.config import all_options, from_options, read_yaml, value_type
 from mvp_data.errors import MvpError
 from mvp_data.pipeline import build, index
-from mvp_data.report import BuildReport
+from mvp_data.report import counts, plural, times, to_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -108,7 +108,7 @@ def build_command(
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
     else:
-        typer.echo(_summary(report))
+        typer.echo(to_text(report))
     if not report.samples:
         _fail(f"no samples were written; mvp-data ledger {report.out} --skipped shows why for each file")
 
@@ -130,8 +130,8 @@ def index_command(src: Sources = None, config: ConfigFile = None, as_json: AsJso
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
         return
     typer.echo(f"{report.videos} videos of {report.sources} sources are in {report.bank}")
-    typer.echo(f"  skipped   {_counts(report.skipped)}")
-    typer.echo(f"  time      {_times(report.seconds)}")
+    typer.echo(f"  skipped   {counts(report.skipped)}")
+    typer.echo(f"  time      {times(report.seconds)}")
 
 
 @app.command("inspect")
@@ -197,6 +197,41 @@ def ledger_command(
         typer.echo(f"{printable(row.path)}\n    {what}: {printable(detail)}")
 
 
+@app.command("export")
+def export_command(
+    shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
+    to: Annotated[str, typer.Option("--to", help="trl, verl, easyr1, ms-swift, llamafactory or jsonl.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the export; new or empty.")],
+    thinking: Annotated[bool, typer.Option("--thinking", help="Ask for reasoning before the answer.")] = False,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each context frame was taken.")] = False,
+    pass_rates: Annotated[
+        Path | None, typer.Option("--pass-rates", help="Parquet of `mvp-train filter`: leave out all-right, all-wrong.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the samples in the layout of another trainer, with its command in a README.
+
+    Examples:
+
+      mvp-data export shards/ --to trl --out exported/
+
+      mvp-data export shards/ --to verl --out exported/ --thinking --pass-rates rates.parquet
+    """
+    from mvp_data.export import export
+    from mvp_data.prompt import PromptConfig
+
+    prompt = PromptConfig(thinking=thinking, timestamps=timestamps)
+    report = export(shards, out, to=to, prompt=prompt, pass_rates=pass_rates, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        return
+    typer.echo(f"{plural(report.samples, 'sample')} for {report.to}: {report.out}")
+    typer.echo(f"  splits    {counts(report.splits)}")
+    typer.echo(f"  left out  {counts(report.left_out)}")
+    typer.echo(f"how to train on them: {report.out / 'README.md'}")
+
+
 @weights_app.command("list")
 def weights_list(as_json: AsJson = False) -> None:
     """List the built-in encoders: size, licence, and whether they are there."""
@@ -248,42 +283,6 @@ def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, a
     typer.echo(f"would decode {plan['sources']} sources ({plan['problems']} files are not usable), with:")
     for name, value in options.items():
         typer.echo(f"  {name}: {value}")
-
-
-def _summary(report: BuildReport) -> str:
-    if report.already_complete:
-        return (
-            f"{report.out} already holds this build: {report.samples} samples in {_plural(report.shards, 'shard')}. "
-            "Pass --overwrite to build it again (the bank keeps what is decoded)."
-        )
-    lines = [
-        f"{report.samples} samples in {_plural(report.shards, 'shard')} from {report.used} of "
-        f"{_plural(report.sources, 'file')}: {report.out}",
-        f"  splits    {_counts(report.splits)}",
-        f"  skipped   {_counts(report.skipped)}",
-        f"  refused   {_counts(report.refused)} (hidden segments)",
-        f"  frames    {_counts(report.rejected_frames)} (not used)",
-        f"  mined     {_counts(report.origins)} (distractors)",
-        f"  time      {_times(report.seconds)}",
-    ]
-    if report.samples:
-        lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
-    if report.skipped:
-        lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
-    return "\n".join(lines)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
-
-
-def _times(seconds: Mapping[str, float]) -> str:
-    parts = [f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05]
-    return ", ".join([*parts, f"total {sum(seconds.values()):.1f} s"])
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -110,3 +110,43 @@ def stored_report(config: BuildConfig) -> BuildReport:
     known = {f.name for f in fields(BuildReport)}
     stored = {name: value for name, value in read_report(config.out).items() if name in known}
     return BuildReport(**{**stored, "out": config.out, "bank": config.bank_folder, "already_complete": True})
+
+
+def to_text(report: BuildReport) -> str:
+    """The report as a few lines, with the command that comes next."""
+    if report.already_complete:
+        return (
+            f"{report.out} already holds this build: {report.samples} samples in {plural(report.shards, 'shard')}. "
+            "Pass --overwrite to build it again (the bank keeps what is decoded)."
+        )
+    lines = [
+        f"{report.samples} samples in {plural(report.shards, 'shard')} from {report.used} of "
+        f"{plural(report.sources, 'file')}: {report.out}",
+        f"  splits    {counts(report.splits)}",
+        f"  skipped   {counts(report.skipped)}",
+        f"  refused   {counts(report.refused)} (hidden segments)",
+        f"  frames    {counts(report.rejected_frames)} (not used)",
+        f"  mined     {counts(report.origins)} (distractors)",
+        f"  time      {times(report.seconds)}",
+    ]
+    if report.samples:
+        lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
+    if report.skipped:
+        lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
+    return "\n".join(lines)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """`train 90, test 10`, without what is 0."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items()) if count) or "none"
+
+
+def times(seconds: Mapping[str, float]) -> str:
+    """`extract 22.0 s, total 30.7 s`."""
+    parts = [f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05]
+    return ", ".join([*parts, f"total {sum(seconds.values()):.1f} s"])

@@ -87,7 +87,7 @@ def grpo_command(
 
 
 @app.command("eval")
-def eval_command(  # noqa: PLR0913, PLR0917 - one parameter an option
+def eval_command(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     model: ModelPath = "",
@@ -163,7 +163,7 @@ def eval_command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 @app.command("filter")
-def filter_command(  # noqa: PLR0913, PLR0917 - one parameter an option
+def filter_command(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     model: ModelPath = "",

@@ -1,0 +1,311 @@
+"""Shards as the datasets of other trainers: each project's own layout, one file a split.
+
+A target is one small function that makes a row of a sample; splits, pictures, files and the folder are shared. The
+words of the question come from `mvp_data.prompt` alone. Where a project has one column for the truth it holds
+`CAFB/8`, the answer and the size of the pool: all that the rewards of `mvp_train.adapters` need.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.export_texts import ABOUT_NAME, UNFINISHED, ExportReport, texts
+from mvp_data.files import atomic_write
+from mvp_data.progress import Progress
+from mvp_data.prompt import PromptConfig, flat_text, messages, pictures
+from mvp_data.schema import REBUILD, SPLITS, Record, to_json
+from mvp_data.shard_index import read_index
+from mvp_data.shards import Sample
+from mvp_data.summary import iter_samples
+
+IMAGES_NAME = "images"
+GROUP_BYTES = 32 << 20  # pictures of one Parquet row group
+GROUP_ROWS = 1000  # of one row group at most, and samples in one folder of pictures
+# What `datasets` needs to show a list of bytes as pictures; this spelling is read by version 3 to 5.
+_HUB_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
+_OWN_NAMES = re.compile(
+    rf"(({'|'.join(SPLITS)})\.(parquet|jsonl)|{IMAGES_NAME}|{ABOUT_NAME}|README\.md|grpo\.yaml|dataset_info\.json"
+    r"|\..*\.tmp)"
+)
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Item:
+    """What a row is made of; `images` has one entry a placeholder, bytes for Parquet and paths for JSON Lines."""
+
+    record: Record
+    prompt: PromptConfig
+    images: Sequence[Any]
+    number: int  # of the sample in its split, from 0
+
+
+def trl_row(item: _Item) -> Row:
+    """`datasets.load_dataset(folder)` gives messages and PIL images; answer and pool reach the reward as columns."""
+    return {"prompt": messages(item.record, item.prompt), "images": item.images, **_truth(item), **_facts(item)}
+
+
+def verl_row(item: _Item) -> Row:
+    """verl's RLHFDataset: `<image>` in the text, the truth in `reward_model`, the rest in `extra_info`."""
+    return {
+        "data_source": "mvp",
+        "prompt": _one_message(item),
+        "images": item.images,
+        "ability": "mvp",
+        "reward_model": {"style": "rule", "ground_truth": _ground_truth(item.record)},
+        "extra_info": {"split": item.record.split, "index": item.number, **_truth(item), **_facts(item)},
+    }
+
+
+def easyr1_row(item: _Item) -> Row:
+    """EasyR1's RLHFDataset: one string with `<image>`, one string of truth."""
+    text = flat_text(item.record, item.prompt)
+    return {"problem": text, "answer": _ground_truth(item.record), "images": item.images, **_facts(item)}
+
+
+def swift_row(item: _Item) -> Row:
+    """ms-swift's standard columns, and `solution`, which it keeps for the reward."""
+    truth = _ground_truth(item.record)
+    return {"messages": _one_message(item), "images": item.images, "solution": truth, **_facts(item)}
+
+
+def llamafactory_row(item: _Item) -> Row:
+    """LLaMA-Factory's sharegpt rows with the true answer: it trains on examples, it has no GRPO."""
+    answer = {"role": "assistant", "content": f"<answer>{', '.join(item.record.answer)}</answer>"}
+    return {"messages": [*_one_message(item), answer], "images": item.images, **_facts(item)}
+
+
+def jsonl_row(item: _Item) -> Row:
+    """Everything, for a loader of your own: messages, pictures in the order of the placeholders, the whole record."""
+    record = json.loads(to_json(item.record))
+    return {"messages": messages(item.record, item.prompt), "images": item.images, **_truth(item), "record": record}
+
+
+PARQUET: dict[str, Callable[[_Item], Row]] = {"trl": trl_row, "verl": verl_row, "easyr1": easyr1_row}
+JSONL: dict[str, Callable[[_Item], Row]] = {"ms-swift": swift_row, "llamafactory": llamafactory_row, "jsonl": jsonl_row}
+TARGETS = (*PARQUET, *JSONL)
+
+
+def export(
+    shards: Path,
+    out: Path,
+    *,
+    to: str,
+    prompt: PromptConfig,
+    pass_rates: Path | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write the samples of a tar or of a folder of shards to `out`, in the layout of project `to`.
+
+    Memory holds a row group and the keys of `pass_rates`. The files with the rows appear after their pictures, and
+    `export.json` last of all. With `pass_rates` (Parquet: key, rollouts, correct) only samples that were answered
+    rightly sometimes, not always, are taken: the others teach GRPO nothing.
+
+    Raises:
+        ConfigError: no such project, a thinking prompt for llamafactory, unreadable pass rates, no sample left.
+        OutputError: `out` is not empty, or with `overwrite` holds files that are not an export's.
+        ShardError: a damaged or unfinished set of shards.
+    """
+    _check(to, prompt)
+    samples, total = iter_samples(shards), read_index(shards).counts["samples"] if shards.is_dir() else 0
+    verdicts = _read_pass_rates(pass_rates) if pass_rates is not None else None
+    make_row = {**PARQUET, **JSONL}[to]
+    _prepare(out, overwrite=overwrite)
+    splits: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    most = {"pictures": 0, "width_px": 0, "height_px": 0}
+    with ExitStack() as files, Progress(total, "export", "samples") as progress:
+        writers: dict[str, Callable[[Row], None]] = {}
+        for sample in samples:
+            progress.update()
+            record = sample.record
+            if verdicts is not None and (reason := verdicts.get(record.key, "not_measured")):
+                left_out[reason] += 1
+                continue
+            if record.split not in writers:
+                writers[record.split] = files.enter_context(_writer(out, record.split, to))
+            images = _images(out, sample, prompt, splits.total()) if to in JSONL else _inline(sample, prompt)
+            item = _Item(record=record, prompt=prompt, images=images, number=splits[record.split])
+            writers[record.split](make_row(item))
+            splits[record.split] += 1
+            sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
+            most = {name: max(most[name], size) for name, size in sizes.items()}
+        if not splits:
+            raise ConfigError(f"{pass_rates}: leaves no sample of {shards} ({_counts(left_out)}); export without it")
+        _sync()
+    report = ExportReport(
+        out=out,
+        to=to,
+        samples=splits.total(),
+        splits={split: splits[split] for split in SPLITS if splits[split]},
+        left_out=dict(sorted(left_out.items())),
+        thinking=prompt.thinking,
+        timestamps=prompt.timestamps,
+        **most,
+    )
+    _write(out, texts(report))
+    return report
+
+
+def _check(to: str, prompt: PromptConfig) -> None:
+    if to not in TARGETS:
+        raise ConfigError(f"--to {to}: no such project; one of {', '.join(TARGETS)}")
+    if to == "llamafactory" and prompt.thinking:
+        raise ConfigError("--to llamafactory: examples hold no reasoning to imitate; leave --thinking out")
+
+
+def _one_message(item: _Item) -> list[dict[str, str]]:
+    return [{"role": "user", "content": flat_text(item.record, item.prompt)}]
+
+
+def _truth(item: _Item) -> Row:
+    return {"answer": "".join(item.record.answer), "pool": len(item.record.candidates)}
+
+
+def _ground_truth(record: Record) -> str:
+    return f"{''.join(record.answer)}/{len(record.candidates)}"
+
+
+def _facts(item: _Item) -> Row:
+    record = item.record
+    return {"key": record.key, "k": record.k, "difficulty": record.difficulty, "video_path": record.video_path}
+
+
+def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
+    """Pictures as `datasets.Image` stores them; the name in `path` tells the format and nothing else."""
+    names = sample.record.member_names
+    data = pictures(sample, prompt)
+    return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
+
+
+def _images(out: Path, sample: Sample, prompt: PromptConfig, number: int) -> list[str]:
+    """Write a sample's pictures under the names they have in the shard; their paths from `out`, with slashes."""
+    folder = out / IMAGES_NAME / f"{number // GROUP_ROWS:05d}"
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in _inline(sample, prompt):
+            paths.append(f"{IMAGES_NAME}/{folder.name}/{image['path']}")
+            with (out / paths[-1]).open("xb") as file:
+                file.write(image["bytes"])
+    except FileExistsError as error:
+        raise ShardError(f"{sample.record.key}: the key comes twice: {REBUILD}") from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}): free space or choose another") from error
+    return paths
+
+
+@contextmanager
+def _writer(out: Path, split: str, to: str) -> Iterator[Callable[[Row], None]]:
+    """A function that adds a row to the file of a split, which appears when the block ends well."""
+    with atomic_write(out / f"{split}.{'parquet' if to in PARQUET else 'jsonl'}") as file:
+        if to in JSONL:
+            yield lambda row: _write_line(file, row)
+        else:
+            rows = _ParquetRows(file)
+            try:
+                yield rows.add
+            finally:
+                rows.close()
+
+
+def _write_line(file: IO[bytes], row: Row) -> None:
+    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
+
+class _ParquetRows:
+    """Rows to a Parquet file, a row group for every 32 MiB of pictures. The first rows say what the columns are."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._rows, self._bytes = file, list[Row](), 0
+        self._schema: Any = None
+        self._writer: Any = None
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+        self._bytes += sum(len(image["bytes"]) for image in row["images"])
+        if self._bytes >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        if self._rows:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        if self._writer is None:
+            self._schema = table.schema.with_metadata({"huggingface": json.dumps(_HUB_FEATURES)})
+            options = {"use_dictionary": False, "write_statistics": False}  # of no use for pictures, and large
+            self._writer = pq.ParquetWriter(self._file, self._schema, **options)
+        self._writer.write_table(table)
+        self._rows, self._bytes = [], 0
+
+
+def _read_pass_rates(path: Path) -> dict[str, str]:
+    """Why to leave a sample out, by key; empty for those to take."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["key", "rollouts", "correct"])
+        rows = zip(*(table.column(name).to_pylist() for name in ("key", "rollouts", "correct")), strict=True)
+        return {key: _verdict(rollouts, correct) for key, rollouts, correct in rows}
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not the pass rates that `mvp-train filter` writes ({problem:.200})") from error
+
+
+def _verdict(rollouts: int, correct: int) -> str:
+    if rollouts <= 0:
+        return "not_measured"
+    return "always_wrong" if correct <= 0 else "always_right" if correct >= rollouts else ""
+
+
+def _prepare(out: Path, *, overwrite: bool) -> None:
+    """An empty folder but for `export.json`: made, or cleared of an earlier export. Nothing else is ever removed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in out.iterdir())
+        foreign = [name for name in names if not _OWN_NAMES.fullmatch(name) or ABOUT_NAME not in names]
+        if foreign or (names and not overwrite):
+            advice = "" if foreign else ", or pass --overwrite to replace the export"
+            shown = ", ".join((foreign or names)[:3])
+            raise OutputError(f"{out}: not empty ({shown}); give an empty or new folder to --out{advice}")
+        _write(out, {ABOUT_NAME: UNFINISHED})
+        for name in names:
+            if name == IMAGES_NAME:
+                shutil.rmtree(out / name)
+            elif name != ABOUT_NAME:
+                (out / name).unlink()
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be used as output folder ({error.strerror or error})") from error
+
+
+def _write(out: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        with atomic_write(out / name) as file:
+            file.write(text.encode())
+
+
+def _sync() -> None:
+    """Pictures on disk before the rows that name them; one call, since an fsync for each takes longer than writing."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
