@@ -157,7 +157,10 @@ def eval_command(
         typer.echo(json.dumps(asdict(report), indent=1))
         return
     whole = report.rows[0]
-    typer.echo(f"{chosen.model.path}: {whole.samples} samples of {whole.video_groups} video groups, split {split}")
+    groups = f"{whole.video_groups} video group{'s' * (whole.video_groups != 1)}"
+    typer.echo(
+        f"{chosen.model.path}: {whole.samples} samples of {groups}, split {split}; intervals over {whole.resampled}"
+    )
     typer.echo(to_text(whole))
     typer.echo(f"answers to look at: {(out / 'page.html').resolve().as_uri()}")
 

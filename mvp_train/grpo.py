@@ -19,6 +19,7 @@ from mvp_train.models import (
     lora_config,
     prompt_cost,
     quiet_libraries,
+    with_weights,
 )
 from mvp_train.recipe import Recipe, checked, read_recipe, to_yaml
 from mvp_train.reward import MvpReward
@@ -114,6 +115,7 @@ def train(plan: Plan, *, overwrite: bool = False, reward: Callable[..., list[flo
 
     recipe, folder = plan.recipe, plan.recipe.output_dir
     _claim(recipe, overwrite=overwrite)
+    with_weights(recipe.model)
     checkpoint = last_checkpoint(folder)
     trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=_step(checkpoint))
     try:

@@ -46,6 +46,16 @@ def find_model(config: ModelConfig) -> Path:
     return _cached(config)
 
 
+def with_weights(config: ModelConfig) -> Path:
+    """The folder of a model with its weights there; those of `random:NAME` are made now."""
+    folder = find_model(config)
+    if config.path.startswith(RANDOM) and not any(folder.glob("*.safetensors")):
+        from mvp_train.random_models import save
+
+        save(folder, config.path.removeprefix(RANDOM), dtype=config.dtype)
+    return folder
+
+
 def base_of(folder: Path) -> Path | None:
     """The model under a LoRA adapter, or None if the folder holds a whole model.
 
@@ -225,7 +235,7 @@ def load_model(config: ModelConfig) -> LocalModel:
     Raises:
         ConfigError: the model is not on this machine or cannot be loaded.
     """
-    folder = find_model(config)
+    folder = with_weights(config)
     quiet_libraries()
     processor = load_processor(folder)
     import torch
@@ -250,13 +260,14 @@ def load_model(config: ModelConfig) -> LocalModel:
 
 
 def _random_model(config: ModelConfig) -> Path:
-    from mvp_train.random_models import find_shape, save
+    """The folder of a random model, at first without weights: a plan needs none, and large ones take minutes."""
+    from mvp_train.random_models import find_shape, save_without_weights
 
     name = config.path.removeprefix(RANDOM)
     find_shape(name)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "masked-video-prediction" / "random" / f"{name}-{config.dtype}"
-    return folder if (folder / "config.json").is_file() else save(folder, name, dtype=config.dtype)
+    return folder if (folder / "config.json").is_file() else save_without_weights(folder, name)
 
 
 def _cached(config: ModelConfig) -> Path:

@@ -4,8 +4,9 @@ Speed and memory do not depend on what the weights say, so the large ones have e
 models. The tokenizer is a small one made here on the spot; nothing is downloaded.
 """
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,21 @@ def save(folder: Path, name: str = "qwen2_5_vl", *, seed: int = 0, dtype: str = 
     model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    return _write(folder, [model, _processor(shape, tokenizer)])
+
+
+def save_without_weights(folder: Path, name: str) -> Path:
+    """Write only what a plan needs, the configuration and the processor: seconds, whatever the size of the model."""
+    shape, tokenizer = find_shape(name), _tokenizer()
+    return _write(folder, [make_config(shape, tokenizer), _processor(shape, tokenizer)])
+
+
+def _write(folder: Path, parts: Sequence[Any]) -> Path:
+    """Each part's own files, in a folder that appears whole."""
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    _processor(shape, tokenizer).save_pretrained(unfinished)
+    for part in parts:
+        part.save_pretrained(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return folder

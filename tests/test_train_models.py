@@ -124,6 +124,22 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         find_model(ModelConfig(path=str(tmp_path)))
 
 
+def test_a_random_model_gets_its_weights_when_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of a large one needs no weights: the folder holds a configuration and a processor at first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    large = find_model(ModelConfig(path="random:qwen2_5_vl-7b"))
+    assert not list(large.glob("*.safetensors"))
+    assert load_processor(large).image_token == "<|image_pad|>"
+    config = ModelConfig(path="random:qwen2_5_vl", dtype="float32")
+    folder = find_model(config)
+    assert folder.is_relative_to(tmp_path)
+    assert not list(folder.glob("*.safetensors"))
+    assert with_weights(config) == folder
+    first = (folder / "model.safetensors").stat().st_mtime_ns
+    assert load_model(config).model.num_parameters() == model_size(folder, None).parameters
+    assert (folder / "model.safetensors").stat().st_mtime_ns == first, "made once"
+
+
 def test_a_random_name_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="random:qwen2_5_vl-7b"):
         find_model(ModelConfig(path="random:qwen9"))
