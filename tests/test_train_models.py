@@ -26,6 +26,7 @@ from mvp_train.models import (
     model_size,
     prompt_cost,
     quiet_libraries,
+    with_weights,
 )
 from mvp_train.random_models import SHAPES, find_shape, save
 
