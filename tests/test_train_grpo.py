@@ -226,3 +226,19 @@ def test_a_bad_lora_section(model: Path, shards: Path, tmp_path: Path) -> None:
     values = {"model": {"path": str(model)}, "data": {"shards": str(shards)}, "grpo": GRPO}
     with pytest.raises(ConfigError, match="lora: unknown key rank"):
         plan(from_values({**values, "lora": {"rank": 2}}))
+
+
+def test_qwen3_vl_learns_from_pictures_of_its_multiple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deep-stack features and interleaved positions go through the same path; 224 suits 28 and 32."""
+    monkeypatch.setattr("tests.samples.WIDTH_PX", 224)
+    monkeypatch.setattr("tests.samples.HEIGHT_PX", 224)
+    (tmp_path / "shards").mkdir()
+    made = make_shard(tmp_path / "shards" / "shard-000000.tar", 4, context=2, mask_start=1, k=2, distractors=1)
+    make_folder(tmp_path / "shards", [made])
+    model = save(tmp_path / "three", "qwen3_vl")
+    planned = plan(recipe(model, tmp_path / "shards", tmp_path / "run", max_steps=1, save_steps=1))
+    assert planned.costs[0].pictures == 5 * (224 // 32) ** 2
+    before, after = weights(model), weights(train(planned, reward=by_length))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("visual" in name for name in changed)
+    assert any("language_model" in name for name in changed)
