@@ -9,7 +9,7 @@ from typing import Any
 from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.prompt import Message
 from mvp_data.seeds import stable_hash
-from mvp_train.models import base_of, find_model
+from mvp_train.models import base_of, with_weights
 from mvp_train.recipe import ModelConfig
 
 
@@ -23,7 +23,7 @@ class VllmModel:
             ConfigError: the model is not on this machine, or is a LoRA adapter.
             MissingDependencyError: vLLM is not installed.
         """
-        folder = find_model(config)
+        folder = with_weights(config)
         if base_of(folder) is not None:
             raise ConfigError(f"{folder}: a LoRA adapter; merge it into its base, or use --engine transformers")
         try:
