@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError, OutputError
+from mvp_data.errors import ConfigError, MissingDependencyError, MvpError, OutputError
 from mvp_data.files import atomic_write
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models import (
@@ -109,7 +109,8 @@ def train(plan: Plan, *, overwrite: bool = False, reward: Callable[..., list[flo
     `reward` replaces the recipe's reward, in TRL's signature: for controls.
 
     Raises:
-        OutputError: the output folder holds checkpoints of another recipe, or another run's files.
+        OutputError: the output folder holds checkpoints of another recipe.
+        ShardError: a sample cannot be read; the message has its key.
     """
     from mvp_train.trainer import Trainer
 
@@ -120,6 +121,8 @@ def train(plan: Plan, *, overwrite: bool = False, reward: Callable[..., list[flo
     trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=_step(checkpoint))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except MvpError as error:
+        raise type(error)(_last_line(error)) from error
     finally:
         trainer.run_log.close()
     final = folder / FINAL_NAME
@@ -218,6 +221,12 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for name in (METRICS_NAME, PAGE_NAME):
         (folder / name).unlink(missing_ok=True)
+
+
+def _last_line(error: MvpError) -> str:
+    """The message alone: an error that comes out of a DataLoader's worker has the worker's traceback before it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
 
 
 def _step(checkpoint: Path | None) -> int:

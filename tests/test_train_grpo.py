@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data.errors import ConfigError, MvpError, OutputError
+from mvp_data.errors import ConfigError, MvpError, OutputError, ShardError
 from mvp_train.recipe import Recipe, from_values
 from tests.samples import make_folder, make_shard
 
@@ -242,3 +242,21 @@ def test_qwen3_vl_learns_from_pictures_of_its_multiple(tmp_path: Path, monkeypat
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any("visual" in name for name in changed)
     assert any("language_model" in name for name in changed)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_decoded_stops_the_run_with_its_key(model: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "shards").mkdir()
+    path = tmp_path / "shards" / "shard-000000.tar"
+    make_folder(tmp_path / "shards", [make_shard(path, 4, context=2, mask_start=1, k=2, distractors=1)])
+    made = recipe(model, tmp_path / "shards", tmp_path / "run", max_steps=4, dataloader_num_workers=workers)
+    planned = plan(made)
+    data = bytearray(path.read_bytes())
+    for sample in planned.samples.sets[0].table.to_pylist():
+        middle = sample["offset"] + sample["bytes"] // 2
+        start = data.index(b"\xff\xda", middle)  # the scan of one of its pictures
+        data[start + 20 : start + 120] = b"\xff\x01" * 50
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match=r"video\d-s00\d-v0.*damaged") as error:
+        train(planned)
+    assert "\n" not in str(error.value)
