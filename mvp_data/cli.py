@@ -205,7 +205,7 @@ def export_command(
     thinking: Annotated[bool, typer.Option("--thinking", help="Ask for reasoning before the answer.")] = False,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each context frame was taken.")] = False,
     pass_rates: Annotated[
-        Path | None, typer.Option("--pass-rates", help="Parquet of `mvp-train filter`: leave out all-right, all-wrong.")
+        Path | None, typer.Option("--pass-rates", help="Parquet of `mvp-train filter`: leave out what teaches nothing.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
     as_json: AsJson = False,

@@ -107,8 +107,8 @@ def export(
     """Write the samples of a tar or of a folder of shards to `out`, in the layout of project `to`.
 
     Memory holds a row group and the keys of `pass_rates`. The files with the rows appear after their pictures, and
-    `export.json` last of all. With `pass_rates` (Parquet: key, rollouts, correct) only samples that were answered
-    rightly sometimes, not always, are taken: the others teach GRPO nothing.
+    `export.json` last of all. With `pass_rates` (Parquet: key, rollouts, reward_std) only samples whose
+    completions earned different rewards are taken: the others teach GRPO nothing.
 
     Raises:
         ConfigError: no such project, a thinking prompt for llamafactory, unreadable pass rates, no sample left.
@@ -261,18 +261,17 @@ def _read_pass_rates(path: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=["key", "rollouts", "correct"])
-        rows = zip(*(table.column(name).to_pylist() for name in ("key", "rollouts", "correct")), strict=True)
-        return {key: _verdict(rollouts, correct) for key, rollouts, correct in rows}
+        table = pq.read_table(path, columns=["key", "rollouts", "reward_std"])
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return {key: _verdict(rollouts, std) for key, rollouts, std in rows}
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path}: not the pass rates that `mvp-train filter` writes ({problem:.200})") from error
 
 
-def _verdict(rollouts: int, correct: int) -> str:
-    if rollouts <= 0:
-        return "not_measured"
-    return "always_wrong" if correct <= 0 else "always_right" if correct >= rollouts else ""
+def _verdict(rollouts: int, reward_std: float) -> str:
+    """A group of completions that all earn the same has nothing to prefer."""
+    return "not_measured" if rollouts <= 0 else "" if reward_std > 0 else "always_the_same"
 
 
 def _prepare(out: Path, *, overwrite: bool) -> None:

@@ -19,7 +19,7 @@ _ADAPTERS = '$(python -c "import mvp_train.adapters as a; print(a.__file__)")'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportReport:
-    """What an export wrote. `left_out` counts samples by reason: always_right, always_wrong, not_measured."""
+    """What an export wrote. `left_out` counts samples by reason: always_the_same, not_measured."""
 
     out: Path
     to: str

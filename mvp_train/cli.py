@@ -137,6 +137,10 @@ def eval_command(
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
         _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
+    if recipe is not None and not model:
+        from mvp_train.grpo import trained_model
+
+        model = str(trained_model(read_recipe(recipe, overrides or []).output_dir) or "")
     chosen = _chosen(recipe, overrides, model, shards, split, limit)
     ask = AskConfig(
         prompt=chosen.prompt,
@@ -182,7 +186,7 @@ def filter_command(
     engine: Engine = "transformers",
     as_json: AsJson = False,
 ) -> None:
-    """Measure how often a model gets each sample right, for data.pass_rates to leave out what teaches nothing.
+    """Measure how often a recipe's model gets each sample right; data.pass_rates then leaves out what teaches nothing.
 
     The same command goes on where it was stopped, in whatever way.
 
@@ -214,24 +218,23 @@ def filter_command(
         typer.echo(json.dumps(asdict(counts)))
         return
     typer.echo(
-        f"{counts.samples} samples: {counts.always} always right, {counts.never} never right, {counts.useful} useful"
+        f"{chosen.model.path}: {counts.samples} samples, {counts.always} always right, {counts.never} never; "
+        f"{counts.useful} are useful: their completions earn different rewards"
     )
-    typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
+    if counts.useful:
+        typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
 
 
 def _chosen(
     path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None, split: str, limit: int
 ) -> Recipe:
-    """The recipe to ask by: its trained model unless `model` says otherwise, each sample of the split once."""
+    """The recipe to ask by, with each sample of the split once; `model` and `shards` replace its own."""
     if path is None and not (model and shards):
         _fail("name a recipe, or give --model and --shards")
     if path is None:
         recipe = from_values({"model": {"path": model}, "data": {"shards": list(shards or [])}})
     else:
-        from mvp_train.grpo import trained_model
-
         recipe = read_recipe(path, overrides or [])
-        model = model or str(trained_model(recipe.output_dir) or recipe.model.path)
     places = shards or [item.path for item in recipe.data.shards]
     data = replace(
         recipe.data,
@@ -241,7 +244,7 @@ def _chosen(
         limit=limit,
         pass_rates="",
     )
-    return replace(recipe, model=replace(recipe.model, path=model), data=data)
+    return replace(recipe, model=replace(recipe.model, path=model or recipe.model.path), data=data)
 
 
 def _to_ask(

@@ -161,13 +161,13 @@ def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
 
 
 def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """The rows whose sample was answered right neither too rarely nor too often; says how many are left out."""
+    """The rows of samples whose completions earned different rewards, with a pass rate in the range; says how many."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(data.pass_rates, columns=["key", "rollouts", "correct"])
+        table = pq.read_table(data.pass_rates, columns=["key", "rollouts", "correct", "reward_std"])
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
         at = pc.index_in(_column(sets, "key").take(rows), value_set=table["key"].combine_chunks())
     except (OSError, pa.ArrowException, KeyError) as error:
@@ -176,10 +176,12 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
             f"data.pass_rates: {data.pass_rates} is no output of `mvp-train filter` ({problem})"
         ) from error
     known = at.is_valid().to_numpy()
-    rate = rates[at.drop_null().to_numpy()]
-    kept = rows[known][(rate > data.min_pass_rate) & (rate < data.max_pass_rate)]
-    span = f"({data.min_pass_rate:g}, {data.max_pass_rate:g})"
-    counts = f"{known.sum() - len(kept)} have a rate outside {span}, {(~known).sum()} have none"
+    place = at.drop_null().to_numpy()
+    flat, rate = table["reward_std"].to_numpy()[place] <= 0, rates[place]
+    outside = ~flat & ~((rate >= data.min_pass_rate) & (rate <= data.max_pass_rate))
+    kept = rows[known][~(flat | outside)]
+    span = f"[{data.min_pass_rate:g}, {data.max_pass_rate:g}]"
+    counts = f"{flat.sum()} earn always the same, {outside.sum()} are outside {span}, {(~known).sum()} were not asked"
     print(f"pass rates: {len(kept)} of {len(rows)} samples are left; {counts}", file=sys.stderr)
     if not len(kept):
         raise ConfigError(f"data.pass_rates: {data.pass_rates} leaves no sample ({counts})")

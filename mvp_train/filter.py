@@ -1,4 +1,5 @@
-"""How often a model gets each sample right: samples that are always or never right teach a group nothing.
+"""How often a model gets each sample right, and whether its completions of it earn different rewards: else a group of
+them has nothing to prefer, and the sample teaches nothing.
 
 Results go to a journal beside the output after every batch, so a run that is killed at any moment goes on where it
 was; batches draw their seeds from their keys, so it ends with the same rollouts.
@@ -9,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 from mvp_data.errors import OutputError
@@ -30,11 +32,12 @@ class PassRate:
     rollouts: int
     correct: int  # completions that are exact
     mean_reward: float
+    reward_std: float  # 0: all completions earned the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Samples by how often they were right; `useful` is neither always nor never."""
+    """Samples: always right, never right (which may be right in part), and useful, whose rewards differ."""
 
     samples: int
     always: int
@@ -75,8 +78,16 @@ def _go_on(journal: Path, model: Answers, samples: Samples, ask: AskConfig, rate
             for sample, texts in batch:
                 answer, pool = "".join(sample.record.answer), len(sample.record.candidates)
                 scores = [score(text, answer, pool, ask.reward) for text in texts]
-                correct, mean = sum(s.exact == 1 for s in scores), sum(s.reward for s in scores) / len(scores)
-                made.append(PassRate(key=sample.record.key, rollouts=len(texts), correct=correct, mean_reward=mean))
+                rewards = [s.reward for s in scores]
+                made.append(
+                    PassRate(
+                        key=sample.record.key,
+                        rollouts=len(texts),
+                        correct=sum(s.exact == 1 for s in scores),
+                        mean_reward=fmean(rewards),
+                        reward_std=pstdev(rewards),
+                    )
+                )
             file.write(b"".join(_line(asdict(rate)) for rate in made))
             file.flush()
             os.fsync(file.fileno())
@@ -140,6 +151,7 @@ def _write(out: Path, rates: list[PassRate], header: Mapping[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     columns = {"key": pa.string(), "rollouts": pa.int32(), "correct": pa.int32(), "mean_reward": pa.float64()}
+    columns["reward_std"] = pa.float64()
     schema = pa.schema(list(columns.items()), metadata={_META: _line(header)})
     with atomic_write(out) as file:
         pq.write_table(pa.Table.from_pylist([asdict(rate) for rate in rates], schema=schema), file)
@@ -148,7 +160,7 @@ def _write(out: Path, rates: list[PassRate], header: Mapping[str, Any]) -> None:
 def _counts(rates: list[PassRate]) -> Counts:
     always = sum(rate.correct == rate.rollouts for rate in rates)
     never = sum(rate.correct == 0 for rate in rates)
-    return Counts(samples=len(rates), always=always, never=never, useful=len(rates) - always - never)
+    return Counts(samples=len(rates), always=always, never=never, useful=sum(rate.reward_std > 0 for rate in rates))
 
 
 def _line(values: Mapping[str, Any]) -> bytes:

@@ -61,8 +61,8 @@ class DataConfig:
     limit: int = 0  # 0: all
     seed: int = 0
     pass_rates: str = ""
-    min_pass_rate: float = 0.0  # with pass rates, samples with min < rate < max are kept: by default all but the
-    max_pass_rate: float = 1.0  # always right and the always wrong, from which a group learns nothing
+    min_pass_rate: float = 0.0  # with pass rates, samples with min <= rate <= max are shown, and of them those
+    max_pass_rate: float = 1.0  # whose completions earned different rewards: from the others a group learns nothing
     cache: str = ""  # folder for copies of remote shards; the user's cache folder if empty
 
     def __post_init__(self) -> None:

@@ -221,26 +221,24 @@ def test_one_tar_is_enough(shards: Path, tmp_path: Path) -> None:
     assert "dataset_train_split: test" in (tmp_path / "grpo.yaml").read_text(encoding="utf-8")
 
 
-def write_rates(path: Path, rates: dict[str, tuple[int, int]]) -> Path:
-    rollouts, correct = zip(*rates.values(), strict=True)
-    table = pa.table(
-        {"key": list(rates), "rollouts": pa.array(rollouts, pa.int32()), "correct": pa.array(correct, pa.int32())}
-    )
-    pq.write_table(table.append_column("mean_reward", pa.array([0.5] * len(rates))), path)
+def write_rates(path: Path, rates: dict[str, tuple[int, float]]) -> Path:
+    rollouts, spread = zip(*rates.values(), strict=True)
+    table = pa.table({"key": list(rates), "rollouts": pa.array(rollouts, pa.int32()), "reward_std": pa.array(spread)})
+    pq.write_table(table, path)
     return path
 
 
-def test_pass_rates_keep_what_is_sometimes_right(shards: Path, tmp_path: Path) -> None:
+def test_pass_rates_keep_what_earns_different_rewards(shards: Path, tmp_path: Path) -> None:
     keys = [sample.record.key for sample in samples_of(shards)]
-    rates = {keys[0]: (8, 8), keys[1]: (8, 0), keys[2]: (8, 1), keys[3]: (8, 7), keys[4]: (0, 0)}
+    rates = {keys[0]: (8, 0.0), keys[1]: (8, 0.0), keys[2]: (8, 0.01), keys[3]: (8, 0.4), keys[4]: (0, 0.0)}
     file = write_rates(tmp_path / "rates.parquet", rates)
     report = export(shards / "shard-000000.tar", tmp_path / "out", to="easyr1", prompt=PROMPT, pass_rates=file)
     assert [row["key"] for row in rows_of(tmp_path / "out" / "train.parquet")] == [keys[2], keys[3]]
-    assert report.left_out == {"always_right": 1, "always_wrong": 1, "not_measured": 2}
+    assert report.left_out == {"always_the_same": 2, "not_measured": 2}
 
 
 def test_pass_rates_that_leave_nothing_or_cannot_be_read(shards: Path, tmp_path: Path) -> None:
-    file = write_rates(tmp_path / "rates.parquet", {"other": (8, 4)})
+    file = write_rates(tmp_path / "rates.parquet", {"other": (8, 0.5)})
     with pytest.raises(ConfigError, match=r"leaves no sample .*not_measured 9"):
         export(shards, tmp_path / "a", to="trl", prompt=PROMPT, pass_rates=file)
     pq.write_table(pa.table({"key": ["a"], "correct": [1]}), file)

@@ -58,6 +58,7 @@ def write_rates(path: Path, rates: dict[str, tuple[int, int]]) -> str:
         "rollouts": pa.array([n for n, _ in rates.values()], pa.int32()),
         "correct": pa.array([n for _, n in rates.values()], pa.int32()),
         "mean_reward": [0.5] * len(rates),
+        "reward_std": [0.0 if n in (0, of) else 0.1 for of, n in rates.values()],
     }
     pq.write_table(pa.table(columns), path)
     return str(path)
@@ -171,20 +172,19 @@ def test_pass_rates(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     kept = [key for i, key in enumerate(all_keys[:30]) if 0 < i % 9 < 8]
     assert select(config(folder, pass_rates=path, order="as_written")).keys == kept
     said = (
-        f"pass rates: {len(kept)} of 40 samples are left; {30 - len(kept)} have a rate outside (0, 1), 10 have none\n"
+        f"pass rates: {len(kept)} of 40 samples are left; {30 - len(kept)} earn always the same, "
+        "0 are outside [0, 1], 10 were not asked\n"
     )
     assert capsys.readouterr().err == said
     narrow = config(folder, pass_rates=path, order="as_written", min_pass_rate=0.25, max_pass_rate=0.75)
-    assert select(narrow).keys == [key for i, key in enumerate(all_keys[:30]) if 2 < i % 9 < 6]
+    assert select(narrow).keys == [key for i, key in enumerate(all_keys[:30]) if 2 <= i % 9 <= 6]
     twice = select(config(folder, weights=[2], pass_rates=path))
     assert Counter(twice.keys) == Counter(kept * 2)
 
 
 def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
     path = write_rates(tmp_path / "rates.parquet", dict.fromkeys(keys(folder), (8, 8)))
-    with pytest.raises(
-        ConfigError, match=r"rates.parquet leaves no sample \(40 have a rate outside \(0, 1\), 0 have none"
-    ):
+    with pytest.raises(ConfigError, match=r"rates.parquet leaves no sample \(40 earn always the same, 0 are outside"):
         select(config(folder, pass_rates=path))
     pq.write_table(pa.table({"key": [1], "rollouts": [8], "correct": [1]}), tmp_path / "numbers.parquet")
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "columns.parquet")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,6 +52,7 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
         "rollouts": "int32",
         "correct": "int32",
         "mean_reward": "double",
+        "reward_std": "double",
     }
     rows = table.to_pylist()
     assert [row["key"] for row in rows] == samples.keys
@@ -69,13 +71,14 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
         scores = [score(text, answer, 4, ASK.reward) for text in said[number]]
         assert row["correct"] == sum(s.exact for s in scores)
         assert row["mean_reward"] == pytest.approx(sum(s.reward for s in scores) / 4)
+        assert row["reward_std"] == pytest.approx(statistics.pstdev(s.reward for s in scores))
 
 
 def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     rows = pq.read_table(whole).to_pylist()
     counts = filter_samples(never, samples, whole, ASK, ABOUT)  # which is finished
     always, none = sum(r["correct"] == 4 for r in rows), sum(r["correct"] == 0 for r in rows)
-    assert counts == Counts(samples=13, always=always, never=none, useful=13 - always - none)
+    assert counts == Counts(samples=13, always=always, never=none, useful=sum(r["reward_std"] > 0 for r in rows))
     assert counts.useful > 0
     assert filter_samples(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT).always == 13
     blank = replace(ASK, ablation="candidates_blanked")
