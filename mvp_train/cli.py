@@ -70,18 +70,20 @@ def grpo_command(
     """
     from mvp_train.grpo import plan, train
 
-    planned = plan(read_recipe(recipe, overrides or []))
+    planned = plan(read_recipe(recipe, overrides or []), overwrite=overwrite)
     if dry_run:
         from mvp_train.dry_run import describe, facts
 
         typer.echo(json.dumps(facts(planned), indent=1) if as_json else describe(planned))
         return
     try:
-        final = train(planned, overwrite=overwrite)
+        final = train(planned)
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on from the last checkpoint", code=130)
     if as_json:
         typer.echo(json.dumps({"model": str(final), "steps": planned.steps}))
+    elif planned.first_step >= planned.steps:
+        typer.echo(f"all {planned.steps} steps were done before; the model is in {final}. --overwrite starts again")
     else:
         typer.echo(f"{planned.steps} steps done; the model is in {final}, the log beside it")
 
@@ -138,7 +140,7 @@ def eval_command(
     if sum(flags) > 1:
         _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
     if recipe is not None and not model:
-        from mvp_train.grpo import trained_model
+        from mvp_train.runs import trained_model
 
         model = str(trained_model(read_recipe(recipe, overrides or []).output_dir) or "")
     chosen = _chosen(recipe, overrides, model, shards, split, limit)

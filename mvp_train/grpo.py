@@ -1,14 +1,13 @@
 """GRPO on shards: check everything that is cheap to check, then let TRL train."""
 
-import json
-import os
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError, MvpError, OutputError
-from mvp_data.files import atomic_write
+from mvp_data.errors import ConfigError, MissingDependencyError, MvpError
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models import (
     INSTALL,
@@ -21,22 +20,11 @@ from mvp_train.models import (
     quiet_libraries,
     with_weights,
 )
-from mvp_train.recipe import Recipe, checked, read_recipe, to_yaml
+from mvp_train.recipe import Recipe, checked
 from mvp_train.reward import MvpReward
+from mvp_train.runs import FINAL_NAME, check_owner, last_checkpoint, owned, step_of
 
-RECIPE_NAME = "recipe.yaml"  # in the output folder: whose checkpoints lie there
-FINAL_NAME = "final"
 OURS = ("remove_unused_columns", "shuffle_dataset")  # keys of GRPOConfig that follow from the rest of a recipe
-# A run may be resumed with other values of these; all others decide what is learned.
-MAY_CHANGE = (
-    "max_steps",
-    "num_train_epochs",
-    "save_steps",
-    "save_total_limit",
-    "save_strategy",
-    "logging_steps",
-    "report_to",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +37,9 @@ class Plan:
     model: Path
     processor: Any
     costs: tuple[PromptCost, ...]  # one for each kind of sample: pictures, K and l; the first is the first sample's
-    first_step: int
+    validation: Samples | None  # the val split, where grpo.eval_strategy asks for it
+    first_step: int  # of the checkpoint to go on from
+    overwrite: bool
 
     @property
     def steps(self) -> int:
@@ -75,8 +65,10 @@ class Plan:
         return int(self.config.generation_batch_size // self.config.num_generations)
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     """Check a recipe against its shards, TRL's configuration, the model's processor and earlier checkpoints.
+
+    With `overwrite` an earlier run in the output folder will be discarded when `train` starts.
 
     Raises:
         ConfigError, ShardError, OutputError, MissingDependencyError: one line that says what to change.
@@ -84,6 +76,9 @@ def plan(recipe: Recipe) -> Plan:
     samples = select(recipe.data)
     quiet_libraries()
     config = _config(recipe)
+    validates = config.eval_strategy != "no"
+    if not overwrite:
+        check_owner(recipe)
     model = find_model(recipe.model)
     base_of(model)  # an adapter whose base is missing stops here
     lora_config(recipe.lora)
@@ -91,61 +86,48 @@ def plan(recipe: Recipe) -> Plan:
     needed = config.generation_batch_size // config.num_generations
     if len(samples) < needed:
         raise ConfigError(f"{len(samples)} samples, and one step shows {needed}: lower the batch, or give more shards")
-    costs = tuple(_cost(processor, recipe, samples, index) for index in samples.one_of_each_shape())
     return Plan(
         recipe=recipe,
         samples=samples,
         config=config,
         model=model,
         processor=processor,
-        costs=costs,
-        first_step=_step(last_checkpoint(recipe.output_dir)),
+        costs=tuple(_cost(processor, recipe, samples, index) for index in samples.one_of_each_shape()),
+        validation=select(replace(recipe.data, split="val", pass_rates="")) if validates else None,
+        first_step=0 if overwrite else step_of(last_checkpoint(recipe.output_dir)),
+        overwrite=overwrite,
     )
 
 
-def train(plan: Plan, *, overwrite: bool = False, reward: Callable[..., list[float]] | None = None) -> Path:
+def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Path:
     """Train to the end of the plan, from the last checkpoint if there is one; returns the folder of the final model.
 
-    `reward` replaces the recipe's reward, in TRL's signature: for controls.
+    A run that has come to its end is left as it is. `reward` replaces the recipe's reward, in TRL's signature: for
+    controls.
 
     Raises:
-        OutputError: the output folder holds checkpoints of another recipe.
+        OutputError: another run is at work in the output folder.
         ShardError: a sample cannot be read; the message has its key.
     """
     from mvp_train.trainer import Trainer
 
-    recipe, folder = plan.recipe, plan.recipe.output_dir
-    _claim(recipe, overwrite=overwrite)
-    with_weights(recipe.model)
-    checkpoint = last_checkpoint(folder)
-    trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=_step(checkpoint))
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except MvpError as error:
-        raise type(error)(_last_line(error)) from error
-    finally:
-        trainer.run_log.close()
-    final = folder / FINAL_NAME
-    trainer.save_model(str(final))
-    return final
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder: one whose last file, the trainer's state, can be read."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    for path in sorted(found, key=_step, reverse=True):
+    recipe, final = plan.recipe, plan.recipe.output_dir / FINAL_NAME
+    with owned(recipe, plan.config.to_json_string(), overwrite=plan.overwrite):
+        checkpoint = last_checkpoint(recipe.output_dir)
+        done = step_of(checkpoint) >= plan.steps
+        if done and final.is_dir():
+            return final
+        shutil.rmtree(final, ignore_errors=True)  # of an earlier, shorter run
+        with_weights(recipe.model)
+        trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=step_of(checkpoint))
         try:
-            json.loads((path / "trainer_state.json").read_bytes())
-            return path
-        except (OSError, ValueError):
-            continue  # the run was killed while it wrote this one
-    return None
-
-
-def trained_model(folder: Path) -> Path | None:
-    """The model that a run in `folder` has come to: the final one, else the last checkpoint's."""
-    final = folder / FINAL_NAME
-    return final if final.is_dir() else last_checkpoint(folder)
+            trainer.run(checkpoint, train=not done)
+        except MvpError as error:
+            raise type(error)(_last_line(error)) from error
+        finally:
+            trainer.run_log.close()
+        trainer.save_model(str(final))
+    return final
 
 
 def _config(recipe: Recipe) -> Any:
@@ -157,14 +139,24 @@ def _config(recipe: Recipe) -> Any:
     given = checked("grpo", recipe.grpo, GRPOConfig)
     if taken := sorted(set(given) & set(OURS)):
         raise ConfigError(f"grpo: {', '.join(taken)} cannot be set; use data.order for the order of samples")
+    _need({"deepspeed": given.get("deepspeed"), "vllm": given.get("use_vllm")})
     init = {"dtype": recipe.model.dtype, "attn_implementation": recipe.model.attn_implementation}
     given["model_init_kwargs"] = {**init, **(given.get("model_init_kwargs") or {})}
     given.setdefault("output_dir", str(recipe.output_dir))
+    shuffled = recipe.data.order == "shuffled"  # anew in each epoch; the other orders are ours
     try:
-        shuffled = recipe.data.order == "shuffled"  # anew in each epoch; the other orders are ours
-        return GRPOConfig(**given, remove_unused_columns=False, shuffle_dataset=shuffled)
+        config = GRPOConfig(**given, remove_unused_columns=False, shuffle_dataset=shuffled)
     except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(f"grpo: {' '.join(str(error).split())}") from error
+        hint = "; without a GPU: grpo.use_cpu=true grpo.bf16=false" if "use_cpu" in str(error) else ""
+        raise ConfigError(f"grpo: {' '.join(str(error).split())}{hint}") from error
+    _need({name: name in config.report_to for name in ("tensorboard", "wandb", "mlflow", "trackio")})
+    return config
+
+
+def _need(packages: Mapping[str, Any]) -> None:
+    """Raise `MissingDependencyError` for the packages that a recipe asks for and that are not installed."""
+    if missing := [name for name, asked in packages.items() if asked and find_spec(name) is None]:
+        raise MissingDependencyError(f"grpo: this recipe needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def _cost(processor: Any, recipe: Recipe, samples: Samples, index: int) -> PromptCost:
@@ -179,55 +171,7 @@ def _cost(processor: Any, recipe: Recipe, samples: Samples, index: int) -> Promp
     return cost
 
 
-def _claim(recipe: Recipe, *, overwrite: bool) -> None:
-    """Make the output folder this recipe's; `OutputError` if checkpoints of another one lie there."""
-    folder, path = recipe.output_dir, recipe.output_dir / RECIPE_NAME
-    if last_checkpoint(folder) is not None and not overwrite:
-        if not path.is_file():
-            raise OutputError(f"{folder}: holds checkpoints but no {RECIPE_NAME}; choose another grpo.output_dir")
-        if changed := _changes(read_recipe(path), recipe):
-            raise OutputError(
-                f"{folder}: holds checkpoints of a recipe that differs in {', '.join(changed)}; "
-                "choose another grpo.output_dir, or pass --overwrite to start again"
-            )
-    if int(os.environ.get("RANK", "0")) == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            _discard(folder)
-        with atomic_write(path) as file:
-            file.write(to_yaml(recipe).encode())
-
-
-def _changes(old: Recipe, new: Recipe) -> list[str]:
-    """Dotted names of the keys that differ and matter."""
-    found = []
-    for section, before in asdict(old).items():
-        after = asdict(new)[section]
-        if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-            found += [section] * (before != after)
-            continue
-        keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-        found += [f"{section}.{key}" for key in keys if not (section == "grpo" and key in MAY_CHANGE)]
-    return found
-
-
-def _discard(folder: Path) -> None:
-    """Remove what an earlier run left, and nothing else."""
-    import shutil
-
-    from mvp_train.logs import METRICS_NAME, PAGE_NAME
-
-    for path in [*folder.glob("checkpoint-*"), folder / FINAL_NAME]:
-        shutil.rmtree(path, ignore_errors=True)
-    for name in (METRICS_NAME, PAGE_NAME):
-        (folder / name).unlink(missing_ok=True)
-
-
 def _last_line(error: MvpError) -> str:
     """The message alone: an error that comes out of a DataLoader's worker has the worker's traceback before it."""
     lines = str(error).strip().splitlines()
     return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
-
-
-def _step(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0

@@ -1,4 +1,4 @@
-"""What a run says of itself: a bar or lines on stderr, `metrics.jsonl`, and a page of sample completions."""
+"""What a run says of itself: lines on stderr, `metrics.jsonl`, and a page of sample completions."""
 
 import json
 import sys
@@ -9,16 +9,31 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mvp_data.files import atomic_write
 from mvp_train.dataset import Samples
 from mvp_train.page import Shown, write_page
+from mvp_train.recipe import Recipe
 from mvp_train.reward import RewardConfig, score
+from mvp_train.runs import METRICS_NAME, PAGE_NAME
 
-METRICS_NAME = "metrics.jsonl"
-PAGE_NAME = "completions.html"
 SHOWN = 12  # puzzles on the page: the latest ones; each takes about 1 MB
 PAGE_EVERY_S = 60.0  # writing the page takes a moment
-_SAID = ("reward", "mvp/exact", "mvp/valid", "frac_reward_zero_std", "completions/mean_length", "data_wait_share")
-_SHORT = {"frac_reward_zero_std": "flat groups", "completions/mean_length": "length", "data_wait_share": "data wait"}
+CARD = """\
+---
+base_model: {model}
+tags: [masked-video-prediction, grpo, trl]
+---
+
+# Trained on masked video prediction
+
+Checkpoints and `final/` are {kind} {model}, trained by GRPO to put hidden frames of videos back in order
+(`mvp-train`, [TRL](https://github.com/huggingface/trl)). Data:
+
+{shards}
+
+`recipe.yaml` and `grpo_config.json` say how, `metrics.jsonl` how it went. Measure it: `mvp-train eval --model final
+--shards SHARDS`.
+"""
 
 
 class StepClock:
@@ -46,29 +61,36 @@ class StepClock:
 
 
 class RunLog:
-    """Writes what a trainer logs. A resumed run appends; of a step that was done again the last line counts."""
+    """Writes what a trainer logs; of a resumed run it first takes out what came after the checkpoint."""
 
-    def __init__(self, folder: Path, samples: Samples, weights: RewardConfig, *, first_step: int, steps: int) -> None:
+    def __init__(
+        self, folder: Path, samples: Samples, weights: RewardConfig, *, first_step: int, steps: int, speaks: bool
+    ) -> None:
+        self._folder, self._samples, self._weights, self._steps = folder, samples, weights, steps
+        self._shown, self._paged_s = list[Shown](), 0.0
+        self._step, self._since_s = first_step, time.monotonic()
+        if not speaks:  # another process of the run does
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._samples, self._weights = folder, samples, weights
-        self._file = (folder / METRICS_NAME).open("a", encoding="utf-8")
-        self._bar = tqdm(total=steps, initial=first_step, desc="train", unit=" steps", disable=None, ncols=100)
-        self._steps, self._shown, self._paged_s = steps, list[Shown](), 0.0
+        _cut(folder / METRICS_NAME, first_step)
+        if first_step:
+            print(f"goes on from step {first_step} of {steps}", file=sys.stderr, flush=True)
 
     def write(self, step: int, logs: Mapping[str, Any]) -> None:
-        """One line of `metrics.jsonl`, and one in the terminal."""
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 3), **logs}, default=float) + "\n")
-        self._file.flush()
-        if "reward" not in logs:  # the trainer's closing summary
-            return
-        said = ", ".join(
-            f"{_SHORT.get(name, name.removeprefix('mvp/'))} {logs[name]:.3g}" for name in _SAID if name in logs
-        )
-        self._bar.update(step - self._bar.n)
-        if self._bar.disable:
+        """One line of `metrics.jsonl`, and one on stderr."""
+        with (self._folder / METRICS_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **logs}, default=float) + "\n")
+        if "loss" in logs:
+            now_s = time.monotonic()
+            step_s = (now_s - self._since_s) / max(1, step - self._step)
+            self._step, self._since_s = step, now_s
+            left = tqdm.format_interval(step_s * (self._steps - step))
+            said = f"{said_of(logs)}, {step_s:.1f} s a step, {left} left"
             print(f"step {step} of {self._steps}: {said}", file=sys.stderr, flush=True)
-        else:
-            self._bar.write(f"step {step}: {said}", file=sys.stderr)
+        elif "eval_reward" in logs:
+            named = {name.removeprefix("eval_"): value for name, value in logs.items()}
+            print(f"validation at step {step}: {said_of(named)}", file=sys.stderr, flush=True)
+            self._since_s = time.monotonic()
 
     def show(self, step: int, inputs: Sequence[Mapping[str, Any]], completions: Sequence[Any]) -> None:
         """Keep the first completion of a batch for the page, which is written now and then."""
@@ -80,13 +102,49 @@ class RunLog:
         if time.monotonic() - self._paged_s > PAGE_EVERY_S:
             self._write_page()
 
+    def write_card(self, recipe: Recipe) -> None:
+        """`README.md`: what the models in this folder are."""
+        shards = "\n".join(f"- {item.path}, split {recipe.data.split}" for item in recipe.data.shards)
+        kind = "LoRA adapters of" if recipe.lora is not None else "all weights trained from"
+        (self._folder / "README.md").write_text(CARD.format(model=recipe.model.path, kind=kind, shards=shards))
+
     def close(self) -> None:
         """Write the page a last time."""
-        self._bar.close()
-        self._file.close()
         self._write_page()
 
     def _write_page(self) -> None:
         if self._shown:
             write_page(self._folder / PAGE_NAME, self._shown[::-1], "Latest completions")
             self._paged_s = time.monotonic()
+
+
+def said_of(logs: Mapping[str, Any]) -> str:
+    """The figures that tell how a run goes, of those that are there.
+
+    >>> said_of({"reward": 0.31, "mvp/exact": 0.0156, "frac_reward_zero_std": 0.25, "completions/mean_length": 12.0})
+    'reward 0.310, exact 1.6 %, 25 % flat groups, 12 tokens'
+    """
+    shares = (
+        ("mvp/exact", "exact {:.1%}"),
+        ("mvp/valid", "valid {:.0%}"),
+        ("frac_reward_zero_std", "{:.0%} flat groups"),
+    )
+    found = [("reward", "reward {:.3f}"), *shares, ("completions/mean_length", "{:.0f} tokens")]
+    found.append(("data_wait_share", "data wait {:.1%}"))
+    parts = [text.format(logs[name]) for name, text in found if logs.get(name) is not None]
+    return ", ".join(parts).replace("%", " %")
+
+
+def _cut(metrics: Path, last_step: int) -> None:
+    """Leave the lines up to a step; a line that was being written when the run was killed goes too."""
+    if not metrics.is_file():
+        return
+    kept = []
+    for line in metrics.read_bytes().splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= last_step:
+                kept.append(line)
+        except (ValueError, TypeError, KeyError):
+            continue
+    with atomic_write(metrics) as file:
+        file.write(b"".join(kept))

@@ -16,13 +16,15 @@ from mvp_data.prompt import Message
 from mvp_train.recipe import ModelConfig, checked
 
 RANDOM = "random:"
-INSTALL = "pip install 'masked-video-prediction[train]'"
+INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip install '.[train]')"
 
 
 def quiet_libraries() -> None:
     """Leave stderr to our own messages: no bar for each file of weights, no warnings at TRL's use of transformers."""
-    from transformers.utils import logging
-
+    try:
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs torch, transformers and TRL: {INSTALL}") from error
     logging.disable_progress_bar()
     # transformers 5.23 renamed gradient checkpointing; TRL 1.16 and older recipes use the old name, which still works.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)

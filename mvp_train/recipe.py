@@ -7,7 +7,7 @@ those classes in `mvp_train.grpo`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,11 +131,6 @@ def to_yaml(recipe: Recipe) -> str:
     values = asdict(recipe)
     values["data"]["shards"] = [dict(item) for item in values["data"]["shards"]]
     return yaml.safe_dump(values, sort_keys=False)
-
-
-def with_split(recipe: Recipe, split: str) -> Recipe:
-    """The same recipe on another split of its shards."""
-    return replace(recipe, data=replace(recipe.data, split=split))
 
 
 def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:

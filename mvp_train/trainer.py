@@ -1,6 +1,7 @@
 """TRL's trainer with our clock, our log and a resume that works. Only this module names TRL; importing it is slow."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, ProgressCallback
@@ -20,19 +21,29 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
     """`GRPOTrainer` set up from a plan; what it learns is TRL's alone."""
 
     def __init__(self, plan: "Plan", reward: Callable[..., list[float]], *, first_step: int) -> None:
-        self.clock, self.scored, self.all_weights = StepClock(), 0, plan.recipe.lora is None
+        self.plan, self.clock, self.scored = plan, StepClock(), 0
         super().__init__(
             model=str(plan.model),
             reward_funcs=reward,
             args=plan.config,
             train_dataset=to_dataset(plan.samples, plan.recipe.prompt),
+            eval_dataset=to_dataset(plan.validation, plan.recipe.prompt) if plan.validation is not None else None,
             processing_class=plan.processor,
             peft_config=lora_config(plan.recipe.lora),
         )
         for callback in (PrinterCallback, ProgressCallback):  # the log is ours
             self.remove_callback(callback)
         folder, weights = plan.recipe.output_dir, plan.recipe.reward
-        self.run_log = RunLog(folder, plan.samples, weights, first_step=first_step, steps=plan.steps)
+        self.run_log = RunLog(
+            folder, plan.samples, weights, first_step=first_step, steps=plan.steps, speaks=self.is_world_process_zero()
+        )
+
+    def run(self, checkpoint: Path | None, *, train: bool) -> None:
+        """Train from a checkpoint or from the start; or only load the checkpoint of a run that has come to its end."""
+        if train:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        else:
+            self._load_from_checkpoint(str(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load the weights of a checkpoint strictly.
@@ -40,7 +51,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         The names in a checkpoint of a vision-language model are the released ones, not those of the modules;
         transformers 5.23 takes them as they are, finds none, warns, and goes on with the weights it started from.
         """
-        if not self.all_weights:
+        if self.plan.recipe.lora is not None:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         ours = model or self.model
@@ -56,14 +67,20 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, *args: Any) -> Any:
         self.scored += len(inputs) * self.accelerator.num_processes
-        if self.is_world_process_zero():
-            self.run_log.show(self.state.global_step, inputs, completions)
+        if self.model.training and self.is_world_process_zero():
+            self.run_log.show(self.state.global_step + 1, inputs, completions)
         return self.clock.timed("reward", super()._calculate_rewards, inputs, prompts, completions, *args)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Say in each folder of a model what it is; TRL's own card knows neither the base model nor the task."""
+        if self.is_world_process_zero():
+            self.run_log.write_card(self.plan.recipe)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the clock's figures to what is logged, and write it all down."""
-        logs.update(self.clock.take(self.scored))
-        self.scored = 0
+        """Add the clock's figures to what is logged of a step, and write it all down."""
+        figures, self.scored = self.clock.take(self.scored), 0
+        if "loss" in logs:  # not a validation, and not the closing summary
+            logs.update(figures)
         super().log(logs, start_time)
         if self.is_world_process_zero():
             self.run_log.write(self.state.global_step, logs)

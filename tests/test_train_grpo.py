@@ -1,6 +1,7 @@
 """GRPO for real, on a tiny random model: files, logs, exact resume, and everything that is refused before it starts."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data.errors import ConfigError, MvpError, OutputError, ShardError
+from mvp_data.errors import ConfigError, MissingDependencyError, MvpError, OutputError, ShardError
 from mvp_train.recipe import Recipe, from_values
 from tests.samples import make_folder, make_shard
 
@@ -17,8 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from mvp_train.dry_run import describe, facts
-from mvp_train.grpo import Plan, last_checkpoint, plan, train, trained_model
+from mvp_train.grpo import Plan, plan, train
 from mvp_train.random_models import save
+from mvp_train.runs import last_checkpoint, owned, trained_model
 
 LANGUAGE = r".*language_model.*\.(q_proj|v_proj)"
 GRPO: dict[str, Any] = {
@@ -77,7 +79,7 @@ def test_a_run_leaves_what_it_promises(model: Path, shards: Path, tmp_path: Path
     final = train(planned)
     assert final == tmp_path / "run" / "final" == trained_model(tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"checkpoint-2", "checkpoint-4", "metrics.jsonl", "completions.html", "recipe.yaml"} <= names
+    assert {"checkpoint-2", "checkpoint-4", "metrics.jsonl", "completions.html", "recipe.yaml", "README.md"} <= names
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "reward" in line]
@@ -90,7 +92,7 @@ def test_a_run_leaves_what_it_promises(model: Path, shards: Path, tmp_path: Path
         assert sum(shares) == pytest.approx(1)
     page = (tmp_path / "run" / "completions.html").read_text()
     assert "data:image/jpeg" in page
-    assert "step 3" in page.lower()
+    assert "step 4" in page.lower()
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": LANGUAGE}], ids=["all", "lora"])
@@ -111,6 +113,64 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert any(not torch.equal(tensor, at["final"][key]) for key, tensor in at["checkpoint-2"].items())
 
 
+def test_a_finished_run_is_left_as_it_is(model: Path, shards: Path, tmp_path: Path) -> None:
+    made = recipe(model, shards, tmp_path / "run", max_steps=2, lr_scheduler_type="constant")
+    final = train(plan(made), reward=by_length)
+    before = {path: path.stat().st_mtime_ns for path in final.parent.rglob("*") if path.name != "grpo_config.json"}
+    first = weights(final)
+    assert train(plan(made), reward=by_length) == final
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert [path.name for path in before if before[path] != after[path]] in ([], ["recipe.yaml"])
+    assert not (final.parent / "checkpoint-3").exists()
+    shutil.rmtree(final)  # killed after the last checkpoint and before this
+    train(plan(made), reward=by_length)
+    assert all(torch.equal(first[key], value) for key, value in weights(final).items())
+
+
+def test_a_longer_run_replaces_the_final_model(model: Path, shards: Path, tmp_path: Path) -> None:
+    """Also when it is killed between its last checkpoint and the end."""
+    final = train(plan(recipe(model, shards, tmp_path / "run", max_steps=2)), reward=by_length)
+    first = weights(final)
+    train(plan(recipe(model, shards, tmp_path / "run", max_steps=4)), reward=by_length)
+    assert any(not torch.equal(first[key], value) for key, value in weights(final).items())
+
+
+def test_lines_after_the_checkpoint_are_taken_out(model: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(plan(recipe(model, shards, out, max_steps=3)))
+    shutil.rmtree(out / "final")
+    shutil.rmtree(out / "checkpoint-3")
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "rew')
+    train(plan(recipe(model, shards, out, max_steps=3)))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "reward" in line] == [1, 2, 3]
+
+
+def test_two_runs_do_not_meet(model: Path, shards: Path, tmp_path: Path) -> None:
+    planned = plan(recipe(model, shards, tmp_path / "run"))
+    with (
+        owned(planned.recipe, "{}", overwrite=False),
+        pytest.raises(OutputError, match="another run is at work there"),
+    ):
+        train(planned)
+
+
+def test_validation_during_training(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    shape: dict[str, Any] = {"context": 2, "mask_start": 1, "k": 2, "distractors": 1}
+    made = [
+        make_shard(tmp_path / "shards" / "shard-000000.tar", 4, **shape),
+        make_shard(tmp_path / "shards" / "val-000000.tar", 2, split="val", **shape),
+    ]
+    make_folder(tmp_path / "shards", made)
+    values = recipe(model, tmp_path / "shards", tmp_path / "run", max_steps=2, eval_strategy="steps", eval_steps=1)
+    train(plan(values))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval_reward" in line] == [1, 2]
+    assert all("eval_mvp/exact" in line for line in lines if "eval_reward" in line)
+
+
 def test_a_checkpoint_that_was_being_written_is_passed_over(tmp_path: Path) -> None:
     for step, state in ((2, "{}"), (4, '{"global_step": 4}'), (10, '{"glo'), (12, None)):
         folder = tmp_path / f"checkpoint-{step}"
@@ -126,8 +186,8 @@ def test_another_recipe_is_not_mixed_in(model: Path, shards: Path, tmp_path: Pat
     out = tmp_path / "run"
     train(plan(recipe(model, shards, out, max_steps=2)))
     with pytest.raises(OutputError, match=r"differs in grpo\.learning_rate"):
-        train(plan(recipe(model, shards, out, learning_rate=1e-3)))
-    final = train(plan(recipe(model, shards, out, learning_rate=1e-3, max_steps=2)), overwrite=True)
+        plan(recipe(model, shards, out, learning_rate=1e-3))
+    final = train(plan(recipe(model, shards, out, learning_rate=1e-3, max_steps=2), overwrite=True))
     assert final.is_dir()
     lines = (out / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines if "reward" in json.loads(line)] == [1, 2]
@@ -188,12 +248,15 @@ def trained_model_state(folder: Path) -> Path:
         ({"remove_unused_columns": True}, "cannot be set"),
         ({"per_device_train_batch_size": 64}, "8 samples, and one step shows 16"),
         ({"max_steps": "many"}, "max_steps"),
+        ({"use_vllm": True}, "pip install vllm"),
+        ({"report_to": "trackio"}, "pip install trackio"),
+        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "pip install deepspeed"),
     ],
 )
 def test_grpo_settings_that_are_refused(
     model: Path, shards: Path, tmp_path: Path, grpo: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"grpo|samples") as error:
+    with pytest.raises((ConfigError, MissingDependencyError), match=r"grpo|samples") as error:
         plan(recipe(model, shards, tmp_path / "run", **grpo))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
