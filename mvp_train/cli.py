@@ -164,9 +164,8 @@ def eval_command(
         return
     whole = report.rows[0]
     groups = f"{whole.video_groups} video group{'s' * (whole.video_groups != 1)}"
-    typer.echo(
-        f"{chosen.model.path}: {whole.samples} samples of {groups}, split {split}; intervals over {whole.resampled}"
-    )
+    asked = f"split {split}{', ' if ask.ablation else ''}{ask.ablation.replace('_', ' ')}"
+    typer.echo(f"{chosen.model.path}: {whole.samples} samples of {groups}, {asked}; intervals over {whole.resampled}")
     typer.echo(to_text(whole))
     typer.echo(f"answers to look at: {(out / 'page.html').resolve().as_uri()}")
 

@@ -43,6 +43,9 @@ class Difference:
 class Comparison:
     """Two evaluations on the samples that both have; `resampled` says what the intervals rest on."""
 
+    a: str  # the model, and what was asked otherwise than by default
+    b: str
+    differ: Sequence[str]  # what else is not the same, such as `max_new_tokens: 64 and 256`
     samples: int
     only_a: int
     only_b: int
@@ -61,9 +64,10 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
             one key is not the same puzzle in both.
     """
     where = f"{a} and {b} cannot be compared"
-    for name, first, second in zip(_ASKED, _asked(a), _asked(b), strict=True):
-        if first != second:
-            raise ConfigError(f"{where}: {name} is {first} in one and {second} in the other")
+    (model_a, asked_a), (model_b, asked_b) = _asked(a), _asked(b)
+    for name in _ASKED:
+        if asked_a.get(name) != asked_b.get(name):
+            raise ConfigError(f"{where}: {name} is {asked_a.get(name)} in one and {asked_b.get(name)} in the other")
     sides = [{s[0].key: s for s in by_key(read_completions(path.parent / COMPLETIONS))} for path in (a, b)]
     keys = [key for key in sides[0] if key in sides[1]]
     if not keys:
@@ -71,7 +75,8 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
     for key in keys:
         _check_same(sides[0][key][0], sides[1][key][0], where)
     only = [len(side) - len(keys) for side in sides]
-    return _test([[side[key] for key in keys] for side in sides], only, seed)
+    facts = [{**model_a, **asked_a}, {**model_b, **asked_b}]
+    return _test([[side[key] for key in keys] for side in sides], facts, only, seed)
 
 
 def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
@@ -95,6 +100,9 @@ def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
 def to_text(found: Comparison) -> str:
     """The comparison as lines for a terminal."""
     lines = [
+        f"a: {found.a}",
+        f"b: {found.b}",
+        *([f"not the same: {'; '.join(found.differ)}"] if found.differ else []),
         f"{found.samples} samples of {found.video_groups} video groups in both "
         f"({found.only_a} only in a, {found.only_b} only in b); intervals from {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
@@ -104,12 +112,12 @@ def to_text(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _asked(path: Path) -> list[Any]:
-    """The prompt and the reward of a report, as plain values."""
+def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model and the question of a report, as plain values."""
     try:
         with path.open("rb") as file:
-            ask = json.loads(file.read(MAX_REPORT_BYTES))["ask"]
-        return [ask[name] for name in _ASKED]
+            report = json.loads(file.read(MAX_REPORT_BYTES))
+        return dict(report["about"]["model"]), dict(report["ask"])
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a report.json of mvp-train eval") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -123,7 +131,14 @@ def _check_same(a: Outcome, b: Outcome, where: str) -> None:
             raise ConfigError(f"{where}: not the same shards, {name} of {a.key} is {values}")
 
 
-def _test(sides: Sequence[list[list[Outcome]]], only: Sequence[int], seed: int) -> Comparison:
+def _name(facts: Mapping[str, Any]) -> str:
+    ablation = str(facts.get("ablation") or "").replace("_", " ")
+    return f"{facts.get('path')}{f', {ablation}' if ablation else ''}"
+
+
+def _test(
+    sides: Sequence[list[list[Outcome]]], facts: Sequence[Mapping[str, Any]], only: Sequence[int], seed: int
+) -> Comparison:
     import numpy as np
 
     rollouts = {min(len(sample) for sample in side) for side in sides}
@@ -146,7 +161,12 @@ def _test(sides: Sequence[list[list[Outcome]]], only: Sequence[int], seed: int) 
         )
         for i, name in enumerate(a)
     }
+    first, second = facts
+    unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "ablation", "batch_size")]
     return Comparison(
+        a=_name(first),
+        b=_name(second),
+        differ=[f"{key}: {first[key]} and {second.get(key)}" for key in unlike],
         samples=len(groups),
         only_a=only[0],
         only_b=only[1],

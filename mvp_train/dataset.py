@@ -81,7 +81,10 @@ def select(data: DataConfig) -> Samples:
     rows = np.flatnonzero(pc.equal(_column(sets, "split"), data.split).to_numpy())
     if not len(rows):
         found = "; ".join(f"{shards.location}: {_splits(shards)}" for shards in sets)
-        raise ConfigError(f"data.split: there are no samples of split {data.split!r} ({found})")
+        raise ConfigError(
+            f"data.split: there are no samples of split {data.split!r} ({found}): "
+            "choose another split, or build with more videos or a larger --val-share"
+        )
     if data.pass_rates:
         rows = _with_pass_rate(rows, sets, data)
     rows = _weighted(rows, sets, data)

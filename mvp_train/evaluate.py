@@ -20,7 +20,7 @@ from mvp_data.prompt import Message, PromptConfig
 from mvp_data.seeds import shuffled, stable_hash
 from mvp_data.shards import Sample
 from mvp_train.dataset import Samples, to_row
-from mvp_train.metrics import Outcome, Row, table
+from mvp_train.metrics import Outcome, Row, table, to_text
 from mvp_train.page import Shown, write_page
 from mvp_train.reward import RewardConfig, Score, score
 
@@ -104,7 +104,9 @@ def evaluate(
     rows = table(outcomes, ask.reward, seed=ask.seed)
     _write_completions(out / COMPLETIONS, outcomes)
     title = " · ".join(filter(None, ["Evaluation", ask.ablation.replace("_", " ")]))
-    write_page(out / PAGE, shown, title)
+    which = f"first of {ask.rollouts} answers to each, " if ask.rollouts > 1 else ""
+    notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. All of them:\n\n{to_text(rows[0])}"
+    write_page(out / PAGE, shown, title, notes)
     report = Report(
         tool_version=__version__, about=about, ask=ask, samples=len(samples), completions=len(outcomes), rows=rows
     )

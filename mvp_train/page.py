@@ -33,10 +33,13 @@ class Shown:
     step: int | None = None
 
 
-def write_page(path: Path, shown: Iterable[Shown], title: str) -> int:
-    """Write the page, whole or not at all, and say how many puzzles it holds: fewer than given beyond 100 MiB."""
+def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") -> int:
+    """Write the page, whole or not at all, and say how many puzzles it holds: fewer than given beyond 100 MiB.
+
+    `notes` are lines of plain text that stand above the puzzles.
+    """
     template = files("mvp_train").joinpath("page.html").read_text(encoding="utf-8")
-    values = {"policy": _policy(template), "title": html.escape(title)}
+    values = {"policy": _policy(template), "title": html.escape(title), "notes": html.escape(notes)}
     head, tail = (re.sub(r"{{(\w+)}}", lambda match: values[match[1]], part) for part in template.split("{{shown}}"))
     size, written = len(head.encode()) + len(tail.encode()), 0
     with atomic_write(path) as file:
@@ -77,6 +80,9 @@ def _details(item: Shown, *, opened: bool) -> str:
     letters = "".join(f"<li>{label}</li>" for label in record.answer)
     values = asdict(item.score).items()
     parts = "".join(f"<div><dt>{name}</dt><dd>{float(value):.3f}</dd></div>" for name, value in values)
+    said = html.escape(item.completion[:MAX_TEXT])
+    if not item.completion.strip():
+        said = f"({len(item.completion)} characters of white space)" if item.completion else "(nothing)"
     cut = f"\n[... {len(item.completion)} characters in all]" if len(item.completion) > MAX_TEXT else ""
     return f"""<details{" open" if opened else ""}>
 <summary>{step}<strong>reward {item.score.reward:.3f}</strong><span>{_verdict(item.score)}</span>
@@ -85,7 +91,7 @@ def _details(item: Shown, *, opened: bool) -> str:
 <h2>Candidates</h2><div class="pool">{_pool(item.sample)}</div>
 <dl class="answers"><dt>Right answer</dt><dd><ol class="slots">{letters}</ol></dd>
 <dt>The model's</dt><dd>{f'<ol class="slots">{marks}</ol>' if marks else "no valid answer"}</dd></dl>
-<h2>Completion</h2><pre>{html.escape(item.completion[:MAX_TEXT])}{cut}</pre>
+<h2>Completion</h2><pre>{said}{cut}</pre>
 <h2>Reward and its parts</h2><dl class="parts">{parts}</dl>
 </details>
 """

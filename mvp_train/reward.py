@@ -88,12 +88,14 @@ def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
     return tuple(labels)
 
 
-def score(completion: str, answer: str, pool: int, weights: RewardConfig) -> Score:
-    """`completion` graded against `answer`, such as "CAFB", on a puzzle with `pool` candidates.
+def score(completion: str, answer: str | Sequence[str], pool: int, weights: RewardConfig) -> Score:
+    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` candidates.
 
     Raises:
         ConfigError: `answer` is no row of different labels of the pool (whatever the completion is).
     """
+    if not isinstance(answer, str):
+        answer = "".join(answer)
     _check_truth(answer, pool)
     labels = parse(completion, pool, len(answer))
     if labels is None:

@@ -101,7 +101,7 @@ def test_filter_then_train(here: Path) -> None:
         (["grpo", "{recipe}", "data.shards=nowhere"], "nowhere"),
         (["grpo", "{recipe}", "data.split=test"], "train 4, val 3"),
         (["grpo", "{recipe}", "grpo.num_generations=3"], "divisible"),
-        (["grpo", "{recipe}", "model.path=org/absent"], "hf download org/absent"),
+        (["grpo", "{recipe}", "model.path=org/absent", "grpo.output_dir=new"], "hf download org/absent"),
         (["eval"], "name a recipe"),
         (["eval", "{recipe}", "--split", "test", "--out", "new"], "train 4, val 3"),
         (["eval", "{recipe}", "--remove-context", "--shuffle-context"], "one ablation at a time"),
