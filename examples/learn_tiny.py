@@ -19,6 +19,7 @@ import argparse
 import colorsys
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,9 @@ BUILD = {
     "val_share": 0,
     "test_share": 0.25,
 }
+WARM_UP_RATE = 2e-3
 ANSWER_TOKENS = 6  # <answer> A , B </answer> and the end
+BLIND_LOSS = math.log(12) / ANSWER_TOKENS  # nats a token, where the form is certain and all 12 answers are alike
 Reward = Callable[..., list[float]]
 
 
@@ -72,9 +75,9 @@ class Size:
     """How much of everything; the defaults are those of the proof."""
 
     films: int = 280
-    warm_up_steps: int = 80
-    warm_up_batch: int = 64
-    right_share: float = 0.4  # of the answers shown in the warm-up
+    warm_up_batch: int = 64  # twice that while the form is taught
+    form_steps: int = 80
+    right_steps: int = 150  # at most
     steps: int = 200
     prompts: int = 32  # different ones in a step
     generations: int = 8
@@ -167,34 +170,42 @@ def _tokens(samples: Samples) -> list[str]:
 def warm_up(model: Path, out: Path, samples: Samples, size: Size, seed: int) -> Path:
     """Teach the model in `model` to answer in form, by plain next-token training; it is saved to `out`.
 
-    Every fourth step shows no context, with answers drawn by chance, so that the ablation is no new kind of prompt.
+    First puzzles without their context and answers drawn by chance, so that the form is all there is to learn, and the
+    ablation is no new kind of prompt. Then whole puzzles and right answers, fewer of them than were drawn by chance,
+    until these are foreseen better than by a blind guess of a well-formed answer: the first sign that it sees.
     """
     import torch
 
     learner = load_model(ModelConfig(path=str(model), dtype="float32"))
-    optimiser = torch.optim.AdamW(learner.model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0)
+    optimiser = torch.optim.AdamW(learner.model.parameters(), lr=WARM_UP_RATE, betas=(0.9, 0.98), weight_decay=0)
     learner.model.train()
-    for step in range(size.warm_up_steps):
-        context = step % 4 != 3
-        rows = []
-        for place in range(size.warm_up_batch):
-            draw = ("warm-up", seed, step, place)
-            sample = samples[stable_hash("sample", *draw) % len(samples)]
-            right = context and unit("right", *draw) < size.right_share / 0.75
-            labels = [candidate.label for candidate in sample.record.candidates]
-            answer = sample.record.answer if right else shuffled(labels, *draw)[: sample.record.k]
-            rows.append({**to_row(sample, PromptConfig(context=context)), "shown": ", ".join(answer)})
-        inputs, answers = _taught(learner.processor, rows)
+    losses: list[float] = []
+    for step in range(size.form_steps + size.right_steps):
+        right = step >= size.form_steps
+        count = size.warm_up_batch if right else 2 * size.warm_up_batch
+        inputs, answers = _taught(learner.processor, [_lesson(samples, right, (seed, step, i)) for i in range(count)])
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 10)
+            group["lr"] = WARM_UP_RATE * min(1, (step + 1) / 10)
         loss = learner.model(**inputs, labels=answers).loss
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.model.parameters(), 1.0)
         optimiser.step()
+        losses += [loss.item()] * right
+        if len(losses) >= 20 and sum(losses[-20:]) / 20 < BLIND_LOSS:
+            break
+    print(f"warm-up: {size.form_steps} steps for the form, then {len(losses)} with right answers", file=sys.stderr)
     learner.model.save_pretrained(out)
     learner.processor.save_pretrained(out)
     return out
+
+
+def _lesson(samples: Samples, right: bool, draw: tuple[str | int, ...]) -> dict[str, Any]:
+    """A row of the warm-up: a puzzle and the answer `shown` for it."""
+    sample = samples[stable_hash("warm-up", *draw) % len(samples)]
+    labels = [candidate.label for candidate in sample.record.candidates]
+    answer = sample.record.answer if right else shuffled(labels, "answer", *draw)[: sample.record.k]
+    return {**to_row(sample, PromptConfig(context=right)), "shown": ", ".join(answer)}
 
 
 def _taught(processor: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
@@ -253,10 +264,8 @@ def of_other_puzzles(reward: MvpReward, samples: Samples, seed: int) -> Reward:
     truths = {key: "".join(samples[i].record.answer) for i, key in enumerate(samples.keys)}
     dealt = dict(zip(truths, shuffled(list(truths.values()), "control", seed), strict=True))
 
-    def shuffled_reward(
-        *, completions: Any, answer: Any, pool: Any, key: Any, log_metric: Any, **_: Any
-    ) -> list[float]:
-        reward(completions=completions, answer=answer, pool=pool, log_metric=log_metric)  # logs how right it really is
+    def shuffled_reward(completions: Any, answer: Any, pool: Any, key: Any, **others: Any) -> list[float]:
+        reward(completions=completions, answer=answer, pool=pool, **others)  # logs how right it really is
         return reward(completions=completions, answer=[dealt[k] for k in key], pool=pool)
 
     return shuffled_reward
@@ -282,7 +291,7 @@ def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
     for name in ("grpo", "control"):
         wanted = recipe(warm, shards, folder / name, size, seed)
         reward = of_other_puzzles(MvpReward(wanted.reward), shown, seed) if name == "control" else None
-        train(plan(wanted), overwrite=True, reward=reward)
+        train(plan(wanted, overwrite=True), reward=reward)
         found[name] = asked(folder / name / FINAL_NAME, held_out, folder / f"eval-{name}")
     for ablation in ("context_removed", "context_shuffled"):
         found[f"grpo, {ablation}"] = asked(

@@ -84,7 +84,7 @@ def test_shows_puzzle_answer_and_marks(opened: Chrome) -> None:
 
 
 def test_nothing_hostile_runs_and_nothing_is_loaded(opened: Chrome) -> None:
-    assert texts(opened, "pre")[1] == HOSTILE.replace("\ud800", "?").strip()
+    assert texts(opened, "details pre")[1] == HOSTILE.replace("\ud800", "?").strip()
     assert texts(opened, "h1") == [TITLE]
     assert opened.title == f"{TITLE} · masked video prediction"
     assert opened.find_elements(By.CSS_SELECTOR, "script, a, pre *") == []
