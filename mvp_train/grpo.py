@@ -1,6 +1,7 @@
 """GRPO on shards: check everything that is cheap to check, then let TRL train."""
 
-import shutil
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.errors import ConfigError, MissingDependencyError, MvpError
+from mvp_data.seeds import stable_hash
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models import (
     INSTALL,
+    RANDOM,
     PromptCost,
     base_of,
     find_model,
+    fingerprint,
     load_processor,
     lora_config,
     prompt_cost,
@@ -22,7 +26,7 @@ from mvp_train.models import (
 )
 from mvp_train.recipe import Recipe, checked
 from mvp_train.reward import MvpReward
-from mvp_train.runs import FINAL_NAME, check_owner, last_checkpoint, owned, step_of
+from mvp_train.runs import FINAL_NAME, check_owner, final_step, last_checkpoint, owned, step_of
 
 OURS = ("remove_unused_columns", "shuffle_dataset")  # keys of GRPOConfig that follow from the rest of a recipe
 
@@ -32,6 +36,7 @@ class Plan:
     """Everything about a run that is known before the model is loaded."""
 
     recipe: Recipe
+    inputs: Mapping[str, str]  # what lies behind the recipe's paths, by its key
     samples: Samples
     config: Any  # trl.GRPOConfig
     model: Path
@@ -48,10 +53,9 @@ class Plan:
             return int(self.config.max_steps)
         config = self.config
         generations = len(self.samples) // self.prompts_per_generation  # TRL leaves out what does not fill one
-        updates = (
-            generations * config.steps_per_generation * config.num_iterations // config.gradient_accumulation_steps
-        )
-        return int(updates * config.num_train_epochs)
+        batches = generations * config.steps_per_generation * config.num_iterations
+        updates: int = -(-batches // config.gradient_accumulation_steps)
+        return math.ceil(updates * float(config.num_train_epochs))
 
     @property
     def completions_per_step(self) -> int:
@@ -77,17 +81,19 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     quiet_libraries()
     config = _config(recipe)
     validates = config.eval_strategy != "no"
-    if not overwrite:
-        check_owner(recipe)
     model = find_model(recipe.model)
-    base_of(model)  # an adapter whose base is missing stops here
+    if base_of(model) is not None:
+        raise ConfigError(f"{model}: a LoRA adapter; merge it into its base (docs/training.md) to train on from there")
     lora_config(recipe.lora)
     processor = load_processor(model)
     needed = config.generation_batch_size // config.num_generations
     if len(samples) < needed:
         raise ConfigError(f"{len(samples)} samples, and one step shows {needed}: lower the batch, or give more shards")
+    inputs = _inputs(recipe, samples, model)
+    check_owner(recipe, inputs, overwrite=overwrite)
     return Plan(
         recipe=recipe,
+        inputs=inputs,
         samples=samples,
         config=config,
         model=model,
@@ -112,22 +118,34 @@ def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Pa
     from mvp_train.trainer import Trainer
 
     recipe, final = plan.recipe, plan.recipe.output_dir / FINAL_NAME
-    with owned(recipe, plan.config.to_json_string(), overwrite=plan.overwrite):
+    with owned(recipe, plan.inputs, plan.config.to_json_string(), overwrite=plan.overwrite):
+        plan.config.distributed_state.wait_for_everyone()  # an earlier run is discarded by the first process
         checkpoint = last_checkpoint(recipe.output_dir)
-        done = step_of(checkpoint) >= plan.steps
-        if done and final.is_dir():
+        if final_step(recipe.output_dir) >= plan.steps:
             return final
-        shutil.rmtree(final, ignore_errors=True)  # of an earlier, shorter run
         with_weights(recipe.model)
-        trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=step_of(checkpoint))
         try:
-            trainer.run(checkpoint, train=not done)
+            trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=step_of(checkpoint))
+        except (ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
+            raise ConfigError(f"grpo: TRL refuses this recipe: {' '.join(str(error).split())[:500]}") from error
+        try:
+            trainer.run(checkpoint, train=step_of(checkpoint) < plan.steps)
         except MvpError as error:
             raise type(error)(_last_line(error)) from error
         finally:
             trainer.run_log.close()
-        trainer.save_model(str(final))
+        trainer.save_final(final)
     return final
+
+
+def _inputs(recipe: Recipe, samples: Samples, model: Path) -> dict[str, str]:
+    """What lies behind the paths of a recipe, so that a run is never resumed on other data or another model."""
+    found = {"data.shards": f"{stable_hash(*(shards.state for shards in samples.sets)):016x}"}
+    if recipe.data.pass_rates:
+        found["data.pass_rates"] = hashlib.sha256(Path(recipe.data.pass_rates).read_bytes()).hexdigest()[:16]
+    if not recipe.model.path.startswith(RANDOM):
+        found["model.path"] = fingerprint(model)
+    return found
 
 
 def _config(recipe: Recipe) -> Any:
@@ -139,16 +157,24 @@ def _config(recipe: Recipe) -> Any:
     given = checked("grpo", recipe.grpo, GRPOConfig)
     if taken := sorted(set(given) & set(OURS)):
         raise ConfigError(f"grpo: {', '.join(taken)} cannot be set; use data.order for the order of samples")
+    if given.get("save_only_model"):
+        raise ConfigError("grpo.save_only_model: no run could be resumed from such checkpoints; use save_total_limit")
     _need({"deepspeed": given.get("deepspeed"), "vllm": given.get("use_vllm")})
     init = {"dtype": recipe.model.dtype, "attn_implementation": recipe.model.attn_implementation}
-    given["model_init_kwargs"] = {**init, **(given.get("model_init_kwargs") or {})}
-    given.setdefault("output_dir", str(recipe.output_dir))
     shuffled = recipe.data.order == "shuffled"  # anew in each epoch; the other orders are ours
     try:
+        given["model_init_kwargs"] = {**init, **(given.get("model_init_kwargs") or {})}
+        given["output_dir"] = str(recipe.output_dir)
         config = GRPOConfig(**given, remove_unused_columns=False, shuffle_dataset=shuffled)
     except (ValueError, TypeError, ImportError) as error:
         hint = "; without a GPU: grpo.use_cpu=true grpo.bf16=false" if "use_cpu" in str(error) else ""
         raise ConfigError(f"grpo: {' '.join(str(error).split())}{hint}") from error
+    updates = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
+    if str(config.save_strategy) == "SaveStrategy.STEPS" and updates > 1 and config.save_steps % updates:
+        raise ConfigError(
+            f"grpo.save_steps: {config.save_steps:g} is no multiple of {updates:g}, the updates from one generation: "
+            "a run that is resumed between them would answer again, and otherwise"
+        )
     _need({name: name in config.report_to for name in ("tensorboard", "wandb", "mlflow", "trackio")})
     return config
 

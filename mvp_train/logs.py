@@ -31,7 +31,7 @@ Checkpoints and `final/` are {kind} {model}, trained by GRPO to put hidden frame
 
 {shards}
 
-`recipe.yaml` and `grpo_config.json` say how, `metrics.jsonl` how it went. Measure it: `mvp-train eval --model final
+`run.yaml` and `grpo_config.json` say how, `metrics.jsonl` how it went. Measure it: `mvp-train eval --model final
 --shards SHARDS`.
 """
 

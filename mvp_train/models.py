@@ -3,6 +3,7 @@
 The only module that names torch and PEFT.
 """
 
+import hashlib
 import json
 import os
 import warnings
@@ -16,6 +17,7 @@ from mvp_data.prompt import Message
 from mvp_train.recipe import ModelConfig, checked
 
 RANDOM = "random:"
+_END_BYTES = 1 << 16
 INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip install '.[train]')"
 
 
@@ -56,6 +58,19 @@ def with_weights(config: ModelConfig) -> Path:
 
         save(folder, config.path.removeprefix(RANDOM), dtype=config.dtype)
     return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """Tells weights from others under the same name: a hash of the ends of their files, read in milliseconds."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            found.update(f"{path.name} {size} ".encode() + file.read(_END_BYTES))
+            file.seek(max(0, size - _END_BYTES))
+            found.update(file.read(_END_BYTES))
+    base = base_of(folder)
+    return found.hexdigest()[:16] + (f" on {fingerprint(base)}" if base is not None else "")
 
 
 def base_of(folder: Path) -> Path | None:
@@ -192,6 +207,16 @@ class LocalModel:
     """A model and its processor in this process, ready to answer."""
 
     def __init__(self, model: Any, processor: Any) -> None:
+        """Take a model and forget how its authors would sample from it.
+
+        What a `generate` call leaves open transformers fills in from the model's own file, which for the released
+        models samples and punishes repetition: greedy answers would not be greedy.
+        """
+        from transformers import GenerationConfig
+
+        ends = model.generation_config.eos_token_id
+        pad = processor.tokenizer.pad_token_id
+        model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad)
         self.model, self.processor = model, processor
 
     def answer(
@@ -215,14 +240,9 @@ class LocalModel:
         inputs = self.processor(
             text=texts, images=[list(pictures) for pictures in images], padding=True, return_tensors="pt"
         ).to(self.model.device)
-        own = self.model.generation_config
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
         config = GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            num_return_sequences=samples,
-            eos_token_id=own.eos_token_id,
-            pad_token_id=self.processor.tokenizer.pad_token_id,
-            **sampling,
+            max_new_tokens=max_new_tokens, num_return_sequences=samples, do_sample=temperature > 0, **sampling
         )
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)

@@ -6,11 +6,12 @@ those classes in `mvp_train.grpo`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
@@ -20,7 +21,7 @@ from mvp_train.reward import RewardConfig
 ORDERS = ("shuffled", "curriculum", "as_written")
 MAX_RECIPE_BYTES = 1 << 20
 MAX_BASES = 4
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 T = TypeVar("T")
 
 
@@ -88,7 +89,7 @@ class Recipe:
     @property
     def output_dir(self) -> Path:
         """Where checkpoints and logs go."""
-        return Path(str(self.grpo.get("output_dir") or "output"))
+        return Path(str(self.grpo.get("output_dir") or "output")).expanduser()
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -148,12 +149,12 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
         raise ConfigError(f"{where}unknown key{'s' * (len(unknown) > 1)} {', '.join(unknown)}; {hint}")
     values = dict(given)
     for key, item in given.items():
-        kind: Any = kinds[key]
-        if kind is float and type(item) is int:
+        allowed = set(get_args(kinds[key])) or {kinds[key]}  # `int | None` allows both
+        if float in allowed and type(item) is int and int not in allowed:
             values[key] = float(item)
-        elif kind in plain.values():
-            word = f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {kind.__name__}"
-            _require(type(item) is kind, word)
+        elif allowed <= {*plain.values(), NoneType}:
+            names = " or ".join(sorted(kind.__name__.replace("NoneType", "null") for kind in allowed))
+            _require(type(item) in allowed, f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {names}")
     return values
 
 
@@ -174,10 +175,20 @@ def _parsed(where: str, text: str) -> Any:
     """The YAML value in `text`. Aliases are refused: a few lines of them unfold to gigabytes, or to no end."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 but for two traps: `1e-6`, which has no dot, is a number, and no key may come twice."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if repeated := [key for key in keys if keys.count(key) > 1]:
+                raise ConfigError(f"{where}: the key {repeated[0]} is given twice; keep one")
+            return super().construct_mapping(node, deep)
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{where}: YAML aliases (*name) are not taken; write the value out")
-        return _numbers(yaml.safe_load(text))
+        return yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
         raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split()) or 'nested too deep'})") from error
 
@@ -214,15 +225,6 @@ def _override(values: dict[str, Any], text: str) -> None:
         values[key] = dict(_mapping(".".join(keys[: depth + 1]), inner))
         values = values[key]
     values[keys[-1]] = _parsed(text, value)
-
-
-def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads `1e-6` as text, since it has no dot: make numbers of such texts, at any depth."""
-    if isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    return [_numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def _shards(value: Any) -> tuple[ShardsConfig, ...]:

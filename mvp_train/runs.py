@@ -14,7 +14,9 @@ from mvp_data.errors import OutputError
 from mvp_data.files import atomic_write
 from mvp_train.recipe import Recipe, read_recipe, to_yaml
 
-RECIPE_NAME = "recipe.yaml"
+RECIPE_NAME = "run.yaml"  # not `recipe.yaml`: a user's own may lie in the folder
+INPUTS_NAME = "run_inputs.json"
+STATE_NAME = "trainer_state.json"
 METRICS_NAME = "metrics.jsonl"
 PAGE_NAME = "completions.html"
 FINAL_NAME = "final"
@@ -26,15 +28,25 @@ MAY_CHANGE = frozenset(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder: one whose last file, the trainer's state, can be read."""
+    """The newest whole checkpoint in a folder: with an optimiser, and with the state that is written last."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     for path in sorted(found, key=step_of, reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_bytes())
-            return path
-        except (OSError, ValueError):
-            continue  # the run was killed while it wrote this one
+        optimizer = any(path.glob("optimizer*")) or any(path.glob("global_step*"))  # the second is DeepSpeed's
+        if optimizer and _steps_of_state(path) is not None:
+            return path  # the run was killed while it wrote those after it
     return None
+
+
+def final_step(folder: Path) -> int:
+    """After how many steps the final model in a folder was written; 0 if there is none."""
+    return _steps_of_state(folder / FINAL_NAME) or 0
+
+
+def _steps_of_state(folder: Path) -> int | None:
+    try:
+        return int(json.loads((folder / STATE_NAME).read_bytes())["global_step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def step_of(checkpoint: Path | None) -> int:
@@ -43,27 +55,39 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def trained_model(folder: Path) -> Path | None:
-    """The model that a run in `folder` has come to: the final one, else the last checkpoint's."""
-    final = folder / FINAL_NAME
-    return final if final.is_dir() else last_checkpoint(folder)
+    """The model that a run in `folder` has come to: the final one, or that of a later checkpoint."""
+    checkpoint, final = last_checkpoint(folder), folder / FINAL_NAME
+    return final if final.is_dir() and final_step(folder) >= step_of(checkpoint) else checkpoint
 
 
-def check_owner(recipe: Recipe) -> None:
-    """Raise `OutputError` if checkpoints of another recipe lie in the output folder."""
+def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -> None:
+    """Raise `OutputError` if models of another run lie in the output folder, or (ever) models of no run of ours."""
     folder, path = recipe.output_dir, recipe.output_dir / RECIPE_NAME
-    if last_checkpoint(folder) is None:
+    if not any(folder.glob("checkpoint-*")) and not (folder / FINAL_NAME).exists():
         return
     if not path.is_file():
-        raise OutputError(f"{folder}: holds checkpoints but no {RECIPE_NAME}; choose another grpo.output_dir")
-    if changed := _changes(read_recipe(path), recipe):
+        raise OutputError(f"{folder}: holds models but no {RECIPE_NAME} of a run; choose another grpo.output_dir")
+    if overwrite:
+        return
+    changed = _changes(read_recipe(path), recipe)
+    before = _read_inputs(folder / INPUTS_NAME)
+    changed += [f"what lies at {key}" for key in inputs if before.get(key) != inputs[key] and key not in changed]
+    if changed:
         raise OutputError(
-            f"{folder}: holds checkpoints of a recipe that differs in {', '.join(changed)}; "
+            f"{folder}: holds models of a run that differs in {', '.join(changed)}; "
             "choose another grpo.output_dir, or pass --overwrite to start again"
         )
 
 
+def _read_inputs(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{path}: missing or damaged; choose another grpo.output_dir, or pass --overwrite") from error
+
+
 @contextmanager
-def owned(recipe: Recipe, config_json: str, *, overwrite: bool) -> Iterator[None]:
+def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwrite: bool) -> Iterator[None]:
     """Hold the output folder for one run, and write there what runs: the recipe, and TRL's whole configuration.
 
     Of several processes of one run the first does it. Raises `OutputError` if another run is at work there.
@@ -77,10 +101,10 @@ def owned(recipe: Recipe, config_json: str, *, overwrite: bool) -> Iterator[None
                 shutil.rmtree(path, ignore_errors=True)
             for name in (METRICS_NAME, PAGE_NAME):
                 (folder / name).unlink(missing_ok=True)
-        with atomic_write(folder / RECIPE_NAME) as file:
-            file.write(f"# {_versions()}\n{to_yaml(recipe)}".encode())
-        with atomic_write(folder / "grpo_config.json") as file:
-            file.write(config_json.encode())
+        texts = {RECIPE_NAME: f"# {_versions()}\n{to_yaml(recipe)}", "grpo_config.json": config_json}
+        for name, text in {**texts, INPUTS_NAME: json.dumps(inputs)}.items():
+            with atomic_write(folder / name) as file:
+                file.write(text.encode())
         yield
 
 

@@ -1,5 +1,6 @@
 """TRL's trainer with our clock, our log and a resume that works. Only this module names TRL; importing it is slow."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from mvp_data.seeds import stable_hash
 from mvp_train.dataset import to_dataset
 from mvp_train.logs import RunLog, StepClock
 from mvp_train.models import lora_config
+from mvp_train.runs import STATE_NAME, step_of
 
 if TYPE_CHECKING:
     from mvp_train.grpo import Plan
@@ -44,6 +47,17 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         else:
             self._load_from_checkpoint(str(checkpoint))
+            self.state.global_step = step_of(checkpoint)
+
+    def save_final(self, folder: Path) -> None:
+        """Write the model, and the state that says after how many steps; an older one is there until then."""
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        self.save_model(str(unfinished))
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            self.state.save_to_json(str(unfinished / STATE_NAME))
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load the weights of a checkpoint strictly.
@@ -57,6 +71,17 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         ours = model or self.model
         saved = type(ours).from_pretrained(resume_from_checkpoint, dtype=ours.dtype, local_files_only=True)
         ours.load_state_dict(saved.state_dict())
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's sampler with an order that depends on the epoch's number.
+
+        TRL draws the orders of all epochs from one stream, so a resumed run would begin with that of the first one.
+        """
+        sampler = super()._get_train_sampler(dataset)
+        if self.shuffle_dataset:
+            seed = self.args.seed
+            sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(stable_hash("epoch", seed, epoch) >> 1)
+        return sampler
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The next batches; the time until they are there is what a step waits for data."""

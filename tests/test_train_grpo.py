@@ -79,7 +79,7 @@ def test_a_run_leaves_what_it_promises(model: Path, shards: Path, tmp_path: Path
     final = train(planned)
     assert final == tmp_path / "run" / "final" == trained_model(tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"checkpoint-2", "checkpoint-4", "metrics.jsonl", "completions.html", "recipe.yaml", "README.md"} <= names
+    assert {"checkpoint-2", "checkpoint-4", "metrics.jsonl", "completions.html", "run.yaml", "README.md"} <= names
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "reward" in line]
@@ -113,6 +113,66 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert any(not torch.equal(tensor, at["final"][key]) for key, tensor in at["checkpoint-2"].items())
 
 
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_run_resumed_in_a_later_epoch_sees_the_samples_of_that_epoch(
+    model: Path, shards: Path, tmp_path: Path, stop: int
+) -> None:
+    """Two prompts a step and four steps a pass of the eight samples; resumed in the second pass and at its end."""
+    seen: dict[str, list[str]] = {"straight": [], "resumed": []}
+    for name, steps in (("straight", [10]), ("resumed", [stop + 3, 10])):
+        for last in steps:
+
+            def reward(completions: Sequence[Any], key: Sequence[str], name: str = name, **_: Any) -> list[float]:
+                seen[name] += key[::4]
+                return by_length(completions)
+
+            grpo = {"per_device_train_batch_size": 8, "lr_scheduler_type": "constant", "save_steps": 100}
+            train(plan(recipe(model, shards, tmp_path / name, max_steps=last, **grpo)), reward=reward)
+    assert seen["straight"] == seen["resumed"]
+    passes = [seen["straight"][at : at + 8] for at in (0, 8)]
+    assert set(passes[0]) == set(passes[1])
+    assert passes[0] != passes[1], "each pass has an order of its own"
+    last = [weights(tmp_path / name / "final") for name in seen]
+    assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
+
+
+def test_a_stop_inside_a_generation_is_refused_beforehand(model: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"save_steps: 3 is no multiple of 2, the updates from one generation"):
+        plan(recipe(model, shards, tmp_path / "run", num_iterations=2, save_steps=3))
+    plan(recipe(model, shards, tmp_path / "run", num_iterations=2, save_steps=4))
+
+
+def test_files_that_are_no_runs_are_never_removed(model: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "final").mkdir(parents=True)
+    (tmp_path / "mine" / "final" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"holds models but no run\.yaml"):
+            plan(recipe(model, shards, tmp_path / "mine"), overwrite=overwrite)
+    assert (tmp_path / "mine" / "final" / "thesis.txt").exists()
+
+
+def test_other_data_under_the_same_path_is_another_run(model: Path, shards: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    train(plan(recipe(model, copy, tmp_path / "run", max_steps=2)))
+    moved = copy.rename(tmp_path / "elsewhere")
+    copy.mkdir()
+    make_folder(copy, [make_shard(copy / "shard-000000.tar", 7, context=3, mask_start=2, k=2, distractors=1)])
+    with pytest.raises(OutputError, match=r"differs in what lies at data\.shards"):
+        plan(recipe(model, copy, tmp_path / "run", max_steps=4))
+    shutil.rmtree(copy)
+    moved.rename(copy)
+    assert plan(recipe(model, copy, tmp_path / "run", max_steps=4)).first_step == 2
+
+
+def test_a_home_folder_in_the_output(
+    model: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = recipe(model, shards, Path("~/run"), max_steps=1)
+    train(plan(made))
+    assert {"final", "checkpoint-1", "run.yaml"} <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
 def test_a_finished_run_is_left_as_it_is(model: Path, shards: Path, tmp_path: Path) -> None:
     made = recipe(model, shards, tmp_path / "run", max_steps=2, lr_scheduler_type="constant")
     final = train(plan(made), reward=by_length)
@@ -120,7 +180,11 @@ def test_a_finished_run_is_left_as_it_is(model: Path, shards: Path, tmp_path: Pa
     first = weights(final)
     assert train(plan(made), reward=by_length) == final
     after = {path: path.stat().st_mtime_ns for path in before}
-    assert [path.name for path in before if before[path] != after[path]] in ([], ["recipe.yaml"])
+    assert [path.name for path in before if before[path] != after[path]] in (
+        [],
+        ["run.yaml", "run_inputs.json"],
+        ["run_inputs.json", "run.yaml"],
+    )
     assert not (final.parent / "checkpoint-3").exists()
     shutil.rmtree(final)  # killed after the last checkpoint and before this
     train(plan(made), reward=by_length)
@@ -150,7 +214,7 @@ def test_lines_after_the_checkpoint_are_taken_out(model: Path, shards: Path, tmp
 def test_two_runs_do_not_meet(model: Path, shards: Path, tmp_path: Path) -> None:
     planned = plan(recipe(model, shards, tmp_path / "run"))
     with (
-        owned(planned.recipe, "{}", overwrite=False),
+        owned(planned.recipe, planned.inputs, "{}", overwrite=False),
         pytest.raises(OutputError, match="another run is at work there"),
     ):
         train(planned)
@@ -172,11 +236,14 @@ def test_validation_during_training(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_was_being_written_is_passed_over(tmp_path: Path) -> None:
-    for step, state in ((2, "{}"), (4, '{"global_step": 4}'), (10, '{"glo'), (12, None)):
+    for step, state in ((2, '{"global_step": 2}'), (3, "{}"), (4, '{"global_step": 4}'), (10, '{"glo'), (12, None)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "optimizer.pt").touch()
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5}')  # without an optimiser
     (tmp_path / "checkpoint-best").mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert last_checkpoint(tmp_path / "checkpoint-4") is None
@@ -245,6 +312,9 @@ def trained_model_state(folder: Path) -> Path:
     [
         ({"learning_rat": 1}, "unknown key learning_rat; did you mean learning_rate"),
         ({"num_generations": 3}, "divisible"),
+        ({"save_only_model": True}, "no run could be resumed"),
+        ({"model_init_kwargs": "abc"}, "grpo"),
+        ({"max_completion_length": "abc"}, "max_completion_length"),
         ({"remove_unused_columns": True}, "cannot be set"),
         ({"per_device_train_batch_size": 64}, "8 samples, and one step shows 16"),
         ({"max_steps": "many"}, "max_steps"),

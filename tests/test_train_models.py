@@ -91,6 +91,26 @@ def test_an_answer_does_not_depend_on_the_batch(tmp_path: Path, name: str) -> No
     assert len({texts[0] for texts in together}) > 1
 
 
+def test_greedy_is_greedy_whatever_the_model_says(tiny: Path, tmp_path: Path) -> None:
+    """Released models' own files sample and punish repetition; transformers fills in what a call leaves open."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    values = json.loads((folder / "generation_config.json").read_bytes())
+    values |= {"do_sample": True, "temperature": 5.0, "top_k": 3, "repetition_penalty": 1.5}
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    prompt, images = asked(0, context=2, mask_start=1)
+
+    def ask(path: Path, temperature: float) -> list[list[str]]:
+        model = load_model(ModelConfig(path=str(path), dtype="float32"))
+        many = range(3)
+        return [
+            model.answer([prompt], [images], max_new_tokens=8, temperature=temperature, seed=seed)[0] for seed in many
+        ]
+
+    assert ask(folder, 0.0) == ask(tiny, 0.0)
+    assert len({texts[0] for texts in ask(folder, 0.0)}) == 1
+    assert ask(folder, 1.0) == ask(tiny, 1.0)
+
+
 def test_sampling_is_seeded_and_leaves_the_random_state_alone(tiny: Path) -> None:
     model = load_model(ModelConfig(path=str(tiny), dtype="float32"))
     prompt, images = asked(0, context=2, mask_start=1)

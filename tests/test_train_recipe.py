@@ -48,6 +48,7 @@ def test_written_out_and_read_again(tmp_path: Path) -> None:
 def test_exponents_without_a_dot_are_numbers(small: Path) -> None:
     assert read_recipe(small).grpo["learning_rate"] == 1e-6
     assert read_recipe(small, ["grpo.learning_rate=2e-7"]).grpo["learning_rate"] == 2e-7
+    assert read_recipe(small, ["model.revision='12e4567'"]).model.revision == "12e4567", "a quoted one is a text"
 
 
 def test_overrides(small: Path) -> None:
@@ -83,6 +84,7 @@ def test_overrides(small: Path) -> None:
         (".=3", "no override"),
         ("data.limit=[", "not valid YAML"),
         ("data.limit=[&a 1, *a]", "aliases"),
+        ("data={limit: 1, limit: 2}", "the key limit is given twice"),
     ],
 )
 def test_what_is_refused(small: Path, text: str, said: str) -> None:
