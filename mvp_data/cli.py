@@ -297,6 +297,9 @@ def main() -> None:
     except MvpError as error:
         typer.echo(f"mvp-data: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("mvp-data: stopped", err=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

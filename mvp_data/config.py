@@ -105,7 +105,7 @@ class MaskConfig:
 class MineConfig:
     """Which wrong candidates are shown."""
 
-    distractors: int = option(4, "l: wrong candidates of a puzzle.", low=1, high=14)
+    distractors: int = option(4, "l: wrong candidates of a puzzle.", low=0, high=14)
     neighbourhood_share: float = option(0.5, "Share of distractors from near the hidden segment.", low=0, high=1)
     same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
     neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)

@@ -31,6 +31,7 @@ GROUP_BYTES = 32 << 20  # pictures of one Parquet row group
 GROUP_ROWS = 1000  # of one row group at most, and samples in one folder of pictures
 # What `datasets` needs to show a list of bytes as pictures; this spelling is read by version 3 to 5.
 _HUB_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
+_PICTURE = re.compile(r"[0-9]{5}(/[a-z0-9_-]{1,84}\.(context_[0-9]{2}|candidate_[a-z])\.jpg)?")
 _OWN_NAMES = re.compile(
     rf"(({'|'.join(SPLITS)})\.(parquet|jsonl)|{IMAGES_NAME}|{ABOUT_NAME}|README\.md|grpo\.yaml|dataset_info\.json"
     r"|\..*\.tmp)"
@@ -279,7 +280,8 @@ def _prepare(out: Path, *, overwrite: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = sorted(path.name for path in out.iterdir())
-        foreign = [name for name in names if not _OWN_NAMES.fullmatch(name) or ABOUT_NAME not in names]
+        foreign = [name for name in names if not _OWN_NAMES.fullmatch(name) or not _is_export(out)]
+        foreign = foreign or [name for name in _pictures_in(out) if not _PICTURE.fullmatch(name)]
         if foreign or (names and not overwrite):
             advice = "" if foreign else ", or pass --overwrite to replace the export"
             shown = ", ".join((foreign or names)[:3])
@@ -292,6 +294,24 @@ def _prepare(out: Path, *, overwrite: bool) -> None:
                 (out / name).unlink()
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror or error})") from error
+
+
+def _is_export(out: Path) -> bool:
+    """Whether the `export.json` there is one of ours."""
+    try:
+        return "complete" in json.loads((out / ABOUT_NAME).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _pictures_in(out: Path) -> Iterator[str]:
+    """Names below the folder of pictures; a link there, or in its place, is named so that it is no picture."""
+    folder = out / IMAGES_NAME
+    if folder.is_symlink():
+        yield f"{IMAGES_NAME} (a link)"
+    elif folder.is_dir():
+        for path in folder.rglob("*"):
+            yield path.relative_to(folder).as_posix() + (" (a link)" if path.is_symlink() else "")
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

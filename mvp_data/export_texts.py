@@ -79,7 +79,7 @@ def grpo_yaml(report: ExportReport) -> str:
     """The configuration that the stock `trl grpo` takes; its reward is a dotted path into `mvp_train`."""
     train, *others = (HUB_SPLITS[split] for split in report.splits)
     return _GRPO_YAML.format(
-        folder=json.dumps(str(report.out.resolve())),  # a JSON string is a YAML one
+        folder=json.dumps(str(report.out.resolve()), ensure_ascii=False),  # a JSON string is a YAML one
         train=train,
         test=others[0] if others else train,
         answer_tokens=report.answer_tokens,

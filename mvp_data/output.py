@@ -185,7 +185,7 @@ def _row(shard: str, record: Record) -> dict[str, Any]:
         "shard": shard,
         "answer": ", ".join(record.answer),
         "context_frames": len(record.context),
-        "distractor_similarity": max(c.similarity for c in distractors),
+        "distractor_similarity": max((c.similarity for c in distractors), default=0.0),
         **{origin: origins.count(origin) for origin in ORIGINS},
     }
     return {name: derived.get(name, getattr(record, name, None)) for name in SampleRow.__slots__}

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -79,7 +80,11 @@ def grpo_command(
     try:
         final = train(planned)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from the last checkpoint", code=130)
+        from mvp_train.runs import last_checkpoint, step_of
+
+        step = step_of(last_checkpoint(planned.recipe.output_dir))
+        again = f"goes on from step {step}" if step else "begins again: there is no checkpoint yet"
+        _fail(f"stopped; the same command {again}", code=130)
     if as_json:
         typer.echo(json.dumps({"model": str(final), "steps": planned.steps}))
     elif planned.first_step >= planned.steps:
@@ -158,6 +163,8 @@ def eval_command(
     try:
         report = evaluate(load, rows, out, ask, about)
     except KeyboardInterrupt:
+        with suppress(OSError):
+            out.rmdir()  # which is empty until the end
         _fail("stopped; nothing was written", code=130)
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
@@ -285,6 +292,9 @@ def main() -> None:
     except MvpError as error:
         typer.echo(f"mvp-train: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("mvp-train: stopped", err=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,7 @@ def ablated(sample: Sample, name: str) -> Sample:
         grey = _grey(sample.record.width_px, sample.record.height_px)
         return replace(sample, candidates=(grey,) * len(sample.candidates))
     if name == "context_shuffled":
+        _require(len(sample.context) > 1, f"{sample.record.key}: one context picture alone cannot be shuffled")
         places = list(range(len(sample.context)))
         order = shuffled(places, "context_shuffled", sample.record.key)
         order = order if order != places else [*places[1:], *places[:1]]
@@ -165,7 +166,8 @@ def _check_out(out: Path) -> None:
     """Make the folder `out`; `OutputError` if it holds anything but the leftovers of an interrupted evaluation."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        others = sorted(path.name for path in out.iterdir() if path.name not in (COMPLETIONS, PAGE))
+        own = (COMPLETIONS, PAGE)
+        others = sorted(p.name for p in out.iterdir() if p.name not in own and not p.name.startswith("."))
     except OSError as error:
         raise OutputError(f"{out}: cannot be used ({error.strerror}): choose another folder") from error
     if others:
@@ -178,7 +180,10 @@ def read_completions(path: Path) -> list[Outcome]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path, schema=_schema()).to_pylist()
+        table = pq.read_table(path)
+        if not table.schema.equals(_schema()) or any(column.null_count for column in table.columns):
+            raise ConfigError(f"{path}: not the completions of an evaluation (other columns, or empty cells)")
+        rows = table.to_pylist()
     except (OSError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: not the completions of an evaluation ({problem})") from error

@@ -7,7 +7,8 @@ was; batches draw their seeds from their keys, so it ends with the same rollouts
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -62,12 +63,32 @@ def filter_samples(
     if out.exists():
         return _counts(_finished(out, header))
     journal = out.with_name(out.name + JOURNAL)
-    rates = _resume(journal, header, samples, ask.batch_size)
-    if len(rates) < len(samples):
-        _go_on(journal, load(), samples, ask, rates)
-    _write(out, rates, header)
-    journal.unlink()
+    with _held(journal, header):
+        rates = _resume(journal, header, samples, ask.batch_size)
+        if len(rates) < len(samples):
+            _go_on(journal, load(), samples, ask, rates)
+        _write(out, rates, header)
+        journal.unlink()
     return _counts(rates)
+
+
+@contextmanager
+def _held(journal: Path, header: Mapping[str, Any]) -> Iterator[None]:
+    """The journal, begun if it is not there, for one process; `OutputError` if another one is at work on it."""
+    try:
+        if not journal.exists():
+            with atomic_write(journal) as file:
+                file.write(_line(header))
+        with journal.open("r+b") as file:
+            if os.name != "nt":  # Windows has no such lock and goes without
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise OutputError(f"{journal}: another run is at work on it; wait for it, or choose another --out") from error
+    except IsADirectoryError as error:
+        raise OutputError(f"{journal}: is a folder; choose another --out") from error
 
 
 def _go_on(journal: Path, model: Answers, samples: Samples, ask: AskConfig, rates: list[PassRate]) -> None:
@@ -102,10 +123,7 @@ def _header(samples: Samples, ask: AskConfig, about: Mapping[str, Any]) -> dict[
 
 
 def _resume(journal: Path, header: Mapping[str, Any], samples: Samples, batch_size: int) -> list[PassRate]:
-    """The whole batches in the journal, which is cut after them; it is begun if it is not there."""
-    if not journal.exists():
-        with atomic_write(journal) as file:
-            file.write(_line(header))
+    """The whole batches in the journal, which is cut after them."""
     with journal.open("r+b") as file:
         lines = file.read().split(b"\n")[:-1]  # what follows the last line break was being written
         _check_header(journal, lines[0] if lines else b"", header)
@@ -139,7 +157,7 @@ def _finished(out: Path, header: Mapping[str, Any]) -> list[PassRate]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(out)
+        table = pq.ParquetFile(out).read()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{out}: exists and is not of mvp-train filter; choose another --out") from error
     _check_header(out, (table.schema.metadata or {}).get(_META, b""), header)

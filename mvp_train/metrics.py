@@ -134,11 +134,13 @@ def intervals(
 
 
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
-    """The worst that each metric can be: 0, but for selection, which falls to -k / l."""
+    """The worst that each metric can be: 0, but for selection and a reward that gives it much weight."""
     import numpy as np
 
-    worst = max((s[0].k / s[0].l for s in samples if s[0].l), default=0.0)
-    return np.array([-worst if name == "selection" else 0.0 for name in names])
+    worst = max((min(s[0].k / s[0].l, s[0].l / s[0].k) for s in samples if s[0].l), default=0.0)
+    paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
+    least = {"selection": -worst, "reward": min(0.0, -worst if paid < 0 else 0.0)}
+    return np.array([least.get(name, 0.0) for name in names])
 
 
 def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Array"]:

@@ -23,7 +23,8 @@ T = TypeVar("T")
 REMEDY = "make the rows with `mvp-data export --to trl`"
 
 _TAG = re.compile(r"<\s*+(/?+)\s*+answer\s*+>", re.IGNORECASE | re.ASCII)  # never backtracks: linear in any text
-_BETWEEN = ",;:.-=>→⇒()[]{}\"'`‘’“”"  # what may stand around and between labels, with spaces and line breaks
+# What may stand around and between labels, with spaces and line breaks: no letter and no digit.
+_BETWEEN = ",;:.-=<>→⇒➜()[]{}\"'`‘’“”*_/|&+!?$#~…、，；：–—•\u200b\u200d\ufeff"
 _READ = str.maketrans({**dict.fromkeys(_BETWEEN, " "), **{label.lower(): label for label in LABELS}})
 _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
 
@@ -82,6 +83,8 @@ def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
     if inner is None:
         return None
     labels = inner.translate(_READ).split()
+    if labels[-2:-1] == ["AND"]:  # "C, A, F and B"
+        del labels[-2]
     distinct = set(labels)
     if len(labels) != k or len(distinct) != k or not distinct <= _POOLS[pool]:
         return None
@@ -173,7 +176,10 @@ def _last_answer(text: str) -> str | None:
         if tag[1]:
             end = at
         elif end >= 0:
-            return text[tag.end() : end]
+            inner = text[tag.end() : end]
+            if any(map(str.isalpha, inner)):  # "I used the <answer></answer> tags" is no answer
+                return inner
+            end = -1
     return None
 
 

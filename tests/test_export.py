@@ -346,3 +346,18 @@ def make_tar(path: Path, context: int) -> Path:
     make_shard(path, 1, context=context)
     assert make_sample(0, context=context).record.k == 4
     return path
+
+
+def test_pictures_that_are_no_exports_are_never_removed(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(shards, out, to="jsonl", prompt=PROMPT)
+    mine = out / "images" / "my_photo.jpg"
+    mine.write_bytes(b"years of work")
+    with pytest.raises(OutputError, match=r"my_photo\.jpg"):
+        export(shards, out, to="jsonl", prompt=PROMPT, overwrite=True)
+    assert mine.exists()
+    mine.unlink()
+    export(shards, out, to="jsonl", prompt=PROMPT, overwrite=True)
+    (out / "export.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match="not empty"):
+        export(shards, out, to="jsonl", prompt=PROMPT, overwrite=True)

@@ -171,6 +171,16 @@ def test_other_puzzles_decode_nothing(
     assert sample.record.l == options.get("distractors", 4)
 
 
+def test_without_distractors_only_the_order_is_asked(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
+    report = build(vary(config, tmp_path / "order", distractors=0))
+    assert report.samples >= built.samples
+    for path in shard_paths(report.out):
+        for sample in read_shard(path):
+            assert len(sample.candidates) == sample.record.k == 4
+            assert sorted(sample.record.answer) == list("ABCD")
+            assert 0 <= sample.record.difficulty <= 1
+
+
 def test_each_video_is_decoded_once(films: Path, tinyvit: str, decoded: list[str], tmp_path: Path) -> None:
     options = {"src": str(films), "out": tmp_path / "out", "embedder": tinyvit}
     build(from_options(options))

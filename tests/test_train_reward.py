@@ -103,7 +103,8 @@ def test_readable(text: str) -> None:
         "<answer>C, A, F, F</answer>",
         "<answer>C, A, F, c</answer>",
         "<answer>C, A, F, I</answer>",
-        "<answer>C, A, F and B</answer>",
+        "<answer>C, A, F, B and</answer>",
+        "<answer>C and A and F and B</answer>",
         "<answer>1. C 2. A 3. F 4. B</answer>",
         "<answer>C, A, F, B</answer><answer>unsure</answer>",
         "<answer>C, A, <answer>F, B</answer></answer>",
@@ -115,7 +116,6 @@ def test_readable(text: str) -> None:
         "<answer>С, А, F, В</answer>",  # Cyrillic
         "<answer>ß, ﬀ, ŉ, ǰ</answer>",  # upper() gives two characters
         "<answer>C\u0301, A, F, B</answer>",  # a combining accent
-        "<answer>C\u200b, A, F, B</answer>",  # a space of no width
         "<anſwer>C, A, F, B</anſwer>",  # ſ is an s where case is folded the Unicode way
         "＜answer＞C, A, F, B＜/answer＞",
         "\ud800<answer>\udfff</answer>",
@@ -148,7 +148,10 @@ def test_any_string_is_graded(pieces: list[str]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.permutations(LABELS[:9]), st.lists(st.text(" ,;:.-=>→()[]{}\"'`\n\t", min_size=1, max_size=4), max_size=9))
+@given(
+    st.permutations(LABELS[:9]),
+    st.lists(st.text(" ,;:.-=>→()[]{}\"'`\n\t*_|–、\u200b", min_size=1, max_size=4), min_size=1, max_size=9),
+)
 def test_whatever_stands_between_labels(pool: list[str], marks: list[str]) -> None:
     labels = pool[: len(marks)]
     inner = "".join(mark + label for mark, label in zip(marks, labels, strict=True))
@@ -425,3 +428,25 @@ def test_rows_without_the_truth(columns: dict[str, list[object]], message: str) 
 def test_defaults_are_the_documented_ones() -> None:
     assert asdict(SHIPPED) == {"format": 0.2, "selection": 0.2, "order": 0.1, "position": 0.25, "exact": 0.25}
     assert {f.name for f in fields(Score)} == {"valid", "reward", *PARTS}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "**C**, **A**, **F**, **B**",
+        "C, A, F, and B",
+        "C, A, F and B",
+        "* C\n* A\n* F\n* B",
+        "C → A → F → B.",
+        "<C>, <A>, <F>, <B>",
+        "C、A、F、B",
+        "C | A | F | B",
+    ],
+)
+def test_forms_in_which_models_answer(inner: str) -> None:
+    assert parse(f"<answer>{inner}</answer>", 8, 4) == ("C", "A", "F", "B")
+
+
+def test_empty_tags_are_passed_over() -> None:
+    text = "<answer>C, A, F, B</answer> I wrote it between the <answer></answer> tags."
+    assert parse(text, 8, 4) == ("C", "A", "F", "B")
