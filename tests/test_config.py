@@ -135,7 +135,7 @@ def test_unknown_keys_are_all_listed() -> None:
         {"jpeg_quality": 101},
         {"max_pixels": 100},
         {"hidden_frames": 1},
-        {"distractors": 0},
+        {"distractors": -1},
         {"context_frames": 1},
         {"dedup_threshold": 1.5},
         {"shard_mb": 0},
