@@ -67,7 +67,7 @@ BUILD = {
 WARM_UP_RATE = 2e-3
 ANSWER_TOKENS = 8  # <answer> A , B , C </answer> and the end
 BLIND_LOSS = math.log(6) / ANSWER_TOKENS  # nats a token, where the form is certain and all 6 answers are alike
-ABOUT_TO_SEE = 1.05  # of the blind loss
+ABOUT_TO_SEE = 0.98  # of the blind loss
 Reward = Callable[..., list[float]]
 
 
@@ -79,7 +79,7 @@ class Size:
     warm_up_batch: int = 64  # twice that while the form is taught
     form_steps: int = 80
     right_steps: int = 150  # at most
-    steps: int = 300
+    steps: int = 200
     prompts: int = 32  # different ones in a step
     generations: int = 8
 

@@ -172,6 +172,28 @@ def inspect_command(
         typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
 
 
+@app.command("audit")
+def audit_command(
+    shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.html and audit.json.")] = None,
+    embedder: Annotated[str, typer.Option("--embedder", help="Another encoder than the build's.")] = "",
+    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Use an encoder at all.")] = True,
+    fail_on: Annotated[str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins.")] = "none",
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether the puzzles can be won without understanding them: mvp-data audit shards/ --out audit/."""
+    from mvp_data.audit import audit, embedder_for
+    from mvp_data.audit_report import check, to_json, to_text, write_report
+
+    check(out, shards, fail_on)
+    found = audit(shards, embedder=embedder_for(shards, embedder) if embedding else None)
+    typer.echo(to_json(found) if as_json else to_text(found))
+    if out is not None:
+        typer.echo(f"report: {write_report(found, out, shards).resolve().as_uri()}", err=as_json)
+    if fail_on == "leak" and found.leaks:
+        _fail(f"{', '.join(found.leaks)} can win without the context; docs/audit.md says what each one finds")
+
+
 @app.command("ledger")
 def ledger_command(
     out: Annotated[Path, typer.Argument(help="The --out folder of a build.")],

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvp_data.errors import ConfigError
+from mvp_data.intervals import clusters, group_sums, intervals
 from mvp_data.seeds import stable_hash
 from mvp_train.evaluate import COMPLETIONS, read_completions
-from mvp_train.metrics import Outcome, by_key, clusters, group_sums, intervals, least_values, sample_values
+from mvp_train.metrics import Outcome, by_key, least_values, sample_values
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,10 @@ make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mvp_data.chance import chance, reward_chance
+from mvp_data.intervals import clusters, intervals
 from mvp_data.seeds import stable_hash
 from mvp_train.reward import RewardConfig, Score
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
-RESAMPLES = 2000
-_FEW = (12.706, 4.303, 3.182, 2.776)  # Student's t for 1 to 4 degrees of freedom
-_CELLS = 1 << 22  # numbers in one block of resampling weights: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,42 +94,6 @@ def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[s
     return values
 
 
-def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
-    """The number of each sample's group, and what it is a group of; with one video group, samples stand alone."""
-    import numpy as np
-
-    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-    return (codes, "video groups") if codes.max() else (np.arange(len(codes)), "samples")
-
-
-def intervals(
-    values: "Array", codes: "NDArray[np.intp]", seed: int, *, least: "Array", most: "Array"
-) -> tuple["Array", "Array"]:
-    """Both ends of the 95 % intervals of the column means of `values` (samples x columns), clustered by `codes`.
-
-    The percentiles of a bootstrap over clusters alone are too narrow for few videos and at the edges: no hit among 20
-    videos does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) that has the
-    bootstrap's variance, Student's t for few clusters, and the possible range `least` to `most`. Clusters without any
-    spread count as so many yes-or-no answers.
-    """
-    import numpy as np
-
-    sums, counts = group_sums(values, codes)
-    size, span = len(sums), most - least
-    if size == 1:
-        return least, most
-    means = np.concatenate([weights @ sums / (weights @ counts)[:, None] for weights in _draws(size, seed)])
-    mean, variance = (values.mean(axis=0) - least) / span, means.var(axis=0) / span**2
-    flat = variance < 1e-12
-    share = np.where(flat, 1 / size, variance / np.where(flat, 1, mean * (1 - mean)))  # 1 / effective sample size
-    share *= _student(size - 1) ** 2 * size / (size - 1)
-    middle = (mean + share / 2) / (1 + share)
-    half = np.sqrt(share * mean * (1 - mean) + share**2 / 4) / (1 + share)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    low, high = np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
-    return np.clip(low, least, most), np.clip(high, least, most)
-
-
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
     """The worst that each metric can be: 0, but for selection and a reward that gives it much weight."""
     import numpy as np
@@ -141,16 +102,6 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
     paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
     least = {"selection": -worst, "reward": min(0.0, -worst if paid < 0 else 0.0)}
     return np.array([least.get(name, 0.0) for name in names])
-
-
-def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Array"]:
-    """Sums of the rows of each group, shape (groups, columns), and the groups' sizes."""
-    import numpy as np
-
-    counts = np.bincount(codes).astype(float)
-    sums = np.zeros((len(counts), values.shape[1]))
-    np.add.at(sums, codes, values)
-    return sums, counts
 
 
 def to_text(row: Row) -> str:
@@ -208,28 +159,6 @@ def _level(metric: str, k: int, l: int, weights: RewardConfig) -> float:  # noqa
     if metric.startswith("pass@"):
         return float(1 - (1 - chance("exact", k, l).mean) ** int(metric[5:]))
     return chance(metric, k, l).mean
-
-
-def _draws(groups: int, seed: int) -> Iterator["NDArray[Any]"]:
-    """How often each group is drawn, in blocks of resamples x groups."""
-    import numpy as np
-
-    rng = np.random.default_rng(stable_hash("bootstrap", seed))
-    block = max(1, _CELLS // groups)
-    for start in range(0, RESAMPLES, block):
-        yield rng.multinomial(groups, np.full(groups, 1 / groups), size=min(block, RESAMPLES - start))
-
-
-def _student(free: int) -> float:
-    """The 97.5 % point of Student's t with `free` degrees of freedom, to 1 %.
-
-    >>> round(_student(10), 2), round(_student(1000), 2)
-    (2.23, 1.96)
-    """
-    if free <= len(_FEW):
-        return _FEW[free - 1]
-    z = NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)  # Cornish-Fisher
 
 
 def _tenth(difficulty: float) -> str:

@@ -39,9 +39,9 @@ HEAVY_IN_TRAINING = {
     "swift": {"adapters"},
     "yaml": {"recipe"},
 }
-# What the trainer may know of the data package: the schema, the shard reader, the question, the chance levels, and
+# What the trainer may know of the data package: the schema, the shard reader, the question, chance and intervals, and
 # the errors, files and seeds on which those stand.
-SEAM = {"schema", "shards", "shard_index", "shard_set", "prompt", "chance", "errors", "files", "seeds"}
+SEAM = {"schema", "shards", "shard_index", "shard_set", "prompt", "chance", "intervals", "errors", "files", "seeds"}
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mvp_train.cli import app
+from mvp_train.cli import app, main
 from tests.samples import make_folder, make_shard
 
 pytest.importorskip("trl", reason="needs the train extra")
@@ -110,14 +110,29 @@ def test_filter_then_train(here: Path) -> None:
         (["filter", "{recipe}", "--temperature", "0"], "all the same"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(here: Path, arguments: list[str], said: str) -> None:
+def test_an_error_is_one_line_and_exit_code_1(
+    here: Path,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     given = [argument.replace("{recipe}", str(here / "recipe.yaml")) for argument in arguments]
-    code = f"import sys; sys.argv = ['mvp-train', *{given!r}]; from mvp_train.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=here)
-    assert done.returncode == 1, done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", ["mvp-train", *given])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("mvp-train: ")
     assert said in line
+
+
+def test_a_command_of_its_own_process(here: Path) -> None:
+    command = [sys.executable, "-m", "mvp_train", "grpo", str(here / "recipe.yaml"), "data.split=test"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mvp-train: data.split: there are no samples of split 'test' (")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

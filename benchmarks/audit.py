@@ -1,0 +1,157 @@
+"""Samples audited per second, memory against their number, and every planted leak at full size.
+
+    python benchmarks/audit.py                              # some 8 CPU minutes, most of them to draw pictures
+    python benchmarks/audit.py --quick --json
+    python benchmarks/audit.py --shards shards/ --no-leaks  # time on your own shards instead of drawn ones
+
+CPU seconds of one core. The bar is 200 samples/s for everything but the embedder on pictures of 448 x 252 px, which
+are drawn so that a JPEG takes the 22 kB of a real one. `x decoding` compares with reading the shard and decoding, at
+half size, the ten pictures that each sample needs at least: a ratio that a busy machine changes less.
+Left out: the embedder, some 20 ms a picture (benchmarks/embedders.py).
+"""
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from mvp_data.audit import audit
+from mvp_data.audit_features import look, see
+from mvp_data.shards import Sample, write_shard
+from mvp_data.summary import iter_samples
+from tests.audit_plants import PLANTS, plant_shard
+from tests.samples import make_folder, make_record
+
+SIZE = (448, 252)
+POOL, NEAR = 8, 2  # pictures decoded in each sample
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer samples and runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--shards", type=Path, help="time these instead of drawn ones")
+    parser.add_argument("--no-leaks", action="store_true", help="leave the planted leaks out")
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)  # what a child process is asked
+    options = parser.parse_args()
+    if options.peak:
+        audit(options.peak)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), 100 if options.quick else 400
+        shards = options.shards or drawn(folder / "drawn", count)
+        result = {
+            "peak_mib": {} if options.shards else peaks(folder, count),  # first: a child inherits its parent's peak
+            "speed": speed(shards, 2 if options.quick else 7),
+            "leaks": {} if options.no_leaks else leaks(folder, 60 if options.quick else 600),
+        }
+    print(json.dumps(result, indent=1) if options.json else tables(result))
+
+
+def drawn(folder: Path, count: int) -> Path:
+    """A folder with one shard of samples whose pictures weigh as much as real ones."""
+    folder.mkdir()
+    make_folder(folder, [write_shard(folder / "shard-000000.tar", samples(count))])
+    return folder
+
+
+def samples(count: int) -> Iterator[Sample]:
+    pictures = [picture(number) for number in range(200)]
+    for number in range(count):
+        record = replace(make_record(number), width_px=SIZE[0], height_px=SIZE[1])
+        taken = [pictures[(number * 7 + place * 3) % len(pictures)] for place in range(20)]
+        yield Sample(record=record, context=tuple(taken[:12]), candidates=tuple(taken[12:]))
+
+
+def picture(number: int) -> bytes:
+    rng = np.random.default_rng(number)
+    layers = [
+        Image.fromarray(rng.integers(0, 256, size=(rows, rows * 16 // 9, 3), dtype=np.uint8)).resize(SIZE)
+        for rows in (5, 50)
+    ]
+    file = io.BytesIO()
+    Image.blend(*layers, 0.2).save(file, "JPEG", quality=90, subsampling=2)
+    return file.getvalue()
+
+
+def speed(shards: Path, rounds: int) -> dict[str, float]:
+    """CPU ms of a sample, by part; the fastest of several rounds each."""
+    times: dict[str, float] = {}
+
+    def clock(parts: dict[str, Callable[[], object]]) -> None:
+        for _ in range(rounds):
+            for name, work in parts.items():
+                started = time.process_time()
+                work()
+                times[name] = min(times.get(name, float("inf")), time.process_time() - started)
+
+    clock({"whole audit": lambda: audit(shards), "reading": lambda: sum(1 for _ in iter_samples(shards))})
+    everything = list(iter_samples(shards))
+
+    def decode() -> None:
+        for sample in everything:
+            for data in (*sample.candidates, *sample.context[:NEAR]):
+                image = Image.open(io.BytesIO(data))
+                image.draft("YCbCr", (image.width // 2, image.height // 2))
+                image.load()
+
+    clock({"decoding": decode, "decoding and measuring": lambda: [look(see(sample)) for sample in everything]})
+    found = {f"{name}, ms a sample": round(1000 * taken / len(everything), 2) for name, taken in times.items()}
+    found["samples"] = len(everything)
+    weights = [len(data) for sample in everything for data in sample.candidates]
+    found["kB a picture"] = round(sum(weights) / len(weights) / 1000, 1)
+    found["samples/s/core"] = round(len(everything) / times["whole audit"])
+    found["x decoding"] = round(times["whole audit"] / (times["reading"] + times["decoding"]), 2)
+    return found
+
+
+def peaks(folder: Path, count: int) -> dict[str, float]:
+    """The most memory that an audit takes, in a process of its own."""
+    found = {}
+    for number in (count, 4 * count):
+        path = drawn(folder / f"{number}", number)
+        command = [sys.executable, __file__, "--peak", str(path)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found[f"{number} samples"] = round(int(said) / 1024, 1)
+    return found
+
+
+def leaks(folder: Path, count: int) -> dict[str, dict[str, object]]:
+    """For each plant who must catch it, and who did; the control five times, each set with labels of its own."""
+    found = {}
+    again = {f"control {number}": PLANTS["control"] for number in range(1, 5)}
+    for seed, (name, plant) in enumerate([*PLANTS.items(), *again.items()]):
+        path = plant_shard(folder / "plant.tar", plant, count, seed=seed)
+        result = audit(path)
+        caught = set(plant.caught_by) <= set(result.leaks) if plant.caught_by else not result.leaks
+        found[name] = {"samples": count, "leaks": result.leaks, "as it should be": caught}
+        path.unlink()
+    return found
+
+
+def tables(result: dict[str, dict]) -> str:
+    lines = ["| speed | |", "|---|---|", *(f"| {name} | {value} |" for name, value in result["speed"].items())]
+    lines += ["", "| peak memory | MiB |", "|---|---|", *(f"| {n} | {v} |" for n, v in result["peak_mib"].items())]
+    lines += ["", "| planted | solvers that win | as it should be |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {', '.join(row['leaks']) or 'none'} | {'yes' if row['as it should be'] else 'NO'} |"
+        for name, row in result["leaks"].items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""An audit as text, as JSON, and as one self-contained page with plots.
+
+The page runs no code and loads nothing: a content security policy allows only the style whose hash it names. The only
+text that comes from the shards is their name and the encoder's, and both are escaped.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+from mvp_data.audit import Audit
+from mvp_data.audit_judge import JUDGED, LEVEL, METRICS, Estimate, Result
+from mvp_data.errors import ConfigError, OutputError
+from mvp_data.files import atomic_write
+from mvp_data.inspect import WIDTH, clip, printable
+
+FAIL_ON = ("none", "leak")
+PAGE, FIGURES = "report.html", "audit.json"
+KINDS = {
+    "baseline": "baseline",
+    "leak": "leak: blind to what the context shows, must not win",
+    "content": "content: compares candidates with the context, may win",
+}
+WORDS = {
+    "wins": "beats chance, more often than luck explains over all leak solvers",
+    "unsure": "the 95 % interval lies above chance, but among so many solvers that may be luck",
+    "chance": "chance is inside the interval",
+    "below": "worse than chance",
+}
+ROW_PX, LEFT_PX, WIDTH_PX, PLOT_PX = 22, 150, 560, 390  # of a plot: row, left edge of the axis, whole, axis
+
+
+def to_text(found: Audit) -> str:
+    """The audit as a table of at most 98 columns."""
+    head = "".join(f"{metric:<24}" for metric in JUDGED)
+    lines = [clip(printable(found.path)), *_wrapped(_facts(found))]
+    lines += [line for warning in found.warnings for line in _wrapped(f"warning: {warning}")]
+    lines += ["", f"  {'':<18}{head}".rstrip()]
+    levels = found.results[0].estimates
+    lines.append(f"  {'chance':<18}" + "".join(f"{_number(levels[m].chance):<24}" for m in JUDGED).rstrip())
+    for kind, words in KINDS.items():
+        lines += ["", f"  {words}"]
+        lines += [_line(result) for result in found.results if result.kind == kind]
+    lines += ["", *_wrapped(_conclusion(found))]
+    return "\n".join(lines)
+
+
+def to_json(found: Audit) -> str:
+    """The audit as JSON, for scripts."""
+    return json.dumps({**asdict(found), "leaks": found.leaks}, indent=1)
+
+
+def check(out: Path | None, shards: Path, fail_on: str) -> None:
+    """Refuse, before the work begins, what would fail after it.
+
+    Raises `OutputError` for an `out` that is not new, empty or the folder of an earlier audit, `ConfigError`.
+    """
+    if fail_on not in FAIL_ON:
+        raise ConfigError(f"--fail-on {fail_on}: there are {', '.join(FAIL_ON)}")
+    if out is None:
+        return
+    where = shards if shards.is_dir() else shards.parent
+    if out.resolve() == where.resolve():
+        raise OutputError(f"{out}: holds the shards, and nothing else may be in there; choose another folder")
+    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {PAGE, FIGURES}):
+        raise OutputError(f"{out}: exists and is not the folder of an audit; choose another one")
+
+
+def write_report(found: Audit, out: Path, shards: Path) -> Path:
+    """Write `audit.json` and `report.html` to the folder `out`; where the page is. Raises `OutputError`, as `check`."""
+    check(out, shards, FAIL_ON[0])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another folder") from error
+    for name, text in ((FIGURES, to_json(found)), (PAGE, to_html(found))):
+        with atomic_write(out / name) as file:
+            file.write(text.encode())
+    return out / PAGE
+
+
+def to_html(found: Audit) -> str:
+    """The page."""
+    template = files("mvp_data").joinpath("audit.html").read_text(encoding="utf-8")
+    (style,) = re.findall(r"<style>(.*?)</style>", template, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    values = {
+        "policy": policy,
+        "title": html.escape(printable(Path(found.path).resolve().name)),
+        "facts": html.escape(_facts(found)),
+        "conclusion": html.escape(_conclusion(found)),
+        "state": "bad" if found.leaks else "good",
+        "warnings": "".join(f"<p class=warning>{html.escape(printable(warning))}</p>" for warning in found.warnings),
+        "plots": "".join(_plot(found, metric) for metric in JUDGED),
+        "rows": "".join(_rows(found)),
+        "head": "".join(f"<th>{metric}" for metric in METRICS),
+        "words": "".join(f"<dt>{word}</dt><dd>{html.escape(text)}</dd>" for word, text in WORDS.items()),
+    }
+    return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], template)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _facts(found: Audit) -> str:
+    part = "" if found.samples == found.samples_of else f" of {found.samples_of}"
+    return (
+        f"{found.samples}{part} samples of {found.video_groups} video group{'s' * (found.video_groups != 1)}, "
+        f"K={found.k} + l={found.l}, {found.overlay_share:.0%} with a clock or counter; "
+        f"encoder {printable(found.encoder) or 'none'}; {LEVEL:.0%} intervals over {found.resampled}"
+    )
+
+
+def _conclusion(found: Audit) -> str:
+    if found.leaks:
+        return f"LEAK, the answers can be found without the context: {', '.join(found.leaks)}"
+    return "no leak: without the context, no solver beats chance"
+
+
+def _line(result: Result) -> str:
+    cells = "".join(f"{_cell(result.estimates[metric]):<24}" for metric in JUDGED)
+    return f"  {result.name:<18}{cells}{result.verdict}"
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{_number(estimate.mean)} ({_number(estimate.low)}..{_number(estimate.high)})"
+
+
+def _number(value: float) -> str:
+    """Three decimals, and four for small chances.
+
+    >>> _number(-0.0001), _number(1 / 1680)
+    ('0.000', '0.0006')
+    """
+    return f"{value:.4f}" if 0.0001 <= value < 0.001 else f"{value + 0.0 if abs(value) >= 0.0005 else 0.0:.3f}"
+
+
+def _rows(found: Audit) -> Iterator[str]:
+    """The rows of the table with all metrics."""
+    levels = found.results[0].estimates
+    yield f"<tr><th>chance<td>{''.join(f'<td>{_number(levels[m].chance)}' for m in METRICS)}<td>"
+    for kind, words in KINDS.items():
+        yield f'<tr class=kind><th colspan="{len(METRICS) + 3}">{html.escape(words)}'
+        for result in (r for r in found.results if r.kind == kind):
+            cells = "".join(f"<td>{_cell(result.estimates[metric])}" for metric in METRICS)
+            verdict = f'<td class="{result.kind} {result.verdict}">{result.verdict}'
+            yield f"<tr><th>{result.name}{verdict}{cells}<td>{', '.join(result.wins_on)}"
+
+
+def _plot(found: Audit, metric: str) -> str:
+    """One metric of all solvers: a dot and its interval each, and a line where guessing is."""
+    estimates = [result.estimates[metric] for result in found.results]
+    low, high = min(0.0, *(e.low for e in estimates)), max(0.1, *(e.high for e in estimates))
+
+    def x(value: float) -> str:
+        return f"{LEFT_PX + PLOT_PX * (value - low) / (high - low):.1f}"
+
+    level, height = x(estimates[0].chance), ROW_PX * len(estimates) + 28
+    marks = [f'<line class=guess x1="{level}" x2="{level}" y1="4" y2="{height - 24}"/>']
+    for row, (result, e) in enumerate(zip(found.results, estimates, strict=True)):
+        y = ROW_PX * row + 16
+        marks.append(
+            f'<text class=name x="{LEFT_PX - 12}" y="{y + 4}">{result.name}</text>'
+            f'<g class="{result.kind} {result.verdict}"><line x1="{x(e.low)}" x2="{x(e.high)}" y1="{y}" y2="{y}"/>'
+            f'<circle cx="{x(e.mean)}" cy="{y}" r="4"><title>{_cell(e)}</title></circle></g>'
+        )
+    marks += [f'<text class=tick x="{x(v)}" y="{height - 6}">{_number(v)}</text>' for v in (low, high)]
+    words = f"{metric}, chance {_number(estimates[0].chance)}"
+    return (
+        f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {WIDTH_PX} {height}" role="img" '
+        f'aria-label="{words}">{"".join(marks)}</svg></figure>'
+    )

@@ -1,0 +1,84 @@
+"""Solvers that look at one sample at a time. Each takes what was measured of it and answers with K places of the pool.
+
+Where several answers are equally good, the first one is taken; the pool is shuffled by the sample's key, so that is a
+choice by chance. Those that use candidates alone must not win; those that use the context may.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from mvp_data.audit_features import Look
+from mvp_data.audit_spaces import Floats, Places, Space, best_subset, searchable, shortest_path
+
+BASELINE, LEAK, CONTENT = "baseline", "leak", "content"
+Solver = Callable[[Look], Places]
+
+
+def solvers(k: int, l: int, *, embedding: bool) -> Mapping[str, tuple[str, Solver]]:  # noqa: E741
+    """Kind and function of each, by name; those that search all answers only where that is feasible."""
+    found: dict[str, tuple[str, Solver]] = {"random": (BASELINE, random)}
+    searched = searchable(k + l, k)
+    if searched:
+        found["overlay"] = LEAK, overlay
+    for name in ("pixels", "embedding") if embedding else ("pixels",):
+        if searched:
+            found[f"alike-{name}"] = LEAK, partial(alike, name=name)
+            found[f"chain-{name}"] = LEAK, partial(chain, name=name)
+            found[f"path-{name}"] = CONTENT, partial(path, name=name)
+        found[f"nearest-{name}"] = CONTENT, partial(nearest, name=name)
+    return found
+
+
+def random(look: Look) -> Places:
+    """The first K of the shuffled pool."""
+    return tuple(range(look.k))
+
+
+def alike(look: Look, name: str) -> Places:
+    """The K candidates most like each other, as the shortest chain."""
+    pool = look.spaces[name].pool
+    chosen = best_subset(pool, look.k)
+    return tuple(chosen[i] for i in shortest_path(pool[np.ix_(chosen, chosen)], None, None, look.k))
+
+
+def chain(look: Look, name: str) -> Places:
+    """The K candidates that make the shortest chain: the most coherent run, whatever the context."""
+    return shortest_path(look.spaces[name].pool, None, None, look.k)
+
+
+def nearest(look: Look, name: str) -> Places:
+    """The K candidates nearest to either frame by the gap, each next one the nearest to the one before."""
+    space = look.spaces[name]
+    ends = [end for end in (space.before, space.after) if end is not None]
+    left = [int(i) for i in np.argsort(np.minimum.reduce(ends), kind="stable")[: look.k]]
+    forwards = space.before is not None
+    distance = space.before if space.before is not None else space.after
+    assert distance is not None
+    answer: list[int] = []
+    while left:
+        answer.append(min(left, key=distance.__getitem__))
+        left.remove(answer[-1])
+        distance = space.pool[answer[-1]]
+    return tuple(answer if forwards else reversed(answer))
+
+
+def path(look: Look, name: str) -> Places:
+    """The shortest path through K candidates from the frame before the gap to the frame after it."""
+    return _path(look.spaces[name], look.k)
+
+
+def overlay(look: Look) -> Places:
+    """The shortest path inside the region of a clock or counter; a guess where there is none."""
+    return random(look) if look.overlay is None else _path(look.overlay, look.k)
+
+
+def _path(space: Space, k: int) -> Places:
+    return shortest_path(space.pool, space.before, space.after, k)
+
+
+def pool_features(look: Look) -> Floats:
+    """How each candidate lies among the others: its sorted distances to them in every space, [n, spaces * (n - 1)]."""
+    rows = [np.log(np.sort(space.pool, axis=1)[:, 1:] + 1e-6) for space in look.spaces.values()]
+    return np.concatenate(rows, axis=1)
