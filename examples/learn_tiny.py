@@ -8,8 +8,8 @@
 2. `mvp_data` builds shards of them: a room is a shot, whole shots are hidden. A quarter of the films is held out.
 3. A Qwen2.5-VL of 0.4 million random weights learns the form of an answer, from answers drawn by chance to puzzles
    without their context; then it is shown right answers, a minority of all, until it is about to see.
-4. GRPO trains it with the code of `mvp-train grpo`, and once more, from the same start, with the rewards of other
-   puzzles: what that control learns is not in the puzzles.
+4. GRPO trains it with the code of `mvp-train grpo`, in two runs; and once more, from the same start, with the rewards
+   of other puzzles: what that control learns is not in the puzzles.
 5. All three are asked the held-out puzzles, with and without the context.
 
 `--seed` changes weights and sampling, not the films. Needs the weights of the built-in encoder (`mvp-data weights
@@ -40,7 +40,7 @@ from mvp_train.models import load_model
 from mvp_train.random_models import save
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, ShardsConfig, from_values
 from mvp_train.reward import MvpReward
-from mvp_train.runs import FINAL_NAME, METRICS_NAME
+from mvp_train.runs import METRICS_NAME
 
 SIDE_PX = 112  # of a film; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
 FPS = 8
@@ -79,7 +79,7 @@ class Size:
     warm_up_batch: int = 64  # twice that while the form is taught
     form_steps: int = 80
     right_steps: int = 150  # at most
-    steps: int = 200
+    steps: tuple[int, ...] = (200, 150)  # of one run of GRPO and of a second one that goes on from its model
     prompts: int = 32  # different ones in a step
     generations: int = 8
 
@@ -230,7 +230,7 @@ def _taught(processor: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
     return inputs, answers
 
 
-def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int) -> Recipe:
+def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int, steps: int) -> Recipe:
     """What `mvp-train grpo` would read from a file."""
     pictures = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     return from_values(
@@ -241,7 +241,7 @@ def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int) -> Recip
             "grpo": {
                 "output_dir": str(out),
                 "seed": seed,
-                "max_steps": size.steps,
+                "max_steps": steps,
                 "per_device_train_batch_size": size.prompts * size.generations,
                 "num_generations": size.generations,
                 "max_completion_length": ANSWER_TOKENS + 2,
@@ -298,33 +298,37 @@ def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
     shown, held_out = split_of(shards, "train"), split_of(shards, "test")
     warm = warm_up(untrained(folder / "untrained", shown, seed), folder / "warm", shown, size, seed)
     found = {"warmed up": asked(warm, held_out, folder / "eval-warm")}
-    for name in ("grpo", "control"):
-        wanted = recipe(warm, shards, folder / name, size, seed)
-        reward = of_other_puzzles(MvpReward(wanted.reward), shown, seed) if name == "control" else None
-        train(plan(wanted, overwrite=True), reward=reward)
-        found[name] = asked(folder / name / FINAL_NAME, held_out, folder / f"eval-{name}")
+    for name in ("control", "grpo"):
+        model = warm
+        for number, steps in enumerate(size.steps, 1):
+            wanted = recipe(model, shards, folder / f"{name}-{number}", size, seed, steps)
+            reward = of_other_puzzles(MvpReward(wanted.reward), shown, seed) if name == "control" else None
+            model = train(plan(wanted, overwrite=True), reward=reward)
+            found[f"{name}, run {number}"] = asked(model, held_out, folder / f"eval-{name}-{number}")
     for ablation in ("context_removed", "context_shuffled"):
-        found[f"grpo, {ablation}"] = asked(
-            folder / "grpo" / FINAL_NAME, held_out, folder / f"eval-{ablation}", ablation
-        )
+        found[f"grpo, {ablation}"] = asked(model, held_out, folder / f"eval-{ablation}", ablation)
     return found
 
 
-def curve(run: Path) -> list[tuple[int, float]]:
-    """Step and share of exact answers among those sampled for the reward, from the log of a run."""
-    lines = [json.loads(line) for line in (run / METRICS_NAME).read_text(encoding="utf-8").splitlines()]
-    return [(line["step"], line["mvp/exact"]) for line in lines if "mvp/exact" in line]
+def curve(runs: Sequence[Path]) -> list[tuple[int, float]]:
+    """Step and share of exact answers among those sampled for the reward, over runs that follow each other."""
+    points: list[tuple[int, float]] = []
+    for run in runs:
+        before = points[-1][0] if points else 0
+        lines = [json.loads(line) for line in (run / METRICS_NAME).read_text(encoding="utf-8").splitlines()]
+        points += [(before + line["step"], line["mvp/exact"]) for line in lines if "mvp/exact" in line]
+    return points
 
 
-def plot(runs: Sequence[Path], chance: float, out: Path) -> None:
-    """Draw the curves of all runs and their controls; needs matplotlib."""
+def plot(folder: Path, chance: float, out: Path) -> None:
+    """Draw the curves of a proof and of its control; needs matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, colour, label in (("grpo", "tab:blue", "GRPO"), ("control", "tab:orange", "rewards of other puzzles")):
-        for number, run in enumerate(runs):
-            axes.plot(*zip(*curve(run / name), strict=True), color=colour, label=label if number == 0 else None)
+        runs = sorted(folder.glob(f"{name}-[0-9]"))
+        axes.plot(*zip(*curve(runs), strict=True), color=colour, label=label)
     axes.axhline(chance, color="black", linestyle="--", linewidth=0.8, label="chance")
     axes.set(xlabel="step", ylabel="exact, of sampled answers", ylim=(0, 1))
     axes.legend(frameon=False)
@@ -347,14 +351,14 @@ def main() -> None:
     for name, row in found.items():
         e, pair, valid = (row.estimates[metric] for metric in ("exact", "set", "valid"))
         print(f"{name:24}{e.mean:7.3f}   {e.low:5.3f} .. {e.high:5.3f}  {pair.mean:6.3f} {valid.mean:6.3f}")
-    row = found["grpo"]
+    row = found["warmed up"]
     chance = row.estimates["exact"].chance or 0.0
     print(
         f"chance {chance:.3f}; {row.samples} held-out puzzles of {row.video_groups} films; seed {given.seed}; ", end=""
     )
     print(f"{time.process_time() - begun_s:.0f} CPU seconds beside the workers that decode")
     try:
-        plot([given.folder / f"seed{given.seed}"], chance, given.folder / f"seed{given.seed}" / "curve.png")
+        plot(given.folder / f"seed{given.seed}", chance, given.folder / f"seed{given.seed}" / "curve.png")
     except ImportError:
         print("no matplotlib, so no curve.png")
 

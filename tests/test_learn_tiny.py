@@ -13,7 +13,7 @@ from mvp_train.dataset import to_row
 from mvp_train.models import load_processor
 from mvp_train.reward import MvpReward, RewardConfig
 
-SIZE = Size(films=7, form_steps=2, right_steps=2, warm_up_batch=2, steps=1, prompts=2, generations=2)
+SIZE = Size(films=7, form_steps=2, right_steps=2, warm_up_batch=2, steps=(1, 1), prompts=2, generations=2)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,10 @@ def test_the_control_is_paid_for_other_truths_and_logs_its_own(shards: Path) -> 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_whole_proof_runs(shards: Path, tmp_path: Path) -> None:
     found = learn_tiny.prove(tmp_path, shards, SIZE, 0)
-    assert list(found) == ["warmed up", "grpo", "control", "grpo, context_removed", "grpo, context_shuffled"]
+    runs = [f"{name}, run {number}" for name in ("control", "grpo") for number in (1, 2)]
+    assert list(found) == ["warmed up", *runs, "grpo, context_removed", "grpo, context_shuffled"]
     assert {row.samples for row in found.values()} == {len(learn_tiny.split_of(shards, "test"))}
-    assert [step for step, _ in learn_tiny.curve(tmp_path / "grpo")] == [1]
+    assert [step for step, _ in learn_tiny.curve([tmp_path / "grpo-1", tmp_path / "grpo-2"])] == [1, 2]
     pytest.importorskip("matplotlib")
-    learn_tiny.plot([tmp_path], 1 / 6, tmp_path / "curve.png")
+    learn_tiny.plot(tmp_path, 1 / 6, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000

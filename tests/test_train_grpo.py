@@ -1,6 +1,7 @@
 """GRPO for real, on a tiny random model: files, logs, exact resume, and everything that is refused before it starts."""
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -393,3 +394,6 @@ def test_a_picture_that_cannot_be_decoded_stops_the_run_with_its_key(model: Path
     with pytest.raises(ShardError, match=r"video\d-s00\d-v0.*damaged") as error:
         train(planned)
     assert "\n" not in str(error.value)
+    for child in multiprocessing.active_children():  # the loader's, held by the traceback; they end with the process
+        child.terminate()
+        child.join()
