@@ -4,8 +4,6 @@ The page runs no code and loads nothing: a content security policy allows only t
 text that comes from the shards is their name and the encoder's, and both are escaped.
 """
 
-import base64
-import hashlib
 import html
 import json
 import re
@@ -20,6 +18,7 @@ from mvp_data.audit_judge import JUDGED, LEVEL, METRICS, Estimate, Result
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
 from mvp_data.inspect import WIDTH, clip, printable
+from mvp_data.page import content_policy
 
 FAIL_ON = ("none", "leak")
 PAGE, FIGURES = "report.html", "audit.json"
@@ -89,11 +88,8 @@ def write_report(found: Audit, out: Path, shards: Path) -> Path:
 def to_html(found: Audit) -> str:
     """The page."""
     template = files("mvp_data").joinpath("audit.html").read_text(encoding="utf-8")
-    (style,) = re.findall(r"<style>(.*?)</style>", template, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     values = {
-        "policy": policy,
+        "policy": content_policy(template),
         "title": html.escape(printable(Path(found.path).resolve().name)),
         "facts": html.escape(_facts(found)),
         "conclusion": html.escape(_conclusion(found)),

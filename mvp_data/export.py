@@ -21,6 +21,7 @@ from mvp_data.export_texts import ABOUT_NAME, UNFINISHED, ExportReport, texts
 from mvp_data.files import atomic_write
 from mvp_data.progress import Progress
 from mvp_data.prompt import PromptConfig, flat_text, messages, pictures
+from mvp_data.report import counts
 from mvp_data.schema import REBUILD, SPLITS, Record, to_json
 from mvp_data.shard_index import read_index
 from mvp_data.shards import Sample
@@ -141,7 +142,7 @@ def export(
             sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
             most = {name: max(most[name], size) for name, size in sizes.items()}
         if not splits:
-            raise ConfigError(f"{pass_rates}: leaves no sample of {shards} ({_counts(left_out)}); export without it")
+            raise ConfigError(f"{pass_rates}: leaves no sample of {shards} ({counts(left_out)}); export without it")
         _sync()
     report = ExportReport(
         out=out,
@@ -324,7 +325,3 @@ def _sync() -> None:
     """Pictures on disk before the rows that name them; one call, since an fsync for each takes longer than writing."""
     if hasattr(os, "sync"):
         os.sync()
-
-
-def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

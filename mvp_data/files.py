@@ -34,6 +34,32 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[None]:
+    """Hold a folder, made if need be, for one process; the lock dies with it. Windows cannot lock one and goes without.
+
+    Raises:
+        OutputError: it cannot be made (`unusable` says for what), or another process holds it (`busy`).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY) if os.name != "nt" else None
+    except OSError as error:
+        raise OutputError(f"{folder}: {unusable} ({error.strerror})") from error
+    try:
+        if held is not None:
+            import fcntl
+
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(f"{folder}: {busy}") from error
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut; Windows has no such call and needs none."""
     if os.name == "nt":

@@ -1,7 +1,6 @@
 """The output folder: whose it is, what state it is in, and the files that stand beside the shards."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.errors import OutputError, ShardError
-from mvp_data.files import atomic_write
+from mvp_data.files import atomic_write, locked_folder
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.mine import ORIGINS
 from mvp_data.pack import SHARD_STEMS
@@ -34,27 +33,12 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         OutputError: another build is at work there, or the folder cannot be made.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY) if os.name != "nt" else None  # Windows cannot lock a folder
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
-    try:
-        if folder is not None:
-            _lock(folder, out)
+    unusable, busy = (
+        "cannot be used as output folder",
+        "another build is at work there; wait for it, or choose another --out",
+    )
+    with locked_folder(out, unusable=unusable, busy=busy):
         yield
-    finally:
-        if folder is not None:
-            os.close(folder)
-
-
-def _lock(folder: int, out: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"{out}: another build is at work there; wait for it, or choose another --out") from error
 
 
 def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:

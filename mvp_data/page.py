@@ -72,22 +72,20 @@ def spread(count: int, wanted: int, seed: int) -> set[int]:
 def _frame(title: str) -> tuple[bytes, bytes]:
     """The template before and after the data."""
     template = files("mvp_data").joinpath("page.html").read_text(encoding="utf-8")
-    values = {"policy": _policy(template), "title": html.escape(title)}
+    values = {"policy": content_policy(template), "title": html.escape(title)}
     head, tail = template.split("{{data}}")
     filled = re.sub(r"{{(\w+)}}", lambda match: values[match[1]], head)
     return filled.encode(), tail.encode()
 
 
-def _policy(template: str) -> str:
-    """The content security policy: nothing from outside, no code but the template's own."""
-    hashes = {}
+def content_policy(template: str) -> str:
+    """The content security policy of a page: nothing from outside, no style and no code but the template's own."""
+    own = []
     for tag in ("style", "script"):
-        (body,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
-        hashes[tag] = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes['style']}'; "
-        f"script-src 'sha256-{hashes['script']}'; base-uri 'none'; form-action 'none'"
-    )
+        for body in re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+            own.append(f"{tag}-src 'sha256-{digest}'; ")
+    return f"default-src 'none'; img-src data:; {''.join(own)}base-uri 'none'; form-action 'none'"
 
 
 def _puzzle(sample: Sample) -> dict[str, object]:

@@ -152,9 +152,8 @@ def _size(path: Path) -> int:
 
 
 def _hash(url: str) -> str:
-    return hashlib.sha256(remote.name_in(url).rstrip("/").encode()).hexdigest()[
-        :16
-    ]  # without signatures that change each time
+    """Names a place; without the signature of its URL, which changes each time."""
+    return hashlib.sha256(remote.name_in(url).rstrip("/").encode()).hexdigest()[:16]
 
 
 def _inside(url: str, name: str) -> str:

@@ -144,18 +144,14 @@ def eval_command(
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
         _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
-    if recipe is not None and not model:
-        from mvp_train.runs import trained_model
-
-        model = str(trained_model(read_recipe(recipe, overrides or []).output_dir) or "")
-    chosen = _chosen(recipe, overrides, model, shards, split, limit)
+    chosen = _narrowed(_trained(_chosen(recipe, overrides, model, shards), model), split, limit)
     ask = AskConfig(
         prompt=chosen.prompt,
         reward=chosen.reward,
         ablation="".join(name for name, on in zip(ABLATIONS, flags, strict=True) if on),
         rollouts=samples,
         temperature=float(samples > 1) if temperature is None else temperature,
-        max_new_tokens=max_new_tokens or int(chosen.grpo.get("max_completion_length") or 256),
+        max_new_tokens=max_new_tokens or _answer_tokens(chosen),
         batch_size=batch_size,
         seed=seed,
     )
@@ -207,13 +203,13 @@ def filter_command(
     from mvp_train.evaluate import AskConfig
     from mvp_train.filter import filter_samples
 
-    chosen = _chosen(recipe, overrides, model, shards, split, limit)
+    chosen = _narrowed(_chosen(recipe, overrides, model, shards), split, limit)
     ask = AskConfig(
         prompt=chosen.prompt,
         reward=chosen.reward,
         rollouts=rollouts,
         temperature=temperature,
-        max_new_tokens=max_new_tokens or int(chosen.grpo.get("max_completion_length") or 256),
+        max_new_tokens=max_new_tokens or _answer_tokens(chosen),
         batch_size=batch_size,
         seed=seed,
     )
@@ -233,26 +229,34 @@ def filter_command(
         typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
 
 
-def _chosen(
-    path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None, split: str, limit: int
-) -> Recipe:
-    """The recipe to ask by, with each sample of the split once; `model` and `shards` replace its own."""
+def _chosen(path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None) -> Recipe:
+    """The recipe to ask by; `model` and `shards` replace its own, or stand without one."""
     if path is None and not (model and shards):
         _fail("name a recipe, or give --model and --shards")
     if path is None:
-        recipe = from_values({"model": {"path": model}, "data": {"shards": list(shards or [])}})
-    else:
-        recipe = read_recipe(path, overrides or [])
-    places = shards or [item.path for item in recipe.data.shards]
-    data = replace(
-        recipe.data,
-        shards=tuple(ShardsConfig(path=place) for place in places),
-        split=split,
-        order="shuffled" if limit else "as_written",
-        limit=limit,
-        pass_rates="",
-    )
+        return from_values({"model": {"path": model}, "data": {"shards": list(shards or [])}})
+    recipe = read_recipe(path, overrides or [])
+    data = replace(recipe.data, shards=tuple(ShardsConfig(path=place) for place in shards)) if shards else recipe.data
     return replace(recipe, model=replace(recipe.model, path=model or recipe.model.path), data=data)
+
+
+def _trained(recipe: Recipe, model: str) -> Recipe:
+    """The recipe with what its runs have come to in place of its model, unless `model` was asked for."""
+    from mvp_train.runs import trained_model
+
+    found = None if model else trained_model(recipe.output_dir)
+    return recipe if found is None else replace(recipe, model=replace(recipe.model, path=str(found)))
+
+
+def _narrowed(recipe: Recipe, split: str, limit: int) -> Recipe:
+    """Each sample of a split once, or so many of them at random."""
+    once = tuple(ShardsConfig(path=item.path) for item in recipe.data.shards)
+    order = "shuffled" if limit else "as_written"
+    return replace(recipe, data=replace(recipe.data, shards=once, split=split, order=order, limit=limit, pass_rates=""))
+
+
+def _answer_tokens(recipe: Recipe) -> int:
+    return int(recipe.grpo.get("max_completion_length") or 256)
 
 
 def _to_ask(

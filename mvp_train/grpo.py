@@ -80,7 +80,6 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     samples = select(recipe.data)
     quiet_libraries()
     config = _config(recipe)
-    validates = config.eval_strategy != "no"
     model = find_model(recipe.model)
     if base_of(model) is not None:
         raise ConfigError(f"{model}: a LoRA adapter; merge it into its base (docs/training.md) to train on from there")
@@ -99,7 +98,7 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
         model=model,
         processor=processor,
         costs=tuple(_cost(processor, recipe, samples, index) for index in samples.one_of_each_shape()),
-        validation=select(replace(recipe.data, split="val", pass_rates="")) if validates else None,
+        validation=None if config.eval_strategy == "no" else select(replace(recipe.data, split="val", pass_rates="")),
         first_step=0 if overwrite else step_of(last_checkpoint(recipe.output_dir)),
         overwrite=overwrite,
     )
@@ -170,7 +169,7 @@ def _config(recipe: Recipe) -> Any:
         hint = "; without a GPU: grpo.use_cpu=true grpo.bf16=false" if "use_cpu" in str(error) else ""
         raise ConfigError(f"grpo: {' '.join(str(error).split())}{hint}") from error
     updates = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
-    if str(config.save_strategy) == "SaveStrategy.STEPS" and updates > 1 and config.save_steps % updates:
+    if config.save_strategy == "steps" and updates > 1 and config.save_steps % updates:
         raise ConfigError(
             f"grpo.save_steps: {config.save_steps:g} is no multiple of {updates:g}, the updates from one generation: "
             "a run that is resumed between them would answer again, and otherwise"

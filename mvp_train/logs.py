@@ -71,7 +71,6 @@ class RunLog:
         self._step, self._since_s = first_step, time.monotonic()
         if not speaks:  # another process of the run does
             return
-        folder.mkdir(parents=True, exist_ok=True)
         _cut(folder / METRICS_NAME, first_step)
         if first_step:
             print(f"goes on from step {first_step} of {steps}", file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
 
     worst = max((min(s[0].k / s[0].l, s[0].l / s[0].k) for s in samples if s[0].l), default=0.0)
     paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
-    least = {"selection": -worst, "reward": min(0.0, -worst if paid < 0 else 0.0)}
+    least = {"selection": -worst, "reward": -worst if paid < 0 else 0.0}
     return np.array([least.get(name, 0.0) for name in names])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mvp_data import __version__
 from mvp_data.errors import OutputError
-from mvp_data.files import atomic_write
+from mvp_data.files import atomic_write, locked_folder
 from mvp_train.recipe import Recipe, read_recipe, to_yaml
 
 RECIPE_NAME = "run.yaml"  # not `recipe.yaml`: a user's own may lie in the folder
@@ -95,7 +95,9 @@ def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwr
     if int(os.environ.get("RANK", "0")) != 0:
         yield
         return
-    with _locked(recipe.output_dir) as folder:
+    folder = recipe.output_dir
+    busy = "another run is at work there; wait for it, or choose another grpo.output_dir"
+    with locked_folder(folder, unusable="cannot be used as grpo.output_dir", busy=busy):
         if overwrite:
             for path in [*folder.glob("checkpoint-*"), folder / FINAL_NAME]:
                 shutil.rmtree(path, ignore_errors=True)
@@ -106,29 +108,6 @@ def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwr
             with atomic_write(folder / name) as file:
                 file.write(text.encode())
         yield
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """The folder, made if need be; the lock dies with the process. Windows cannot lock a folder and goes without."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY) if os.name != "nt" else None
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be used as grpo.output_dir ({error.strerror})") from error
-    try:
-        if held is not None:
-            import fcntl
-
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                problem = "another run is at work there; wait for it, or choose another grpo.output_dir"
-                raise OutputError(f"{folder}: {problem}") from error
-        yield folder
-    finally:
-        if held is not None:
-            os.close(held)
 
 
 def _changes(old: Recipe, new: Recipe) -> list[str]:
