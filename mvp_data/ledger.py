@@ -28,6 +28,8 @@ ADVICE = {
     "repeated_context": "lower --context-frames, or leave it out: it repeats itself",
     "recurring": "leave it out: it repeats itself",
     "few_distractors": "add videos of the same shape, or lower --distractors",
+    "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
+    "difficulty": "widen --difficulty",
 }  # by the commonest reason for refusing a hidden segment
 
 

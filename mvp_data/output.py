@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvp_data.difficulty import bucket
 from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write, locked_folder
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.mine import ORIGINS
-from mvp_data.pack import SHARD_STEMS
+from mvp_data.pack import SHARD_STEMS, shard_stem
 from mvp_data.schema import SPLITS, Record
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shard_offsets import OFFSETS_NAME
+from mvp_data.tasks import TASKS
 
 STARTED_NAME = "started.json"  # says whose unfinished work lies here; gone once the index is written
 SAMPLES_NAME = "samples.parquet"
 REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
-_SHARD = re.compile(rf"({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
+_SHARD = re.compile(rf"(({'|'.join(TASKS[1:])})-)?({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
 _LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
 _OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME, OFFSETS_NAME})
 
@@ -134,6 +136,7 @@ class SampleRow:
     """One row of `samples.parquet`: a sample without its pixels."""
 
     key: str
+    task: str
     shard: str
     split: str
     video_id: str
@@ -151,6 +154,9 @@ class SampleRow:
     hidden_end_s: float
     sampled_fps: float
     difficulty: float
+    difficulty_bucket: int  # tenth of the scale, 0 to 9
+    margin: float
+    decoys: int  # distractors that form a decoy run
     neighbourhood: int  # distractors by origin
     same_video: int
     corpus: int
@@ -169,6 +175,8 @@ def _row(shard: str, record: Record) -> dict[str, Any]:
         "shard": shard,
         "answer": ", ".join(record.answer),
         "context_frames": len(record.context),
+        "difficulty_bucket": bucket(record.difficulty),
+        "decoys": sum(c.decoy >= 0 for c in record.candidates),
         "distractor_similarity": max((c.similarity for c in distractors), default=0.0),
         **{origin: origins.count(origin) for origin in ORIGINS},
     }
@@ -197,9 +205,7 @@ def read_report(out: Path) -> dict[str, Any]:
 
 _CARD = """---
 configs:
-- config_name: default
-  data_files:
-{files}
+{configs}
 task_categories:
 - visual-question-answering
 tags:
@@ -212,7 +218,8 @@ size_categories:
 # Masked video prediction puzzles
 
 Each sample hides a segment of a video. Its JSON names the
-hidden key frames among the candidates, in order (`answer`). Made by `mvp-data build`.
+hidden key frames among the candidates, in order (`answer`); other tasks ask for a part of that. Made by
+`mvp-data build`.
 
 | | |
 |---|---|
@@ -224,11 +231,15 @@ _HUB_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1
 
 def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any]) -> None:
     """Write the dataset card, whose YAML header tells `datasets` and the Hub which files make up which split."""
-    there = {shard.split for shard in shards}
+    there = {(shard.task, shard.split) for shard in shards}
     samples = sum(shard.samples for shard in shards)
-    tars = [f'  - split: {_HUB_SPLITS[s]}\n    path: "{SHARD_STEMS[s]}-*.tar"' for s in SPLITS if s in there]
+    configs: list[str] = []
+    for task in sorted({task for task, _ in there}, key=TASKS.index):
+        configs.append(f"- config_name: {task if configs else 'default'}\n  data_files:")
+        splits = [split for split in SPLITS if (task, split) in there]
+        configs += [f'  - split: {_HUB_SPLITS[s]}\n    path: "{shard_stem(task, s)}-*.tar"' for s in splits]
     card = _CARD.format(
-        files="\n".join(tars),
+        configs="\n".join(configs),
         size=next((name for limit, name in _HUB_SIZES if samples < limit), "n>1M"),
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
     )

@@ -1,5 +1,6 @@
 """From puzzles to shards: look up the JPEGs in the bank, write records, cut into shards."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_
 from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
+from mvp_data.tasks import TASKS
 from mvp_data.types import Candidate, Puzzle
 
-SHARD_STEMS = {
-    "train": "shard",
-    "val": "val",
-    "test": "test",
-}  # shard-000000.tar, val-000000.tar, test-000000.tar
+SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar
+
+
+def shard_stem(task: str, split: str) -> str:
+    """How the names of these shards begin: `shard` and `val` for `mvp`, `jigsaw-shard` for another task."""
+    return SHARD_STEMS[split] if task == "mvp" else f"{task}-{SHARD_STEMS[split]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +48,7 @@ class Packer:
         self._config_hash = config_hash
 
     def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], object] = lambda: None) -> Packed:
-        """Write every puzzle to a shard of its split, in an order that mixes the videos.
+        """Write every puzzle to a shard of its task and split.
 
         Raises:
             OutputError: the folder cannot be written, or the bank is damaged.
@@ -65,12 +68,20 @@ class Packer:
         return Packed(shards=tuple(shards), records=tuple(records))
 
     def _plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
-        """(file name, puzzles) of each shard."""
-        for split in SPLITS:
-            chosen = [p for p in puzzles if self._video(p).split == split]
-            chosen.sort(key=lambda p: (stable_hash("pack", self._config.seed, p.key), p.key))
+        """(file name, puzzles) of each shard; tasks differ in their members, so each has shards of its own."""
+        by_kind: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
+        for puzzle in puzzles:
+            by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
+        for task, split in sorted(by_kind, key=lambda kind: (TASKS.index(kind[0]), SPLITS.index(kind[1]))):
+            chosen = sorted(by_kind[task, split], key=self._rank)
             for number, members in enumerate(cut(chosen, self._tar_bytes, self._config.pack)):
-                yield f"{SHARD_STEMS[split]}-{number:06d}.tar", members
+                yield f"{shard_stem(task, split)}-{number:06d}.tar", members
+
+    def _rank(self, puzzle: Puzzle) -> tuple[float, int, str]:
+        """By difficulty for a curriculum, or in an order that mixes the videos."""
+        easy_first = self._config.pack.shard_order == "easy_first"
+        mixed = stable_hash("pack", self._config.seed, puzzle.key)
+        return (puzzle.difficulty if easy_first else 0.0, mixed, puzzle.key)
 
     def _tar_bytes(self, puzzle: Puzzle) -> int:
         """What a sample adds to its shard: each member is padded to whole blocks and has one more for its header."""
@@ -98,6 +109,7 @@ class Packer:
         frames = video.entry.frames
         return Record(
             key=puzzle.key,
+            task=puzzle.task,
             split=video.split,
             k=episode.k,
             l=len(puzzle.candidates) - episode.k,
@@ -110,6 +122,7 @@ class Packer:
             hidden_end_s=frames[episode.hidden[-1]].time_s,
             sampled_fps=video.entry.rate_fps,
             difficulty=puzzle.difficulty,
+            margin=puzzle.margin,
             seed=self._config.seed,
             config_hash=self._config_hash,
             tool_version=__version__,
@@ -130,6 +143,7 @@ class Packer:
         return CandidateFrame(
             label=candidate.label,
             order=candidate.order,
+            decoy=candidate.decoy,
             origin=candidate.origin,
             video_id=video.entry.video_id,
             video_path=video.source.path,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
-from mvp_data.inspect import find_sample, printable
+from mvp_data.inspect import asked, find_sample, printable
 from mvp_data.seeds import unit
 from mvp_data.shards import Sample
 from mvp_data.summary import iter_samples, summarize
@@ -25,10 +25,10 @@ MAX_PAGE_BYTES = 200 << 20  # browsers grow slow and phones give up beyond; abou
 MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # how a page of ours begins
 
 
-def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "") -> int:
+def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "", task: str = "") -> int:
     """Write `puzzles` samples of a tar or a folder, evenly spread, as a page; how many it holds.
 
-    A `key` asks for that sample to come first.
+    A `key` asks for that sample to come first, a `task` for the figures of that one.
 
     Fewer where the set has fewer, or where the page would exceed 200 MiB. A puzzle takes 4/3 of the bytes of
     its sample: 20 pictures of 796x448 px make 1.6 MB. An older page is replaced; any other file of that
@@ -37,11 +37,11 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
     if puzzles < 1:
         raise ConfigError(f"{puzzles} puzzles: ask for at least 1")
     _check_free(out_html)
-    summary = summarize(path)
+    summary = summarize(path, task)
     title = printable(path.resolve().name)
     head, tail = _frame(title)
     figures = _json({**asdict(summary), "path": title})  # the name alone: a page is passed on, a home folder is not
-    wanted = spread(summary.samples, puzzles, seed)
+    wanted = spread(sum(summary.tasks.values()), puzzles, seed)
     written, size = 0, len(head) + len(tail) + len(figures)
     with atomic_write(out_html) as file:
         file.write(head + b'{"summary":' + figures + b',"puzzles":[')
@@ -91,6 +91,7 @@ def content_policy(template: str) -> str:
 def _puzzle(sample: Sample) -> dict[str, object]:
     return {
         "record": asdict(sample.record),
+        "question": asked(sample.record),
         "context": [base64.b64encode(data).decode() for data in sample.context],
         "candidates": [base64.b64encode(data).decode() for data in sample.candidates],
     }

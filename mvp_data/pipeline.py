@@ -20,7 +20,7 @@ from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import TRANSIENT, Outcome, calibration_for, embed_all, extract_all
 from mvp_data.progress import Progress
 from mvp_data.puzzles import make_puzzles
-from mvp_data.report import BuildReport, Clock, IndexReport, make_report, stored_report
+from mvp_data.report import BuildReport, Clock, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
 
@@ -206,6 +206,8 @@ def _write_all(
         {
             "samples": report.samples,
             "videos": report.used,
+            "tasks": counts(report.tasks),
+            "samples with a decoy run": report.decoys,
             "hidden frames (K)": config.mask.hidden_frames,
             "distractors (l)": config.mine.distractors,
             "context frames": config.mask.context_frames,
@@ -216,7 +218,7 @@ def _write_all(
             "mvp-data": __version__,
         },
     )
-    counts = {**report.splits, "samples": report.samples, "videos": report.used}
+    totals = {**report.splits, "samples": report.samples, "videos": report.used}
     facts = {
         "options": {name: asdict(getattr(config, name)) for name in GROUPS} | {"seed": config.seed},
         "encoder": asdict(done.encoder),
@@ -229,7 +231,7 @@ def _write_all(
             tool_version=__version__,
             config=facts,
             config_hash=config_hash,
-            counts=counts,
+            counts=totals,
             shards=packed.shards,
         ),
     )

@@ -1,19 +1,21 @@
 """From the kept frames of all videos to labelled puzzles, with every refusal counted."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from mvp_data.config import BuildConfig
 from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.difficulty import difficulty
-from mvp_data.mask import Drop, episodes
-from mvp_data.mine import Distractor, Miner, shortfall
-from mvp_data.schema import LABELS
-from mvp_data.seeds import shuffled
-from mvp_data.types import Candidate, Episode, FrameRef, Puzzle
+from mvp_data.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
+from mvp_data.label import label, likeness_solves
+from mvp_data.mask import Opening, openings
+from mvp_data.mine import Distractor, Miner, quotas, shortfall
+from mvp_data.rules import Drop
+from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.tasks import ORDER_ALONE
+from mvp_data.types import Puzzle
+
+PARTNERS = 12  # pairs whose puzzles are tried out by `--mine adversarial`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,7 @@ class PuzzleSet:
     drops: dict[str, int]  # hidden segments refused, by reason
     video_drops: dict[str, dict[str, int]]  # the same for each video
     origins: dict[str, int]  # distractors by origin
-    shortfalls: dict[str, int]  # distractors an origin's quota asked for and another origin gave
+    shortfalls: dict[str, int]  # scattered distractors that a quota asked for and another origin gave
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)
 
 
@@ -35,58 +37,131 @@ def make_puzzles(
     on_video: Callable[[], object] = lambda: None,
 ) -> PuzzleSet:
     """Mask, mine and label; `on_video` is called after each video."""
-    miner = Miner(videos, config.mine, thresholds)
-    puzzles: list[Puzzle] = []
-    video_drops: dict[str, Counter[str]] = {}
-    origins: Counter[str] = Counter()
-    shortfalls: Counter[str] = Counter()
+    maker = _Maker(videos, config, thresholds)
+    alone: dict[tuple[str, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
-        drops = video_drops[video.entry.video_id] = Counter()
-        found: list[Episode] = []
-        for outcome in episodes(video, config.mask, thresholds, config.seed):
+        for run in maker.within(video):
+            alone[(run.opening.task, video.split, *video.size)].append(run)
+        on_video()
+    for key in sorted(alone):
+        maker.across(alone[key])
+    return PuzzleSet(
+        puzzles=tuple(sorted(maker.puzzles, key=lambda p: p.key)),
+        drops=dict(sum(maker.drops.values(), Counter())),
+        video_drops={video_id: dict(drops) for video_id, drops in maker.drops.items()},
+        origins=dict(Counter(c.origin for p in maker.puzzles for c in p.candidates if c.order < 0)),
+        shortfalls=dict(maker.shortfalls),
+        indexes={name: {"kind": i.kind, "recall": i.recall} for name, i in maker.miner.indexes.items()},
+    )
+
+
+class _Maker:
+    """Makes the puzzles of one build: first those of one video, then those that need two."""
+
+    def __init__(self, videos: Sequence[KeptVideo], config: BuildConfig, thresholds: Thresholds) -> None:
+        self._config = config
+        self._thresholds = thresholds
+        self.miner = Miner(videos, config.mine, thresholds)
+        self.puzzles: list[Puzzle] = []
+        self.drops: dict[str, Counter[str]] = {}
+        self.shortfalls: Counter[str] = Counter()
+        self._made: Counter[str] = Counter()  # puzzles by video
+
+    def within(self, video: KeptVideo) -> list[Run]:
+        """Make the puzzles that one video gives; its runs that found no partner there are returned."""
+        video_id, seed = video.entry.video_id, self._config.seed
+        drops = self.drops[video_id] = Counter()
+        units: list[tuple[Half, ...]] = []
+        waiting: dict[str, list[Run]] = defaultdict(list)
+        for outcome in openings(video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares):
             if isinstance(outcome, Drop):
                 drops[outcome.value] += 1
+            elif self._has_decoys(video, outcome):
+                waiting[outcome.task].append(Run.of(video, outcome))
             else:
-                found.append(outcome)
-        made = 0
-        for episode in shuffled(found, "samples", config.seed, video.entry.video_id):
-            if made == config.mask.samples_per_video > 0:
-                break
-            distractors = miner.mine(episode)
-            if len(distractors) < config.mine.distractors:
-                drops[Drop.FEW_DISTRACTORS.value] += 1
+                units.append((Half(run=Run.of(video, outcome), episode=outcome.episodes[0], other=None),))
+        alone: list[Run] = []
+        for runs in waiting.values():
+            if self._config.mask.samples_per_video == 1:  # no room for both of a pair
+                alone += runs
                 continue
-            made += 1
-            origins.update(d.origin for d in distractors)
-            shortfalls.update(shortfall(miner.quota, distractors))
-            puzzles.append(_label(video, episode, distractors, thresholds, config.seed))
-        on_video()
-    return PuzzleSet(
-        puzzles=tuple(sorted(puzzles, key=lambda p: p.key)),
-        drops=dict(sum(video_drops.values(), Counter())),
-        video_drops={video_id: dict(drops) for video_id, drops in video_drops.items()},
-        origins=dict(origins),
-        shortfalls=dict(shortfalls),
-        indexes={name: {"kind": i.kind, "recall": i.recall} for name, i in miner.indexes.items()},
-    )
+            pairs = list(pairs_within(runs, self._thresholds, self._choose, seed=seed))
+            paired = {id(half.run) for pair in pairs for half in pair}
+            alone += [run for run in runs if id(run) not in paired]
+            units += pairs
+        for halves in shuffled(units, "samples", seed, video_id):
+            self._make(halves)
+        return alone
 
+    def across(self, runs: Sequence[Run]) -> None:
+        """Make the puzzles of runs that find a partner in another video."""
+        paired: set[int] = set()
+        for pair in pairs_across(runs, self._thresholds, self._choose, seed=self._config.seed):
+            paired |= {id(half.run) for half in pair}
+            self._make(pair)
+        for run in runs:
+            if id(run) not in paired and self._room(run):
+                self.drops[run.video.entry.video_id][Drop.NO_DECOY.value] += 1
 
-def _label(
-    video: KeptVideo, episode: Episode, distractors: Sequence[Distractor], thresholds: Thresholds, seed: int
-) -> Puzzle:
-    """Shuffle hidden frames and distractors into one pool, in an order that only the sample's key and seed decide."""
-    video_id = video.entry.video_id
-    key = f"{video_id}-{round(video.entry.frames[episode.hidden[0]].time_s * 1000):09d}"
-    place = {frame: p for p, frame in enumerate(video.kept)}
-    hidden = video.vectors[[place[f] for f in episode.hidden]]
-    to_others = np.round((hidden @ hidden.T - 2 * np.eye(len(hidden))).max(axis=1), 5)
-    pool = [
-        (FrameRef(video_id=video_id, index=frame), order, "hidden", float(to_others[order]))
-        for order, frame in enumerate(episode.hidden)
-    ] + [(d.frame, -1, d.origin, d.similarity) for d in distractors]
-    candidates = tuple(
-        Candidate(label=label, frame=frame, order=order, origin=origin, similarity=similarity)
-        for label, (frame, order, origin, similarity) in zip(LABELS, shuffled(pool, "label", seed, key), strict=False)
-    )
-    hardness = difficulty(hidden, [d.similarity for d in distractors], thresholds)
-    return Puzzle(key=key, episode=episode, candidates=candidates, difficulty=hardness)
+    def _make(self, halves: tuple[Half, ...]) -> None:
+        """The puzzle of a run, or both of a pair; none where one is refused, since the two belong together."""
+        ids = Counter(half.run.video.entry.video_id for half in halves)
+        limit = self._config.mask.samples_per_video
+        if limit and any(self._made[video_id] + count > limit for video_id, count in ids.items()):
+            return
+        made: list[Puzzle] = []
+        for half in halves:
+            outcome = self._puzzle(half)
+            if isinstance(outcome, Drop):
+                for other in halves:
+                    self.drops[other.run.video.entry.video_id][outcome.value] += 1
+                return
+            made.append(outcome)
+        self.puzzles += made
+        self._made.update(ids)
+
+    def _puzzle(self, half: Half) -> Puzzle | Drop:
+        """The puzzle of a run with its distractors, if there are enough and it is as hard as asked for."""
+        run, mine = half.run, self._config.mine
+        task = run.opening.task
+        count = 0 if task in ORDER_ALONE else 1 if task == "odd-one-out" else mine.distractors
+        decoys: tuple[Distractor, ...] = ()
+        if half.other is not None:
+            decoys = decoy_run(run, half.other, count, mine.neighbourhood_s, self._config.seed)
+        distractors = self.miner.mine(half.episode, count, decoys) if len(decoys) < count else decoys
+        if len(distractors) < count:
+            return Drop.FEW_DISTRACTORS
+        puzzle = label(run.video, task, half.episode, distractors, self._thresholds, self._config)
+        low, high = self._config.puzzle.difficulty_range
+        if not low <= puzzle.difficulty <= high:
+            return Drop.DIFFICULTY
+        self.shortfalls.update(shortfall(quotas(mine, count - len(decoys)), distractors[len(decoys) :]))
+        return puzzle
+
+    def _choose(self, pairs: Sequence[Pair]) -> Pair:
+        """One of the admissible pairs of a run: the most alike, any, or the one that likeness solves least."""
+        mine, seed = self._config.mine, self._config.seed
+        if mine.mine == "band":
+            return pairs[0]
+        if mine.mine == "random":
+            run = pairs[0][0].run
+            return pairs[stable_hash("mine", seed, run.video.entry.video_id, run.opening.hidden[0]) % len(pairs)]
+
+        def solved(pair: Pair) -> float:
+            total = 0.0
+            for half, other in zip(pair, reversed(pair), strict=True):
+                decoys = decoy_run(half.run, other.run, mine.distractors, mine.neighbourhood_s, seed)
+                total += likeness_solves(half.run.video, half.run.opening.task, half.episode, decoys)
+            return total
+
+        return min(pairs[:PARTNERS], key=solved)
+
+    def _has_decoys(self, video: KeptVideo, opening: Opening) -> bool:
+        mine = self._config.mine
+        if opening.task in (*ORDER_ALONE, "odd-one-out") or not mine.distractors:
+            return False
+        return unit("decoy", self._config.seed, video.entry.video_id, opening.hidden[0]) < mine.decoy_share
+
+    def _room(self, run: Run) -> bool:
+        limit = self._config.mask.samples_per_video
+        return not limit or self._made[run.video.entry.video_id] < limit

@@ -33,6 +33,8 @@ class BuildReport:
     origins: dict[str, int] = field(default_factory=dict)  # distractors by origin
     shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
     splits: dict[str, int] = field(default_factory=dict)  # samples
+    tasks: dict[str, int] = field(default_factory=dict)  # samples
+    decoys: int = 0  # samples with a decoy run
     rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
     thresholds: dict[str, float] = field(default_factory=dict)
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
@@ -93,6 +95,8 @@ def make_report(
         origins=puzzle_set.origins,
         shortfalls=puzzle_set.shortfalls,
         splits={split: splits[split] for split in SPLITS},
+        tasks=dict(Counter(record.task for _, record in packed.records)),
+        decoys=sum(any(c.decoy >= 0 for c in record.candidates) for _, record in packed.records),
         rejected_frames=dict(rejected),
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
@@ -123,6 +127,7 @@ def to_text(report: BuildReport) -> str:
         f"{report.samples} samples in {plural(report.shards, 'shard')} from {report.used} of "
         f"{plural(report.sources, 'file')}: {report.out}",
         f"  splits    {counts(report.splits)}",
+        f"  tasks     {counts(report.tasks)} ({report.decoys} with a decoy run)",
         f"  skipped   {counts(report.skipped)}",
         f"  refused   {counts(report.refused)} (hidden segments)",
         f"  frames    {counts(report.rejected_frames)} (not used)",

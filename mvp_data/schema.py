@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from mvp_data.errors import ShardError
+from mvp_data.tasks import ORDER_ALONE, TASKS, Question, question, right_answer
 
-SCHEMA_VERSION = 1
-TASK = "mvp"
+SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 ORIGINS = ("hidden", "neighbourhood", "same_video", "corpus")
 LABELS = string.ascii_uppercase
@@ -46,10 +46,11 @@ class ContextFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateFrame:
-    """One picture of the pool. `order` is its place in the answer, from 0, or -1 for a distractor."""
+    """One picture of the pool. `order` is its place in the hidden segment, from 0, or -1 for a distractor."""
 
     label: str
     order: int
+    decoy: int  # its place in a decoy run, from 0, or -1
     origin: str  # hidden | neighbourhood | same_video | corpus
     video_id: str
     video_path: str
@@ -64,6 +65,7 @@ class CandidateFrame:
         _require(self.time_s >= 0 and self.shot >= 0 and self.frame >= 0, f"negative number in {self}")
         _require(self.origin in ORIGINS, f"origin {self.origin!r} is none of {', '.join(ORIGINS)}")
         _require((self.origin == "hidden") == (self.order >= 0), f"origin and order disagree in {self}")
+        _require(self.decoy < 0 or self.order < 0, f"both a hidden frame and a decoy: {self}")
         _require(abs(self.similarity) <= MAX_COSINE, f"similarity {self.similarity} is no cosine")
 
 
@@ -73,11 +75,11 @@ class Record:
 
     key: str
     schema_version: int = SCHEMA_VERSION
-    task: str = TASK
+    task: str = "mvp"  # one of TASKS
     split: str  # train | val | test
     k: int  # hidden frames
     l: int  # distractors  # noqa: E741 - the name of the paper
-    answer: tuple[str, ...]  # labels of the hidden frames in their original order
+    answer: tuple[str, ...]  # for most tasks the labels of the hidden frames in their original order
     width_px: int
     height_px: int
     mask_start: int  # number of context frames before the gap
@@ -86,6 +88,7 @@ class Record:
     hidden_end_s: float
     sampled_fps: float  # rate the video was sampled at
     difficulty: float  # 0 easy .. 1 hard
+    margin: float  # by how much the most alike pair that must differ stays below the ambiguity threshold (cosine)
     seed: int
     config_hash: str
     tool_version: str
@@ -106,6 +109,11 @@ class Record:
         _check_scalars(self)
         _check_candidates(self)
         _check_times(self)
+
+    @property
+    def question(self) -> Question:
+        """What an answer to this sample looks like."""
+        return question(self.task, self.k, self.l)
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -209,7 +217,7 @@ def _check_scalars(record: Record) -> None:
         re.fullmatch(rf"[a-z0-9_-]{{1,{MAX_KEY}}}", record.key) is not None,
         f"key {record.key[:120]!r} is not 1 to {MAX_KEY} of a-z 0-9 _ -",
     )
-    _require(record.task == TASK, f"task {record.task!r} is not {TASK!r}")
+    _require(record.task in TASKS, f"task {record.task!r} is none of {', '.join(TASKS)}")
     _require(record.split in SPLITS, f"split {record.split!r} is none of {', '.join(SPLITS)}")
     for name in ("width_px", "height_px"):
         _require(1 <= getattr(record, name) <= MAX_SIDE_PX, f"{name} is {getattr(record, name)}")
@@ -230,7 +238,7 @@ def _check_scalars(record: Record) -> None:
 
 
 def _check_candidates(record: Record) -> None:
-    """Labels are A, B, C ... in pool order; the answer is what the candidates' orders say."""
+    """Labels are A, B, C ... in pool order; the answer is what the task and the candidates' orders say."""
     pool = record.candidates
     _require(all(isinstance(c, CandidateFrame) for c in pool), "candidates holds something else")
     _require(record.k >= 1 and record.l >= 0, f"k {record.k}, l {record.l}")
@@ -243,10 +251,24 @@ def _check_candidates(record: Record) -> None:
         [c.order for c in hidden] == list(range(record.k)),
         f"orders {[c.order for c in pool]} for k {record.k}",
     )
-    answer = tuple(c.label for c in hidden)
+    _check_task(record)
+    answer = right_answer(record.task, pool)
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
     foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
     _require(not foreign, f"candidates {foreign} are said to be of this video and are not")
+
+
+def _check_task(record: Record) -> None:
+    """What a task asks of its puzzles beyond the common form."""
+    orders = [c.order for c in record.candidates]
+    if record.task in ORDER_ALONE:
+        _require(record.l == 0 and record.k >= 2, f"{record.task} with k {record.k}, l {record.l}")
+    if record.task == "arrow":
+        _require(orders in (sorted(orders), sorted(orders)[::-1]), f"orders {orders} run neither way")
+    if record.task == "odd-one-out":
+        _require(record.l == 1, f"odd-one-out with l {record.l}")
+    if record.task == "next":
+        _require(record.mask_start == len(record.context), "the context of a `next` goes on after the gap")
 
 
 def _check_times(record: Record) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from mvp_data.errors import ShardError
 from mvp_data.files import atomic_write
 from mvp_data.schema import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, parse_object
+from mvp_data.tasks import TASKS
 
 INDEX_NAME = "index.json"
 MAX_INDEX_BYTES = 256 << 20  # a million shards
@@ -20,6 +21,7 @@ class ShardInfo:
     """One line of the index: a finished shard."""
 
     name: str
+    task: str
     split: str
     samples: int
     bytes: int
@@ -27,8 +29,15 @@ class ShardInfo:
 
     def __post_init__(self) -> None:
         """Check types; the name is a plain file name, so an index cannot point outside its folder."""
-        if not (isinstance(self.name, str) and _SHARD_NAME.fullmatch(self.name) and self.split in SPLITS):
-            raise ShardError(f"not a shard of an index: {self.name!r:.200} ({self.split!r:.40}): {REBUILD}")
+        if not (
+            isinstance(self.name, str)
+            and _SHARD_NAME.fullmatch(self.name)
+            and self.split in SPLITS
+            and self.task in TASKS
+        ):
+            raise ShardError(
+                f"not a shard of an index: {self.name!r:.200} ({self.split!r:.40}, {self.task!r:.40}): {REBUILD}"
+            )
         if not (type(self.samples) is type(self.bytes) is int and self.samples > 0 and self.bytes > 0):
             raise ShardError(f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):

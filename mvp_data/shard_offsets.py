@@ -20,7 +20,7 @@ from mvp_data.shard_index import INDEX_NAME, ShardInfo, index_bytes, parse_index
 from mvp_data.shards import sample_spans, shard_paths
 
 OFFSETS_NAME = ".offsets.arrow"
-_FORMAT = 1
+_FORMAT = 2
 _ROWS_PER_BATCH = 1 << 16  # held in memory while the index is made
 
 
@@ -85,7 +85,7 @@ def find_offsets(files: ShardFiles, cache: Path, *, quiet: bool) -> Path:
 def load_offsets(path: Path, state: str) -> Any:
     """The offset index as a `pyarrow.Table` over the mapped file, the same one for each call in a process.
 
-    Columns: key, split, difficulty, video_group, shard (number), offset, bytes, k, l, context (number of frames),
+    Columns: key, task, split, difficulty, video_group, shard (number), offset, bytes, k, l, context (number of frames),
     width_px, height_px. Raises `ShardError` if it is damaged or was made for another `state` of the shards.
     """
     import pyarrow as pa
@@ -106,7 +106,7 @@ def load_offsets(path: Path, state: str) -> Any:
 
 def row_of(record: Record) -> dict[str, Any]:
     """What the offset index says of a sample, but for its place."""
-    names = ("key", "split", "difficulty", "video_group", "k", "l", "width_px", "height_px")
+    names = ("key", "task", "split", "difficulty", "video_group", "k", "l", "width_px", "height_px")
     return {name: getattr(record, name) for name in names} | {"context": len(record.context)}
 
 
@@ -156,7 +156,7 @@ def offsets_schema(state: str) -> Any:
     import pyarrow as pa
 
     text, number = pa.string(), pa.int32()
-    columns = {"key": text, "split": text, "difficulty": pa.float64(), "video_group": text}
+    columns = {"key": text, "task": text, "split": text, "difficulty": pa.float64(), "video_group": text}
     columns |= {"shard": number, "offset": pa.int64(), "bytes": number}
     columns |= dict.fromkeys(("k", "l", "context", "width_px", "height_px"), number)
     return pa.schema(list(columns.items()), metadata={"mvp_data.shards": state})

@@ -69,10 +69,10 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
     """Write `samples` to a tar at `path`: all of it or nothing. An older file of that name is replaced.
 
     The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, or if
-    they differ in split, k, l or number of context frames (the Hugging Face loader wants one set of members).
+    they differ in task, split, k, l or number of context frames (the Hugging Face loader wants one set of members).
     """
     keys: set[str] = set()
-    shapes: set[tuple[str, int, int, int]] = set()
+    shapes: set[tuple[str, str, int, int, int]] = set()
     with atomic_write(path) as file:
         hashing = _Hashing(file)
         with tarfile.open(fileobj=hashing, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -84,9 +84,9 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
                     tar.addfile(header, io.BytesIO(data))
         if not keys:
             raise ShardError(f"{path}: a shard needs at least one sample")
-    split = next(iter(shapes))[0]
+    task, split = next(iter(shapes))[:2]
     sha256 = hashing.sha256.hexdigest()
-    return ShardInfo(name=path.name, split=split, samples=len(keys), bytes=hashing.size, sha256=sha256)
+    return ShardInfo(name=path.name, task=task, split=split, samples=len(keys), bytes=hashing.size, sha256=sha256)
 
 
 def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
@@ -176,14 +176,14 @@ class _Hashing(io.RawIOBase):
         return self.size
 
 
-def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, int, int, int]]) -> None:
+def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, int, int]]) -> None:
     """Note a sample of a shard; `ShardError` if it repeats a key or differs in kind from those before."""
     if record.key in keys:
         raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
     keys.add(record.key)
-    shapes.add((record.split, record.k, record.l, len(record.context)))
+    shapes.add((record.task, record.split, record.k, record.l, len(record.context)))
     if len(shapes) > 1:
-        raise ShardError(f"{record.key}: split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
+        raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
 
 
 def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
@@ -208,7 +208,7 @@ def _naming(shard: str) -> Iterator[None]:
 def _spans(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
     """Group the members of a tar by key and check each group's record; without `pictures` they stay unread."""
     keys: set[str] = set()
-    shapes: set[tuple[str, int, int, int]] = set()
+    shapes: set[tuple[str, str, int, int, int]] = set()
     start = 0
     for members, end in _groups(_members(file, pictures=pictures)):
         record = _record(members)

@@ -13,6 +13,7 @@ from pathlib import Path
 from mvp_data.errors import ShardError
 from mvp_data.schema import LABELS, ORIGINS, SPLITS, Record
 from mvp_data.shards import Sample, read_shard, shard_paths
+from mvp_data.tasks import TASKS, question
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +38,12 @@ class LabelShare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The figures of a shard or a folder; plain values only, so that `asdict` is JSON."""
+    """The figures of one task in a shard or a folder; plain values only, so that `asdict` is JSON."""
 
     path: str
-    shards: int
+    tasks: dict[str, int]  # samples of every task that there is
+    task: str  # the one that all else is about
+    shards: int  # of all tasks
     bytes: int
     samples: int
     videos: int  # that gave the hidden segments
@@ -54,6 +57,7 @@ class Summary:
     similarity: dict[str, Spread]  # by origin; of the hidden frames: to each other
     difficulty_deciles: tuple[float, ...]  # 11 numbers, from the easiest sample to the hardest
     labels: tuple[LabelShare, ...]
+    slots: int  # labels of an answer
     labels_p: float  # of a chi-square test that every label is right equally often
     encoders: dict[str, int]
     tool_versions: dict[str, int]
@@ -95,21 +99,32 @@ def iter_samples(path: Path) -> Iterator[Sample]:
     return chain.from_iterable(read_shard(shard) for shard in shard_paths(path))
 
 
-def summarize(path: Path) -> Summary:
-    """The figures of a tar or a folder. Raises `ShardError`, also for shards of different builds."""
-    tally = _Tally()
+def summarize(path: Path, task: str = "") -> Summary:
+    """The figures of one task in a tar or a folder, by default the first of `TASKS` that is there.
+
+    Raises `ShardError`, also for shards of different builds and for a task that is not there.
+    """
+    tallies: dict[str, _Tally] = {}
     for sample in iter_samples(path):
-        tally.add(sample.record)
+        tallies.setdefault(sample.record.task, _Tally()).add(sample.record)
+    tasks = {name: tallies[name].samples for name in TASKS if name in tallies}
+    task = task or next(iter(tasks))
+    if task not in tasks:
+        raise ShardError(f"{path}: holds no sample of the task {task!r:.40}, only of {', '.join(tasks)}")
+    tally = tallies[task]
     if len(tally.kinds) != 1:
         raise ShardError(
-            f"{path}: shards with different (k, l, context frames) {sorted(tally.kinds)}: inspect each alone"
+            f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect each shard alone"
         )
     ((k, distractors, context),) = tally.kinds
-    labels, labels_p = label_balance(tally.positives, samples=tally.samples, k=k, pool=k + distractors)
+    asked = question(task, k, distractors)
+    labels, labels_p = label_balance(tally.positives, samples=tally.samples, k=asked.slots, pool=asked.choices)
     counts = {name: dict(sorted(counter.items())) for name, counter in tally.counts.items()}
     shards = shard_paths(path)
     return Summary(
         path=str(path),
+        tasks=tasks,
+        task=task,
         shards=len(shards),
         bytes=sum(shard.stat().st_size for shard in shards),
         samples=tally.samples,
@@ -124,6 +139,7 @@ def summarize(path: Path) -> Summary:
         similarity={origin: _spread(tally.similarity[origin]) for origin in ORIGINS if origin in tally.similarity},
         difficulty_deciles=quantiles(tally.difficulty, 10),
         labels=labels,
+        slots=asked.slots,
         labels_p=labels_p,
         encoders=counts["encoder"],
         tool_versions=counts["tool"],

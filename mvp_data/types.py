@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.tasks import right_answer
+
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
@@ -121,11 +123,12 @@ class Episode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One labelled picture of the pool. `order` is its place in the answer, or -1 for a distractor."""
+    """One labelled picture of the pool. `order` is its place in the hidden segment, or -1 for a distractor."""
 
     label: str
     frame: FrameRef
     order: int
+    decoy: int  # its place in a decoy run, or -1
     origin: str  # hidden | neighbourhood | same_video | corpus
     similarity: float  # highest cosine similarity to a hidden frame (to another one, for a hidden frame)
 
@@ -135,12 +138,13 @@ class Puzzle:
     """An episode with its labelled pool: everything of a sample but the pixels."""
 
     key: str
+    task: str
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
+    margin: float  # distance of the most alike pair that must differ from the ambiguity threshold, in cosine
 
     @property
     def answer(self) -> tuple[str, ...]:
-        """The labels of the hidden frames in their original order."""
-        hidden = sorted((c for c in self.candidates if c.order >= 0), key=lambda c: c.order)
-        return tuple(c.label for c in hidden)
+        """The labels that answer it."""
+        return right_answer(self.task, self.candidates)

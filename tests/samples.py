@@ -53,6 +53,7 @@ def make_record(
         hidden_end_s=hidden[-1].time_s,
         sampled_fps=1.0,
         difficulty=unit("difficulty", number),
+        margin=0.1,
         seed=7,
         config_hash="c0ffee",
         tool_version="0.1.0",
@@ -111,6 +112,7 @@ def _candidate(
     return CandidateFrame(
         label=LABELS[slot],
         order=order,
+        decoy=-1,
         origin=origin,
         video_id="other" if elsewhere else video_id,
         video_path="clips/other.mp4" if elsewhere else path,

@@ -41,7 +41,19 @@ HEAVY_IN_TRAINING = {
 }
 # What the trainer may know of the data package: the schema, the shard reader, the question, chance and intervals, and
 # the errors, files and seeds on which those stand.
-SEAM = {"schema", "shards", "shard_index", "shard_set", "prompt", "chance", "intervals", "errors", "files", "seeds"}
+SEAM = {
+    "schema",
+    "tasks",
+    "shards",
+    "shard_index",
+    "shard_set",
+    "prompt",
+    "chance",
+    "intervals",
+    "errors",
+    "files",
+    "seeds",
+}
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
 

@@ -17,9 +17,9 @@ from mvp_data.config import (
     all_options,
     from_options,
     read_yaml,
-    value_type,
 )
 from mvp_data.errors import ConfigError
+from mvp_data.options import value_type
 
 BASE: dict[str, Any] = {"src": ["videos"], "out": "shards"}
 
@@ -51,6 +51,11 @@ OTHER: dict[str, Any] = {
     "neighbourhood_s": 5.0,
     "similarity_low": 0.1,
     "similarity_high": 0.8,
+    "decoy_share": 0.5,
+    "mine": "random",
+    "tasks": "mvp=0.5,jigsaw=0.5",
+    "difficulty": "0.25:0.75",
+    "shard_order": "easy_first",
     "shard_samples": 10,
     "shard_mb": 5.0,
     "val_share": 0.2,
@@ -66,7 +71,7 @@ def test_every_option_has_help_another_value_and_a_unique_name() -> None:
     for _, f in options:
         assert len(f.metadata["help"]) > 10, f.name
         assert value_type(f) in (int, float, str, Path)
-    assert set(GROUPS) == {"decode", "frames", "embed", "mask", "mine", "pack"}
+    assert set(GROUPS) == {"decode", "frames", "embed", "mask", "mine", "puzzle", "pack"}
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mvp_data.config import MASK_POLICIES, MaskConfig
 from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.mask import REACH, Drop, differ, episodes, moves
+from mvp_data.mask import REACH, Opening, openings
+from mvp_data.rules import Drop, differ, moves
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Episode, Vectors
 from tests.builders import THRESHOLDS, kept_video, noise, walk, with_gram
 
@@ -27,11 +28,11 @@ def outcomes(
 ) -> tuple[list[Episode], Counter[Drop]]:
     found: list[Episode] = []
     drops: list[Drop] = []
-    for outcome in episodes(video, MaskConfig(**options), thresholds, seed):
-        if isinstance(outcome, Episode):
-            found.append(outcome)
-        else:
+    for outcome in openings(video, MaskConfig(**options), thresholds, seed):
+        if isinstance(outcome, Drop):
             drops.append(outcome)
+        else:
+            found.append(outcome.episodes[0])
     return found, Counter(drops)
 
 
@@ -175,7 +176,7 @@ def key_frames(video: KeptVideo, start: int, k: int, edge: int) -> list[int]:
 def test_no_possible_segment_is_missed(video: KeptVideo, policy: str, k: int, context: int, seed: int) -> None:
     """Greedy in time over exactly the segments that some place in some context allows; a true reason for the rest."""
     config = MaskConfig(mask_policy=policy, hidden_frames=k, context_frames=context)
-    told = iter(episodes(video, config, EXACT, seed))
+    told = iter(openings(video, config, EXACT, seed))
     edge, free_from, size = min(2, context // 2), 0, len(video.kept)
     for start in range(edge, size - k - edge + 1):
         if start < free_from:
@@ -188,8 +189,9 @@ def test_no_possible_segment_is_missed(video: KeptVideo, policy: str, k: int, co
                 reasons.append(broken(video, hidden, visible, policy, k))
         outcome = next(told)
         if set() in reasons:
-            assert isinstance(outcome, Episode)
-            assert places(video, outcome.hidden) == hidden
+            assert isinstance(outcome, Opening)
+            assert {tuple(places(video, way.hidden)) for way in outcome.episodes} == {tuple(hidden)}
+            assert len(outcome.episodes) == reasons.count(set()), "every way to place the context"
             free_from = hidden[-1] + 1
         else:
             assert outcome in (set().union(*reasons) or {Drop.LITTLE_CONTEXT})

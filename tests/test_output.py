@@ -303,7 +303,14 @@ def test_samples_table(tmp_path: Path) -> None:
 
 
 def shard(name: str, split: str, samples: int = 5) -> ShardInfo:
-    return ShardInfo(name=name, split=split, samples=samples, bytes=10, sha256="0" * 64)
+    return ShardInfo(
+        name=name,
+        task=name.partition("-shard")[0] if "-shard" in name else "mvp",
+        split=split,
+        samples=samples,
+        bytes=10,
+        sha256="0" * 64,
+    )
 
 
 def test_card(tmp_path: Path) -> None:
@@ -317,6 +324,15 @@ def test_card(tmp_path: Path) -> None:
     ]
     assert header["size_categories"] == ["1K<n<10K"]
     assert "| seed | 3 |" in text
+
+
+def test_card_of_several_tasks(tmp_path: Path) -> None:
+    """Tasks differ in their members, so each is a configuration of its own; `mvp` is the one that opens unasked."""
+    names = ["odd-one-out-shard-000000.tar", "shard-000000.tar", "jigsaw-shard-000000.tar"]
+    write_card(tmp_path, [shard(name, "train") for name in names], {})
+    header = yaml.safe_load((tmp_path / CARD_NAME).read_text().split("---")[1])
+    assert [config["config_name"] for config in header["configs"]] == ["default", "jigsaw", "odd-one-out"]
+    assert header["configs"][1]["data_files"] == [{"split": "train", "path": "jigsaw-shard-*.tar"}]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from mvp_data.bank import Bank
 from mvp_data.config import PackConfig
 from mvp_data.corpus import KeptVideo
 from mvp_data.errors import OutputError
-from mvp_data.pack import Packer, cut
+from mvp_data.pack import Packer, cut, shard_stem
 from mvp_data.puzzles import make_puzzles
 from mvp_data.shards import read_shard
+from mvp_data.tasks import TASKS
 from mvp_data.types import Puzzle
 from tests.builders import ENCODER, THRESHOLDS, config, films, jpeg_of, store
 
@@ -99,6 +100,25 @@ def test_everything_is_packed_once_in_its_split(
         assert len(inside) == shard.samples <= 10
     train = [r.video_id for name, r in packed.records if name == "shard-000000.tar"]
     assert len(set(train)) > 1, "videos are mixed"
+
+
+def test_each_task_has_shards_of_its_own(videos: list[KeptVideo], bank: Bank, tmp_path: Path) -> None:
+    """Real records of every task, in shards whose name says which; read back and checked."""
+    options = config(**OPTIONS, tasks=",".join(TASKS), val_share=0.0, test_share=0.0)
+    puzzles = make_puzzles(videos, options, replace(THRESHOLDS, low=-0.5)).puzzles
+    packed = Packer(videos, bank, options, ENCODER, "c0ffee").pack(puzzles, tmp_path)
+    assert {info.task for info in packed.shards} == set(TASKS)
+    for info in packed.shards:
+        name = info.name.removesuffix(".tar")[:-7]
+        assert name == shard_stem(info.task, info.split)
+        assert {s.record.task for s in read_shard(tmp_path / info.name)} == {info.task}
+
+
+def test_easy_first(videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank, tmp_path: Path) -> None:
+    packed = packer(videos, bank, shard_order="easy_first", shard_samples=5).pack(puzzles, tmp_path)
+    train = [record.difficulty for _, record in packed.records if record.split == "train"]
+    assert train == sorted(train)
+    assert len(set(train)) > 5
 
 
 def _order(name: str) -> tuple[int, str]:

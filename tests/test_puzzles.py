@@ -1,4 +1,4 @@
-"""Whole puzzle sets: names, labels, counts, and independence of everything that must not matter."""
+"""Whole puzzle sets of scattered distractors: names, labels, counts, and independence of what must not matter."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from mvp_data.schema import LABELS
 from mvp_data.types import Puzzle
 from tests.builders import THRESHOLDS, config, films, kept_video, walk
 
-SMALL = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}
+SMALL = {"hidden_frames": 3, "distractors": 3, "context_frames": 6, "decoy_share": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_counts(videos: list[KeptVideo], made: PuzzleSet) -> None:
 
 def test_too_few_distractors_drop_the_puzzle_and_are_counted() -> None:
     video = kept_video(walk(9, "short"))
-    only = config(hidden_frames=3, distractors=3, context_frames=6, mask_policy="free")
+    only = config(hidden_frames=3, distractors=3, context_frames=6, mask_policy="free", decoy_share=0.0)
     found = make_puzzles([video], only, THRESHOLDS)
     assert found.puzzles == ()
     assert found.drops["few_distractors"] >= 1

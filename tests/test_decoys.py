@@ -1,0 +1,218 @@
+"""Decoy runs: pairs of puzzles over one pool, so that the pool says nothing of which run is hidden."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mvp_data.corpus import KeptVideo
+from mvp_data.decoys import COHERENCE, SPACING
+from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.rules import Drop, differ
+from mvp_data.seeds import shuffled
+from mvp_data.tasks import TASKS
+from mvp_data.types import FrameRef, Puzzle
+from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
+
+K = 3
+SMALL: dict[str, Any] = {"hidden_frames": K, "distractors": K, "context_frames": 6}
+NEAR = replace(THRESHOLDS, low=-0.5)  # random walks of different videos are hardly alike
+
+
+def pools(puzzles: Sequence[Puzzle]) -> dict[frozenset[FrameRef], list[Puzzle]]:
+    found: dict[frozenset[FrameRef], list[Puzzle]] = defaultdict(list)
+    for puzzle in puzzles:
+        found[frozenset(c.frame for c in puzzle.candidates)].append(puzzle)
+    return found
+
+
+def vectors_of(videos: Sequence[KeptVideo], frames: Sequence[FrameRef]) -> np.ndarray:
+    by_id = {v.entry.video_id: v for v in videos}
+    return np.stack([by_id[f.video_id].vectors[by_id[f.video_id].kept.index(f.index)] for f in frames])
+
+
+def hidden(puzzle: Puzzle) -> list[FrameRef]:
+    return [c.frame for c in sorted(puzzle.candidates, key=lambda c: c.order) if c.order >= 0]
+
+
+def decoys(puzzle: Puzzle) -> list[FrameRef]:
+    return [c.frame for c in sorted(puzzle.candidates, key=lambda c: c.decoy) if c.decoy >= 0]
+
+
+@pytest.fixture(scope="module")
+def videos() -> list[KeptVideo]:
+    """Long ones, which pair within themselves, and short ones, which need each other."""
+    return [*films(6, frames=50), *films(10, frames=13, prefix="short")]
+
+
+@pytest.fixture(scope="module")
+def made(videos: list[KeptVideo]) -> PuzzleSet:
+    return make_puzzles(videos, config(**SMALL), NEAR)
+
+
+def test_every_pool_serves_two_puzzles_with_opposite_answers(made: PuzzleSet) -> None:
+    assert len(made.puzzles) > 40
+    origins = Counter(c.origin for p in made.puzzles for c in p.candidates)
+    assert min(origins["neighbourhood"], origins["corpus"]) > 10, "pairs of both kinds"
+    for pair in pools(made.puzzles).values():
+        one, other = pair
+        assert hidden(one) == decoys(other)
+        assert hidden(other) == decoys(one)
+
+
+def test_no_rule_about_the_pool_alone_can_win(made: PuzzleSet) -> None:
+    """Whatever is chosen by looking at the candidates: over a pair it is as wrong as it is right."""
+    for rule in range(5):
+        total = 0.0
+        for pool, pair in pools(made.puzzles).items():
+            ranked = sorted(pool, key=lambda f: (f.video_id, f.index))
+            answer = shuffled(ranked, "rule", rule, str(ranked))[:K]
+            for puzzle in pair:
+                total += 2 * len({*answer} & {*hidden(puzzle)}) / K - 1  # selection with l = K
+        assert total == pytest.approx(0)
+
+
+def test_a_strip_shows_nothing_of_the_decoys(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    by_id = {v.entry.video_id: v for v in videos}
+    for puzzle in made.puzzles:
+        video = by_id[puzzle.episode.strip.video_id]
+        visible = [FrameRef(video_id=video.entry.video_id, index=f) for f in puzzle.episode.context]
+        run = decoys(puzzle)
+        assert not set(visible) & set(run)
+        assert (vectors_of(videos, visible) @ vectors_of(videos, run).T).max() < NEAR.repeat
+        if run[0].video_id == video.entry.video_id:
+            assert not any(run[0].index <= f <= run[-1].index for f in puzzle.episode.strip.frames)
+        across = (vectors_of(videos, hidden(puzzle)) @ vectors_of(videos, run).T).max()
+        assert across < NEAR.ambiguous
+        assert puzzle.margin > 0
+
+
+def test_decoys_match_in_spacing_and_coherence(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    by_id = {v.entry.video_id: v for v in videos}
+    most = COHERENCE * (NEAR.ambiguous - NEAR.low)
+    for puzzle in made.puzzles:
+        gaps, inner = [], []
+        for run in (hidden(puzzle), decoys(puzzle)):
+            times = [by_id[f.video_id].entry.frames[f.index].time_s for f in run]
+            gaps.append(float(np.median(np.diff(times))))
+            rows = vectors_of(videos, run)
+            inner.append(float((rows[1:] * rows[:-1]).sum(axis=1).mean()))
+        assert max(gaps) <= SPACING * min(gaps)
+        assert abs(inner[0] - inner[1]) <= most + 1e-6
+
+
+def test_pictures_that_come_again_are_no_decoys() -> None:
+    """By pixels too: the second half of the video repeats the first one's thumbnails with other vectors."""
+    thumbnails = [noise("again", place % 20) for place in range(40)]
+    video = kept_video(walk(40, "again"), thumbnails=thumbnails)
+    for puzzle in make_puzzles([video], config(**SMALL), NEAR).puzzles:
+        pictures = [video.entry.frames[c.frame.index].thumbnail for c in puzzle.candidates]
+        assert all(differ(a, b) for a, b in combinations(pictures, 2))
+
+
+def test_across_videos_only_of_one_split_and_size_and_never_copies() -> None:
+    short = films(12, frames=13, prefix="short")
+    kinds = [
+        replace(video, split="val" if n % 3 == 0 else "train", group=f"group{n // 2}") for n, video in enumerate(short)
+    ]
+    found = make_puzzles(kinds, config(**SMALL), NEAR)
+    by_id = {v.entry.video_id: v for v in kinds}
+    assert len(found.puzzles) >= 4
+    for puzzle in found.puzzles:
+        own, other = (by_id[frames[0].video_id] for frames in (hidden(puzzle), decoys(puzzle)))
+        assert own.split == other.split
+        assert own.group != other.group
+    assert found.drops[Drop.NO_DECOY] >= 1, "copies and the odd one out remain"
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, {1}), (2, {2}), (4, {4}), (5, {4, 5})])
+def test_the_limit_keeps_pairs_whole(videos: list[KeptVideo], most: int, expected: set[int]) -> None:
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=most), NEAR)
+    assert {len(pair) for pair in pools(found.puzzles).values()} == {2}
+    counts = Counter(p.episode.strip.video_id for p in found.puzzles if p.episode.strip.video_id.startswith("film"))
+    assert set(counts.values()) <= expected
+
+
+@pytest.mark.parametrize("distractors", [1, 2, 5])
+def test_other_numbers_of_distractors(videos: list[KeptVideo], distractors: int) -> None:
+    """Fewer: a part of the other run, side by side. More: scattered ones beside it."""
+    found = make_puzzles(videos, config(**SMALL | {"distractors": distractors}), NEAR)
+    assert found.puzzles
+    for puzzle in found.puzzles:
+        assert len(puzzle.candidates) == K + distractors
+        assert sorted(c.decoy for c in puzzle.candidates if c.decoy >= 0) == list(range(min(distractors, K)))
+
+
+def test_share(videos: list[KeptVideo]) -> None:
+    halves = make_puzzles(videos, config(**SMALL, decoy_share=0.5), NEAR)
+    with_decoys = sum(any(c.decoy >= 0 for c in p.candidates) for p in halves.puzzles)
+    assert 0.15 < with_decoys / len(halves.puzzles) < 0.85
+    none = make_puzzles(videos, config(**SMALL, decoy_share=0.0), NEAR)
+    assert not any(c.decoy >= 0 for p in none.puzzles for c in p.candidates)
+
+
+@pytest.mark.parametrize("mine", ["band", "random", "adversarial"])
+def test_order_of_videos_does_not_matter(videos: list[KeptVideo], mine: str) -> None:
+    first = make_puzzles(videos, config(**SMALL, mine=mine), NEAR)
+    assert first == make_puzzles(videos[::-1], config(**SMALL, mine=mine), NEAR)
+    assert first.puzzles != make_puzzles(videos, config(**SMALL, mine=mine, seed=1), NEAR).puzzles
+
+
+def test_difficulty_keeps_or_drops_both(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    middle = sorted(p.difficulty for p in made.puzzles)[len(made.puzzles) // 2]
+    hard = make_puzzles(videos, config(**SMALL, difficulty=f"{middle}:1"), NEAR)
+    assert {len(pair) for pair in pools(hard.puzzles).values()} == {2}
+    assert 0 < len(hard.puzzles) < len(made.puzzles)
+    assert min(p.difficulty for p in hard.puzzles) >= middle
+    assert hard.drops[Drop.DIFFICULTY] % 2 == 0
+
+
+MIX = ",".join(TASKS)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> PuzzleSet:
+    return make_puzzles(films(30, frames=50), config(**SMALL, tasks=MIX), NEAR)
+
+
+def test_tasks_have_their_form(mixed: PuzzleSet) -> None:
+    forms = {
+        (p.task, sum(c.order >= 0 for c in p.candidates), sum(c.order < 0 for c in p.candidates), len(p.answer))
+        for p in mixed.puzzles
+    }
+    expected = {"mvp": (K, K, K), "jigsaw": (K, 0, K), "select": (K, K, K), "next": (K, K, K), "arrow": (K, 0, 1)}
+    assert forms == {(task, *form) for task, form in expected.items()} | {("odd-one-out", K, 1, 1)}
+    for puzzle in mixed.puzzles:
+        orders = [c.order for c in puzzle.candidates]
+        if puzzle.task == "next":
+            assert puzzle.episode.mask_start == len(puzzle.episode.context)
+        if puzzle.task == "arrow":
+            assert orders == (list(range(K)) if puzzle.answer == ("A",) else list(range(K))[::-1])
+        if puzzle.task == "select":
+            assert list(puzzle.answer) == sorted(c.label for c in puzzle.candidates if c.order >= 0)
+        assert puzzle.key.endswith(puzzle.task) or puzzle.task == "mvp"
+
+
+def test_arrows_point_both_ways(mixed: PuzzleSet) -> None:
+    answers = Counter(p.answer for p in mixed.puzzles if p.task == "arrow")
+    assert min(answers.values()) > 0.2 * sum(answers.values())
+
+
+def test_shares_of_tasks(mixed: PuzzleSet) -> None:
+    """About even for the tasks whose segments all become puzzles; those in pairs lose the ones without a partner."""
+    counts = Counter(p.task for p in mixed.puzzles)
+    plain = [counts[task] for task in ("jigsaw", "arrow", "odd-one-out")]
+    assert min(plain) > 0.5 * max(plain) > 5
+    assert all(counts[task] for task in TASKS)
+
+
+def test_hidden_segments_of_different_tasks_do_not_overlap(mixed: PuzzleSet) -> None:
+    spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for puzzle in mixed.puzzles:
+        spans[puzzle.episode.strip.video_id].append((puzzle.episode.hidden[0], puzzle.episode.hidden[-1]))
+    for found in spans.values():
+        assert all(a[1] < b[0] for a, b in zip(sorted(found), sorted(found)[1:], strict=False))
