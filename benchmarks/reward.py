@@ -4,7 +4,8 @@
     python benchmarks/reward.py --quick --json
 
 CPU seconds of one core, best of several rounds. "Without memo" grades every answer anew: the shipped reward keeps
-the grades of the few ways (209 for K = 4) in which an answer can be more or less right. The bar is 200,000/s.
+the grades of the few ways (209 for K = 4) in which an answer can be more or less right. "As TRL calls it" has rows of
+two tasks, `mvp` and `select`, whose parts are logged apart. The bar is 200,000/s.
 Left out: generation and everything else of a training step.
 """
 
@@ -82,7 +83,9 @@ def grade(texts: list[str]) -> None:
 def call(messages: list[list[dict[str, str]]]) -> None:
     size = len(messages)
     logged: dict[str, float] = {}
-    MvpReward(WEIGHTS)(completions=messages, answer=[ANSWER] * size, pool=[POOL] * size, log_metric=logged.__setitem__)
+    columns = {"answer": [ANSWER] * size, "pool": [POOL] * size}
+    tasks = {"ordered": [True, False] * (size // 2), "task": ["mvp", "select"] * (size // 2)}
+    MvpReward(WEIGHTS)(completions=messages, log_metric=logged.__setitem__, **columns, **tasks)
 
 
 def milliseconds(text: str, rounds: int) -> float:

@@ -4,6 +4,10 @@ A valid answer is an ordered choice of K different labels out of n = K + l, all 
 describe it: **h** positives chosen, **c** concordant pairs among them, **m** slots exactly right, **s** = 1 for the
 right set, **x** = 1 for the right answer. Every metric is a count, scaled and shifted; so means and covariances
 follow from the products of counts, which all have short closed forms (docs/reward.md). Exact: fractions inside.
+
+Where order does not count (`select`), the chosen positives are put into their right slots before grading: then
+m = h, c = h (h - 1) / 2 and x = s, so every metric is a function of h alone. K and l are those of the answer, not of
+the pictures: `slots` and `choices - slots` of a `tasks.Question`.
 """
 
 from collections.abc import Mapping
@@ -26,19 +30,21 @@ class Chance:
     variance: float
 
 
-def chance(metric: str, k: int, l: int) -> Chance:  # noqa: E741 - the name of the paper
+def chance(metric: str, k: int, l: int, *, ordered: bool = True) -> Chance:  # noqa: E741 - the name of the paper
     """What guessing earns in one of `METRICS` on a puzzle of `k` positives and `l` distractors.
 
     >>> chance("exact", 4, 4).mean == 1 / (8 * 7 * 6 * 5)
+    True
+    >>> chance("exact", 4, 4, ordered=False).mean == 1 / 70
     True
 
     Raises:
         ConfigError: no such metric, `k` below 1 or `l` below 0.
     """
-    return reward_chance(k, l, {metric: 1.0})
+    return reward_chance(k, l, {metric: 1.0}, ordered=ordered)
 
 
-def reward_chance(k: int, l: int, weights: Mapping[str, float]) -> Chance:  # noqa: E741
+def reward_chance(k: int, l: int, weights: Mapping[str, float], *, ordered: bool = True) -> Chance:  # noqa: E741
     """What guessing earns in a weighted sum of `METRICS`; `format` is 1 for every valid answer.
 
     Raises:
@@ -49,7 +55,7 @@ def reward_chance(k: int, l: int, weights: Mapping[str, float]) -> Chance:  # no
         raise ConfigError(f"{', '.join(map(repr, unknown))}: no metric; there are format, {', '.join(METRICS)}")
     if k < 1 or l < 0:
         raise ConfigError(f"no puzzle has {k} positives and {l} distractors")
-    moments, metrics = _moments(k, k + l), _metrics(k, l)
+    moments, metrics = _moments(k, k + l, ordered=ordered), _metrics(k, l, ordered=ordered)
     mean = Fraction(weights.get("format", 0))
     scales: dict[str, Fraction] = {}
     for name, weight in weights.items():
@@ -65,24 +71,37 @@ def reward_chance(k: int, l: int, weights: Mapping[str, float]) -> Chance:  # no
     return Chance(mean=float(mean), variance=float(variance))
 
 
-def _metrics(k: int, l: int) -> dict[str, Affine]:  # noqa: E741
+def _metrics(k: int, l: int, *, ordered: bool) -> dict[str, Affine]:  # noqa: E741
     """Each metric as (count, scale, shift). Without pairs (K = 1) order is exact; with l = 0 selection is 0."""
     zero, one = Fraction(0), Fraction(1)
+    right, placed = ("x", "m") if ordered else ("s", "h")
     return {
-        "exact": ("x", one, zero),
+        "exact": (right, one, zero),
         "set": ("s", one, zero),
         "recall": ("h", Fraction(1, k), zero),
         "selection": ("h", Fraction(k + l, k * l), Fraction(-k, l)) if l else ("h", zero, zero),
-        "position": ("m", Fraction(1, k), zero),
-        "order": ("c", Fraction(2, k * (k - 1)), zero) if k > 1 else ("x", one, zero),
+        "position": (placed, Fraction(1, k), zero),
+        "order": ("c", Fraction(2, k * (k - 1)), zero) if k > 1 else (right, one, zero),
     }
 
 
-def _moments(k: int, n: int) -> dict[str, Fraction]:
+def _moments(k: int, n: int, *, ordered: bool) -> dict[str, Fraction]:
     """Means of the counts ("h") and of their products ("ch": E[c h], letters sorted)."""
     held = [Fraction(1, perm(n, r)) if r <= n else Fraction(0) for r in range(5)]  # r given slots, r given labels
     h1, h2, h3, h4 = (perm(k, r) ** 2 * held[r] for r in range(1, 5))  # E[h (h - 1) ...], r factors: hypergeometric
     whole, right = Fraction(1, perm(n, k)), Fraction(1, comb(n, k))
+    if not ordered:
+        return {
+            "h": h1,
+            "c": h2 / 2,
+            "s": right,
+            "hh": h2 + h1,
+            "cc": h4 / 4 + h3 + h2 / 2,  # (h (h - 1))^2 = h (h - 1) ((h - 2) (h - 3) + 4 (h - 2) + 2)
+            "ss": right,
+            "ch": h3 / 2 + h2,
+            "hs": k * right,
+            "cs": Fraction(k * (k - 1), 2) * right,
+        }
     # Given h, the chosen positives are in random order: c has mean h(h-1)/4 and variance h(h-1)(2h+5)/72.
     # c m: a right slot and a pair apart from it, or one that it belongs to, summed over the slots.
     apart = Fraction(k * (k - 1) ** 2 * (k - 2) ** 2, 4) * held[3]

@@ -62,6 +62,7 @@ class Run:
 class Half:
     """A run in a strip, and the other run beside it in the pool, of which the strip shows nothing."""
 
+    task: str
     run: Run
     episode: Episode
     other: Run | None = None  # none where distractors are scattered
@@ -72,7 +73,7 @@ Choose = Callable[[Sequence[Pair]], Pair]  # among admissible pairs, the most al
 
 
 def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
-    """Disjoint pairs of runs of one video, of one task each, in an order drawn from the seed."""
+    """Disjoint pairs of runs of one video, in an order drawn from the seed; both get the task of the first."""
     if len(runs) < 2:
         return
     video = runs[0].video
@@ -90,7 +91,7 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
 
 
 def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
-    """Disjoint pairs of runs of different videos that are no copies of each other; of one task, split and size."""
+    """Disjoint pairs of runs of different videos that are no copies of each other; of one split and size."""
     if len({run.video.group for run in runs}) < 2:
         return
     index = Neighbours(np.concatenate([run.vectors for run in runs]))
@@ -128,7 +129,11 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
     ways = _shown_without(first, second, thresholds), _shown_without(second, first, thresholds)
     if ways[0] is None or ways[1] is None:
         return None
-    return Half(run=first, episode=ways[0], other=second), Half(run=second, episode=ways[1], other=first)
+    task = first.opening.task
+    return (
+        Half(task=task, run=first, episode=ways[0], other=second),
+        Half(task=task, run=second, episode=ways[1], other=first),
+    )
 
 
 def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:

@@ -1,8 +1,7 @@
 """Shards as the datasets of other trainers: each project's own layout, one file a split.
 
-A target is one small function that makes a row of a sample; splits, pictures, files and the folder are shared. The
-words of the question come from `mvp_data.prompt` alone. Where a project has one column for the truth it holds
-`CAFB/8`, the answer and the size of the pool: all that the rewards of `mvp_train.adapters` need.
+A target is one small function that makes a row of a sample (`mvp_data.export_rows`); splits, pictures, files and the
+folder are shared.
 """
 
 import json
@@ -10,22 +9,23 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.export_rows import JSONL, PARQUET, TARGETS, Item, Row
 from mvp_data.export_texts import ABOUT_NAME, UNFINISHED, ExportReport, texts
 from mvp_data.files import atomic_write
 from mvp_data.progress import Progress
-from mvp_data.prompt import PromptConfig, flat_text, messages, pictures
+from mvp_data.prompt import PromptConfig, pictures
 from mvp_data.report import counts
-from mvp_data.schema import REBUILD, SPLITS, Record, to_json
+from mvp_data.schema import REBUILD, SPLITS
 from mvp_data.shard_index import read_index
 from mvp_data.shards import Sample
 from mvp_data.summary import iter_samples
+from mvp_data.tasks import TASKS
 
 IMAGES_NAME = "images"
 GROUP_BYTES = 32 << 20  # pictures of one Parquet row group
@@ -37,64 +37,6 @@ _OWN_NAMES = re.compile(
     rf"(({'|'.join(SPLITS)})\.(parquet|jsonl)|{IMAGES_NAME}|{ABOUT_NAME}|README\.md|grpo\.yaml|dataset_info\.json"
     r"|\..*\.tmp)"
 )
-
-Row: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Item:
-    """What a row is made of; `images` has one entry a placeholder, bytes for Parquet and paths for JSON Lines."""
-
-    record: Record
-    prompt: PromptConfig
-    images: Sequence[Any]
-    number: int  # of the sample in its split, from 0
-
-
-def trl_row(item: _Item) -> Row:
-    """`datasets.load_dataset(folder)` gives messages and PIL images; answer and pool reach the reward as columns."""
-    return {"prompt": messages(item.record, item.prompt), "images": item.images, **_truth(item), **_facts(item)}
-
-
-def verl_row(item: _Item) -> Row:
-    """verl's RLHFDataset: `<image>` in the text, the truth in `reward_model`, the rest in `extra_info`."""
-    return {
-        "data_source": "mvp",
-        "prompt": _one_message(item),
-        "images": item.images,
-        "ability": "mvp",
-        "reward_model": {"style": "rule", "ground_truth": _ground_truth(item.record)},
-        "extra_info": {"split": item.record.split, "index": item.number, **_truth(item), **_facts(item)},
-    }
-
-
-def easyr1_row(item: _Item) -> Row:
-    """EasyR1's RLHFDataset: one string with `<image>`, one string of truth."""
-    text = flat_text(item.record, item.prompt)
-    return {"problem": text, "answer": _ground_truth(item.record), "images": item.images, **_facts(item)}
-
-
-def swift_row(item: _Item) -> Row:
-    """ms-swift's standard columns, and `solution`, which it keeps for the reward."""
-    truth = _ground_truth(item.record)
-    return {"messages": _one_message(item), "images": item.images, "solution": truth, **_facts(item)}
-
-
-def llamafactory_row(item: _Item) -> Row:
-    """LLaMA-Factory's sharegpt rows with the true answer: it trains on examples, it has no GRPO."""
-    answer = {"role": "assistant", "content": f"<answer>{', '.join(item.record.answer)}</answer>"}
-    return {"messages": [*_one_message(item), answer], "images": item.images, **_facts(item)}
-
-
-def jsonl_row(item: _Item) -> Row:
-    """Everything, for a loader of your own: messages, pictures in the order of the placeholders, the whole record."""
-    record = json.loads(to_json(item.record))
-    return {"messages": messages(item.record, item.prompt), "images": item.images, **_truth(item), "record": record}
-
-
-PARQUET: dict[str, Callable[[_Item], Row]] = {"trl": trl_row, "verl": verl_row, "easyr1": easyr1_row}
-JSONL: dict[str, Callable[[_Item], Row]] = {"ms-swift": swift_row, "llamafactory": llamafactory_row, "jsonl": jsonl_row}
-TARGETS = (*PARQUET, *JSONL)
 
 
 def export(
@@ -123,6 +65,7 @@ def export(
     make_row = {**PARQUET, **JSONL}[to]
     _prepare(out, overwrite=overwrite)
     splits: Counter[str] = Counter()
+    tasks: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     most = {"pictures": 0, "width_px": 0, "height_px": 0}
     with ExitStack() as files, Progress(total, "export", "samples") as progress:
@@ -136,9 +79,10 @@ def export(
             if record.split not in writers:
                 writers[record.split] = files.enter_context(_writer(out, record.split, to))
             images = _images(out, sample, prompt, splits.total()) if to in JSONL else _inline(sample, prompt)
-            item = _Item(record=record, prompt=prompt, images=images, number=splits[record.split])
+            item = Item(record=record, prompt=prompt, images=images, number=splits[record.split])
             writers[record.split](make_row(item))
             splits[record.split] += 1
+            tasks[record.task] += 1
             sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
             most = {name: max(most[name], size) for name, size in sizes.items()}
         if not splits:
@@ -149,6 +93,7 @@ def export(
         to=to,
         samples=splits.total(),
         splits={split: splits[split] for split in SPLITS if splits[split]},
+        tasks={task: tasks[task] for task in TASKS if tasks[task]},
         left_out=dict(sorted(left_out.items())),
         thinking=prompt.thinking,
         timestamps=prompt.timestamps,
@@ -163,23 +108,6 @@ def _check(to: str, prompt: PromptConfig) -> None:
         raise ConfigError(f"--to {to}: no such project; one of {', '.join(TARGETS)}")
     if to == "llamafactory" and prompt.thinking:
         raise ConfigError("--to llamafactory: examples hold no reasoning to imitate; leave --thinking out")
-
-
-def _one_message(item: _Item) -> list[dict[str, str]]:
-    return [{"role": "user", "content": flat_text(item.record, item.prompt)}]
-
-
-def _truth(item: _Item) -> Row:
-    return {"answer": "".join(item.record.answer), "pool": len(item.record.candidates)}
-
-
-def _ground_truth(record: Record) -> str:
-    return f"{''.join(record.answer)}/{len(record.candidates)}"
-
-
-def _facts(item: _Item) -> Row:
-    record = item.record
-    return {"key": record.key, "k": record.k, "difficulty": record.difficulty, "video_path": record.video_path}
 
 
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:

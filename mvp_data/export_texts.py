@@ -25,6 +25,7 @@ class ExportReport:
     to: str
     samples: int
     splits: dict[str, int]
+    tasks: dict[str, int]
     left_out: dict[str, int]
     pictures: int  # of the sample that has most
     width_px: int  # of the widest picture
@@ -63,11 +64,14 @@ def texts(report: ExportReport) -> dict[str, str]:
 def readme(report: ExportReport) -> str:
     """A dataset card with the command that trains on the folder."""
     splits = [f'  - split: {HUB_SPLITS[split]}\n    path: "{report.file(split)}"' for split in report.splits]
-    counts = ", ".join(f"{split} {count}" for split, count in report.splits.items())
+    counts, tasks = (
+        ", ".join(f"{name} {count}" for name, count in part.items()) for part in (report.splits, report.tasks)
+    )
     return _README.format(
         data_files="\n".join(splits),
         to=report.to,
         counts=counts,
+        tasks=tasks,
         pictures=report.pictures,
         size=f"{report.width_px}x{report.height_px}",
         prompt_tokens=report.prompt_tokens,
@@ -101,8 +105,8 @@ def _trl(report: ExportReport) -> str:
     trl grpo --config grpo.yaml
 
 Any key of `grpo.yaml` can be given on the command line: `--model_name_or_path`, `--num_generations`. If this folder
-moves, change `dataset_name` there. The reward is `mvp_train.reward.mvp_reward`; it reads the columns `answer` and
-`pool`. In Python `datasets.load_dataset` of this folder gives messages and PIL images.
+moves, change `dataset_name` there. The reward is `mvp_train.reward.mvp_reward`; it reads the columns `answer`,
+`pool`, `ordered` and `task`. In Python `datasets.load_dataset` of this folder gives messages and PIL images.
 """
 
 
@@ -117,7 +121,9 @@ def _verl(report: ExportReport) -> str:
       actor_rollout_ref.rollout.n=8 data.train_batch_size=64
 
 in this folder; on several machines give whole paths. The rest (batch sizes per GPU, parallelism) is verl's, and
-`mvp_train` must be installed where its workers run. `reward_model.ground_truth` is `CAFB/8`: answer and pool size.
+`mvp_train` must be installed where its workers run. `reward_model.ground_truth` is `CAFB/8`: the answer and the
+number of labels to choose from, with `/any` behind it where order does not count. `data_source` is the task, so
+validation is reported for each.
 """
 
 
@@ -133,7 +139,8 @@ def _easyr1(report: ExportReport) -> str:
 
 in EasyR1's folder, with paths to this one. `format_prompt=null`: the question already says how to answer.
 `min_pixels=3136`: its default of 262,144 enlarges smaller pictures. Where the configuration
-has `worker.reward.reward_type` it is `batch`. `answer` is `CAFB/8`: answer and pool size.
+has `worker.reward.reward_type` it is `batch`. `answer` is `CAFB/8`: the answer and the number of
+labels to choose from, with `/any` behind it where order does not count.
 """
 
 
@@ -146,8 +153,8 @@ def _swift(report: ExportReport) -> str:
       --external_plugins {_ADAPTERS} --reward_funcs mvp \\
       --max_length {report.prompt_tokens} --max_completion_length {report.answer_tokens} --num_generations 8
 
-in this folder. The plugin registers the reward as `mvp`; it reads `solution`, `CAFB/8`: answer and pool size.
-Pictures are found from `ROOT_IMAGE_DIR`.
+in this folder. The plugin registers the reward as `mvp`; it reads `solution`, `CAFB/8`: the answer and the number of
+labels to choose from, with `/any` behind it where order does not count. Pictures are found from `ROOT_IMAGE_DIR`.
 """
 
 
@@ -168,10 +175,11 @@ in this folder.
 def _jsonl(report: ExportReport) -> str:
     return """
 One JSON object a line: `messages` (text and image placeholders), `images` (paths from this folder, one a placeholder),
-`answer` (`CAFB`), `pool` (number of candidates), `record` (everything the shard says of the sample). The reward:
+`answer` (`CAFB`), `pool` (number of labels to choose from), `ordered` (whether their order counts), `record`
+(everything the shard says of the sample). The reward:
 
     from mvp_train.reward import RewardConfig, score
-    score(completion, row["answer"], row["pool"], RewardConfig()).reward
+    score(completion, row["answer"], row["pool"], RewardConfig(), ordered=row["ordered"]).reward
 """
 
 
@@ -197,8 +205,8 @@ configs:
 
 # Masked video prediction puzzles, for {to}
 
-Made by `mvp-data export`. Samples: {counts}. Up to {pictures} pictures a sample, up to {size} px; prompts of
-Qwen2.5-VL stay below {prompt_tokens} tokens.
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {pictures} pictures a sample, up to {size} px;
+prompts of Qwen2.5-VL stay below {prompt_tokens} tokens.
 
 ## Train
 

@@ -9,9 +9,19 @@ from typing import TypeAlias
 
 from mvp_data.schema import LABELS, Record
 from mvp_data.shards import Sample
+from mvp_data.tasks import DIRECTIONS, Question
 
 Piece: TypeAlias = dict[str, str]  # {"type": "text", "text": ...} or {"type": "image"}
 Message: TypeAlias = dict[str, str | list[Piece]]
+
+_ASKED = {
+    "mvp": "Which candidates fill the gap, in their original order?",
+    "jigsaw": "In what order do they fill the gap?",
+    "select": "Which candidates fill the gap?",
+    "next": "Which candidates come next, in their original order?",
+    "arrow": "Do they run forwards ({}) or backwards ({})?".format(*DIRECTIONS),
+    "odd-one-out": "Which candidate does not fill the gap?",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +49,13 @@ def pictures(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
 
 
 def content(record: Record, config: PromptConfig) -> list[Piece]:
-    """Text pieces and picture placeholders: context with the gap marked, lettered candidates, the question."""
+    """Text pieces and picture placeholders: context with the gap marked, the candidates, the question.
+
+    The candidates are lettered, but for `arrow`: there the letters of the answer mean something else.
+    """
     pieces = [*_context(record, config), _text(_pool_line(record))]
     for candidate in record.candidates:
-        pieces += [_text(f"\n{candidate.label}: "), {"type": "image"}]
+        pieces += [_text("" if record.task == "arrow" else f"\n{candidate.label}: "), {"type": "image"}]
     return _joined([*pieces, _text(_question(record, config))])
 
 
@@ -67,25 +80,27 @@ def _gap(record: Record) -> Piece:
 
 
 def _pool_line(record: Record) -> str:
+    if record.task == "arrow":
+        return f"\nThe {record.k} missing frames, all in their original order or all in reverse:\n"
     if record.l == 0:
         return f"\nThe {record.k} missing frames, shuffled:"
-    return f"\n{len(record.candidates)} candidates, shuffled; {record.k} of them fill the gap, the others do not:"
+    others = "one does not" if record.task == "odd-one-out" else "the others do not"
+    return f"\n{len(record.candidates)} candidates, shuffled; {record.k} of them fill the gap, {others}:"
 
 
 def _question(record: Record, config: PromptConfig) -> str:
     """The request, with an example that is no valid answer, so that echoing it earns nothing."""
-    letters = f"{record.k} different letters" if record.k > 1 else "one letter"
+    asked = record.question
+    order = "first to last" if asked.ordered else "in any order"
+    letters = f"{asked.slots} different letters, {order}" if asked.slots > 1 else "one letter"
     thinking = "First think about what happens, between <think> and </think>. Then give" if config.thinking else "Give"
-    return (
-        f"\nWhich candidates fill the gap, in their original order? {thinking} {letters}, first to last, "
-        f"like this: <answer>{_example(record)}</answer>"
-    )
+    return f"\n{_ASKED[record.task]} {thinking} {letters}, like this: <answer>{_example(asked)}</answer>"
 
 
-def _example(record: Record) -> str:
-    """Letters that no candidate bears, where the alphabet has enough of them."""
-    unused = LABELS[len(record.candidates) :]
-    return ", ".join(unused[-record.k :]) if len(unused) >= record.k else ", ".join(["letter"] * record.k)
+def _example(asked: Question) -> str:
+    """Letters that are none of the choices, where the alphabet has enough of them."""
+    unused = LABELS[asked.choices :]
+    return ", ".join(unused[-asked.slots :] if len(unused) >= asked.slots else ["letter"] * asked.slots)
 
 
 def _frames(count: int) -> str:

@@ -38,10 +38,10 @@ def make_puzzles(
 ) -> PuzzleSet:
     """Mask, mine and label; `on_video` is called after each video."""
     maker = _Maker(videos, config, thresholds)
-    alone: dict[tuple[str, str, int, int], list[Run]] = defaultdict(list)
+    alone: dict[tuple[bool, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         for run in maker.within(video):
-            alone[(run.opening.task, video.split, *video.size)].append(run)
+            alone[(_is_last(run), video.split, *video.size)].append(run)
         on_video()
     for key in sorted(alone):
         maker.across(alone[key])
@@ -72,14 +72,15 @@ class _Maker:
         video_id, seed = video.entry.video_id, self._config.seed
         drops = self.drops[video_id] = Counter()
         units: list[tuple[Half, ...]] = []
-        waiting: dict[str, list[Run]] = defaultdict(list)
+        waiting: dict[bool, list[Run]] = defaultdict(list)
         for outcome in openings(video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares):
             if isinstance(outcome, Drop):
                 drops[outcome.value] += 1
             elif self._has_decoys(video, outcome):
-                waiting[outcome.task].append(Run.of(video, outcome))
+                run = Run.of(video, outcome)
+                waiting[_is_last(run)].append(run)
             else:
-                units.append((Half(run=Run.of(video, outcome), episode=outcome.episodes[0], other=None),))
+                units.append((Half(task=outcome.task, run=Run.of(video, outcome), episode=outcome.episodes[0]),))
         alone: list[Run] = []
         for runs in waiting.values():
             if self._config.mask.samples_per_video == 1:  # no room for both of a pair
@@ -122,8 +123,7 @@ class _Maker:
 
     def _puzzle(self, half: Half) -> Puzzle | Drop:
         """The puzzle of a run with its distractors, if there are enough and it is as hard as asked for."""
-        run, mine = half.run, self._config.mine
-        task = run.opening.task
+        task, run, mine = half.task, half.run, self._config.mine
         count = 0 if task in ORDER_ALONE else 1 if task == "odd-one-out" else mine.distractors
         decoys: tuple[Distractor, ...] = ()
         if half.other is not None:
@@ -151,7 +151,7 @@ class _Maker:
             total = 0.0
             for half, other in zip(pair, reversed(pair), strict=True):
                 decoys = decoy_run(half.run, other.run, mine.distractors, mine.neighbourhood_s, seed)
-                total += likeness_solves(half.run.video, half.run.opening.task, half.episode, decoys)
+                total += likeness_solves(half.run.video, half.task, half.episode, decoys)
             return total
 
         return min(pairs[:PARTNERS], key=solved)
@@ -165,3 +165,8 @@ class _Maker:
     def _room(self, run: Run) -> bool:
         limit = self._config.mask.samples_per_video
         return not limit or self._made[run.video.entry.video_id] < limit
+
+
+def _is_last(run: Run) -> bool:
+    """Whether the gap ends what is shown: such runs are partners of each other alone, other tasks share theirs."""
+    return run.opening.task == "next"

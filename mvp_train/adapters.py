@@ -1,9 +1,11 @@
 """The reward in the signatures of other trainers: verl, EasyR1, ms-swift. TRL's is `mvp_train.reward.mvp_reward`.
 
-The rows of `mvp-data export` hold the truth as one text, `CAFB/8`: the answer and the size of the pool. EasyR1 and
-ms-swift load this file by its path, so it imports by full names; it needs none of the three to be installed.
+The rows of `mvp-data export` hold the truth as one text: `CAFB/8`, the answer and how many labels there are to choose
+from, or `ABCF/8/any` where order does not count. EasyR1 and ms-swift load this file by its path, so it imports by full
+names; it needs none of the three to be installed.
 """
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +17,7 @@ from mvp_train.reward import RewardConfig, Score, score
 REWARD_NAME, REWARD_TYPE = "mvp", "batch"  # what EasyR1 looks for in the module
 SWIFT_NAME = "mvp"  # of the reward in ms-swift: --reward_funcs mvp
 WEIGHTS = RewardConfig()
+_TRUTH = re.compile(r"([A-Z]+)/([0-9]{1,2})(/any)?")
 
 
 def verl_score(
@@ -44,10 +47,10 @@ class SwiftReward:
 
 def _score(completion: str, ground_truth: str) -> Score:
     """Raises `ConfigError` if the truth is not what the export writes."""
-    answer, _, pool = ground_truth.partition("/")
-    if not pool.isdecimal():
+    truth = _TRUTH.fullmatch(ground_truth)
+    if truth is None:
         raise ConfigError(f"ground truth {ground_truth!r:.60} is not like CAFB/8: make the rows with `mvp-data export`")
-    return score(completion, answer, int(pool), WEIGHTS)
+    return score(completion, truth[1], int(truth[2]), WEIGHTS, ordered=truth[3] is None)
 
 
 def _parts(scored: Score) -> dict[str, float]:

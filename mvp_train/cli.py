@@ -136,7 +136,8 @@ def eval_command(
         from mvp_train import compare as comparing
 
         found = comparing.compare(*compare)
-        typer.echo(json.dumps(asdict(found), indent=1) if as_json else comparing.to_text(found))
+        said = [asdict(one) for one in found]
+        typer.echo(json.dumps(said, indent=1) if as_json else "\n\n".join(map(comparing.to_text, found)))
         return
     from mvp_train.evaluate import ABLATIONS, AskConfig, evaluate
     from mvp_train.metrics import to_text
@@ -165,11 +166,9 @@ def eval_command(
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
-    whole = report.rows[0]
-    groups = f"{whole.video_groups} video group{'s' * (whole.video_groups != 1)}"
     asked = f"split {split}{', ' if ask.ablation else ''}{ask.ablation.replace('_', ' ')}"
-    typer.echo(f"{chosen.model.path}: {whole.samples} samples of {groups}, {asked}; intervals over {whole.resampled}")
-    typer.echo(to_text(whole))
+    typer.echo(f"{chosen.model.path}, {asked}")
+    typer.echo(to_text(report.rows))
     typer.echo(f"answers to look at: {(out / 'page.html').resolve().as_uri()}")
 
 
@@ -219,13 +218,15 @@ def filter_command(
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on where this one ended", code=130)
     if as_json:
-        typer.echo(json.dumps(asdict(counts)))
+        typer.echo(json.dumps({task: asdict(count) for task, count in counts.items()}))
         return
-    typer.echo(
-        f"{chosen.model.path}: {counts.samples} samples, {counts.always} always right, {counts.never} never; "
-        f"{counts.useful} are useful: their completions earn different rewards"
-    )
-    if counts.useful:
+    typer.echo(chosen.model.path)
+    for task, count in counts.items():
+        typer.echo(
+            f"{task}: {count.samples} sample{'s' * (count.samples != 1)}, {count.always} always right, "
+            f"{count.never} never, {count.useful} useful: their completions earn different rewards"
+        )
+    if any(count.useful for count in counts.values()):
         typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
 
 

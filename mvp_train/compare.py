@@ -14,7 +14,7 @@ from mvp_data.errors import ConfigError
 from mvp_data.intervals import clusters, group_sums, intervals
 from mvp_data.seeds import stable_hash
 from mvp_train.evaluate import COMPLETIONS, read_completions
-from mvp_train.metrics import Outcome, by_key, least_values, sample_values
+from mvp_train.metrics import Outcome, by_key, by_task, least_values, sample_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +42,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two evaluations on the samples that both have; `resampled` says what the intervals rest on."""
+    """Two evaluations on the samples of a task that both have; `resampled` says what the intervals rest on."""
 
+    task: str
     a: str  # the model, and what was asked otherwise than by default
     b: str
     differ: Sequence[str]  # what else is not the same, such as `max_new_tokens: 64 and 256`
@@ -55,8 +56,8 @@ class Comparison:
     metrics: Mapping[str, Difference]
 
 
-def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
-    """Compare two `report.json`; what is read is the `completions.parquet` beside each.
+def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
+    """Compare two `report.json`, task by task; what is read is the `completions.parquet` beside each.
 
     Ablations may differ, since what they do is what one wants to know; the prompt and the reward may not.
 
@@ -75,9 +76,13 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
         raise ConfigError(f"{where}: no sample is in both")
     for key in keys:
         _check_same(sides[0][key][0], sides[1][key][0], where)
-    only = [len(side) - len(keys) for side in sides]
     facts = [{**model_a, **asked_a}, {**model_b, **asked_b}]
-    return _test([[side[key] for key in keys] for side in sides], facts, only, seed)
+    found = []
+    for task, same in by_task(sides[0][key] for key in keys).items():
+        common = [sample[0].key for sample in same]
+        only = [sum(s[0].task == task for s in side.values()) - len(common) for side in sides]
+        found.append(_test([[side[key] for key in common] for side in sides], facts, only, seed))
+    return found
 
 
 def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
@@ -104,7 +109,7 @@ def to_text(found: Comparison) -> str:
         f"a: {found.a}",
         f"b: {found.b}",
         *([f"not the same: {'; '.join(found.differ)}"] if found.differ else []),
-        f"{found.samples} samples of {found.video_groups} video groups in both "
+        f"{found.task}: {found.samples} samples of {found.video_groups} video groups in both "
         f"({found.only_a} only in a, {found.only_b} only in b); intervals from {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
     ]
@@ -126,7 +131,7 @@ def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_same(a: Outcome, b: Outcome, where: str) -> None:
-    for name in ("k", "l", "answer", "config_hash", "video_group"):
+    for name in ("task", "k", "l", "answer", "config_hash", "video_group"):
         if getattr(a, name) != getattr(b, name):
             values = f"{getattr(a, name)} in one and {getattr(b, name)} in the other"
             raise ConfigError(f"{where}: not the same shards, {name} of {a.key} is {values}")
@@ -165,6 +170,7 @@ def _test(
     first, second = facts
     unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "ablation", "batch_size")]
     return Comparison(
+        task=sides[0][0][0].task,
         a=_name(first),
         b=_name(second),
         differ=[f"{key}: {first[key]} and {second.get(key)}" for key in unlike],

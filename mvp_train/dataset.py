@@ -2,7 +2,7 @@
 
     >>> rows = to_dataset(select(recipe.data), recipe.prompt)  # doctest: +SKIP
     >>> sorted(rows[0])  # doctest: +SKIP
-    ['answer', 'difficulty', 'images', 'key', 'pool', 'prompt', 'row']
+    ['answer', 'difficulty', 'images', 'key', 'ordered', 'pool', 'prompt', 'row', 'task']
 
 Choosing works on whole columns of the offset indexes; no picture is read before its row is asked for.
 """
@@ -10,6 +10,7 @@ Choosing works on whole columns of the offset indexes; no picture is read before
 import io
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
 from mvp_data.shard_set import ShardSet, open_shards
 from mvp_data.shards import Sample
+from mvp_data.tasks import TASKS
 from mvp_train.recipe import DataConfig
 
 if TYPE_CHECKING:
@@ -50,13 +52,22 @@ class Samples:
         raise AssertionError("a row past the last set")
 
     def one_of_each_shape(self) -> list[int]:
-        """The first row of each kind of sample: K, l, number of context frames, size of the pictures."""
+        """The first row of each kind of sample: task, K, l, number of context frames, size of the pictures."""
         import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
 
-        kinds = np.zeros(len(self), dtype=np.int64)
+        tasks = pc.index_in(_column(self.sets, "task").take(self.rows), value_set=pa.array(TASKS))
+        kinds = tasks.to_numpy().astype(np.int64)
         for name, bits in (("k", 5), ("l", 5), ("context", 7), ("width_px", 16), ("height_px", 16)):
             kinds = (kinds << bits) | _column(self.sets, name).take(self.rows).to_numpy()
         return sorted(int(first) for first in np.unique(kinds, return_index=True)[1])
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Number of rows of each task."""
+        counted = Counter(_column(self.sets, "task").take(self.rows).to_pylist())
+        return {task: counted[task] for task in TASKS if counted[task]}
 
     @property
     def keys(self) -> list[str]:
@@ -65,7 +76,7 @@ class Samples:
 
 
 def select(data: DataConfig) -> Samples:
-    """The samples that a recipe asks for: split, then pass rates, then weights, then order, then limit.
+    """The samples that a recipe asks for: split, then tasks, pass rates, weights, order, limit.
 
     `limit` takes the first N of the order: the easiest of a curriculum, a random subset where shuffled.
 
@@ -85,6 +96,8 @@ def select(data: DataConfig) -> Samples:
             f"data.split: there are no samples of split {data.split!r} ({found}): "
             "choose another split, or build with more videos or a larger --val-share"
         )
+    if data.tasks:
+        rows = _of_tasks(rows, sets, data)
     if data.pass_rates:
         rows = _with_pass_rate(rows, sets, data)
     rows = _weighted(rows, sets, data)
@@ -103,7 +116,9 @@ def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
         "prompt": messages(record, prompt),
         "images": [_decode(data, name) for data, name in zip(jpegs, names, strict=True)],
         "answer": "".join(record.answer),
-        "pool": len(record.candidates),
+        "pool": record.question.choices,
+        "ordered": record.question.ordered,
+        "task": record.task,
         "key": record.key,
         "difficulty": record.difficulty,
     }
@@ -139,8 +154,25 @@ class _ToRows:
 
 def _splits(shards: ShardSet) -> str:
     """`train 90, test 10`."""
-    counts = shards.table["split"].value_counts().to_pylist()
-    return ", ".join(f"{count['values']} {count['counts']}" for count in counts) or "empty"
+    return _counts(shards.table["split"]) or "empty"
+
+
+def _counts(column: Any) -> str:
+    return ", ".join(f"{count['values']} {count['counts']}" for count in column.value_counts().to_pylist())
+
+
+def _of_tasks(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
+    """The rows of samples of some tasks; says which of them have none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = _column(sets, "task").take(rows)
+    if missing := sorted({*data.tasks} - {*column.unique().to_pylist()}):
+        problem = f"data.tasks: split {data.split!r} has no samples of {', '.join(missing)} ({_counts(column)})"
+        if len(missing) == len({*data.tasks}):
+            raise ConfigError(f"{problem}: name others, or build them with `mvp-data build --tasks`")
+        print(problem, file=sys.stderr)
+    return rows[pc.is_in(column, value_set=pa.array(data.tasks)).to_numpy()]
 
 
 def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:

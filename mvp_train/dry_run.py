@@ -3,6 +3,7 @@
 from typing import Any
 
 from mvp_train.grpo import Plan
+from mvp_train.metrics import level
 from mvp_train.models import ModelSize, model_size
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -16,6 +17,8 @@ def facts(plan: Plan) -> dict[str, Any]:
     return {
         "model": plan.recipe.model.path,
         "samples": len(plan.samples),
+        "tasks": plan.samples.tasks,
+        "guessing": guessing(plan),
         "prompt": plan.costs[0].text,
         "prompt_tokens": max(cost.total for cost in plan.costs),
         "picture_tokens": max(cost.pictures for cost in plan.costs),
@@ -28,6 +31,16 @@ def facts(plan: Plan) -> dict[str, Any]:
         "output_dir": str(plan.recipe.output_dir),
         "memory_bytes": memory(plan),
     }
+
+
+def guessing(plan: Plan) -> dict[str, dict[str, float]]:
+    """What blind guessing earns, for each kind of question: what a run has to leave behind."""
+    found = {}
+    for record in (plan.samples[i].record for i in plan.samples.one_of_each_shape()):
+        asked = record.question
+        levels = {name: level(name, asked, plan.recipe.reward) for name in ("exact", "reward")}
+        found[f"{record.task}, {asked.slots} of {asked.choices}"] = levels
+    return found
 
 
 def memory(plan: Plan) -> dict[str, int]:
@@ -68,7 +81,11 @@ def describe(plan: Plan) -> str:
         "",
         f"  prompt       {told['prompt_tokens']} tokens, {told['picture_tokens']} of them pictures",
         f"  completion   up to {told['max_completion_length']} tokens",
-        f"  samples      {told['samples']}",
+        f"  samples      {told['samples']}: " + ", ".join(f"{task} {n}" for task, n in told["tasks"].items()),
+        *(
+            f"  guessing     {kind}: reward {chance['reward']:.3f}, exact {chance['exact']:.2%}".replace("%", " %")
+            for kind, chance in told["guessing"].items()
+        ),
         f"  step         {told['completions_per_step']} completions, {told['completions_per_prompt']} to a prompt; "
         f"{told['prompts_per_generation']} prompts are answered together",
         f"  steps        {told['steps']}" + (f", from checkpoint {told['first_step']}" if told["first_step"] else ""),

@@ -19,10 +19,11 @@ from mvp_data.files import atomic_write
 from mvp_data.prompt import Message, PromptConfig
 from mvp_data.seeds import shuffled, stable_hash
 from mvp_data.shards import Sample
+from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples, to_row
 from mvp_train.metrics import Outcome, Row, table, to_text
 from mvp_train.page import Shown, write_page
-from mvp_train.reward import RewardConfig, Score, score
+from mvp_train.reward import RewardConfig, Score, score_record
 
 REPORT, COMPLETIONS, PAGE = "report.json", "completions.parquet", "page.html"
 ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
@@ -105,7 +106,7 @@ def evaluate(
     _write_completions(out / COMPLETIONS, outcomes)
     title = " · ".join(filter(None, ["Evaluation", ask.ablation.replace("_", " ")]))
     which = f"first of {ask.rollouts} answers to each, " if ask.rollouts > 1 else ""
-    notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. All of them:\n\n{to_text(rows[0])}"
+    notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. All of them:\n\n{to_text(rows)}"
     write_page(out / PAGE, shown, title, notes)
     report = Report(
         tool_version=__version__, about=about, ask=ask, samples=len(samples), completions=len(outcomes), rows=rows
@@ -181,8 +182,9 @@ def read_completions(path: Path) -> list[Outcome]:
 
     try:
         table = pq.read_table(path)
-        if not table.schema.equals(_schema()) or any(column.null_count for column in table.columns):
-            raise ConfigError(f"{path}: not the completions of an evaluation (other columns, or empty cells)")
+        whole = table.schema.equals(_schema()) and not any(column.null_count for column in table.columns)
+        if not whole or not {*table["task"].unique().to_pylist()} <= {*TASKS}:
+            raise ConfigError(f"{path}: not the completions of an evaluation (other columns or tasks, or empty cells)")
         rows = table.to_pylist()
     except (OSError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())[:200]
@@ -193,7 +195,6 @@ def read_completions(path: Path) -> list[Outcome]:
 
 def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> Outcome:
     record = sample.record
-    answer = "".join(record.answer)
     origins = sorted({c.origin for c in record.candidates if c.order < 0})
     return Outcome(
         key=record.key,
@@ -206,9 +207,9 @@ def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> 
         origins=" + ".join(origins) or "none",
         k=record.k,
         l=record.l,
-        answer=answer,
+        answer="".join(record.answer),
         completion=text.encode(errors="replace").decode(),  # lone surrogates fit no file
-        score=score(text, answer, len(record.candidates), weights),
+        score=score_record(text, record, weights),
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from mvp_data.errors import OutputError
 from mvp_data.files import atomic_write
 from mvp_data.seeds import stable_hash
+from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluate import Answers, AskConfig, ask_all, check_samples
-from mvp_train.reward import score
+from mvp_train.reward import score_record
 
 JOURNAL = ".journal"  # added to the name of the output; gone when that is complete
 _META = b"mvp_train_filter"
@@ -30,6 +31,7 @@ class PassRate:
     """One line of the journal and one row of the output."""
 
     key: str
+    task: str
     rollouts: int
     correct: int  # completions that are exact
     mean_reward: float
@@ -38,7 +40,7 @@ class PassRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Samples: always right, never right (which may be right in part), and useful, whose rewards differ."""
+    """Samples of a task: always right, never right (which may be right in part), and useful, whose rewards differ."""
 
     samples: int
     always: int
@@ -48,9 +50,10 @@ class Counts:
 
 def filter_samples(
     load: Callable[[], Answers], samples: Samples, out: Path, ask: AskConfig, about: Mapping[str, Any]
-) -> Counts:
+) -> dict[str, Counts]:
     """Write the pass rates of all `samples` to the Parquet file `out`; the model is loaded only if something is left.
 
+    Returns the counts of each task.
     `about` names the model: an unfinished or finished file of another model, question or set of samples is refused.
 
     Raises:
@@ -97,12 +100,12 @@ def _go_on(journal: Path, model: Answers, samples: Samples, ask: AskConfig, rate
         for batch in ask_all(model, samples, ask, start=len(rates)):
             made = []
             for sample, texts in batch:
-                answer, pool = "".join(sample.record.answer), len(sample.record.candidates)
-                scores = [score(text, answer, pool, ask.reward) for text in texts]
+                scores = [score_record(text, sample.record, ask.reward) for text in texts]
                 rewards = [s.reward for s in scores]
                 made.append(
                     PassRate(
                         key=sample.record.key,
+                        task=sample.record.task,
                         rollouts=len(texts),
                         correct=sum(s.exact == 1 for s in scores),
                         mean_reward=fmean(rewards),
@@ -168,17 +171,25 @@ def _write(out: Path, rates: list[PassRate], header: Mapping[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"key": pa.string(), "rollouts": pa.int32(), "correct": pa.int32(), "mean_reward": pa.float64()}
-    columns["reward_std"] = pa.float64()
+    columns = {"key": pa.string(), "task": pa.string(), "rollouts": pa.int32(), "correct": pa.int32()}
+    columns |= {"mean_reward": pa.float64(), "reward_std": pa.float64()}
     schema = pa.schema(list(columns.items()), metadata={_META: _line(header)})
     with atomic_write(out) as file:
         pq.write_table(pa.Table.from_pylist([asdict(rate) for rate in rates], schema=schema), file)
 
 
-def _counts(rates: list[PassRate]) -> Counts:
-    always = sum(rate.correct == rate.rollouts for rate in rates)
-    never = sum(rate.correct == 0 for rate in rates)
-    return Counts(samples=len(rates), always=always, never=never, useful=sum(rate.reward_std > 0 for rate in rates))
+def _counts(rates: list[PassRate]) -> dict[str, Counts]:
+    parts = {task: [rate for rate in rates if rate.task == task] for task in TASKS}
+    return {
+        task: Counts(
+            samples=len(part),
+            always=sum(rate.correct == rate.rollouts for rate in part),
+            never=sum(rate.correct == 0 for rate in part),
+            useful=sum(rate.reward_std > 0 for rate in part),
+        )
+        for task, part in parts.items()
+        if part
+    }
 
 
 def _line(values: Mapping[str, Any]) -> bytes:

@@ -10,10 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from mvp_data.files import atomic_write
+from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.page import Shown, write_page
 from mvp_train.recipe import Recipe
-from mvp_train.reward import RewardConfig, score
+from mvp_train.reward import RewardConfig, score_record
 from mvp_train.runs import METRICS_NAME, PAGE_NAME
 
 SHOWN = 12  # puzzles on the page: the latest ones; each takes about 1 MB
@@ -95,8 +96,8 @@ class RunLog:
         """Keep the first completion of a batch for the page, which is written now and then."""
         row, completion = inputs[0], completions[0]
         text = completion if isinstance(completion, str) else str(completion[-1]["content"])
-        scored = score(text, row["answer"], row["pool"], self._weights)
         sample = self._samples[row["row"]]
+        scored = score_record(text, sample.record, self._weights)
         self._shown = [*self._shown, Shown(sample=sample, completion=text, score=scored, step=step)][-SHOWN:]
         if time.monotonic() - self._paged_s > PAGE_EVERY_S:
             self._write_page()
@@ -118,17 +119,15 @@ class RunLog:
 
 
 def said_of(logs: Mapping[str, Any]) -> str:
-    """The figures that tell how a run goes, of those that are there.
+    """The figures that tell how a run goes, of those that are there; with several tasks, how often each is right.
 
     >>> said_of({"reward": 0.31, "mvp/exact": 0.0156, "frac_reward_zero_std": 0.25, "completions/mean_length": 12.0})
-    'reward 0.310, exact 1.6 %, 25 % flat groups, 12 tokens'
+    'reward 0.310, mvp exact 1.6 %, 25 % flat groups, 12 tokens'
     """
-    shares = (
-        ("mvp/exact", "exact {:.1%}"),
-        ("mvp/valid", "valid {:.0%}"),
-        ("frac_reward_zero_std", "{:.0%} flat groups"),
-    )
-    found = [("reward", "reward {:.3f}"), *shares, ("completions/mean_length", "{:.0f} tokens")]
+    found = [("reward", "reward {:.3f}")]
+    for task in TASKS:
+        found += [(f"{task}/exact", f"{task} exact {{:.1%}}"), (f"{task}/valid", "valid {:.0%}")]
+    found += [("frac_reward_zero_std", "{:.0%} flat groups"), ("completions/mean_length", "{:.0f} tokens")]
     found.append(("data_wait_share", "data wait {:.1%}"))
     parts = [text.format(logs[name]) for name, text in found if logs.get(name) is not None]
     return ", ".join(parts).replace("%", " %")

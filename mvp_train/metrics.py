@@ -1,7 +1,8 @@
 """What a model's answers are worth: each metric with a confidence interval, beside what blind guessing earns.
 
 Samples of one video resemble each other, so intervals rest on whole video groups: taking samples for independent would
-make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated.
+make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated. Tasks are never averaged: half of all
+guesses at `arrow` are right, and one in 1,680 at `mvp` with K = l = 4.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from mvp_data.chance import chance, reward_chance
 from mvp_data.intervals import clusters, intervals
 from mvp_data.seeds import stable_hash
+from mvp_data.tasks import TASKS, Question, question
 from mvp_train.reward import RewardConfig, Score
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ class Outcome:
     completion: str
     score: Score
 
+    @property
+    def question(self) -> Question:
+        """What an answer to its sample looks like."""
+        return question(self.task, self.k, self.l)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
@@ -55,9 +62,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """The estimates of some samples. `resampled` says what the intervals rest on: video groups, else samples."""
+    """The estimates of some samples of a task. `resampled`: what the intervals rest on, video groups, else samples."""
 
-    by: str  # all | difficulty | origins | task | video
+    task: str
+    by: str  # all | difficulty | origins | video
     name: str
     samples: int
     video_groups: int
@@ -66,13 +74,25 @@ class Row:
 
 
 def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) -> list[Row]:
-    """All samples, then by tenth of difficulty, origins of the distractors, task and video.
+    """For each task all samples, then by tenth of difficulty, origins of the distractors and video.
 
     Several completions of a sample count as their mean, and then `pass@k` (at least one of k is exact) is added.
     """
     samples = by_key(outcomes)
     rollouts = min((len(sample) for sample in samples), default=0)
-    return [_row(by, name, part, (rollouts, weights, seed)) for by, name, part in _parts(samples)]
+    return [
+        _row(by, name, part, (rollouts, weights, seed))
+        for same in by_task(samples).values()
+        for by, name, part in _parts(same)
+    ]
+
+
+def by_task(samples: Iterable[list[Outcome]]) -> dict[str, list[list[Outcome]]]:
+    """The samples of each task, in the order of `TASKS`."""
+    parts: dict[str, list[list[Outcome]]] = {task: [] for task in TASKS}
+    for sample in samples:
+        parts[sample[0].task].append(sample)
+    return {task: part for task, part in parts.items() if part}
 
 
 def by_key(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
@@ -98,15 +118,22 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
     """The worst that each metric can be: 0, but for selection and a reward that gives it much weight."""
     import numpy as np
 
-    worst = max((min(s[0].k / s[0].l, s[0].l / s[0].k) for s in samples if s[0].l), default=0.0)
+    shapes = {(q.slots, q.choices - q.slots) for q in (s[0].question for s in samples)}
+    worst = max((min(k / others, others / k) for k, others in shapes if others), default=0.0)
     paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
-    least = {"selection": -worst, "reward": -worst if paid < 0 else 0.0}
+    least = {"selection": 0 - worst, "reward": 0 - worst if paid < 0 else 0.0}  # no -0.0
     return np.array([least.get(name, 0.0) for name in names])
 
 
-def to_text(row: Row) -> str:
-    """One row as lines for a terminal."""
-    lines = [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
+def to_text(rows: Iterable[Row]) -> str:
+    """The rows of all samples of each task as lines for a terminal."""
+    return "\n\n".join(_to_text(row) for row in rows if row.by == "all")
+
+
+def _to_text(row: Row) -> str:
+    counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((row.samples, "sample"), (row.video_groups, "video group"))]
+    lines = [f"{row.task}: {' of '.join(counts)}; intervals over {row.resampled}"]
+    lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
         tail = "" if e.chance is None else f"{e.chance:10.4f}"
         tail += "" if e.corrected is None else f"{e.corrected:11.3f}"
@@ -117,7 +144,7 @@ def to_text(row: Row) -> str:
 def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[Outcome]]]]:
     """Every row to report: what it is by, its name and its samples."""
     yield "all", "all", samples
-    for by in ("difficulty", "origins", "task", "video"):
+    for by in ("difficulty", "origins", "video"):
         parts: dict[str, list[list[Outcome]]] = {}
         for sample in samples:
             name = _tenth(sample[0].difficulty) if by == "difficulty" else getattr(sample[0], by)
@@ -134,7 +161,8 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     codes, resampled = clusters(groups)
     least = least_values(samples, values)
     columns = np.stack(list(values.values()), axis=1)
-    low, high = intervals(columns, codes, stable_hash(by, name, seed), least=least, most=np.ones_like(least))
+    task = samples[0][0].task
+    low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
     estimates = {}
     for column, metric in enumerate(values):
         mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
@@ -143,22 +171,30 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
             mean=mean, low=float(low[column]), high=float(high[column]), chance=level, corrected=corrected
         )
     return Row(
-        by=by, name=name, samples=len(samples), video_groups=len(set(groups)), resampled=resampled, estimates=estimates
+        task=task,
+        by=by,
+        name=name,
+        samples=len(samples),
+        video_groups=len(set(groups)),
+        resampled=resampled,
+        estimates=estimates,
     )
 
 
 def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
     """What guessing earns on average over these samples, each with its own k and l."""
-    return None if metric == "valid" else _mean([_level(metric, s[0].k, s[0].l, weights) for s in samples])
+    return None if metric == "valid" else _mean([level(metric, s[0].question, weights) for s in samples])
 
 
 @lru_cache
-def _level(metric: str, k: int, l: int, weights: RewardConfig) -> float:  # noqa: E741 - the name of the paper
+def level(metric: str, asked: Question, weights: RewardConfig) -> float:
+    """What guessing earns in one of `METRICS` but `valid`, or in `pass@k`, where this is asked."""
+    k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
     if metric == "reward":
-        return reward_chance(k, l, asdict(weights)).mean
+        return reward_chance(k, others, asdict(weights), ordered=ordered).mean
     if metric.startswith("pass@"):
-        return float(1 - (1 - chance("exact", k, l).mean) ** int(metric[5:]))
-    return chance(metric, k, l).mean
+        return float(1 - (1 - chance("exact", k, others, ordered=ordered).mean) ** int(metric[5:]))
+    return chance(metric, k, others, ordered=ordered).mean
 
 
 def _tenth(difficulty: float) -> str:

@@ -14,13 +14,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from mvp_data.files import atomic_write
-from mvp_data.schema import Record
+from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
+from mvp_data.tasks import DIRECTIONS
 from mvp_train.reward import Score, parse
 
 MAX_PAGE_BYTES = 100 << 20  # about 60 puzzles of 796x448 px; browsers grow slow beyond
 MAX_TEXT = 20_000  # characters shown of a completion
 MARKS = {"right": "✓", "moved": "↔", "wrong": "✗"}
+WAYS = dict(zip(DIRECTIONS, ("A forwards", "B backwards"), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +57,17 @@ def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") 
     return written
 
 
-def slots(chosen: tuple[str, ...] | None, answer: tuple[str, ...]) -> list[tuple[str, str]]:
+def slots(chosen: tuple[str, ...] | None, answer: tuple[str, ...], *, ordered: bool = True) -> list[tuple[str, str]]:
     """Each label of an answer with what it is: right, moved (to another place) or wrong; none if there is no answer.
+
+    Where order does not count, none is moved.
 
     >>> slots(("A", "C", "E"), ("A", "B", "C"))
     [('A', 'right'), ('C', 'moved'), ('E', 'wrong')]
     """
     pairs = zip(chosen or (), answer, strict=bool(chosen))
-    return [(got, "right" if got == want else "moved" if got in answer else "wrong") for got, want in pairs]
+    inside = "moved" if ordered else "right"
+    return [(got, "right" if got == want else inside if got in answer else "wrong") for got, want in pairs]
 
 
 def _policy(template: str) -> str:
@@ -74,10 +79,12 @@ def _policy(template: str) -> str:
 
 def _details(item: Shown, *, opened: bool) -> str:
     record = item.sample.record
-    found = slots(parse(item.completion, len(record.candidates), record.k), record.answer)
-    marks = "".join(f'<li class="{kind}">{label} {MARKS[kind]}</li>' for label, kind in found)
+    asked = record.question
+    found = slots(parse(item.completion, asked.choices, asked.slots), record.answer, ordered=asked.ordered)
+    words = WAYS if record.task == "arrow" else {}
+    marks = "".join(f'<li class="{kind}">{words.get(label, label)} {MARKS[kind]}</li>' for label, kind in found)
     step = "" if item.step is None else f"<span>step {item.step}</span>"
-    letters = "".join(f"<li>{label}</li>" for label in record.answer)
+    letters = "".join(f"<li>{words.get(label, label)}</li>" for label in record.answer)
     values = asdict(item.score).items()
     parts = "".join(f"<div><dt>{name}</dt><dd>{float(value):.3f}</dd></div>" for name, value in values)
     said = html.escape(item.completion[:MAX_TEXT])
@@ -86,6 +93,7 @@ def _details(item: Shown, *, opened: bool) -> str:
     cut = f"\n[... {len(item.completion)} characters in all]" if len(item.completion) > MAX_TEXT else ""
     return f"""<details{" open" if opened else ""}>
 <summary>{step}<strong>reward {item.score.reward:.3f}</strong><span>{_verdict(item.score)}</span>
+<span>{record.task}</span>
 <span class="key">{html.escape(record.key)}</span></summary>
 <h2>Context</h2><div class="strip">{_strip(item.sample)}</div>
 <h2>Candidates</h2><div class="pool">{_pool(item.sample)}</div>
@@ -105,7 +113,9 @@ def _strip(sample: Sample) -> str:
     """The visible frames in order; in the gap a hole for each hidden frame, with its letter."""
     record = sample.record
     hole = f'<svg viewBox="0 0 {record.width_px} {record.height_px}" aria-hidden="true"></svg>'
-    holes = "".join(f'<figure class="frame slot">{hole}<figcaption>{c}</figcaption></figure>' for c in record.answer)
+    hidden = sorted((c for c in record.candidates if c.order >= 0), key=lambda c: c.order)
+    names = [_name(record, c) for c in hidden]
+    holes = "".join(f'<figure class="frame slot">{hole}<figcaption>{name}</figcaption></figure>' for name in names)
     tiles = [
         f'<figure class="frame">{_picture(data, record, "context frame")}<figcaption>{frame.time_s:.2f} s</figcaption>'
         "</figure>"
@@ -119,12 +129,18 @@ def _pool(sample: Sample) -> str:
     tiles = []
     for data, c in zip(sample.candidates, sample.record.candidates, strict=True):
         what = f"hidden {c.order + 1}" if c.order >= 0 else c.origin.replace("_", " ")
-        picture = _picture(data, sample.record, f"candidate {c.label}")
+        name = _name(sample.record, c)
+        picture = _picture(data, sample.record, f"candidate {name}")
         tiles.append(
-            f'<figure class="frame{" hidden" if c.order >= 0 else ""}"><span class="badge">{c.label}</span>{picture}'
+            f'<figure class="frame{" hidden" if c.order >= 0 else ""}"><span class="badge">{name}</span>{picture}'
             f"<figcaption>{what} · {c.time_s:.2f} s</figcaption></figure>"
         )
     return "".join(tiles)
+
+
+def _name(record: Record, candidate: CandidateFrame) -> str:
+    """Its letter; for `arrow`, whose letters are the two ways, its place in the hidden segment."""
+    return str(candidate.order + 1) if record.task == "arrow" else candidate.label
 
 
 def _picture(data: bytes, record: Record, alt: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
 from mvp_data.schema import SPLITS
+from mvp_data.tasks import TASKS
 from mvp_train.reward import RewardConfig
 
 ORDERS = ("shuffled", "curriculum", "as_written")
@@ -58,6 +59,7 @@ class DataConfig:
 
     shards: tuple[ShardsConfig, ...] = ()
     split: str = "train"
+    tasks: tuple[str, ...] = ()  # empty: all
     order: str = "shuffled"
     limit: int = 0  # 0: all
     seed: int = 0
@@ -69,6 +71,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
         _require(self.split in SPLITS, f"data.split: {self.split!r} is none of {', '.join(SPLITS)}")
+        unknown = [task for task in self.tasks if task not in TASKS]
+        _require(not unknown, f"data.tasks: {', '.join(map(repr, unknown)):.80} is none of {', '.join(TASKS)}")
         _require(self.order in ORDERS, f"data.order: {self.order!r} is none of {', '.join(ORDERS)}")
         _require(self.limit >= 0, f"data.limit: {self.limit} is negative")
         ok = 0 <= self.min_pass_rate <= self.max_pass_rate <= 1
@@ -114,6 +118,7 @@ def from_values(values: Mapping[str, Any]) -> Recipe:
     checked("", values, Recipe)
     data = dict(_mapping("data", values.get("data")))
     data["shards"] = _shards(data.get("shards"))
+    data["tasks"] = tuple(_items(data.get("tasks")))
     lora = values.get("lora")
     return Recipe(
         model=_section(ModelConfig, "model", values.get("model")),
@@ -229,9 +234,12 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 def _shards(value: Any) -> tuple[ShardsConfig, ...]:
     """One path, or a list of paths and of mappings with `path` and `weight`."""
-    items = value if isinstance(value, list) else [] if value is None else [value]
-    given = [{"path": item} if isinstance(item, str) else item for item in items]
+    given = [{"path": item} if isinstance(item, str) else item for item in _items(value)]
     return tuple(_section(ShardsConfig, "data.shards", item) for item in given)
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _section(cls: type[T], name: str, value: Any) -> T:

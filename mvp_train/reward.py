@@ -1,7 +1,8 @@
 """The reward: one number in [0, 1] from a completion and the right answer, and the parts it is made of.
 
-An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool. What cannot be read as that
-earns 0; a readable answer earns a weighted sum of *format* (1), *selection*, *order*, *position* and *exact*.
+An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool, K being 1 for some tasks. What
+cannot be read as that earns 0; a readable answer earns a weighted sum of *format* (1), *selection*, *order*, *position*
+and *exact*. Where order does not count, right labels are first put into their right slots.
 Selection is corrected for chance and falls to -1, so without `format` an unreadable answer would beat a readable
 bad one, and learning to answer at all would be punished. With the shipped weights (ours, not the paper's)
 repairing any one mistake never lowers the reward: see docs/reward.md. Works without TRL.
@@ -16,7 +17,7 @@ from operator import eq, lt
 from typing import Any, TypeAlias, TypeVar
 
 from mvp_data.errors import ConfigError
-from mvp_data.schema import LABELS
+from mvp_data.schema import LABELS, Record
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]  # text, or messages as TRL gives them
 T = TypeVar("T")
@@ -91,8 +92,12 @@ def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
     return tuple(labels)
 
 
-def score(completion: str, answer: str | Sequence[str], pool: int, weights: RewardConfig) -> Score:
-    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` candidates.
+def score(
+    completion: str, answer: str | Sequence[str], pool: int, weights: RewardConfig, *, ordered: bool = True
+) -> Score:
+    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` labels to choose of.
+
+    Without `ordered` the right labels are first put into their right slots, so any order earns the same.
 
     Raises:
         ConfigError: `answer` is no row of different labels of the pool (whatever the completion is).
@@ -103,7 +108,15 @@ def score(completion: str, answer: str | Sequence[str], pool: int, weights: Rewa
     labels = parse(completion, pool, len(answer))
     if labels is None:
         return INVALID
+    if not ordered:
+        return _grade(tuple(i if label in labels else -1 for i, label in enumerate(answer)), pool, weights)
     return _grade(tuple(answer.find(label) for label in labels), pool, weights)
+
+
+def score_record(completion: str, record: Record, weights: RewardConfig) -> Score:
+    """`completion` graded as an answer to a sample, whatever its task."""
+    asked = record.question
+    return score(completion, record.answer, asked.choices, weights, ordered=asked.ordered)
 
 
 @lru_cache(maxsize=1 << 14)  # there are only 209 ways to be more or less right for K = 4, 13,327 for K = 6
@@ -134,7 +147,10 @@ def _grade(places: tuple[int, ...], pool: int, weights: RewardConfig) -> Score:
 
 
 class MvpReward:
-    """The reward in the signature of TRL's `reward_funcs`; the truth comes from the columns `answer` and `pool`."""
+    """The reward in the signature of TRL's `reward_funcs`; the truth comes from the columns of the rows.
+
+    Those are `answer`, `pool` and, where there are several tasks, `ordered` and `task`.
+    """
 
     __name__ = "mvp_reward"  # TRL logs a reward under its name
 
@@ -147,19 +163,26 @@ class MvpReward:
         completions: Sequence[Completion] = (),
         answer: Sequence[str] | None = None,
         pool: Sequence[int] | None = None,
+        ordered: Sequence[bool] | None = None,
+        task: Sequence[str] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: object,
     ) -> list[float]:
-        """One reward a completion; the mean of each part goes to `log_metric` as `mvp/selection` and so on.
+        """One reward a completion; each task's mean of each part goes to `log_metric` as `mvp/selection` and so on.
 
         Raises:
             ConfigError: the rows lack `answer` or `pool`, or hold no right answer there.
         """
-        rows = zip(completions, _column("answer", answer, str), _column("pool", pool, int), strict=True)
-        scores = [score(_text(completion), truth, size, self.weights) for completion, truth, size in rows]
-        if log_metric is not None and scores:
-            for part in ("valid", "selection", "recall", "order", "position", "exact", "set"):
-                log_metric(f"mvp/{part}", sum(getattr(s, part) for s in scores) / len(scores))
+        truths, pools = _column("answer", answer, str), _column("pool", pool, int)
+        count = [True] * len(truths) if ordered is None else _column("ordered", ordered, bool)
+        rows = zip(completions, truths, pools, count, strict=True)
+        scores = [score(_text(said), truth, size, self.weights, ordered=o) for said, truth, size, o in rows]
+        if log_metric is not None:
+            tasks = ["mvp"] * len(truths) if task is None else _column("task", task, str)
+            for name in dict.fromkeys(tasks):
+                mine = [s for s, its in zip(scores, tasks, strict=True) if its == name]
+                for part in ("valid", "selection", "recall", "order", "position", "exact", "set"):
+                    log_metric(f"{name}/{part}", sum(getattr(s, part) for s in mine) / len(mine))
         return [s.reward for s in scores]
 
 

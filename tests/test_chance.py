@@ -1,6 +1,7 @@
-"""The closed forms against all valid answers of every puzzle with up to seven candidates."""
+"""The closed forms against all valid answers of every puzzle with up to seven candidates, in order and in any order."""
 
 from fractions import Fraction
+from functools import cache
 from itertools import combinations, permutations
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mvp_data.chance import METRICS, Chance, chance, reward_chance
 from mvp_data.errors import ConfigError
+from mvp_data.tasks import TASKS, question
 
 SIZES = [(k, n - k) for n in range(1, 8) for k in range(1, n + 1)]
 
@@ -30,11 +32,24 @@ def grade(answer: tuple[int, ...], others: int) -> dict[str, Fraction]:
     }
 
 
-def enumerated(k: int, others: int, weights: dict[str, Fraction]) -> Chance:
-    values = []
-    for answer in permutations(range(k + others), k):
-        graded = grade(answer, others)
-        values.append(sum(weight * graded[name] for name, weight in weights.items()))
+@cache
+def all_graded(k: int, others: int, ordered: bool) -> list[dict[str, Fraction]]:
+    """Every valid answer; where order does not count, each part is as good as the best order of its labels makes it."""
+    if ordered:
+        return [grade(answer, others) for answer in permutations(range(k + others), k)]
+    found = []
+    for labels in combinations(range(k + others), k):
+        orders = [grade(answer, others) for answer in permutations(labels)]
+        found.append({name: max(graded[name] for graded in orders) for name in orders[0]})
+    return found
+
+
+def enumerated(k: int, others: int, weights: dict[str, Fraction], *, ordered: bool) -> Chance:
+    """To the last bit what it should be: one rounding of one fraction."""
+    values = [
+        sum((weight * graded[name] for name, weight in weights.items()), Fraction(0))
+        for graded in all_graded(k, others, ordered)
+    ]
     mean = sum(values, Fraction(0)) / len(values)
     return Chance(mean=float(mean), variance=float(sum((v - mean) ** 2 for v in values) / len(values)))
 
@@ -43,35 +58,48 @@ def same(a: Chance, b: Chance) -> bool:
     return (a.mean, a.variance) == pytest.approx((b.mean, b.variance), rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_each_metric_against_all_answers(k: int, others: int) -> None:
-    graded = [grade(answer, others) for answer in permutations(range(k + others), k)]
+def test_each_metric_against_all_answers(k: int, others: int, ordered: bool) -> None:
     for metric in METRICS:
-        values = [g[metric] for g in graded]
-        mean = sum(values) / len(values)
-        assert chance(metric, k, others) == Chance(  # to the last bit: both are one rounding of one fraction
-            mean=float(mean), variance=float(sum((v - mean) ** 2 for v in values) / len(values))
-        )
+        wanted = enumerated(k, others, {metric: Fraction(1)}, ordered=ordered)
+        assert chance(metric, k, others, ordered=ordered) == wanted, metric
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("k", "others"), SIZES)
+def test_the_shipped_reward_against_all_answers(k: int, others: int, ordered: bool) -> None:
+    weights = {"format": 0.2, "selection": 0.2, "order": 0.1, "position": 0.25, "exact": 0.25}
+    wanted = enumerated(k, others, {name: Fraction(weight) for name, weight in weights.items()}, ordered=ordered)
+    assert reward_chance(k, others, weights, ordered=ordered) == wanted
+
+
+@pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize(("k", "others"), [size for size in SIZES if sum(size) <= 6])
-def test_covariances_against_all_answers(k: int, others: int) -> None:
-    graded = [grade(answer, others) for answer in permutations(range(k + others), k)]
+def test_covariances_against_all_answers(k: int, others: int, ordered: bool) -> None:
     for a, b in combinations(METRICS, 2):
-        values = [g[a] + g[b] for g in graded]
-        mean = sum(values) / len(values)
-        variance = float(sum((v - mean) ** 2 for v in values) / len(values))
-        assert same(reward_chance(k, others, {a: 1, b: 1}), Chance(mean=float(mean), variance=variance)), (a, b)
+        wanted = enumerated(k, others, {a: Fraction(1), b: Fraction(1)}, ordered=ordered)
+        assert same(reward_chance(k, others, {a: 1, b: 1}, ordered=ordered), wanted), (a, b)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([size for size in SIZES if sum(size) <= 6 or size in ((3, 4), (4, 3))]),
     st.dictionaries(st.sampled_from(["format", *METRICS]), st.integers(-64, 64), max_size=7),
+    st.booleans(),
 )
-def test_any_weights_against_all_answers(size: tuple[int, int], parts: dict[str, int]) -> None:
+def test_any_weights_against_all_answers(size: tuple[int, int], parts: dict[str, int], ordered: bool) -> None:
     weights = {name: part / 64 for name, part in parts.items()}
-    assert same(reward_chance(*size, weights), enumerated(*size, {n: Fraction(w) for n, w in weights.items()}))
+    wanted = enumerated(*size, {n: Fraction(w) for n, w in weights.items()}, ordered=ordered)
+    assert same(reward_chance(*size, weights, ordered=ordered), wanted)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_the_chance_of_its_question(task: str) -> None:
+    asked = question(task, 4, {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, 4))
+    exact = {"mvp": (1, 1680), "jigsaw": (1, 24), "select": (1, 70), "next": (1, 1680), "arrow": (1, 2)}
+    level = chance("exact", asked.slots, asked.choices - asked.slots, ordered=asked.ordered)
+    assert level.mean == float(Fraction(*exact.get(task, (1, 5))))
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,7 +110,13 @@ def test_known_values_at_any_size(k: int, others: int) -> None:
     assert chance("recall", k, others).mean == pytest.approx(k / n)
     assert chance("position", k, others).mean == pytest.approx(1 / n)
     assert chance("order", k, others).mean == pytest.approx(k * (k - 1) / (2 * n * (n - 1)) if k > 1 else 1 / n)
-    assert all(chance(metric, k, others).variance >= 0 for metric in METRICS)
+    assert all(
+        chance(metric, k, others, ordered=ordered).variance >= 0 for metric in METRICS for ordered in (True, False)
+    )
+    assert chance("position", k, others, ordered=False) == chance("recall", k, others)
+    assert chance("exact", k, others, ordered=False) == chance("set", k, others)
+    order = (k - 1) / (n - 1) * k / n if k > 1 else 1 / n  # a pair of the answer is chosen
+    assert chance("order", k, others, ordered=False).mean == pytest.approx(order)
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,18 @@ from PIL import Image
 
 from mvp_data import export as export_module
 from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.export import JSONL, PARQUET, TARGETS, export
+from mvp_data.export import export
+from mvp_data.export_rows import JSONL, PARQUET, TARGETS
 from mvp_data.prompt import PromptConfig, flat_text, messages
 from mvp_data.shards import Sample, read_shard, write_shard
+from mvp_data.tasks import TASKS
 from tests.samples import make_folder, make_sample, make_shard
+from tests.task_samples import make_mixed_folder, make_task_sample
 
 PROMPT = PromptConfig()
-FACTS = {"key": pa.string(), "k": pa.int64(), "difficulty": pa.float64(), "video_path": pa.string()}
+FACTS = dict.fromkeys(("key", "task"), pa.string())
+FACTS |= {"k": pa.int64(), "difficulty": pa.float64(), "video_path": pa.string()}
+TRUTH = {"answer": pa.string(), "pool": pa.int64(), "ordered": pa.bool_()}
 IMAGES = pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
 TEXT_MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 PIECES = pa.list_(pa.struct({"type": pa.string(), "text": pa.string()}))
@@ -92,8 +97,7 @@ def test_a_picture_for_each_placeholder_in_their_order(shards: Path, tmp_path: P
             {
                 "prompt": pa.list_(pa.struct({"role": pa.string(), "content": PIECES})),
                 "images": IMAGES,
-                "answer": pa.string(),
-                "pool": pa.int64(),
+                **TRUTH,
                 **FACTS,
             },
         ),
@@ -105,9 +109,7 @@ def test_a_picture_for_each_placeholder_in_their_order(shards: Path, tmp_path: P
                 "images": IMAGES,
                 "ability": pa.string(),
                 "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
-                "extra_info": pa.struct(
-                    {"split": pa.string(), "index": pa.int64(), "answer": pa.string(), "pool": pa.int64(), **FACTS}
-                ),
+                "extra_info": pa.struct({"split": pa.string(), "index": pa.int64(), **TRUTH, **FACTS}),
             },
         ),
         ("easyr1", {"problem": pa.string(), "answer": pa.string(), "images": IMAGES, **FACTS}),
@@ -148,7 +150,7 @@ def test_what_the_jsonl_targets_hold(shards: Path, tmp_path: Path) -> None:
     for to in JSONL:
         export(shards, tmp_path / to, to=to, prompt=PROMPT)
         rows[to] = rows_of(tmp_path / to / "train.jsonl")[0]
-    facts = {"key", "k", "difficulty", "video_path", "messages", "images"}
+    facts = {*FACTS, "messages", "images"}
     assert rows["ms-swift"].keys() == facts | {"solution"}
     assert rows["ms-swift"]["solution"] == f"{truth}/8"
     assert rows["llamafactory"].keys() == facts
@@ -192,6 +194,34 @@ def test_row_groups_end_where_pictures_fill_them(shards: Path, tmp_path: Path, m
     monkeypatch.setattr(export_module, "GROUP_BYTES", one // 2)
     export(shards, tmp_path, to="trl", prompt=PROMPT)
     assert pq.ParquetFile(tmp_path / "train.parquet").num_row_groups == 6
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_all_tasks_in_one_export(tmp_path: Path, to: str) -> None:
+    """Rows of 8 to 12 pictures: every task is asked as itself, with the truth that grades it."""
+    folder = make_mixed_folder(tmp_path / "shards", 2, context=4)
+    report = export(folder, tmp_path / "out", to=to, prompt=PROMPT)
+    assert report.tasks == dict.fromkeys(TASKS, 2)
+    assert report.pictures == 12
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Tasks: mvp 2, jigsaw 2, select 2, next 2, arrow 2, odd-one-out 2." in text
+    records = [make_task_sample(task, i, context=4).record for task in TASKS for i in range(2)]
+    for row, record in zip(rows_of(tmp_path / "out" / report.file("train")), records, strict=True):
+        told = row.get("record") or row.get("extra_info") or row
+        assert (told["key"], told["task"]) == (record.key, record.task)
+        assert len(row["images"]) == 4 + len(record.candidates)
+        if to in ("trl", "jsonl"):
+            asked = record.question
+            assert (row["answer"], row["pool"], row["ordered"]) == (
+                "".join(record.answer),
+                asked.choices,
+                asked.ordered,
+            )
+        if to == "llamafactory":
+            assert row["messages"][1]["content"] == f"<answer>{', '.join(record.answer)}</answer>"
+    if to in PARQUET:
+        loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"), split="train")
+        assert [len(images) for images in loaded["images"]] == [4 + len(r.candidates) for r in records]
 
 
 @pytest.mark.parametrize("to", TARGETS)

@@ -5,7 +5,9 @@ from itertools import pairwise
 import pytest
 
 from mvp_data.prompt import PromptConfig, content, flat_text, messages, pictures
+from mvp_data.tasks import TASKS
 from tests.samples import make_record, make_sample
+from tests.task_samples import make_task_sample
 
 DEFAULT = PromptConfig()
 
@@ -20,6 +22,51 @@ def test_the_whole_prompt() -> None:
         "Which candidates fill the gap, in their original order? "
         "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>"
     )
+
+
+BEFORE = (
+    "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+    "#\n[gap: 2 frames are missing here]\n#\n"
+)
+THREE = "3 candidates, shuffled; 2 of them fill the gap, the others do not:\nA: #\nB: #\nC: #\n"
+WHOLE = {
+    "mvp": f"{BEFORE}{THREE}Which candidates fill the gap, in their original order? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "jigsaw": f"{BEFORE}The 2 missing frames, shuffled:\nA: #\nB: #\nIn what order do they fill the gap? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "select": f"{BEFORE}{THREE}Which candidates fill the gap? "
+    "Give 2 different letters, in any order, like this: <answer>Y, Z</answer>",
+    "next": "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+    f"##\n[gap: 2 frames are missing here]\n\n{THREE}Which candidates come next, in their original order? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "arrow": f"{BEFORE}The 2 missing frames, all in their original order or all in reverse:\n##\n"
+    "Do they run forwards (A) or backwards (B)? Give one letter, like this: <answer>Z</answer>",
+    "odd-one-out": f"{BEFORE}3 candidates, shuffled; 2 of them fill the gap, one does not:\nA: #\nB: #\nC: #\n"
+    "Which candidate does not fill the gap? Give one letter, like this: <answer>Z</answer>",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_whole_prompt_of_each_task(task: str) -> None:
+    record = make_task_sample(task, k=2, distractors=1, context=2).record
+    assert flat_text(record, DEFAULT, "#") == WHOLE[task]
+    think = WHOLE[task].replace(" Give ", " First think about what happens, between <think> and </think>. Then give ")
+    assert flat_text(record, PromptConfig(thinking=True), "#") == think
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
+    records = [make_task_sample(task, number).record for number in range(12)]
+    assert len({record.answer for record in records}) > 1
+    assert len({flat_text(record, DEFAULT) for record in records}) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False)])
+def test_as_many_pictures_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
+    sample = make_task_sample(task, 3)
+    assert flat_text(sample.record, config, "#").count("#") == len(pictures(sample, config))
+    assert pictures(sample, config)[-len(sample.candidates) :] == sample.candidates
 
 
 def test_one_user_message_of_text_and_pictures() -> None:

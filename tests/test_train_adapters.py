@@ -12,10 +12,12 @@ import pytest
 from mvp_data.errors import ConfigError
 from mvp_data.export import export
 from mvp_data.prompt import PromptConfig
+from mvp_data.tasks import TASKS
 from mvp_train import adapters
 from mvp_train.adapters import SwiftReward, easyr1_score, verl_score
 from mvp_train.reward import RewardConfig, score
 from tests.samples import make_shard
+from tests.task_samples import make_mixed_folder
 
 COMPLETIONS = (
     "<answer>C, A, F, B</answer>",
@@ -49,7 +51,42 @@ def test_a_batch_keeps_its_order() -> None:
     assert len(set(rewards)) > 3
 
 
-@pytest.mark.parametrize("truth", ["CAFB", "CAFB/", "/8", "CAFB/x", "CAFZ/8", "CAFB/8/8", "CAFB/-8", ""])
+def test_in_any_order() -> None:
+    assert verl_score("select", "<answer>F, B, A, C</answer>", "ABCF/8/any")["score"] == pytest.approx(1)
+    assert verl_score("select", "<answer>F, B, A, C</answer>", "ABCF/8")["acc"] == 0
+
+
+def test_the_exported_truth_of_every_task_is_its_answer(tmp_path: Path) -> None:
+    folder = make_mixed_folder(tmp_path / "shards")
+    export(folder, tmp_path / "out", to="verl", prompt=PromptConfig())
+    rows = pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()
+    assert [row["data_source"] for row in rows] == [task for task in TASKS for _ in range(2)]
+    for row in rows:
+        truth = row["reward_model"]["ground_truth"]
+        labels = truth.partition("/")[0]
+        assert truth.endswith("/any") == (row["data_source"] == "select")
+        assert verl_score("mvp", f"<answer>{', '.join(labels)}</answer>", truth)["acc"] == 1.0
+        turned = verl_score("mvp", f"<answer>{', '.join(labels[::-1])}</answer>", truth)["acc"]
+        assert turned == (row["data_source"] in ("select", "arrow", "odd-one-out"))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        "CAFB/8/all",
+        "CAFB/8/any/any",
+        "CAFB/8/",
+        "CAFB/٨",
+        "CAFB",
+        "CAFB/",
+        "/8",
+        "CAFB/x",
+        "CAFZ/8",
+        "CAFB/8/8",
+        "CAFB/-8",
+        "",
+    ],
+)
 def test_a_truth_that_no_export_wrote_stops(truth: str) -> None:
     with pytest.raises(ConfigError, match=r"CAFB"):
         verl_score("mvp", "<answer>C, A, F, B</answer>", truth)

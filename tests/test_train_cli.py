@@ -74,6 +74,7 @@ def test_train_then_evaluate(here: Path) -> None:
     assert "exact" in said
     assert "chance" in said
     compared = run("eval", "--compare", here / "base" / "report.json", here / "eval" / "report.json")
+    assert "mvp: 3 samples" in compared
     assert "exact" in compared
 
 
@@ -88,7 +89,7 @@ def test_filter_then_train(here: Path) -> None:
     rates = here / "rates.parquet"
     recipe = here / "recipe.yaml"
     told = json.loads(run("filter", recipe, "--rollouts", 2, "--out", rates, "--json"))
-    assert told["samples"] == 4
+    assert told["mvp"]["samples"] == 4
     with pytest.raises(Exception, match="leaves no sample"):  # an untrained model is never right
         run("grpo", recipe, f"data.pass_rates={rates}", "--dry-run")
 

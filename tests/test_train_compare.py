@@ -36,25 +36,25 @@ def report(runs: Path, name: str) -> Path:
 
 
 def test_a_planted_difference_is_found(runs: Path) -> None:
-    found = compare(report(runs, "bad"), report(runs, "good"))
-    assert (found.samples, found.only_a, found.only_b, found.video_groups) == (60, 0, 0, 20)
+    (found,) = compare(report(runs, "bad"), report(runs, "good"))
+    assert (found.task, found.samples, found.only_a, found.only_b, found.video_groups) == ("mvp", 60, 0, 0, 20)
     for name in ("exact", "recall", "position", "reward"):
         difference = found.metrics[name]
         assert difference.difference == pytest.approx(difference.b - difference.a)
         assert 0 < difference.low < difference.difference < difference.high
         assert difference.p < 0.01
-    turned = compare(report(runs, "good"), report(runs, "bad")).metrics["exact"]
+    turned = compare(report(runs, "good"), report(runs, "bad"))[0].metrics["exact"]
     assert turned.difference == -found.metrics["exact"].difference
     assert turned.p == found.metrics["exact"].p
     assert "+0." in to_text(found)
-    assert found == compare(report(runs, "bad"), report(runs, "good"))
+    assert [found] == compare(report(runs, "bad"), report(runs, "good"))
 
 
 def test_no_difference_is_found_where_there_is_none(runs: Path) -> None:
-    itself = compare(report(runs, "bad"), report(runs, "bad")).metrics
+    itself = compare(report(runs, "bad"), report(runs, "bad"))[0].metrics
     assert {(d.difference, d.p) for d in itself.values()} == {(0.0, 1.0)}
     assert all(d.low < 0 < d.high for d in itself.values())
-    other_luck = compare(report(runs, "bad"), report(runs, "bad again")).metrics
+    other_luck = compare(report(runs, "bad"), report(runs, "bad again"))[0].metrics
     assert other_luck["exact"].difference != 0
     assert all(d.low <= 0 <= d.high and d.p > 0.05 for d in other_luck.values())
 
@@ -82,7 +82,7 @@ def test_p_is_below_a_level_no_more_often_than_that() -> None:
 
 def test_only_common_samples_count(runs: Path, tmp_path: Path) -> None:
     evaluate(Looker, chosen(runs / "shards", limit=30), tmp_path / "part", GREEDY, ABOUT)
-    found = compare(tmp_path / "part" / "report.json", report(runs, "bad"))
+    (found,) = compare(tmp_path / "part" / "report.json", report(runs, "bad"))
     assert (found.samples, found.only_a, found.only_b, found.video_groups) == (30, 0, 30, 10)
     assert found.metrics["exact"].a == 1
 
@@ -90,10 +90,10 @@ def test_only_common_samples_count(runs: Path, tmp_path: Path) -> None:
 def test_ablations_and_numbers_of_completions_may_differ(runs: Path, tmp_path: Path) -> None:
     ask = AskConfig(ablation="candidates_blanked", rollouts=2, temperature=1.0, batch_size=30)
     evaluate(Looker, chosen(runs / "shards"), tmp_path / "blank", ask, ABOUT)
-    found = compare(report(runs, "good"), tmp_path / "blank" / "report.json")
+    (found,) = compare(report(runs, "good"), tmp_path / "blank" / "report.json")
     assert found.metrics["exact"].high < 0
     assert "pass@2" not in found.metrics
-    assert "pass@2" in compare(*[tmp_path / "blank" / "report.json"] * 2).metrics
+    assert "pass@2" in compare(*[tmp_path / "blank" / "report.json"] * 2)[0].metrics
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_what_is_written(samples: Samples, tmp_path: Path) -> None:
     assert written["about"] == ABOUT
     assert written["ask"]["prompt"] == {"thinking": True, "timestamps": False, "context": True}
     assert written["rows"][0]["estimates"]["pass@3"]["mean"] == report.rows[0].estimates["pass@3"].mean
-    assert {row["by"] for row in written["rows"]} == {"all", "difficulty", "origins", "task", "video"}
+    assert {row["by"] for row in written["rows"]} == {"all", "difficulty", "origins", "video"}
     rows = pq.read_table(tmp_path / "out" / "completions.parquet").to_pylist()
     assert [(row["key"], row["rollout"]) for row in rows] == [(key, i) for key in samples.keys for i in range(3)]
     exact = sum(row["exact"] for row in rows) / len(rows)

@@ -49,6 +49,7 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
     table = pq.read_table(whole)
     assert {f.name: str(f.type) for f in table.schema} == {
         "key": "string",
+        "task": "string",
         "rollouts": "int32",
         "correct": "int32",
         "mean_reward": "double",
@@ -78,11 +79,12 @@ def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     rows = pq.read_table(whole).to_pylist()
     counts = filter_samples(never, samples, whole, ASK, ABOUT)  # which is finished
     always, none = sum(r["correct"] == 4 for r in rows), sum(r["correct"] == 0 for r in rows)
-    assert counts == Counts(samples=13, always=always, never=none, useful=sum(r["reward_std"] > 0 for r in rows))
-    assert counts.useful > 0
-    assert filter_samples(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT).always == 13
+    useful = sum(r["reward_std"] > 0 for r in rows)
+    assert counts == {"mvp": Counts(samples=13, always=always, never=none, useful=useful)}
+    assert useful > 0
+    assert filter_samples(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT)["mvp"].always == 13
     blank = replace(ASK, ablation="candidates_blanked")
-    assert filter_samples(Looker, samples, tmp_path / "b.parquet", blank, ABOUT).always == 0
+    assert filter_samples(Looker, samples, tmp_path / "b.parquet", blank, ABOUT)["mvp"].always == 0
 
 
 def test_recipes_read_what_is_written(samples: Samples, whole: Path) -> None:
@@ -159,7 +161,7 @@ def test_smaller_batches_may_go_on(samples: Samples, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         filter_samples(lambda: stopped_after(3), samples, out, ASK, ABOUT)
     model = half_right()
-    assert filter_samples(lambda: model, samples, out, replace(ASK, batch_size=2), ABOUT).samples == 13
+    assert filter_samples(lambda: model, samples, out, replace(ASK, batch_size=2), ABOUT)["mvp"].samples == 13
     assert model.batches == 3  # 9 of 13 were done, 8 of them in whole batches
     assert pq.read_table(out)["key"].to_pylist() == samples.keys
 

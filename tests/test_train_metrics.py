@@ -93,7 +93,7 @@ def test_rows_part_the_samples() -> None:
     made = [outcome(i, guess(2, 2, i)) for i in range(40)]
     rows = table(made, WEIGHTS)
     assert [r.by for r in rows][:1] == ["all"]
-    for by, names in (("origins", 2), ("task", 1), ("video", 10)):
+    for by, names in (("origins", 2), ("video", 10)):
         parts = [r for r in rows if r.by == by]
         assert (len(parts), sum(r.samples for r in parts)) == (names, 40)
     tenths = [r for r in rows if r.by == "difficulty"]
@@ -104,7 +104,9 @@ def test_rows_part_the_samples() -> None:
     )
     assert {r.resampled for r in rows if r.by == "video"} == {"samples"}
     assert rows[0].resampled == "video groups"
-    assert "exact" in to_text(rows[0])
+    assert {r.task for r in rows} == {"mvp"}
+    assert to_text(rows).startswith("mvp: 40 samples of 10 video groups; intervals over video groups\n")
+    assert "exact" in to_text(rows)
 
 
 def test_same_seed_same_intervals() -> None:

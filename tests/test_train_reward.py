@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, fields
 from functools import cache
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -13,8 +13,10 @@ from mvp_data.chance import METRICS, chance, reward_chance
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig, flat_text
 from mvp_data.schema import LABELS
-from mvp_train.reward import INVALID, MvpReward, RewardConfig, Score, mvp_reward, parse, score
+from mvp_data.tasks import TASKS
+from mvp_train.reward import INVALID, MvpReward, RewardConfig, Score, mvp_reward, parse, score, score_record
 from tests.samples import make_record
+from tests.task_samples import make_task_sample
 
 SHIPPED = RewardConfig()
 SIZES = [(k, n - k) for n in range(1, 8) for k in range(1, n + 1)]
@@ -226,6 +228,56 @@ def test_bounds(k: int, others: int) -> None:
     assert all(-1 <= s.selection <= 1 for s in scores.values())
 
 
+@pytest.mark.parametrize(("k", "others"), SIZES)
+def test_in_any_order(k: int, others: int) -> None:
+    """All orders of the same labels earn what the best of them earns where order counts; more hits earn more."""
+    best: dict[int, Score] = {}
+    for answer, got in graded(k, others).items():
+        free = score(tagged(answer), LABELS[:k], k + others, SHIPPED, ordered=False)
+        hits = len({*answer} & {*LABELS[:k]})
+        assert best.setdefault(hits, free) == free
+        assert all(getattr(free, part) >= getattr(got, part) for part in (*PARTS, "reward"))
+        assert free.exact == free.set
+        if answer == "".join(sorted(answer)):  # its hits are in order
+            assert free.order == got.order or k == 1
+    rising = [best[hits].reward for hits in sorted(best)]
+    assert rising == sorted(set(rising))
+    assert rising[0] >= 0
+    assert rising[-1] == pytest.approx(1 if others else 1 - SHIPPED.selection)
+    sets = [sum(label in LABELS[:k] for label in answer) for answer in combinations(LABELS[: k + others], k)]
+    level = reward_chance(k, others, asdict(SHIPPED), ordered=False)
+    mean = sum(best[hits].reward for hits in sets) / len(sets)
+    assert mean == pytest.approx(level.mean, abs=1e-12)
+    assert sum((best[hits].reward - mean) ** 2 for hits in sets) / len(sets) == pytest.approx(level.variance, abs=1e-12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_is_graded_as_it_is_asked(task: str) -> None:
+    record = make_task_sample(task, 1).record
+    right = score_record(tagged("".join(record.answer)), record, SHIPPED)
+    assert (right.exact, right.valid) == (1, True)
+    assert right.reward == pytest.approx(0.8 if task == "jigsaw" else 1)
+    turned = score_record(tagged("".join(record.answer[::-1])), record, SHIPPED)
+    assert turned.exact == (task in ("select", "arrow", "odd-one-out"))
+    asked = record.question
+    wrong = next(label for label in LABELS if label not in record.answer)
+    if asked.slots == 1:
+        got = score_record(tagged(wrong), record, SHIPPED)
+        assert got.reward == pytest.approx(0.2 - 0.2 / (asked.choices - 1))
+        assert got.valid
+    for label in (LABELS[asked.choices], wrong * 2, LABELS[: asked.slots + 1]):  # none of the choices; one too many
+        assert score_record(tagged(label), record, SHIPPED) == INVALID
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_echoing_the_question_of_a_task(task: str, thinking: bool) -> None:
+    record = make_task_sample(task).record
+    text = flat_text(record, PromptConfig(thinking=thinking))
+    assert score_record(text, record, SHIPPED) == INVALID
+    assert score_record(tagged("".join(record.answer)) + text, record, SHIPPED) == INVALID
+
+
 # Repairing a mistake never lowers it
 
 
@@ -388,6 +440,20 @@ def test_called_as_trl_does(wrap) -> None:  # type: ignore[no-untyped-def]
     }
 
 
+def test_rows_of_several_tasks() -> None:
+    logged: dict[str, float] = {}
+    texts = [tagged("FBCA"), tagged("FBCA"), tagged("B"), tagged("A")]
+    columns = {"answer": ["ABCF", "ABCF", "A", "A"], "pool": [8, 8, 2, 2], "ordered": [False, True, True, True]}
+    task = ["select", "mvp", "arrow", "arrow"]
+    rewards = mvp_reward(completions=texts, task=task, log_metric=logged.__setitem__, **columns)
+    assert rewards == pytest.approx([1.0, score(texts[1], "ABCF", 8, SHIPPED).reward, 0.0, 1.0])
+    assert mvp_reward(completions=texts, **columns) == rewards
+    assert {name.partition("/")[0] for name in logged} == {"select", "mvp", "arrow"}
+    assert (logged["select/exact"], logged["mvp/exact"], logged["arrow/exact"]) == (1, 0, 0.5)
+    del columns["ordered"]  # an export of before there were tasks
+    assert mvp_reward(completions=texts, **columns)[:2] == [rewards[1]] * 2
+
+
 @pytest.mark.parametrize("nothing", ["", [], [{"role": "assistant", "content": None}], [{"role": "assistant"}]])
 def test_empty_completions(nothing) -> None:  # type: ignore[no-untyped-def]
     logged: dict[str, float] = {}
@@ -410,6 +476,7 @@ def test_own_weights() -> None:
         ({"answer": ["CAFB"]}, "no column 'pool': make the rows with"),
         ({"answer": [None], "pool": [8]}, "column 'answer' holds something else than str"),
         ({"answer": [["C", "A"]], "pool": [8]}, "column 'answer' holds something else than str"),
+        ({"answer": ["CAFB"], "pool": [8], "ordered": ["no"]}, "column 'ordered' holds something else than bool"),
         ({"answer": ["CAFB"], "pool": ["8"]}, "column 'pool' holds something else than int"),
         ({"answer": ["C, A"], "pool": [8]}, "answer 'C, A' is no row of different labels of a pool of 8"),
         ({"answer": ["CAFC"], "pool": [8]}, "'CAFC'"),
