@@ -1,0 +1,251 @@
+"""A quiz of puzzles for people: the human baseline, and a measure of how many puzzles have a second good answer.
+
+The page of `write_quiz` holds pictures and what is asked, nothing else: no answer and no provenance, not even the
+sample's key, so a look at its source gives nothing away. It hands its answers to `grade`; `quiz_server` serves the
+same page and grades each answer as it comes. Answers are untrusted: every field is checked.
+"""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from mvp_data import __version__
+from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.files import atomic_write
+from mvp_data.inspect import printable
+from mvp_data.page import MAX_PAGE_BYTES, content_policy
+from mvp_data.quiz_score import Answer, Graded, QuizConfig, QuizResult, graded, parse_answer, result, to_json
+from mvp_data.schema import Record, as_list, parse_object
+from mvp_data.seeds import stable_hash
+from mvp_data.shards import Sample, Span, parse_sample, sample_spans, shard_paths
+
+FORMAT = 1
+MAX_ANSWERS_BYTES = 8 << 20  # an answer with the longest note has 4 kB
+MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # how a page of ours begins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quiz:
+    """Puzzles chosen for a person: the records by id, in the order of the page, and what the page holds of each."""
+
+    shards: str  # name of the folder or shard, without the folders above it
+    config: QuizConfig
+    records: dict[str, Record]
+    puzzles: tuple[bytes, ...]  # JSON
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where a sample lies, and what the choice rests on."""
+
+    shard: Path
+    offset: int
+    bytes: int
+    group: str
+    pool: int  # hash of the candidates' frames, whatever their labels: samples that share it answer each other
+
+
+def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> int:
+    """Write a page on which a person answers puzzles of a tar or a folder; how many it holds.
+
+    Fewer than asked for where there are fewer, or where the page would exceed 200 MiB. An older page is replaced.
+
+    Raises:
+        ConfigError: no sample is of that split and task.
+        OutputError: `out_html` is another file, or cannot be written.
+        ShardError: a shard is damaged.
+    """
+    _check_free(out_html)
+    quiz = prepare(path, config or QuizConfig())
+    with atomic_write(out_html) as file:
+        file.write(page(quiz))
+    return len(quiz.puzzles)
+
+
+def grade(path: Path, answers: Path) -> QuizResult:
+    """What the answers of a page are worth, `path` being the shards that it was made from.
+
+    Raises:
+        ConfigError: `answers` is damaged, or holds answers to other puzzles.
+        ShardError: a shard is damaged.
+    """
+    config, given = read_answers(answers)
+    wanted = {answer.id for answer in given}
+    named = ((puzzle_id(span.record.key), span.record) for _, span in _spans(path))
+    records = {name: record for name, record in named if name in wanted and _asked(record, config)}
+    foreign = [answer.id for answer in given if answer.id not in records]
+    if foreign:
+        raise ConfigError(
+            f"{answers}: {len(foreign)} of {len(given)} answers are to no puzzle of {path}: "
+            "name the shards that the page was made from"
+        )
+    return result(shard_name(path), config, [graded(records[answer.id], answer) for answer in given])
+
+
+def write_results(found: QuizResult, results: Path) -> None:
+    """Keep graded answers as JSON in a new file. Raises `OutputError`."""
+    if results.exists():
+        raise OutputError(f"{results}: exists: choose another name")
+    with atomic_write(results) as file:
+        file.write(to_json(found).encode())
+
+
+def prepare(path: Path, config: QuizConfig) -> Quiz:
+    """The puzzles of a quiz, read and ready for a page. Raises `ConfigError` where none is left, `ShardError`."""
+    records: dict[str, Record] = {}
+    puzzles: list[bytes] = []
+    size = 0
+    for sample in _load(choose(path, config)):
+        text = _json(_puzzle(sample))
+        size += len(text) + 1
+        if puzzles and size > MAX_PAGE_BYTES:
+            break
+        records[puzzle_id(sample.record.key)] = sample.record
+        puzzles.append(text)
+    config = replace(config, puzzles=len(puzzles))  # what there is, not what was wished for
+    return Quiz(shards=shard_name(path), config=config, records=records, puzzles=tuple(puzzles))
+
+
+def choose(path: Path, config: QuizConfig) -> list[_Place]:
+    """The samples of a quiz: as few of one video group as can be, and as few as can be that answer each other.
+
+    In an order that spreads them over the groups, too, so that an interrupted quiz is a fair one.
+    Two samples with the same pictures to choose from have opposite answers: whoever solved one knows the other.
+    """
+    places = [
+        (stable_hash("quiz", config.seed, span.record.key), _place(shard, span.record, span.offset, span.bytes))
+        for shard, span in _spans(path)
+        if _asked(span.record, config)
+    ]
+    if not places:
+        wanted = " and ".join(f"{name} {value!r}" for name, value in (("split", config.split), ("task", config.task)))
+        raise ConfigError(f"{path}: no sample of {wanted}: `mvp-data inspect` shows what there is")
+    pools: Counter[int] = Counter()
+    groups: Counter[str] = Counter()
+    met: list[tuple[int, int, _Place]] = []
+    for drawn, place in sorted(places, key=lambda item: item[0]):
+        met.append((pools[place.pool], drawn, place))
+        pools[place.pool] += 1
+    turns: list[tuple[int, int, int, _Place]] = []
+    for again, drawn, place in sorted(met, key=lambda item: item[:2]):
+        turns.append((groups[place.group], again, drawn, place))
+        groups[place.group] += 1
+    return [place for *_, place in sorted(turns, key=lambda item: item[:3])[: config.puzzles]]
+
+
+def page(quiz: Quiz, done: Sequence[Graded] | None = None) -> bytes:
+    """The page as bytes. With `done`, the answers so far, it is served: it sends each answer and shows the score."""
+    template = files("mvp_data").joinpath("quiz.html").read_text(encoding="utf-8")
+    policy = content_policy(template) + ("" if done is None else "; connect-src 'self'")
+    head, tail = template.replace("{{policy}}", policy).split("{{data}}")
+    rows = result(quiz.shards, quiz.config, done).summary if done else ()
+    state = {
+        "format": FORMAT,
+        "tool_version": __version__,
+        "quiz": asdict(quiz.config),
+        "served": done is not None,
+        "done": [puzzle_id(item.key) for item in done or ()],
+        "rows": [asdict(row) for row in rows],
+    }
+    data = _json(state)[:-1] + b',"puzzles":[' + b",".join(quiz.puzzles) + b"]}"
+    return head.encode() + data + tail.encode()
+
+
+def puzzle_id(key: str) -> str:
+    """The name of a puzzle on a page: its key would name the video.
+
+    >>> puzzle_id("video0-s000-v0")
+    '410cbfc0acd2559e'
+    """
+    return f"{stable_hash('quiz', key):016x}"
+
+
+def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
+    """The quiz and the answers in a file that a page saved. Raises `ConfigError` for anything else."""
+    remedy = "save it again from the page of `mvp-data quiz`"
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MAX_ANSWERS_BYTES else b""
+        values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
+        items = as_list(values, "answers")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    except ShardError as error:
+        raise ConfigError(f"{path}: no answers of a quiz ({error}): {remedy}") from error
+    if values.keys() != {"format", "tool_version", "quiz", "answers"} or values["format"] != FORMAT:
+        raise ConfigError(f"{path}: no answers of a quiz of format {FORMAT}: {remedy}")
+    if not items:
+        raise ConfigError(f"{path}: holds no answer yet: answer a puzzle, then {remedy}")
+    answers = tuple(parse_answer(item, f"{path}: answer {number}") for number, item in enumerate(items, 1))
+    if len({answer.id for answer in answers}) < len(answers):
+        raise ConfigError(f"{path}: answers one puzzle twice: {remedy}")
+    return QuizConfig.parse(values["quiz"], str(path)), answers
+
+
+def shard_name(path: Path) -> str:
+    """The name of a folder of shards, without the folders above it: results are passed on."""
+    return printable(path.resolve().name)
+
+
+def _spans(path: Path) -> Iterator[tuple[Path, Span]]:
+    for shard in shard_paths(path):
+        for span in sample_spans(shard):
+            yield shard, span
+
+
+def _asked(record: Record, config: QuizConfig) -> bool:
+    return config.split in ("", record.split) and config.task in ("", record.task)
+
+
+def _place(shard: Path, record: Record, offset: int, size: int) -> _Place:
+    pool = sorted(f"{c.video_id} {c.frame}" for c in record.candidates)
+    return _Place(
+        shard=shard, offset=offset, bytes=size, group=record.video_group, pool=stable_hash(record.task, *pool)
+    )
+
+
+def _load(places: Iterable[_Place]) -> Iterator[Sample]:
+    for place in places:
+        try:
+            with place.shard.open("rb") as file:
+                file.seek(place.offset)
+                data = file.read(place.bytes)
+        except OSError as error:
+            raise ShardError(f"{place.shard}: cannot be read ({error.strerror}): check the path") from error
+        yield parse_sample(data, f"{place.shard}: at byte {place.offset}")
+
+
+def _puzzle(sample: Sample) -> dict[str, object]:
+    """What a person may see of a sample; the keys are named one by one, so that no new field slips through."""
+    record = sample.record
+    return {
+        "id": puzzle_id(record.key),
+        "task": record.task,
+        "k": record.k,
+        **asdict(record.question),
+        "gap": record.mask_start,
+        "width_px": record.width_px,
+        "height_px": record.height_px,
+        "context": [base64.b64encode(data).decode() for data in sample.context],
+        "candidates": [base64.b64encode(data).decode() for data in sample.candidates],
+    }
+
+
+def _json(value: object) -> bytes:
+    """ASCII JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").encode()
+
+
+def _check_free(out_html: Path) -> None:
+    """Refuse to replace a file that is not an older page, such as a shard."""
+    if not out_html.exists():
+        return
+    problem = f"{out_html}: exists and is not a page of mvp-data quiz: choose another name"
+    if not out_html.is_file():
+        raise OutputError(problem)
+    with out_html.open("rb") as file:
+        if file.read(len(MARK)) != MARK:
+            raise OutputError(problem)
