@@ -74,6 +74,7 @@ class MaskConfig:
     context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
     mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
     samples_per_video: int = option(32, "At most this many samples of one video (0: no limit).", low=0)
+    reversible: str = option("drop", "Runs that loop, or read as well backwards.", choices=("drop", "keep"))
 
     def __post_init__(self) -> None:
         check_fields(self)

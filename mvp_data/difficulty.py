@@ -1,28 +1,79 @@
-"""How hard a puzzle should be, in [0, 1], from what is known without solving it."""
+"""How hard a puzzle should be, in [0, 1], from what is known without a model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mvp_data.corpus import Thresholds
-from mvp_data.types import Vectors
+from mvp_data.solve import Sights
+
+BUCKETS = 10
+
+# How little a distractor's surroundings tell it from the hidden segment: another video, another time, around the gap.
+ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0}
+FULL_MOTION = 32.0  # mean change of luma (of 255) from one hidden frame to the next that counts as 1
+
+# What solvers do is half of it: they are the only part that looks at the whole puzzle. Of the others, motion breaks the
+# chain from one hidden frame to the next and near distractors offer another one; where distractors come from says a
+# little more, and spacing hardly anything that motion does not (benchmarks/difficulty.py).
+WEIGHTS = {"solvers": 0.5, "motion": 0.2, "margin": 0.15, "origin": 0.1, "spacing": 0.05}
 
 
-def difficulty(hidden: Vectors, distractor_similarity: Sequence[float], thresholds: Thresholds) -> float:
-    """The mean of two parts, each 0 at the encoder's `low` similarity and 1 at the threshold that forbids more.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difficulty:
+    """What makes a puzzle hard for whoever goes by likeness; every part is 0 for easy and 1 for hard."""
 
-    Without distractors it is the second part alone.
+    margin: float  # nearness of the most alike distractor to the ambiguity threshold; 0 without distractors
+    spacing: float  # share of sampled frames left out between hidden ones: 0.5 where it is every other one
+    motion: float  # change from one hidden frame to the next, half by embedding, half by pixels
+    origin: float  # of the distractors: 0 all from other videos, 1 all from the neighbourhood; 0 without any
+    solvers: float  # 0: likeness alone solves it, 1: it does no better than guessing
 
-    *Selection*: how like the distractors are to the hidden frames (1: just below `ambiguous`).
-    *Order*: how like hidden frames that follow each other are (1: just below `ambiguous`).
+    @property
+    def score(self) -> float:
+        """The mean of the parts, weighted by `WEIGHTS`."""
+        return round(sum(weight * float(getattr(self, name)) for name, weight in WEIGHTS.items()), 4)
+
+
+def measure(
+    hidden: Sights,
+    distractors: Sequence[tuple[str, float]],
+    times_s: Sequence[float],
+    step_s: float,
+    thresholds: Thresholds,
+    success: float,
+) -> Difficulty:
+    """The parts for K hidden frames at `times_s`, sampled every `step_s`, and (origin, similarity) of each distractor.
+
+    A distractor's similarity is its highest cosine to a hidden frame; `success` is that of `mvp_data.solve`.
     """
-    neighbours = (hidden[1:] * hidden[:-1]).sum(axis=1)
-    order = _position(neighbours, thresholds.low, thresholds.ambiguous)
-    if not distractor_similarity:
-        return round(order, 4)
-    selection = _position(np.asarray(distractor_similarity), thresholds.low, thresholds.ambiguous)
-    return round((selection + order) / 2, 4)
+    band = thresholds.ambiguous - thresholds.low
+    motion, gap_s = 0.0, step_s
+    if len(hidden.vectors) > 1:
+        likeness = (hidden.vectors[1:] * hidden.vectors[:-1]).sum(axis=1)
+        by_embedding = np.clip((thresholds.ambiguous - likeness) / band, 0, 1).mean()
+        by_pixels = np.abs(np.diff(hidden.thumbnails, axis=0)).mean() / FULL_MOTION
+        motion = (float(by_embedding) + min(1.0, float(by_pixels))) / 2
+        gap_s = float(np.diff(times_s).mean())
+    nearest = max((similarity for _, similarity in distractors), default=thresholds.low)
+    return Difficulty(
+        margin=_part((nearest - thresholds.low) / band),
+        spacing=_part(1 - step_s / gap_s),
+        motion=_part(motion),
+        origin=_part(sum(ORIGIN_HARDNESS[origin] for origin, _ in distractors) / max(1, len(distractors))),
+        solvers=_part(1 - success),
+    )
 
 
-def _position(values: np.typing.NDArray[np.floating], low: float, high: float) -> float:
-    return float(np.clip((values - low) / (high - low), 0, 1).mean())
+def bucket(difficulty: float) -> int:
+    """The tenth of the scale that a difficulty lies in, 0 to 9.
+
+    >>> bucket(0.0), bucket(0.29), bucket(0.3), bucket(1.0)
+    (0, 2, 3, 9)
+    """
+    return min(BUCKETS - 1, int(difficulty * BUCKETS + 1e-9))
+
+
+def _part(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 4)

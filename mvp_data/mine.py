@@ -1,7 +1,7 @@
 """Hard distractors: frames like the hidden ones, yet not so like them that the answer becomes a matter of opinion."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy.typing as npt
 from mvp_data import schema
 from mvp_data.config import MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.mask import differ
 from mvp_data.neighbours import Neighbours
+from mvp_data.rules import differ
+from mvp_data.seeds import shuffled
+from mvp_data.solve import Sights, lures, sights, success
 from mvp_data.types import Episode, FrameRef, Vectors
 
 NEIGHBOURS = (
     64,
     1024,
 )  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
+TRIED = 8  # candidates that the solvers try for each place, where distractors are to mislead them
 ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
 
 
@@ -30,6 +33,7 @@ class Distractor:
     similarity: float  # highest cosine to a hidden frame
     vector: npt.NDArray[np.float32]
     thumbnail: bytes
+    decoy: int = -1  # its place in a decoy run, or -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,27 @@ class _Shelf:
     ends: npt.NDArray[np.int64]  # row after the last one of each video
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _View:
+    """An episode as miners see it: the hidden frames and all that is shown."""
+
+    hidden: Sights
+    before: Sights | None  # the frame next to the gap, where there is one
+    after: Sights | None
+    visible: Vectors
+    strip: tuple[bytes, ...]  # thumbnails of the context and the hidden frames
+
+
 class Miner:
-    """Finds distractors for episodes.
+    """Finds distractors for episodes, in the order that `MineConfig.mine` says; `seed` decides what `random` means.
 
     Corpus distractors come from videos of the same split, so that no frame of a training video is seen in a test
     puzzle, and with the same picture size, so that no resampling sets them apart.
     """
 
-    def __init__(self, videos: Sequence[KeptVideo], config: MineConfig, thresholds: Thresholds) -> None:
+    def __init__(self, videos: Sequence[KeptVideo], config: MineConfig, thresholds: Thresholds, seed: int = 0) -> None:
         self._config = config
+        self._seed = seed
         self._thresholds = thresholds
         self._videos = {video.entry.video_id: video for video in videos}
         self._shelves: dict[tuple[str, int, int], _Shelf] = {}
@@ -62,55 +78,75 @@ class Miner:
             self._shelves[key] = _Shelf(Neighbours(np.concatenate([v.vectors for v in members])), tuple(members), ends)
             for video, end in zip(members, ends.tolist(), strict=True):
                 self._rows[video.entry.video_id] = range(end - len(video.kept), end)
-        self.quota = quotas(config)
 
     @property
     def indexes(self) -> Mapping[str, Neighbours]:
         """The neighbour indexes by a readable name, for the report."""
         return {f"{split} {w}x{h}": s.index for (split, w, h), s in self._shelves.items()}
 
-    def mine(self, episode: Episode) -> tuple[Distractor, ...]:
-        """The distractors of an episode, fewer than asked for where there are no more admissible ones.
+    def mine(self, episode: Episode, count: int, beside: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
+        """`count` distractors of an episode, `beside` and scattered ones; fewer where no more are admissible.
 
-        Each origin gives its quota, hardest first; what an origin cannot give is taken from the others.
+        Each origin gives its quota; what an origin cannot give is taken from the others.
         """
         video = self._videos[episode.strip.video_id]
-        position = {frame: p for p, frame in enumerate(video.kept)}
-        hidden = video.vectors[[position[f] for f in episode.hidden]]
-        visible = video.vectors[[position[f] for f in episode.context]]
-        thumbnails = [video.entry.frames[f].thumbnail for f in episode.strip.frames]
-        pools = self._own(video, episode, hidden)
-        pools["corpus"] = self._corpus(video, hidden)
-        chosen: list[Distractor] = []
-        for quota in (self.quota, dict.fromkeys(ORIGINS, self._config.distractors)):
+        view = _view(video, episode)
+        pools = self._own(video, episode, view.hidden.vectors)
+        pools["corpus"] = self._corpus(video, view.hidden.vectors, count)
+        if self._config.mine == "random":
+            name = (self._seed, video.entry.video_id, episode.hidden[0])
+            pools = {origin: shuffled(pool, "mine", origin, *name) for origin, pool in pools.items()}
+        chosen = self._choose(pools, view, count, beside, tried=1)
+        if self._config.mine != "adversarial" or len(chosen) == len(beside):
+            return chosen
+        pools = {origin: _by_lure(pool, view) for origin, pool in pools.items()}
+        misleading = self._choose(pools, view, count, beside, tried=TRIED)
+        # One that misleads may forbid others; and a solver misled by each of two may be right again with both.
+        worse = len(misleading) < len(chosen) or _success(view, misleading) > _success(view, chosen)
+        return chosen if worse else misleading
+
+    def _choose(
+        self,
+        pools: Mapping[str, Sequence[Distractor]],
+        view: _View,
+        count: int,
+        beside: Sequence[Distractor],
+        tried: int,
+    ) -> tuple[Distractor, ...]:
+        """Fill the quota of each origin, then what is missing from any of them."""
+        chosen = list(beside)
+        for quota in (quotas(self._config, count - len(beside)), dict.fromkeys(ORIGINS, count)):
             for origin in ORIGINS:
-                self._take(pools[origin], quota[origin], visible, thumbnails, chosen)
+                self._take(pools[origin], min(quota[origin], count - len(chosen)), view, chosen, tried)
         return tuple(chosen)
 
-    def _take(
-        self,
-        pool: Iterable[Distractor],
-        quota: int,
-        visible: Vectors,
-        thumbnails: Sequence[bytes],
-        chosen: list[Distractor],
-    ) -> None:
+    def _take(self, pool: Sequence[Distractor], quota: int, view: _View, chosen: list[Distractor], tried: int) -> None:
         """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown.
 
-        Two judges must find a frame new: the encoder, and the pixels of its thumbnail beside those of the strip.
+        Each is the one of the next `tried` new ones that leaves the solvers least success.
         """
-        taken = {c.frame for c in chosen}  # a vector's product with itself may be a little below a `repeat` of 1
-        for distractor in pool:
-            if not quota or len(chosen) == self._config.distractors:
+        rest = iter(pool)
+        window: list[Distractor] = []
+        for _ in range(quota):
+            window = [d for d in window if self._is_new(d, view, chosen)]
+            while len(window) < tried and (distractor := next(rest, None)) is not None:
+                if self._is_new(distractor, view, chosen):
+                    window.append(distractor)
+            if not window:
                 return
-            if distractor.frame in taken:
-                continue
-            shown = np.concatenate([visible, *[c.vector[None] for c in chosen]])
-            beside = [*thumbnails, *[c.thumbnail for c in chosen]]
-            new_to_encoder = float((shown @ distractor.vector).max()) < self._thresholds.repeat
-            if new_to_encoder and all(differ(distractor.thumbnail, other) for other in beside):
-                chosen.append(distractor)
-                quota -= 1
+            chosen.append(window[0] if tried == 1 else min(window, key=lambda d: _success(view, [*chosen, d])))
+
+    def _is_new(self, distractor: Distractor, view: _View, chosen: Sequence[Distractor]) -> bool:
+        """Whether a frame repeats nothing of what is shown.
+
+        Two judges must find it new: the encoder, and the pixels of its thumbnail beside those of the strip.
+        """
+        if any(distractor.frame == c.frame for c in chosen):
+            return False  # a vector's product with itself may be a little below a `repeat` of 1
+        shown = np.concatenate([view.visible, *[c.vector[None] for c in chosen]])
+        if float((shown @ distractor.vector).max()) >= self._thresholds.repeat:
+            return False
+        return all(differ(distractor.thumbnail, t) for t in (*view.strip, *[c.thumbnail for c in chosen]))
 
     def _own(self, video: KeptVideo, episode: Episode, hidden: Vectors) -> dict[str, list[Distractor]]:
         """Admissible frames of the same video, near and far, hardest first."""
@@ -130,7 +166,7 @@ class Miner:
                 pools[origin].append(_distractor(video, int(p), origin, likeness[p]))
         return pools
 
-    def _corpus(self, video: KeptVideo, hidden: Vectors) -> list[Distractor]:
+    def _corpus(self, video: KeptVideo, hidden: Vectors, wanted: int) -> list[Distractor]:
         """Admissible frames of other videos, hardest first; never of a near-duplicate of this one."""
         shelf = self._shelves[(video.split, *video.size)]
         pool: list[Distractor] = []
@@ -138,7 +174,7 @@ class Miner:
             found = shelf.index.search(hidden, k, without=self._rows[video.entry.video_id])
             rows = np.unique(np.concatenate([f.rows for f in found]))
             pool = [d for row in rows.tolist() if (d := self._judged(shelf, row, video, hidden)) is not None]
-            if len(pool) >= self._config.distractors:
+            if len(pool) >= wanted:
                 break
         return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
 
@@ -157,6 +193,37 @@ class Miner:
         return self._thresholds.low <= similarity < self._thresholds.ambiguous
 
 
+def _view(video: KeptVideo, episode: Episode) -> _View:
+    context, at = episode.context, episode.mask_start
+    return _View(
+        hidden=_sights(video, episode.hidden),
+        before=_sights(video, context[at - 1 : at]) if at else None,
+        after=_sights(video, context[at : at + 1]) if at < len(context) else None,
+        visible=video.vectors[video.rows(context)],
+        strip=tuple(video.entry.frames[f].thumbnail for f in episode.strip.frames),
+    )
+
+
+def _sights(video: KeptVideo, frames: Sequence[int]) -> Sights:
+    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])
+
+
+def _pooled(pool: Sequence[Distractor]) -> Sights:
+    return sights(np.stack([d.vector for d in pool]), [d.thumbnail for d in pool])
+
+
+def _success(view: _View, others: Sequence[Distractor]) -> float:
+    return success(view.hidden, _pooled(others), view.before, view.after)
+
+
+def _by_lure(pool: Sequence[Distractor], view: _View) -> list[Distractor]:
+    """The most misleading ones first."""
+    if not pool:
+        return []
+    gains = np.round(lures(view.hidden, _pooled(pool), view.before, view.after), 5)
+    return [pool[i] for i in np.argsort(-gains, kind="stable")]
+
+
 def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) -> Distractor:
     return Distractor(
         frame=FrameRef(video_id=video.entry.video_id, index=video.kept[place]),
@@ -167,15 +234,15 @@ def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) ->
     )
 
 
-def quotas(config: MineConfig) -> dict[str, int]:
-    """How many distractors each origin should give: the shares, rounded so that they add up to l.
+def quotas(config: MineConfig, count: int) -> dict[str, int]:
+    """How many of `count` distractors each origin should give: the shares, rounded so that they add up to it.
 
-    Shares 0.5, 0.25 (and so 0.25 from the corpus), l=4 -> neighbourhood 2, same_video 1, corpus 1.
+    Shares 0.5, 0.25 (and so 0.25 from the corpus), 4 distractors -> neighbourhood 2, same_video 1, corpus 1.
     """
     near, same = config.neighbourhood_share, config.same_video_share
-    ideal = [share * config.distractors for share in (near, same, 1 - near - same)]
+    ideal = [share * count for share in (near, same, 1 - near - same)]
     counts = [int(x + 1e-9) for x in ideal]
-    missing = config.distractors - sum(counts)
+    missing = count - sum(counts)
     for place in sorted(range(3), key=lambda i: (round(counts[i] - ideal[i], 9), i))[:missing]:
         counts[place] += 1
     return dict(zip(ORIGINS, counts, strict=True))

@@ -61,7 +61,7 @@ class _Maker:
     def __init__(self, videos: Sequence[KeptVideo], config: BuildConfig, thresholds: Thresholds) -> None:
         self._config = config
         self._thresholds = thresholds
-        self.miner = Miner(videos, config.mine, thresholds)
+        self.miner = Miner(videos, config.mine, thresholds, config.seed)
         self.puzzles: list[Puzzle] = []
         self.drops: dict[str, Counter[str]] = {}
         self.shortfalls: Counter[str] = Counter()

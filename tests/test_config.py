@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "context_frames": 20,
     "mask_policy": "free",
     "samples_per_video": 2,
+    "reversible": "keep",
     "distractors": 6,
     "neighbourhood_share": 0.25,
     "same_video_share": 0.5,

@@ -1,40 +1,100 @@
-"""The two parts of the difficulty, worked out by hand."""
+"""The parts of the difficulty by hand, their order, and the scale."""
 
+from dataclasses import fields, replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvp_data.corpus import Thresholds
-from mvp_data.difficulty import difficulty
-from tests.builders import walk, with_gram
+from mvp_data.difficulty import BUCKETS, FULL_MOTION, WEIGHTS, Difficulty, bucket, measure
+from mvp_data.schema import ORIGINS
+from mvp_data.solve import Sights
+from tests.builders import rng, walk, with_gram
 
 T = Thresholds(repeat=0.9, ambiguous=0.7, scene=0.4, low=0.1)
+PARTS = tuple(field.name for field in fields(Difficulty))
+EASY = Difficulty(**dict.fromkeys(PARTS, 0.0))
+HARD = Difficulty(**dict.fromkeys(PARTS, 1.0))
+
+
+def hidden(likeness: float, change: float) -> Sights:
+    """Three frames of that cosine to each other, whose pixels change so much at each step."""
+    gram = np.full((3, 3), likeness) + (1 - likeness) * np.eye(3)
+    thumbnails = np.outer(np.arange(3), np.full(576, change)).astype(np.float32)
+    return Sights(vectors=with_gram(gram.tolist()), thumbnails=thumbnails)
 
 
 @pytest.mark.parametrize(
-    ("neighbours", "distractors", "expected"),
+    ("change", "expected"),
     [
-        ((0.1, 0.1), (0.1, 0.1), 0.0),
-        ((0.7, 0.7), (0.7, 0.7), 1.0),
-        ((0.1, 0.1), (0.7,), 0.5),
-        ((0.7, 0.7), (0.1,), 0.5),
-        ((0.4, 0.25), (0.4, 0.1, 0.7), 0.4375),  # order (.5 + .25) / 2, selection (.5 + 0 + 1) / 3
-        ((0.4, 0.4), (0.55,), 0.625),  # order .5, selection .75
-        ((0.0, 0.0), (-1.0,), 0.0),  # below `low` is no easier than at it
-        ((0.95, 0.95), (0.99,), 1.0),  # above `ambiguous` is no harder
+        ({}, {"margin": 0.0, "spacing": 0.0, "motion": 0.5, "origin": 0.0, "solvers": 0.75}),
+        ({"distractors": [("corpus", 0.2), ("corpus", 0.55)]}, {"margin": 0.75}),  # the most alike one decides
+        ({"distractors": [("corpus", -0.2)]}, {"margin": 0.0}),
+        ({"distractors": []}, {"origin": 0.0, "margin": 0.0}),
+        ({"distractors": [("neighbourhood", 0.1), ("same_video", 0.1)]}, {"origin": 0.75}),
+        ({"times_s": (1.0, 2.0, 5.0)}, {"spacing": 0.75}),  # 2 s apart, half a second sampled
+        ({"times_s": (1.0, 1.4, 1.8)}, {"spacing": 0.0}),  # a hair closer than sampled
+        ({"likeness": 0.7}, {"motion": 0.25}),  # at the threshold: by pixels alone
+        ({"likeness": 0.05}, {"motion": 0.75}),
+        ({"change": 2 * FULL_MOTION}, {"motion": 0.75}),
+        ({"change": 0}, {"motion": 0.25}),
+        ({"success": 0.0}, {"solvers": 1.0}),
     ],
 )
-def test_by_hand(neighbours: tuple[float, float], distractors: tuple[float, ...], expected: float) -> None:
-    a, b = neighbours
-    hidden = with_gram([[1, a, a * b], [a, 1, b], [a * b, b, 1]])
-    assert difficulty(hidden, distractors, T) == pytest.approx(expected, abs=1e-4)
+def test_parts_by_hand(change: dict, expected: dict[str, float]) -> None:  # type: ignore[type-arg]
+    given_ = {"likeness": 0.4, "change": FULL_MOTION / 2, "distractors": [("corpus", 0.1)], "success": 0.25} | change
+    found = measure(
+        hidden=hidden(given_["likeness"], given_["change"]),
+        distractors=given_["distractors"],
+        times_s=given_.get("times_s", (1.0, 1.5, 2.0)),
+        step_s=0.5,
+        thresholds=T,
+        success=given_["success"],
+    )
+    for name, value in expected.items():
+        assert getattr(found, name) == pytest.approx(value, abs=1e-4), name
+
+
+def test_one_hidden_frame_has_no_pairs() -> None:
+    alone = Sights(vectors=np.eye(1, 3, dtype=np.float32), thumbnails=np.zeros((1, 576), np.float32))
+    found = measure(alone, [], (1.0,), 1.0, T, 0.5)
+    assert found == replace(EASY, solvers=0.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from(ORIGINS[1:]), st.floats(-1, 1)), max_size=6),
+    st.floats(0, 1),
+)
+def test_in_range(seed: int, k: int, distractors: list[tuple[str, float]], success: float) -> None:
+    thumbnails = rng("difficulty", seed).integers(0, 256, size=(k, 576)).astype(np.float32)
+    seen = Sights(vectors=walk(k, "difficulty", seed), thumbnails=thumbnails)
+    found = measure(seen, distractors, [0.3 * i * i for i in range(k)], 0.5, T, success)
+    for name in PARTS:
+        assert 0 <= getattr(found, name) <= 1
+    assert 0 <= found.score <= 1
+    assert found.score == round(found.score, 4)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_counts_with_its_weight(part: str) -> None:
+    assert (EASY.score, HARD.score) == (0.0, 1.0)
+    assert replace(EASY, **{part: 1.0}).score == pytest.approx(WEIGHTS[part])
+    scores = [replace(EASY, **{part: value}).score for value in (0, 0.2, 0.9, 1)]
+    assert scores == sorted(set(scores)), "harder with every part"
+    assert set(WEIGHTS) == set(PARTS)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.lists(st.floats(-1, 1), min_size=1, max_size=6), st.floats(0, 0.3))
-def test_between_0_and_1_and_harder_with_more_alike_distractors(seed: int, likeness: list[float], more: float) -> None:
-    hidden = walk(4, "difficulty", seed)
-    easy = difficulty(hidden, likeness, T)
-    hard = difficulty(hidden, [x + more for x in likeness], T)
-    assert 0 <= easy <= hard <= 1
-    assert easy == round(easy, 4)
+@given(st.floats(0, 1))
+def test_buckets(difficulty: float) -> None:
+    assert 0 <= bucket(difficulty) < BUCKETS
+    assert bucket(difficulty) / BUCKETS <= difficulty + 1e-9
+
+
+def test_a_tenth_begins_a_bucket() -> None:
+    assert [bucket(round(tenth / 10, 4)) for tenth in range(11)] == [*range(10), 9]

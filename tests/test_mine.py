@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.config import MineConfig
+from mvp_data.config import MINE_ORDERS, MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.mask import differ
 from mvp_data.mine import NEIGHBOURS, ORIGINS, Distractor, Miner, quotas, shortfall
+from mvp_data.rules import differ
+from mvp_data.solve import Sights, sights, success
 from mvp_data.types import Episode, FrameRef, Strip, Vectors
-from tests.builders import THRESHOLDS, kept_video, noise, walk
+from tests.builders import THRESHOLDS, kept_video, noise, rng, walk
 
 
 def episode_of(video: KeptVideo, first: int, *, before: int, after: int, k: int) -> Episode:
@@ -41,9 +42,15 @@ def options(**values: Any) -> MineConfig:
     return MineConfig(**values)
 
 
+def mine(
+    videos: list[KeptVideo], config: MineConfig, episode: Episode, thresholds: Thresholds = THRESHOLDS, seed: int = 0
+) -> tuple[Distractor, ...]:
+    return Miner(videos, config, thresholds, seed).mine(episode, config.distractors)
+
+
 @settings(max_examples=35, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 10), st.integers(0, 10))
-def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: int) -> None:
+@given(st.sampled_from(MINE_ORDERS), st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 10), st.integers(0, 10))
+def test_every_distractor_is_admissible(order: str, seed: int, count: int, near: int, same: int) -> None:
     """Random corpora with copies, other splits, other sizes and the same pictures again: what is chosen is allowed."""
     shares = {"neighbourhood_share": min(near, 10 - same) / 10, "same_video_share": same / 10}
     videos = [
@@ -60,8 +67,8 @@ def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: 
     videos.append(kept_video(walk(40, "mine", seed, 5, dimension=6), name="v5", size=(28, 56)))
     video = videos[0]
     episode = episode_of(video, 15, before=5, after=4, k=3)
-    config = options(distractors=count, neighbourhood_s=6.0, **shares)
-    found = Miner(videos, config, THRESHOLDS).mine(episode)
+    config = options(mine=order, distractors=count, neighbourhood_s=6.0, **shares)
+    found = mine(videos, config, episode)
     assert len(found) <= count
     assert len({d.frame for d in found}) == len(found)
     if not found:
@@ -88,7 +95,7 @@ def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: 
     shown = [video.entry.frames[f].thumbnail for f in episode.strip.frames] + [d.thumbnail for d in found]
     assert [d.thumbnail for d in found] == [thumbnail_of(videos, d.frame) for d in found]
     assert all(differ(a, b) for n, a in enumerate(shown[12:], start=12) for b in shown[:n]), "new to the eye"
-    again = Miner(videos[::-1], config, THRESHOLDS).mine(episode)
+    again = mine(videos[::-1], config, episode)
     assert [(d.frame, d.origin, d.similarity) for d in again] == [(d.frame, d.origin, d.similarity) for d in found]
 
 
@@ -109,7 +116,7 @@ def test_every_distractor_is_admissible(seed: int, count: int, near: int, same: 
     ],
 )
 def test_quotas(near: float, same: float, count: int, expected: tuple[int, int, int]) -> None:
-    found = quotas(options(neighbourhood_share=near, same_video_share=same, distractors=count))
+    found = quotas(options(neighbourhood_share=near, same_video_share=same), count)
     assert tuple(found[origin] for origin in ORIGINS) == expected
 
 
@@ -117,7 +124,7 @@ def test_quotas(near: float, same: float, count: int, expected: tuple[int, int, 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 14))
 def test_quotas_add_up_and_are_near_the_shares(near: int, same: int, count: int) -> None:
     same = min(same, 100 - near)
-    found = quotas(options(neighbourhood_share=near / 100, same_video_share=same / 100, distractors=count))
+    found = quotas(options(neighbourhood_share=near / 100, same_video_share=same / 100), count)
     assert sum(found.values()) == count
     for origin, share in zip(ORIGINS, (near, same, 100 - near - same), strict=True):
         assert abs(found[origin] - share * count / 100) < 1
@@ -147,7 +154,7 @@ def summary(found: tuple[Distractor, ...]) -> list[tuple[str, float]]:
 def test_hardest_first_inside_the_band() -> None:
     video, episode = film([0.3, 0.91, 0.7, 0.04, 0.5], [0.2, 0.6, 0.899, 0.9])
     config = options(neighbourhood_share=0.5, same_video_share=0.5)
-    assert summary(Miner([video], config, THRESHOLDS).mine(episode)) == [
+    assert summary(mine([video], config, episode)) == [
         ("neighbourhood", 0.7),
         ("neighbourhood", 0.5),
         ("same_video", 0.899),
@@ -158,7 +165,7 @@ def test_hardest_first_inside_the_band() -> None:
 def test_band_is_half_open() -> None:
     edges = replace(THRESHOLDS, low=0.25, ambiguous=0.5)
     video, episode = film([0.5, 0.4999, 0.25, 0.2499], [])
-    found = Miner([video], options(distractors=9), edges).mine(episode)
+    found = mine([video], options(distractors=9), episode, edges)
     assert [round(d.similarity, 4) for d in found] == [0.4999, 0.25]
 
 
@@ -175,9 +182,9 @@ def test_band_is_half_open() -> None:
 def test_shortfalls_are_filled_from_the_others(near: list[float], far: list[float], origins: list[str]) -> None:
     """Quotas 2, 1 and 1 with nothing in the corpus; filled in the order of ORIGINS."""
     video, episode = film(near, far)
-    found = Miner([video], options(), THRESHOLDS).mine(episode)
+    found = mine([video], options(), episode)
     assert [d.origin for d in found] == origins
-    missing = Counter(shortfall(quotas(options()), found))
+    missing = Counter(shortfall(quotas(options(), 4), found))
     assert missing["corpus"] == 1
     assert missing["neighbourhood"] == max(0, 2 - len(near))
     assert missing["same_video"] == max(0, 1 - len(far))
@@ -192,7 +199,7 @@ def test_corpus_frames_come_from_the_same_shelf_only() -> None:
         "copy": kept_video(scene(0.78)[2:], name="c", group="film"),
         "other": kept_video(scene(0.5, 0.4)[2:], name="d"),
     }
-    found = Miner([video, *tempting.values()], options(), THRESHOLDS).mine(episode)
+    found = mine([video, *tempting.values()], options(), episode)
     assert [(d.frame.video_id, round(d.similarity, 3), d.frame.index) for d in found] == [
         ("d", 0.5, 1),
         ("d", 0.4, 3),
@@ -204,7 +211,7 @@ def test_a_repeat_of_the_context_or_of_a_chosen_one_is_left_out() -> None:
     vectors = video.vectors.copy()
     vectors[7] = vectors[6]  # 0.7 twice
     vectors[0] = vectors[8]  # 0.5 is visible
-    found = Miner([replace(video, vectors=vectors)], options(), THRESHOLDS).mine(episode)
+    found = mine([replace(video, vectors=vectors)], options(), episode)
     assert summary(found) == [("neighbourhood", 0.7)]
 
 
@@ -221,7 +228,7 @@ def test_pixels_seen_in_the_strip_are_left_out(shown: int) -> None:
         thumbnails[hardest] = lit(noise(shown), 20 + hardest)
     video, episode = film([0.7, 0.6], [0.65, 0.5], thumbnails=thumbnails)
     other = kept_video(scene(0.8, 0.4)[2:], name="other", thumbnails=[lit(noise(shown), 40), lit(noise("other"), 0)])
-    found = Miner([video, other], options(distractors=6), THRESHOLDS).mine(episode)
+    found = mine([video, other], options(distractors=6), episode)
     assert summary(found) == [("neighbourhood", 0.6), ("same_video", 0.5), ("corpus", 0.4)]
 
 
@@ -231,7 +238,7 @@ def test_pixels_of_a_chosen_distractor_are_left_out() -> None:
     thumbnails[8] = lit(noise(6), 10)
     video, episode = film([0.7, 0.6], [0.65, 0.5], thumbnails=thumbnails)
     other = kept_video(scene(0.8, 0.4)[2:], name="other", thumbnails=[lit(noise(6), 40), lit(noise("other"), 0)])
-    found = Miner([video, other], options(distractors=6), THRESHOLDS).mine(episode)
+    found = mine([video, other], options(distractors=6), episode)
     assert summary(found) == [("neighbourhood", 0.7), ("neighbourhood", 0.6), ("same_video", 0.5), ("corpus", 0.4)]
 
 
@@ -240,7 +247,7 @@ def test_pixels_beyond_the_strip_may_come_again() -> None:
     thumbnails = [noise(place) for place in range(8)]
     thumbnails[6] = thumbnails[7]
     video, episode = film([0.7, 0.04], [], thumbnails=thumbnails)
-    assert summary(Miner([video], options(), THRESHOLDS).mine(episode)) == [("neighbourhood", 0.7)]
+    assert summary(mine([video], options(), episode)) == [("neighbourhood", 0.7)]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +267,7 @@ def test_more_neighbours_are_looked_up_where_the_nearest_are_too_few(distractors
     video = kept_video(eye[[2, 3, 0, 1, 4, 5]].astype(np.float32))
     other = kept_video(np.stack([*crowd, *easy, hard]).astype(np.float32), name="other")
     config = options(distractors=distractors)
-    found = Miner([video, other], config, THRESHOLDS).mine(episode_of(video, 2, before=2, after=2, k=2))
+    found = mine([video, other], config, episode_of(video, 2, before=2, after=2, k=2))
     assert summary(found) == [("corpus", c) for c in expected]
 
 
@@ -271,7 +278,7 @@ def test_no_frame_between_hidden_ones() -> None:
     frames = tuple(video.kept[p] for p in (0, 1, 3, 5, 7, 9, 10, 11))
     episode = Episode(strip=Strip(video_id="v0", frames=frames, shots=(0,) * 8), mask_start=1, k=5)
     assert [video.kept.index(f) for f in episode.hidden] == [1, 3, 5, 7, 9]
-    found = Miner([video], options(distractors=9), replace(THRESHOLDS, low=-1.0)).mine(episode)
+    found = mine([video], options(distractors=9), episode, replace(THRESHOLDS, low=-1.0))
     assert [video.kept.index(d.frame.index) for d in found] == [12]
 
 
@@ -284,7 +291,7 @@ def test_a_distractor_ambiguous_to_one_hidden_frame_is_never_taken_for_its_liken
     video = kept_video(eye[[2, 3, 0, 1, 4, 5]].astype(np.float32))
     other = kept_video(np.stack([*crowd, trap]).astype(np.float32), name="other")
     episode = episode_of(video, 2, before=2, after=2, k=2)
-    assert Miner([video, other], options(), THRESHOLDS).mine(episode) == ()
+    assert mine([video, other], options(), episode) == ()
 
 
 def test_nothing_is_chosen_twice_when_nothing_counts_as_a_repeat() -> None:
@@ -292,7 +299,7 @@ def test_nothing_is_chosen_twice_when_nothing_counts_as_a_repeat() -> None:
     loose = Thresholds(repeat=1.0, ambiguous=0.99, scene=0.5, low=-1.0)
     for seed in range(10):
         video = kept_video(walk(24, "loose", seed))
-        found = Miner([video], options(distractors=14), loose).mine(episode_of(video, 6, before=4, after=4, k=4))
+        found = mine([video], options(distractors=14), episode_of(video, 6, before=4, after=4, k=4), loose)
         assert len(found) == 12, "all but the strip"
         assert len({d.frame for d in found}) == len(found)
 
@@ -301,10 +308,73 @@ def test_ties_go_to_the_first_video_by_name() -> None:
     video, episode = film([], [])
     others = [kept_video(scene(0.5)[2:], name=name) for name in ("d", "b", "c")]
     for order in (others, others[::-1]):
-        (found,) = Miner([*order, video], options(distractors=1), THRESHOLDS).mine(episode)
+        (found,) = mine([*order, video], options(distractors=1), episode)
         assert found.frame.video_id == "b"
 
 
 def test_indexes_have_names() -> None:
     videos = [kept_video(walk(5, n), name=f"v{n}", split=s) for n, s in enumerate(("train", "train", "val"))]
     assert list(Miner(videos, options(), THRESHOLDS).indexes) == ["train 56x28", "val 56x28"]
+
+
+def smooth(name: str) -> KeptVideo:
+    """A film of a small world, seen through one lens: frames that are alike as vectors are alike as pixels."""
+    vectors = walk(60, "smooth", name, dimension=6, step=1.0)
+    pixels = 128 + 60 * vectors @ rng("lens").normal(size=(6, 576)) + rng("grain", name).normal(0, 12, size=(60, 576))
+    thumbnails = [row.tobytes() for row in np.clip(pixels, 0, 255).astype(np.uint8)]
+    return kept_video(vectors, name=name, thumbnails=thumbnails)
+
+
+def solved(videos: list[KeptVideo], episode: Episode, found: tuple[Distractor, ...]) -> float:
+    video = next(v for v in videos if v.entry.video_id == episode.strip.video_id)
+
+    def seen(frames: tuple[int, ...]) -> Sights:
+        return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])
+
+    others = sights(np.stack([d.vector for d in found]), [d.thumbnail for d in found])
+    context, at = episode.context, episode.mask_start
+    return success(seen(episode.hidden), others, seen(context[at - 1 : at]), seen(context[at : at + 1]))
+
+
+def test_adversarial_distractors_mislead_more_than_the_most_alike_and_those_more_than_any() -> None:
+    videos = [smooth(f"v{n}") for n in range(6)]
+    scores: dict[str, list[float]] = {order: [] for order in MINE_ORDERS}
+    for video in videos:
+        for first in (8, 40):
+            episode = episode_of(video, first, before=4, after=4, k=4)
+            for order in MINE_ORDERS:
+                found = mine(videos, options(mine=order, neighbourhood_s=12.0), episode)
+                assert Counter(d.origin for d in found) == quotas(options(), 4)
+                scores[order].append(solved(videos, episode, found))
+    pairs = list(zip(scores["adversarial"], scores["band"], strict=True))
+    assert all(misled <= alike for misled, alike in pairs), "never worse"
+    assert sum(misled < alike - 0.1 for misled, alike in pairs) >= 4
+    means = {order: np.mean(values) for order, values in scores.items()}
+    assert means["adversarial"] < means["band"] < means["random"]
+
+
+@pytest.mark.parametrize("order", ["random", "adversarial"])
+def test_the_choice_depends_on_the_seed_alone_and_only_if_random(order: str) -> None:
+    videos = [smooth(f"v{n}") for n in range(4)]
+    episode = episode_of(videos[0], 12, before=4, after=4, k=4)
+    config = options(mine=order, distractors=6)
+    sets = [
+        tuple(d.frame for d in mine(videos[::step], config, episode, seed=seed)) for seed in (0, 1) for step in (1, -1)
+    ]
+    assert sets[0] == sets[1]
+    assert sets[2] == sets[3]
+    assert (sets[0] != sets[2]) == (order == "random")
+
+
+@pytest.mark.parametrize("order", MINE_ORDERS)
+def test_beside_others(order: str) -> None:
+    """Some distractors are set: they stay, count, and are not repeated, and the shares hold for the rest."""
+    videos = [smooth(f"v{n}") for n in range(4)]
+    episode = episode_of(videos[0], 12, before=4, after=4, k=4)
+    miner = Miner(videos, options(mine=order, neighbourhood_s=12.0), THRESHOLDS)
+    first = miner.mine(episode, 2)
+    found = miner.mine(episode, 6, beside=first)
+    assert found[:2] == first
+    assert len({d.frame for d in found}) == 6
+    assert Counter(d.origin for d in found[2:]) == quotas(options(), 4)
+    assert miner.mine(episode, 2, beside=first) == first
