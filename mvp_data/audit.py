@@ -4,49 +4,47 @@
     ()
 
 A `leak` solver uses labels, the candidates alone, their files or a burnt-in clock: above chance, the data give
-answers away. A `content` solver compares candidates with the context, as a model should: above chance is no fault, it
-says how far likeness gets. docs/audit.md describes each.
+answers away. A `content` solver compares what a model should compare: above chance is no fault, it says how far
+likeness gets. Each task is judged on its own. docs/audit.md describes each solver.
 """
 
-from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mvp_data.audit_features import Embeddings, look, see
-from mvp_data.audit_judge import Asked, Result, family_level, grade, judge
-from mvp_data.audit_probes import Learned, by_label, by_position, by_probe
-from mvp_data.audit_solvers import LEAK, Solver, pool_features, solvers
-from mvp_data.audit_spaces import Floats, Places, searchable
+from mvp_data.audit_features import Embeddings
+from mvp_data.audit_judge import Answers, Result, judge, questions, sure_level
+from mvp_data.audit_tally import Tally
+from mvp_data.audit_tasks import LEAK, guessing, seeing_runs
 from mvp_data.embed import Embedder, load_embedder
 from mvp_data.errors import ConfigError, ShardError, WeightsError
-from mvp_data.intervals import clusters
 from mvp_data.progress import Progress
-from mvp_data.schema import LABELS
+from mvp_data.schema import Record
 from mvp_data.shard_index import read_index
 from mvp_data.shards import Sample, read_shard, sample_spans, shard_paths
 from mvp_data.summary import iter_samples
+from mvp_data.tasks import TASKS
 
 FEW_SAMPLES, FEW_GROUPS = 30, 5
+SAMPLES = 5000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Audit:
-    """All solvers on one set of shards."""
+class TaskAudit:
+    """All solvers on the samples of one task."""
 
-    path: str
-    samples: int  # looked at
-    samples_of: int  # that there are
-    video_groups: int
-    resampled: str  # what the intervals rest on: video groups, else samples
+    task: str
     k: int
     l: int  # noqa: E741 - the name of the paper
-    encoder: str  # "" without one
+    samples: int  # looked at
+    video_groups: int  # those whose samples share a run of candidates count as one
+    resampled: str  # what the intervals rest on: video groups, else samples
     overlay_share: float  # of samples with a region that looks like a clock or counter
-    sure_level: float  # of the intervals that decide on `wins`
     warnings: tuple[str, ...]
+    chance: Mapping[str, float]  # what guessing earns, by metric
+    seeing_runs: Mapping[str, float]  # what one earns who knows which candidates make a run, and no more
     results: tuple[Result, ...]
 
     @property
@@ -55,65 +53,47 @@ class Audit:
         return tuple(result.name for result in self.results if result.kind == LEAK and result.verdict == "wins")
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is kept of the samples: two or three kilobytes each."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """All solvers on one set of shards, task by task."""
 
-    solvers: dict[str, tuple[str, Solver]]
-    shape: tuple[int, int]  # k, l
-    groups: list[str] = field(default_factory=list)
-    grades: dict[str, "array[float]"] = field(default_factory=dict)
-    features: dict[str, "array[float]"] = field(default_factory=dict)
-    slots: "array[int]" = field(default_factory=lambda: array("b"))
-    labels: "array[int]" = field(default_factory=lambda: array("b"))
-    overlays: int = 0
+    path: str
+    samples: int  # looked at
+    samples_of: int  # that there are
+    encoder: str  # "" without one
+    sure_level: float  # of the intervals that decide on `wins`
+    parts: tuple[TaskAudit, ...]
 
-    def add(self, sample: Sample, embeddings: Embeddings | None) -> None:
-        """Look at one sample, and forget its pictures."""
-        seen = see(sample)
-        found = look(seen, embeddings)
-        right = [sample.record.answer.index(label) if label in sample.record.answer else -1 for label in seen.labels]
-        for name, (_, solve) in self.solvers.items():
-            self.grade(name, solve(found), right)
-        for name, values in (("artefacts", found.artefacts), ("candidates", pool_features(found))):
-            self.features.setdefault(name, array("f")).extend(values.ravel().tolist())
-        self.groups.append(sample.record.video_group)
-        self.slots.extend(right)
-        self.labels.extend(LABELS.index(label) for label in seen.labels)
-        self.overlays += found.overlay is not None
-
-    def grade(self, name: str, answer: Places, right: list[int]) -> None:
-        self.grades.setdefault(name, array("f")).extend(grade([right[place] for place in answer], len(right)))
-
-    def rows(self, name: str) -> Floats:
-        """The features of that name, [samples, n, F]."""
-        values = np.frombuffer(self.features[name], np.float32).astype(np.float64)
-        return values.reshape(len(self.groups), sum(self.shape), -1)
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """The solvers that win and must not, with the task where there are several."""
+        several = len(self.parts) > 1
+        return tuple(f"{part.task} {name}" if several else name for part in self.parts for name in part.leaks)
 
 
-def audit(path: Path, *, embedder: Embedder | None = None, samples: int = 20_000) -> Audit:
+def audit(path: Path, *, embedder: Embedder | None = None, samples: int = SAMPLES) -> Audit:
     """Run all solvers over a tar or a folder, and with `embedder` also those that compare pictures in its space.
 
     At most `samples` samples, evenly spread, are looked at. Nothing is written. Raises `ShardError` for shards that are
-    damaged or of several shapes.
+    damaged, of several builds, or of several shapes within a task.
     """
     if samples < 1:
         raise ConfigError(f"{samples} samples: ask for at least 1")
     total = _count(path)
     embeddings = Embeddings(embedder) if embedder is not None else None
-    tally: _Tally | None = None
+    tallies: dict[str, Tally] = {}
+    first: dict[str, Record] = {}
     with Progress(min(total, samples), "auditing", "sample") as progress:
         for sample in _spread(path, total, samples):
-            shape = sample.record.k, sample.record.l
-            if tally is None:
-                tally = _Tally(solvers=dict(solvers(*shape, embedding=embedder is not None)), shape=shape)
-            if shape != tally.shape:
-                raise ShardError(f"{path}: puzzles of (k, l) {tally.shape} and {shape}: audit each build alone")
-            tally.add(sample, embeddings)
+            record = sample.record
+            _check_same(path, record, first)
+            if record.task not in tallies:
+                tallies[record.task] = Tally(record, embedding=embedder is not None)
+            tallies[record.task].add(sample, embeddings)
             progress.update()
-    if tally is None:
+    if not tallies:
         raise ShardError(f"{path}: holds no sample")
-    return _finish(tally, path, total, embedder.encoder.name if embedder is not None else "")
+    return _finish(tallies, path, total, embedder.encoder.name if embedder is not None else "")
 
 
 def embedder_for(path: Path, spec: str = "") -> Embedder:
@@ -145,42 +125,53 @@ def _spread(path: Path, total: int, wanted: int) -> Iterator[Sample]:
     return (sample for number, sample in numbered if int((number + 1) / step) > int(number / step))
 
 
-def _finish(tally: _Tally, path: Path, total: int, encoder: str) -> Audit:
-    k, others = tally.shape
-    codes = np.unique(tally.groups, return_inverse=True)[1]
-    kinds = {name: kind for name, (kind, _) in tally.solvers.items()}
-    if codes.max():
-        shape = (len(codes), k + others)
-        slots, labels = (np.frombuffer(a, np.int8).reshape(shape).astype(np.intp) for a in (tally.slots, tally.labels))
-        facts = Learned(k=k, groups=codes, slots=slots, labels=labels)
-        learned = {"labels": by_label(facts)}
-        if searchable(k + others, k):
-            learned["positions"] = by_position(facts)
-        for name in ("candidates", "artefacts"):
-            learned[f"probe-{name}"] = by_probe(facts, tally.rows(name))
-        for name, answers in learned.items():
-            kinds[name] = LEAK
-            for answer, right in zip(answers, slots.tolist(), strict=True):
-                tally.grade(name, answer, right)
-    scores = {
-        name: (kinds[name], np.frombuffer(grades, np.float32).astype(np.float64).reshape(len(codes), -1))
-        for name, grades in tally.grades.items()
-    }
-    ranked = sorted(scores, key=lambda name: ("baseline", "leak", "content").index(kinds[name]))
-    asked = Asked(k=k, l=others, groups=tally.groups)
+def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
+    """Refuse samples of another build, or of another shape than the task's `first`: one score of both means nothing."""
+    of_task = first.setdefault(record.task, record)
+    shapes = [(r.k, r.l, len(r.context)) for r in (of_task, record)]
+    if shapes[0] != shapes[1]:
+        raise ShardError(
+            f"{path}: {record.task} with (k, l, context) {shapes[0]} and {shapes[1]}: audit each build alone"
+        )
+    hashes = [r.config_hash for r in (next(iter(first.values())), record)]
+    if hashes[0] != hashes[1]:
+        raise ShardError(f"{path}: samples of two builds, {hashes[0]!r:.40} and {hashes[1]!r:.40}: audit each alone")
+
+
+def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) -> Audit:
+    answered = {}
+    for task in sorted(tallies, key=TASKS.index):
+        tally = tallies[task]
+        clusters, by_group = tally.clusters()
+        solved = [*tally.answers(), *(tally.learned(clusters) if by_group else ())]
+        right = tally.right
+        slots = {name: np.take_along_axis(right, answers, axis=1) for name, answers in solved}
+        answered[task] = Answers(task=task, question=tally.question, right=slots, clusters=clusters), by_group
+    sure = sure_level(sum(questions(answers) for answers, _ in answered.values()))
     return Audit(
         path=str(path),
-        samples=len(codes),
+        samples=sum(len(tally) for tally in tallies.values()),
         samples_of=total,
-        video_groups=int(codes.max()) + 1,
-        resampled=clusters(tally.groups)[1],
-        k=k,
-        l=others,
         encoder=encoder,
-        overlay_share=tally.overlays / len(codes),
-        sure_level=family_level(list(kinds.values())),
-        warnings=tuple(_warnings(len(codes), int(codes.max()) + 1, searchable(k + others, k))),
-        results=tuple(judge({name: scores[name] for name in ranked}, asked)),
+        sure_level=sure,
+        parts=tuple(_part(tallies[task], *found, sure) for task, found in answered.items()),
+    )
+
+
+def _part(tally: Tally, answers: Answers, by_group: bool, sure: float) -> TaskAudit:
+    groups = int(answers.clusters.max()) + 1 if by_group else 1
+    return TaskAudit(
+        task=tally.task,
+        k=tally.k,
+        l=tally.l,
+        samples=len(tally),
+        video_groups=groups,
+        resampled="video groups" if by_group else "samples",
+        overlay_share=tally.overlays / len(tally),
+        warnings=tuple(_warnings(len(tally), groups, tally.searched)),
+        chance=guessing(tally.question),
+        seeing_runs=seeing_runs(tally.question),
+        results=tuple(judge(answers, sure)),
     )
 
 

@@ -41,6 +41,7 @@ ARTEFACTS = (
     "flat rows at the edges",
     "flat columns at the edges",
 )
+OF_THE_FILE = slice(1, 6)  # those that are the same whatever a picture shows
 SHORT_SIDE_PX = 100  # pictures are scaled down by 2, 4 or 8 as long as their short side keeps this
 THUMBNAIL_PX = 18  # least short side of what is compared in pixels
 BAND_PX, BAND_STEP_PX = 8, 32  # brightness to grid are measured on bands: a quarter of the rows
@@ -85,7 +86,7 @@ class Embeddings:
     def _one(self, key: str, data: bytes) -> Floats:
         name = hashlib.blake2b(data, digest_size=16).digest()
         if name not in self._kept:
-            picture = np.asarray(_load(key, data, "RGB", 1)[0])
+            picture = np.asarray(_load(key, data, "RGB", 1).convert("RGB"))
             while len(self._kept) >= self.KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[name] = self.embedder.embed([picture])[0].astype(np.float64)
@@ -112,32 +113,31 @@ def look(seen: Seen, embeddings: Embeddings | None = None) -> Look:
     before = seen.before[-1:] if seen.after else seen.before[-2:]
     near = before + (seen.after[:1] if before else seen.after[:2])  # two frames, also where the gap is at an edge
     far = seen.before[: len(seen.before) - len(before)] + seen.after[len(near) - len(before) :]
-    loaded = [_load(seen.key, data, "YCbCr", scale) for data in seen.pool + near]
-    images = [image for image, _ in loaded]
-    luma, thumbnails = _arrays(images)
+    images = [_load(seen.key, data, "YCbCr", scale) for data in seen.pool + near]
+    facts = [_file_features(data, image) for data, image in zip(seen.pool, images, strict=False)]
+    luma, thumbnails = _arrays([image if image.mode == "YCbCr" else image.convert("YCbCr") for image in images])
     spaces = {"pixels": space(thumbnails, n, len(before))}
     if embeddings is not None:
         vectors = embeddings(seen.key, (*seen.pool, *seen.before[-1:], *seen.after[:1]))
         spaces["embedding"] = space(vectors, n, len(seen.before[-1:]))
-    rest = (np.asarray(_load(seen.key, data, "L", scale)[0]) for data in far)  # decoded only where it is worth it
+    rest = (
+        np.asarray(_load(seen.key, data, "L", scale).convert("L")) for data in far
+    )  # decoded only where it is worth it
     return Look(
         k=seen.k,
-        artefacts=np.column_stack([[facts for _, facts in loaded[:n]], picture_features(luma[:n], max(1, 8 // scale))]),
+        artefacts=np.column_stack([facts, picture_features(luma[:n], max(1, 8 // scale))]),
         spaces=spaces,
         overlay=overlay(luma, rest, k=seen.k, at=len(before)) if len(near) == 2 else None,
     )
 
 
 def _arrays(images: Sequence[Any]) -> tuple[Luma, Floats]:
-    """Luma [N, H, W] and thumbnails [N, D] of YCbCr images, by way of one tall image: each Pillow call costs."""
-    width, height = images[0].size
-    side = max(1, min(width, height) // THUMBNAIL_PX)
-    slot = -(-height // side) * side
-    tall = Image.new("YCbCr", (width, slot * len(images)))
-    for number, image in enumerate(images):
-        tall.paste(image, (0, number * slot))
-    luma = np.asarray(tall.getchannel(0)).reshape(len(images), slot, width)[:, :height]
-    return luma, np.asarray(tall.reduce(side)).reshape(len(images), -1).astype(np.float64)
+    """Luma [N, H, W] and thumbnails [N, D] of YCbCr images."""
+    side = max(1, min(images[0].size) // THUMBNAIL_PX)
+    side = 1 << (side.bit_length() - 1)  # Pillow is quick with powers of two
+    luma = np.stack([np.asarray(image.getchannel(0)) for image in images])
+    small = np.stack([np.asarray(image.reduce(side)) for image in images])
+    return luma, small.reshape(len(images), -1).astype(np.float64)
 
 
 def picture_features(luma: Luma, grid_px: int) -> Floats:
@@ -189,7 +189,7 @@ def _flat_edges(flat: npt.NDArray[np.bool_]) -> Floats:
 
 def _file_features(data: bytes, image: Any) -> list[float]:
     """The first six of `ARTEFACTS`: what the file says without its picture."""
-    tables = [sum(table) / len(table) for _, table in sorted(image.quantization.items())] or [0.0]
+    tables = [sum(table) / len(table) for table in image.quantization.values()] or [0.0]
     _, across, down, _ = image.layer[0]
     return [
         float(np.log(len(data))),
@@ -211,18 +211,17 @@ def _header_bytes(data: bytes) -> int:
 
 def _scale(seen: Seen) -> int:
     """1, 2, 4 or 8: by how much to scale the pictures down while decoding."""
-    short = min(_open(seen.key, seen.pool[0]).size)
+    short = min(jpeg_size(seen.pool[0]))
     return max(scale for scale in (1, 2, 4, 8) if scale == 1 or short // scale >= SHORT_SIDE_PX)
 
 
-def _load(key: str, data: bytes, mode: str, scale: int) -> tuple[Any, list[float]]:
-    """A decoded picture and what its file says; `ShardError` where the JPEG is damaged."""
+def _load(key: str, data: bytes, mode: str, scale: int) -> Any:
+    """A decoded picture, of `mode` unless the JPEG is grey or CMYK; `ShardError` where it is damaged."""
     image = _open(key, data)
-    facts = _file_features(data, image)
     try:
         image.draft(mode, (max(1, image.width // scale), max(1, image.height // scale)))
         image.load()
-        return (image if image.mode == mode else image.convert(mode)), facts
+        return image
     except (OSError, ValueError, SyntaxError) as error:
         raise ShardError(f"{key}: a picture cannot be decoded ({error}): {REBUILD}") from error
 

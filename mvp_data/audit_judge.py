@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 
-from mvp_data.audit_spaces import Floats
-from mvp_data.chance import chance
-from mvp_data.intervals import clusters, intervals
+from mvp_data.audit_spaces import Floats, Numbers
+from mvp_data.audit_tasks import LEAK, guessing, judged, kind, least, metrics
+from mvp_data.intervals import ratio_intervals
 from mvp_data.seeds import stable_hash
+from mvp_data.tasks import Question
 
-METRICS = ("exact", "set", "recall", "selection", "order", "position")
-JUDGED = ("selection", "order", "exact")  # what a verdict rests on
 LEVEL = 0.95
+CONSTANT_CLUSTERS = 5  # guessing is exactly at chance in each of so many clusters once in hundreds of builds
 RARE = 5.0  # with fewer hits expected, no interval of their share can be trusted: they are counted instead
 
 
@@ -31,108 +30,161 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One solver. `wins_on` names the metrics on which it beats chance."""
+    """One solver. `judged` names the metrics that its verdict rests on, `wins_on` those on which it beats chance."""
 
     name: str
     kind: str  # baseline | leak | content
     verdict: str  # wins | unsure | chance | below
+    judged: tuple[str, ...]
     wins_on: tuple[str, ...]
     estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """What all solvers were asked: the shape of the puzzles and the video group of each."""
+class Answers:
+    """What the solvers answered to the samples of one task."""
 
-    k: int
-    l: int  # noqa: E741 - the name of the paper
-    groups: Sequence[str]
+    task: str
+    question: Question
+    right: Mapping[str, Numbers]  # by solver, [samples, slots]: the right slot of each label of its answers, or -1
+    clusters: Numbers  # [samples] what intervals rest on
 
 
-def grade(places: Sequence[int], n: int) -> tuple[float, ...]:
-    """`METRICS` of an answer to a pool of `n`: the right slot of each of its candidates, or -1 for a distractor.
+def grade(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
+    """Values and weights of each of the task's `metrics`, from the right slot (or -1) of each label of the answers.
 
-    >>> grade((0, 1, 3, -1), 8)
-    (0.0, 0.0, 0.75, 0.5, 0.5, 0.5)
+    A score is the weighted mean of the values. All samples weigh 1, but for `given`: there the pairs among the chosen
+    positives do, so that a sample with fewer than two of them says nothing.
     """
-    k = len(places)
-    chosen = [place for place in places if place >= 0]
-    hits, right = len(chosen), sum(place == slot for slot, place in enumerate(places))
-    pairs = sum(a < b for i, a in enumerate(chosen) for b in chosen[i + 1 :])
-    selection = (hits * n - k * k) / (k * (n - k)) if n > k else 0.0
-    order = pairs / (k * (k - 1) / 2) if k > 1 else float(right == k)
-    return float(right == k), float(hits == k), hits / k, selection, order, right / k
+    samples, k = right.shape
+    others = question.choices - k
+    hits = (right >= 0).sum(axis=1)
+    pairs = hits * (hits - 1) / 2
+    rising = np.zeros(samples)
+    for first in range(k):
+        earlier = right[:, [first]]
+        rising += ((earlier >= 0) & (earlier < right[:, first + 1 :])).sum(axis=1)
+    in_place = (right == np.arange(k)).sum(axis=1)
+    every = {
+        "exact": (in_place if question.ordered else hits) == k,
+        "set": hits == k,
+        "recall": hits / k,
+        "selection": (hits * (k + others) - k * k) / (k * others) if others else np.zeros(samples),
+        "order": rising / max(1, k * (k - 1) / 2),
+        "position": in_place / k,
+        "given": np.divide(rising, pairs, out=np.zeros(samples), where=pairs > 0),
+        "whole": (hits == k) * 1.0 - (hits == 0),
+    }
+    ones = np.ones(samples)
+    return {m: (every[m].astype(np.float64), pairs if m == "given" else ones) for m in metrics(question)}
 
 
-def judge(scores: Mapping[str, tuple[str, Floats]], asked: Asked) -> list[Result]:
-    """A result for each solver, from its kind and its scores [samples, metrics].
+def questions(answers: Answers) -> int:
+    """How many chances the `leak` solvers have to win by luck."""
+    return sum(len(judged(answers.question, name)) for name in answers.right if kind(name, answers.task) == LEAK)
+
+
+def sure_level(asked: int) -> float:
+    """The level of each interval that makes 95 % for so many questions together (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(1, asked)
+
+
+def judge(answers: Answers, sure: float) -> list[Result]:
+    """A result for each solver, those that must not win first; `sure` is the level that decides on `wins`.
 
     A verdict of `wins` must hold although many questions were asked of one set of samples: with 95 % for each, one in
     forty would be answered with yes by luck. Where the 95 % interval lies above chance and the wider one, 95 % for all
     `leak` solvers together, does not, the verdict is `unsure`.
     """
-    codes, _ = clusters(asked.groups)
-    table = np.stack([score for _, score in scores.values()], axis=1)  # [samples, solvers, metrics]
-    levels = np.array([chance(metric, asked.k, asked.l).mean for metric in METRICS])
-    worst = min(asked.k / asked.l, asked.l / asked.k) if asked.l else 0.0
-    least = np.array([-worst if metric == "selection" else 0.0 for metric in METRICS])
-    low, high = _intervals(table, codes, least, LEVEL)
-    sure_low, sure_high = _intervals(table, codes, least, family_level([kind for kind, _ in scores.values()]))
+    levels = guessing(answers.question)
+    names = sorted(answers.right, key=lambda name: ("baseline", "leak", "content").index(kind(name, answers.task)))
+    sums, sizes, tails = _sums(answers, names)
+    worst = np.array([least(metric, answers.question) for metric in levels])
+    (low, high), (sure_low, sure_high) = ratio_intervals(
+        sums,
+        sizes,
+        stable_hash("audit"),
+        least=np.tile(worst, len(names)),
+        most=np.ones(sums.shape[1]),
+        levels=(LEVEL, sure),
+    )
+    fixed = _fixed(sums, sizes, names, levels)
+    low, high, sure_low, sure_high = (np.where(np.isnan(fixed), end, fixed) for end in (low, high, sure_low, sure_high))
+    totals, weights = sums.sum(axis=0), sizes.sum(axis=0)
     results = []
-    for number, (name, (kind, score)) in enumerate(scores.items()):
-        tail = luck(score[:, 0], codes, levels[0])
-        sure = _above(sure_low[number], levels, tail, family_level([kind for kind, _ in scores.values()]))
-        likely = _above(low[number], levels, tail, LEVEL)
-        judged = [METRICS.index(metric) for metric in JUDGED]
-        below = (sure_high[number] < levels)[judged].any()
-        results.append(
-            Result(
-                name=name,
-                kind=kind,
-                verdict="wins" if sure else "unsure" if likely else "below" if below else "chance",
-                wins_on=sure,
-                estimates={
-                    metric: Estimate(
-                        mean=float(score[:, m].mean()),
-                        low=float(low[number, m]),
-                        high=float(high[number, m]),
-                        chance=float(levels[m]),
-                    )
-                    for m, metric in enumerate(METRICS)
-                },
+    for number, name in enumerate(names):
+        columns = {metric: number * len(levels) + m for m, metric in enumerate(levels)}
+        estimates = {
+            metric: Estimate(
+                mean=float(totals[at] / weights[at]) if weights[at] else levels[metric],
+                low=float(low[at]),
+                high=float(high[at]),
+                chance=levels[metric],
             )
-        )
+            for metric, at in columns.items()
+        }
+        ends = {metric: (float(sure_low[at]), float(sure_high[at])) for metric, at in columns.items()}
+        results.append(_result(name, answers, estimates, ends, (tails[number], sure)))
     return results
 
 
-def family_level(kinds: Sequence[str]) -> float:
-    """The level of each interval that makes 95 % for the judged metrics of all `leak` solvers (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(1, kinds.count("leak") * len(JUDGED))
+def _fixed(sums: Floats, sizes: Floats, names: Sequence[str], levels: Mapping[str, float]) -> Floats:
+    """The chance level of each column that is there by construction, else NaN: [solvers * metrics].
+
+    Whoever looks at candidates alone is as wrong on a puzzle as right on its twin, so that selection is 0 in every
+    cluster. An interval for means of the unknown would say that it could be anything.
+    """
+    chance = np.array([levels[m] if m in ("selection", "whole") else np.nan for m in levels] * len(names))
+    constant = (np.abs(sums - chance * sizes) < 1e-9).all(axis=0).reshape(len(names), len(levels))
+    if len(sums) < CONSTANT_CLUSTERS or "selection" not in levels:
+        return np.full(len(chance), np.nan)
+    constant &= constant[:, [list(levels).index("selection")]]  # whole sets are so rare that none may be luck
+    return np.where(constant.ravel(), chance, np.nan)
 
 
-def _intervals(table: Floats, codes: npt.NDArray[np.intp], least: Floats, level: float) -> tuple[Floats, Floats]:
-    """Both ends, [solvers, metrics] each."""
-    samples, solvers, metrics = table.shape
-    low, high = intervals(
-        table.reshape(samples, -1),
-        codes,
-        stable_hash("audit"),
-        least=np.tile(least, solvers),
-        most=np.ones(solvers * metrics),
-        level=level,
+def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[float | None]]:
+    """Of each cluster the values and weights of all solvers' metrics, summed: [clusters, solvers * metrics]; `luck`."""
+    sums, sizes, tails = [], [], []
+    for name in names:
+        scores = grade(answers.right[name], answers.question)
+        for value, weight in scores.values():
+            sums.append(np.bincount(answers.clusters, value * weight))
+            sizes.append(np.bincount(answers.clusters, weight))
+        tails.append(luck(scores["exact"][0], answers.clusters, guessing(answers.question)["exact"]))
+    return np.stack(sums, axis=1), np.stack(sizes, axis=1), tails
+
+
+def _result(
+    name: str,
+    answers: Answers,
+    estimates: Mapping[str, Estimate],
+    sure_ends: Mapping[str, tuple[float, float]],
+    hits: tuple[float | None, float],
+) -> Result:
+    """The verdict: metrics whose interval lies above chance; of `exact`, where hits are rare, hits beyond luck."""
+    tail, level = hits
+    asked = judged(answers.question, name)
+
+    def above(ends: Mapping[str, float], level: float) -> tuple[str, ...]:
+        won = {metric: ends[metric] > estimates[metric].chance + 1e-12 for metric in asked}
+        if tail is not None and "exact" in won:
+            won["exact"] = tail <= (1 - level) / 2
+        return tuple(metric for metric in asked if won[metric])
+
+    wins = above({metric: low for metric, (low, _) in sure_ends.items()}, level)
+    likely = above({metric: estimate.low for metric, estimate in estimates.items()}, LEVEL)
+    below = any(sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in asked)
+    return Result(
+        name=name,
+        kind=kind(name, answers.task),
+        verdict="wins" if wins else "unsure" if likely else "below" if below else "chance",
+        judged=asked,
+        wins_on=wins,
+        estimates=estimates,
     )
-    return low.reshape(solvers, metrics), high.reshape(solvers, metrics)
 
 
-def _above(low: Floats, levels: Floats, tail: float | None, level: float) -> tuple[str, ...]:
-    """The judged metrics whose interval lies above chance; for `exact`, where hits are rare, those beyond luck."""
-    above = {metric: bool(low[m] > levels[m] + 1e-12) for m, metric in enumerate(METRICS)}
-    if tail is not None:
-        above["exact"] = tail <= (1 - level) / 2
-    return tuple(metric for metric in JUDGED if above[metric])
-
-
-def luck(exact: Floats, codes: npt.NDArray[np.intp], level: float) -> float | None:
+def luck(exact: Floats, codes: Numbers, level: float) -> float | None:
     """How likely guessing hits in as many groups, where hits are rare; None where an interval can be trusted.
 
     One hit in 78 samples lifts a score interval above 1/1680, though guessing has one in every twentieth such set.

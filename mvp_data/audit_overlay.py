@@ -14,6 +14,7 @@ from mvp_data.audit_spaces import Space, space
 
 Luma = npt.NDArray[np.uint8]  # [pictures, height, width]
 Cells = npt.NDArray[np.uint8]  # [pictures, cells, 8 * 8]
+Levels = npt.NDArray[np.uint8]  # [pictures, cells]
 Mask = npt.NDArray[np.bool_]
 
 CELL_PX = 8
@@ -32,23 +33,27 @@ def overlay(luma: Luma, rest: Iterable[npt.NDArray[np.uint8]], *, k: int, at: in
     often not at all, since those two must share one with as many of the pool as there are hidden frames.
     """
     n = len(luma) - 2
-    everywhere = np.arange((luma.shape[1] // CELL_PX) * (luma.shape[2] // CELL_PX))
-    cells = _cells(luma[n:], everywhere)
-    seeds = np.flatnonzero(_steady(cells))
-    seeds = seeds[_counting(cells[:, seeds])]
-    seeds = seeds[_shared_by(_cells(luma[:n], seeds), cells[:, seeds]) >= k]
+    frames = [*luma[n:]]
+    ends = _extremes(luma[n:])
+    seeds = np.flatnonzero(_steady(*ends))
+    seeds = seeds[_counting(_cells(luma[n:], seeds))]
+    seeds = seeds[_shared_by(_cells(luma[:n], seeds), _cells(luma[n:], seeds)) >= k]
+    if not len(seeds):
+        return None  # before the next frame is decoded
     for frame in rest:
+        frames.append(frame)
+        high, low = _extremes(frame[None])
+        ends = np.concatenate([ends[0], high]), np.concatenate([ends[1], low])
+        seeds = seeds[_counting(np.concatenate([_cells(picture[None], seeds) for picture in frames]))]
         if not len(seeds):
             return None
-        cells = np.concatenate([cells, _cells(frame[None], everywhere)])
-        seeds = seeds[_counting(cells[:, seeds])]
-    if len(cells) < LEAST_FRAMES or not 1 <= len(seeds) <= max(1, MOST_SHARE * cells.shape[1]):
-        return None
     rows, columns = luma.shape[1] // CELL_PX, luma.shape[2] // CELL_PX
+    if len(frames) < LEAST_FRAMES or len(seeds) > max(1, MOST_SHARE * rows * columns):
+        return None
     near = np.zeros((rows, columns), bool)
     for row, column in zip(*np.divmod(seeds, columns), strict=True):  # with the digits that change less often
         near[row, max(0, column - columns // 4) : column + columns // 4 + 1] = True
-    inside = _cells(luma, np.flatnonzero(near.ravel() & _steady(cells)))
+    inside = _cells(luma, np.flatnonzero(near.ravel() & _steady(*ends)))
     return space(inside.reshape(len(luma), -1).astype(np.float64), n, at)
 
 
@@ -57,15 +62,22 @@ def _counting(cells: Cells) -> Mask:
     still: Mask = np.count_nonzero(np.ptp(cells, axis=0) <= STILL_RANGE, axis=1) >= STILL_SHARE * cells.shape[2]
     steps = np.maximum(cells[1:], cells[:-1]) - np.minimum(cells[1:], cells[:-1])
     still &= (steps.mean(axis=2) >= LEAST_CHANGE).all(axis=0)
-    return still & _steady(cells)
+    return still & _steady(cells.max(axis=2), cells.min(axis=2))
 
 
-def _steady(cells: Cells) -> Mask:
-    """Which cells have strong edges in every picture, between the same two levels."""
-    high, low = cells.max(axis=2), cells.min(axis=2)
+def _steady(high: Levels, low: Levels) -> Mask:
+    """Which cells have strong edges in every picture, between the same two levels, from both [pictures, cells]."""
     steady: Mask = (high - low).min(axis=0) >= LEAST_CONTRAST
     steady &= np.maximum(np.ptp(high, axis=0), np.ptp(low, axis=0)) <= MOST_DRIFT
     return steady
+
+
+def _extremes(pictures: Luma) -> tuple[Levels, Levels]:
+    """The brightest and the darkest level of every cell: [pictures, cells] each."""
+    rows, columns = pictures.shape[1] // CELL_PX, pictures.shape[2] // CELL_PX
+    bands = pictures[:, : rows * CELL_PX, : columns * CELL_PX].reshape(len(pictures), rows, CELL_PX, columns * CELL_PX)
+    shape = (len(pictures), rows * columns, CELL_PX)  # down first: that is quick
+    return bands.max(axis=2).reshape(shape).max(axis=2), bands.min(axis=2).reshape(shape).min(axis=2)
 
 
 def _shared_by(pool: Cells, near: Cells) -> npt.NDArray[np.intp]:

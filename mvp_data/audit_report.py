@@ -13,8 +13,8 @@ from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
-from mvp_data.audit import Audit
-from mvp_data.audit_judge import JUDGED, LEVEL, METRICS, Estimate, Result
+from mvp_data.audit import FEW_SAMPLES, Audit, TaskAudit
+from mvp_data.audit_judge import LEVEL, Estimate, Result
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
 from mvp_data.inspect import WIDTH, clip, printable
@@ -24,9 +24,10 @@ FAIL_ON = ("none", "leak")
 PAGE, FIGURES = "report.html", "audit.json"
 KINDS = {
     "baseline": "baseline",
-    "leak": "leak: blind to what the context shows, must not win",
-    "content": "content: compares candidates with the context, may win",
+    "leak": "leak: blind to what the task is about, must not win",
+    "content": "content: compares what the task is about, may win",
 }
+COLUMNS = 3  # metrics in the text and in plots
 WORDS = {
     "wins": "beats chance, more often than luck explains over all leak solvers",
     "unsure": "the 95 % interval lies above chance, but among so many solvers that may be luck",
@@ -37,23 +38,47 @@ ROW_PX, LEFT_PX, WIDTH_PX, PLOT_PX = 22, 150, 560, 390  # of a plot: row, left e
 
 
 def to_text(found: Audit) -> str:
-    """The audit as a table of at most 98 columns."""
-    head = "".join(f"{metric:<24}" for metric in JUDGED)
+    """The audit as tables of at most 98 columns, one for each task."""
     lines = [clip(printable(found.path)), *_wrapped(_facts(found))]
-    lines += [line for warning in found.warnings for line in _wrapped(f"warning: {warning}")]
-    lines += ["", f"  {'':<18}{head}".rstrip()]
-    levels = found.results[0].estimates
-    lines.append(f"  {'chance':<18}" + "".join(f"{_number(levels[m].chance):<24}" for m in JUDGED).rstrip())
+    for part in found.parts:
+        lines += ["", *_table(part)]
+    return "\n".join([*lines, "", *_wrapped(_conclusion(found))])
+
+
+def _table(part: TaskAudit) -> Iterator[str]:
+    shown = list(part.chance)[:COLUMNS]
+    yield from _wrapped(_part_facts(part))
+    for warning in part.warnings:
+        yield from _wrapped(f"warning: {warning}")
+    yield from ("", f"  {'':<18}{''.join(f'{metric:<24}' for metric in shown)}".rstrip())
+    for name, levels in (("chance", part.chance), ("who sees runs", part.seeing_runs)):
+        if levels:
+            yield f"  {name:<18}{''.join(f'{_number(levels[metric]):<24}' for metric in shown)}".rstrip()
     for kind, words in KINDS.items():
-        lines += ["", f"  {words}"]
-        lines += [_line(result) for result in found.results if result.kind == kind]
-    lines += ["", *_wrapped(_conclusion(found))]
-    return "\n".join(lines)
+        yield from ("", f"  {words}")
+        for result in (r for r in part.results if r.kind == kind):
+            cells = "".join(f"{_cell(result.estimates[metric]):<24}" for metric in shown)
+            yield f"  {result.name:<18}{cells}{result.verdict}"
 
 
 def to_json(found: Audit) -> str:
     """The audit as JSON, for scripts."""
     return json.dumps({**asdict(found), "leaks": found.leaks}, indent=1)
+
+
+def gate(found: Audit, fail_on: str) -> str:
+    """Why the audit does not pass, or nothing. What could not be asked has not been passed either."""
+    if fail_on == "none":
+        return ""
+    if found.leaks:
+        return f"{', '.join(found.leaks)} can win without the context; docs/audit.md says what each one finds"
+    for part in found.parts:
+        if part.samples < FEW_SAMPLES or part.video_groups == 1:
+            few = f"{part.samples} samples" if part.samples < FEW_SAMPLES else "one video group"
+            return (
+                f"{part.task}: {few} cannot show that there is no leak; build from more videos, or leave out --fail-on"
+            )
+    return ""
 
 
 def check(out: Path | None, shards: Path, fail_on: str) -> None:
@@ -94,13 +119,21 @@ def to_html(found: Audit) -> str:
         "facts": html.escape(_facts(found)),
         "conclusion": html.escape(_conclusion(found)),
         "state": "bad" if found.leaks else "good",
-        "warnings": "".join(f"<p class=warning>{html.escape(printable(warning))}</p>" for warning in found.warnings),
-        "plots": "".join(_plot(found, metric) for metric in JUDGED),
-        "rows": "".join(_rows(found)),
-        "head": "".join(f"<th>{metric}" for metric in METRICS),
+        "parts": "".join(_section(part) for part in found.parts),
         "words": "".join(f"<dt>{word}</dt><dd>{html.escape(text)}</dd>" for word, text in WORDS.items()),
     }
     return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], template)
+
+
+def _section(part: TaskAudit) -> str:
+    """One task: its facts, warnings, plots and table."""
+    warnings = "".join(f"<p class=warning>{html.escape(printable(warning))}</p>" for warning in part.warnings)
+    return (
+        f"<h2>{html.escape(_part_facts(part))}</h2>{warnings}"
+        f"<div class=plots>{''.join(_plot(part, metric) for metric in list(part.chance)[:COLUMNS])}</div>"
+        f"<div class=scroll><table><thead><tr><th>solver<th>verdict{''.join(f'<th>{m}' for m in part.chance)}"
+        f"<th>judged on<th>wins on</thead><tbody>{''.join(_rows(part))}</tbody></table></div>"
+    )
 
 
 def _wrapped(text: str) -> list[str]:
@@ -109,22 +142,23 @@ def _wrapped(text: str) -> list[str]:
 
 def _facts(found: Audit) -> str:
     part = "" if found.samples == found.samples_of else f" of {found.samples_of}"
+    return f"{found.samples}{part} samples; encoder {printable(found.encoder) or 'none'}; {LEVEL:.0%} intervals"
+
+
+def _part_facts(part: TaskAudit) -> str:
+    groups = f"{part.video_groups} video group{'s' * (part.video_groups != 1)}"
     return (
-        f"{found.samples}{part} samples of {found.video_groups} video group{'s' * (found.video_groups != 1)}, "
-        f"K={found.k} + l={found.l}, {found.overlay_share:.0%} with a clock or counter; "
-        f"encoder {printable(found.encoder) or 'none'}; {LEVEL:.0%} intervals over {found.resampled}"
+        f"{part.task}: {part.samples} samples of {groups}, K={part.k} + l={part.l}, "
+        f"{part.overlay_share:.0%} with a clock or counter; intervals over {part.resampled}"
     )
 
 
 def _conclusion(found: Audit) -> str:
     if found.leaks:
         return f"LEAK, the answers can be found without the context: {', '.join(found.leaks)}"
+    if reason := gate(found, "leak"):
+        return f"no leak found, but that says little: {reason.partition(';')[0]}"
     return "no leak: without the context, no solver beats chance"
-
-
-def _line(result: Result) -> str:
-    cells = "".join(f"{_cell(result.estimates[metric]):<24}" for metric in JUDGED)
-    return f"  {result.name:<18}{cells}{result.verdict}"
 
 
 def _cell(estimate: Estimate) -> str:
@@ -140,29 +174,33 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if 0.0001 <= value < 0.001 else f"{value + 0.0 if abs(value) >= 0.0005 else 0.0:.3f}"
 
 
-def _rows(found: Audit) -> Iterator[str]:
+def _rows(part: TaskAudit) -> Iterator[str]:
     """The rows of the table with all metrics."""
-    levels = found.results[0].estimates
-    yield f"<tr><th>chance<td>{''.join(f'<td>{_number(levels[m].chance)}' for m in METRICS)}<td>"
+    for name, levels in (("chance", part.chance), ("who sees runs", part.seeing_runs)):
+        if levels:
+            yield f"<tr><th>{name}<td>{''.join(f'<td>{_number(level)}' for level in levels.values())}<td><td>"
     for kind, words in KINDS.items():
-        yield f'<tr class=kind><th colspan="{len(METRICS) + 3}">{html.escape(words)}'
-        for result in (r for r in found.results if r.kind == kind):
-            cells = "".join(f"<td>{_cell(result.estimates[metric])}" for metric in METRICS)
-            verdict = f'<td class="{result.kind} {result.verdict}">{result.verdict}'
-            yield f"<tr><th>{result.name}{verdict}{cells}<td>{', '.join(result.wins_on)}"
+        yield f'<tr class=kind><th colspan="{len(part.chance) + 4}">{html.escape(words)}'
+        yield from (_row(result) for result in part.results if result.kind == kind)
 
 
-def _plot(found: Audit, metric: str) -> str:
+def _row(result: Result) -> str:
+    cells = "".join(f"<td>{_cell(estimate)}" for estimate in result.estimates.values())
+    verdict = f'<td class="{result.kind} {result.verdict}">{result.verdict}'
+    return f"<tr><th>{result.name}{verdict}{cells}<td>{', '.join(result.judged)}<td>{', '.join(result.wins_on)}"
+
+
+def _plot(part: TaskAudit, metric: str) -> str:
     """One metric of all solvers: a dot and its interval each, and a line where guessing is."""
-    estimates = [result.estimates[metric] for result in found.results]
+    estimates = [result.estimates[metric] for result in part.results]
     low, high = min(0.0, *(e.low for e in estimates)), max(0.1, *(e.high for e in estimates))
 
     def x(value: float) -> str:
         return f"{LEFT_PX + PLOT_PX * (value - low) / (high - low):.1f}"
 
-    level, height = x(estimates[0].chance), ROW_PX * len(estimates) + 28
+    level, height = x(part.chance[metric]), ROW_PX * len(estimates) + 28
     marks = [f'<line class=guess x1="{level}" x2="{level}" y1="4" y2="{height - 24}"/>']
-    for row, (result, e) in enumerate(zip(found.results, estimates, strict=True)):
+    for row, (result, e) in enumerate(zip(part.results, estimates, strict=True)):
         y = ROW_PX * row + 16
         marks.append(
             f'<text class=name x="{LEFT_PX - 12}" y="{y + 4}">{result.name}</text>'
@@ -170,8 +208,8 @@ def _plot(found: Audit, metric: str) -> str:
             f'<circle cx="{x(e.mean)}" cy="{y}" r="4"><title>{_cell(e)}</title></circle></g>'
         )
     marks += [f'<text class=tick x="{x(v)}" y="{height - 6}">{_number(v)}</text>' for v in (low, high)]
-    words = f"{metric}, chance {_number(estimates[0].chance)}"
+    words = f"{metric}, chance {_number(part.chance[metric])}"
     return (
         f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {WIDTH_PX} {height}" role="img" '
-        f'aria-label="{words}">{"".join(marks)}</svg></figure>'
+        f'aria-label="{part.task}, {words}">{"".join(marks)}</svg></figure>'
     )

@@ -1,7 +1,7 @@
 """Solvers that look at one sample at a time. Each takes what was measured of it and answers with K places of the pool.
 
 Where several answers are equally good, the first one is taken; the pool is shuffled by the sample's key, so that is a
-choice by chance. Those that use candidates alone must not win; those that use the context may.
+choice by chance. `audit_tasks.kind` says which of them must not win.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,22 +12,22 @@ import numpy as np
 from mvp_data.audit_features import Look
 from mvp_data.audit_spaces import Floats, Places, Space, best_subset, searchable, shortest_path
 
-BASELINE, LEAK, CONTENT = "baseline", "leak", "content"
 Solver = Callable[[Look], Places]
 
 
-def solvers(k: int, l: int, *, embedding: bool) -> Mapping[str, tuple[str, Solver]]:  # noqa: E741
-    """Kind and function of each, by name; those that search all answers only where that is feasible."""
-    found: dict[str, tuple[str, Solver]] = {"random": (BASELINE, random)}
+def solvers(k: int, l: int, *, embedding: bool) -> Mapping[str, Solver]:  # noqa: E741
+    """Each by name; those that search all answers only where that is feasible, `alike` only where some are left out."""
+    found: dict[str, Solver] = {"random": random}
     searched = searchable(k + l, k)
     if searched:
-        found["overlay"] = LEAK, overlay
+        found["overlay"] = overlay
     for name in ("pixels", "embedding") if embedding else ("pixels",):
+        if searched and l:
+            found[f"alike-{name}"] = partial(alike, name=name)
         if searched:
-            found[f"alike-{name}"] = LEAK, partial(alike, name=name)
-            found[f"chain-{name}"] = LEAK, partial(chain, name=name)
-            found[f"path-{name}"] = CONTENT, partial(path, name=name)
-        found[f"nearest-{name}"] = CONTENT, partial(nearest, name=name)
+            found[f"chain-{name}"] = partial(chain, name=name)
+            found[f"path-{name}"] = partial(path, name=name)
+        found[f"nearest-{name}"] = partial(nearest, name=name)
     return found
 
 

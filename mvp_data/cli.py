@@ -186,15 +186,15 @@ def audit_command(
 ) -> None:
     """Ask whether the puzzles can be won without understanding them: mvp-data audit shards/ --out audit/."""
     from mvp_data.audit import audit, embedder_for
-    from mvp_data.audit_report import check, to_json, to_text, write_report
+    from mvp_data.audit_report import check, gate, to_json, to_text, write_report
 
     check(out, shards, fail_on)
     found = audit(shards, embedder=embedder_for(shards, embedder) if embedding else None)
     typer.echo(to_json(found) if as_json else to_text(found))
     if out is not None:
         typer.echo(f"report: {write_report(found, out, shards).resolve().as_uri()}", err=as_json)
-    if fail_on == "leak" and found.leaks:
-        _fail(f"{', '.join(found.leaks)} can win without the context; docs/audit.md says what each one finds")
+    if reason := gate(found, fail_on):
+        _fail(reason)
 
 
 @app.command("ledger")

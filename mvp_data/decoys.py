@@ -69,7 +69,7 @@ class Half:
 
 
 Pair = tuple[Half, Half]
-Choose = Callable[[Sequence[Pair]], Pair]  # among admissible pairs, the most alike ones first
+Choose = Callable[[Iterator[Pair]], Pair | None]  # one of the admissible pairs, which come most alike first
 
 
 def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
@@ -118,8 +118,8 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
 
 def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
     """The chosen one of the first admissible pairs of a run with one of the others."""
-    found = [pair for other in others[:LOOKED_AT] if (pair := _pair(run, other, thresholds)) is not None]
-    return choose(found) if found else None
+    pairs = (_pair(run, other, thresholds) for other in others[:LOOKED_AT])
+    return choose(pair for pair in pairs if pair is not None)
 
 
 def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:

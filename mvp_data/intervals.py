@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 RESAMPLES = 2000
-_CELLS = 1 << 22  # numbers in one block of resampling weights: 32 MB
+_CELLS = 1 << 19  # numbers in one block of resampling weights: 4 MB
 
 
 def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
@@ -31,29 +31,51 @@ def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
 def intervals(
     values: "Array", codes: "NDArray[np.intp]", seed: int, *, least: "Array", most: "Array", level: float = 0.95
 ) -> tuple["Array", "Array"]:
-    """Both ends of the intervals of the column means of `values` (samples x columns), clustered by `codes`.
+    """Both ends of the intervals of the column means of `values` (samples x columns), clustered by `codes`."""
+    import numpy as np
+
+    sums, counts = group_sums(values, codes)
+    sizes = np.broadcast_to(counts[:, None], sums.shape)
+    return ratio_intervals(sums, sizes, seed, least=least, most=most, levels=(level,))[0]
+
+
+def ratio_intervals(
+    sums: "Array", sizes: "Array", seed: int, *, least: "Array", most: "Array", levels: Sequence[float]
+) -> list[tuple["Array", "Array"]]:
+    """For each level both ends of the intervals of sum / size, from both for each cluster (clusters x columns).
 
     The percentiles of a bootstrap over clusters alone are too narrow for few videos and at the edges: no hit among 20
     videos does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) that has the
     bootstrap's variance, Student's t for few clusters, and the possible range `least` to `most`. Clusters without any
-    spread count as so many yes-or-no answers.
+    spread count as so many yes-or-no answers; clusters of size 0 say nothing, and where fewer than two say something
+    the interval is the whole range.
     """
     import numpy as np
 
-    sums, counts = group_sums(values, codes)
-    size, span = len(sums), most - least
-    if size == 1:
-        return least, most
-    means = np.concatenate([weights @ sums / (weights @ counts)[:, None] for weights in _draws(size, seed)])
-    mean, variance = (values.mean(axis=0) - least) / span, means.var(axis=0) / span**2
+    span, held = most - least, np.count_nonzero(sizes, axis=0)
+    if held.max() < 2:
+        return [(least, most) for _ in levels]
+    whole = np.divide(sums.sum(axis=0), sizes.sum(axis=0), out=least + span / 2, where=held > 0)
+    drawn = []
+    for weights in _draws(len(sums), seed):
+        size = weights @ sizes
+        drawn.append(np.divide(weights @ sums, size, out=np.tile(whole, (len(weights), 1)), where=size > 0))
+    means = np.concatenate(drawn)
+    mean, variance = (whole - least) / span, means.var(axis=0) / span**2
     flat = variance < 1e-12
-    share = np.where(flat, 1 / size, variance / np.where(flat, 1, mean * (1 - mean)))  # 1 / effective sample size
-    share *= _student(size - 1, level) ** 2 * size / (size - 1)
-    middle = (mean + share / 2) / (1 + share)
-    half = np.sqrt(share * mean * (1 - mean) + share**2 / 4) / (1 + share)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    low, high = np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
-    return np.clip(low, least, most), np.clip(high, least, most)
+    groups = np.maximum(held, 2)
+    base = np.where(flat, 1 / groups, variance / np.where(flat, 1, mean * (1 - mean)))  # 1 / effective sample size
+    found = []
+    for level in levels:
+        t = {free: _student(free, level) for free in {int(count) - 1 for count in groups}}
+        share = base * np.array([t[int(count) - 1] for count in groups]) ** 2 * groups / (groups - 1)
+        middle = (mean + share / 2) / (1 + share)
+        half = np.sqrt(share * mean * (1 - mean) + share**2 / 4) / (1 + share)
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = np.minimum(low, least + span * (middle - half)), np.maximum(high, least + span * (middle + half))
+        low, high = np.where(held < 2, least, low), np.where(held < 2, most, high)
+        found.append((np.clip(low, least, most), np.clip(high, least, most)))
+    return found
 
 
 def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Array"]:

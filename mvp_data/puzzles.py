@@ -1,8 +1,9 @@
 """From the kept frames of all videos to labelled puzzles, with every refusal counted."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mvp_data.config import BuildConfig
 from mvp_data.corpus import KeptVideo, Thresholds
@@ -138,14 +139,14 @@ class _Maker:
         self.shortfalls.update(shortfall(quotas(mine, count - len(decoys)), distractors[len(decoys) :]))
         return puzzle
 
-    def _choose(self, pairs: Sequence[Pair]) -> Pair:
+    def _choose(self, pairs: Iterator[Pair]) -> Pair | None:
         """One of the admissible pairs of a run: the most alike, any, or the one that likeness solves least."""
         mine, seed = self._config.mine, self._config.seed
         if mine.mine == "band":
-            return pairs[0]
+            return next(pairs, None)
         if mine.mine == "random":
-            run = pairs[0][0].run
-            return pairs[stable_hash("mine", seed, run.video.entry.video_id, run.opening.hidden[0]) % len(pairs)]
+            found = list(pairs)
+            return found[_draw(found[0][0].run, seed) % len(found)] if found else None
 
         def solved(pair: Pair) -> float:
             total = 0.0
@@ -154,7 +155,7 @@ class _Maker:
                 total += likeness_solves(half.run.video, half.task, half.episode, decoys)
             return total
 
-        return min(pairs[:PARTNERS], key=solved)
+        return min(islice(pairs, PARTNERS), key=solved, default=None)
 
     def _has_decoys(self, video: KeptVideo, opening: Opening) -> bool:
         mine = self._config.mine
@@ -170,3 +171,7 @@ class _Maker:
 def _is_last(run: Run) -> bool:
     """Whether the gap ends what is shown: such runs are partners of each other alone, other tasks share theirs."""
     return run.opening.task == "next"
+
+
+def _draw(run: Run, seed: int) -> int:
+    return stable_hash("mine", seed, run.video.entry.video_id, run.opening.hidden[0])

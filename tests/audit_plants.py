@@ -1,12 +1,15 @@
 """Shards in which the answer can be found without understanding anything, one way each, and shards in which it cannot.
 
-The pictures of a pool are drawn from one distribution whether they are right or wrong, and know nothing of each other
-or of the context. So nobody can solve the control, and what a solver finds in another shard is what was planted there.
+The pictures of a pool are drawn from one distribution whether they are right or wrong. In a `scattered` pool they know
+nothing of each other or of the context, so nobody can solve the control; in a pool of two `runs` each belongs to one of
+two smooth motions, so that candidates say which belong together, and only the context says which run goes on. What a
+solver finds in another shard is what was planted there.
 """
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from mvp_data.schema import LABELS, CandidateFrame, Record
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_data.shards import Sample, write_shard
+from mvp_data.tasks import right_answer
 from tests.samples import make_record
 
 SIZE = (176, 112)
@@ -24,11 +28,13 @@ FONT = ImageFont.load_default(15)
 
 @dataclass(frozen=True)
 class Place:
-    """Whose picture is drawn: its frame number, and its candidate where it is one."""
+    """Whose picture is drawn: its frame number, its candidate where it is one, and its run and the place in it."""
 
     number: int  # of the sample
     frame: int
     candidate: CandidateFrame | None = None
+    run: str = ""
+    step: float = 0
 
     @property
     def right(self) -> bool:
@@ -99,6 +105,15 @@ def counter(image: Image.Image, place: Place) -> Image.Image:
     return image
 
 
+def sharper(image: Image.Image, place: Place) -> Image.Image:
+    return image.filter(ImageFilter.SHARPEN) if place.wrong else image
+
+
+def darkening(image: Image.Image, place: Place) -> Image.Image:
+    """All runs grow darker, the wrong ones too: the pool says which way time goes, and not which run is right."""
+    return image.point([min(255, round(level * (1 - 0.03 * place.step))) for level in range(256)] * 3)
+
+
 def first(record: Record) -> Record:
     """The right ones come first in the pool, in any order."""
     right = shuffled([c for c in record.candidates if c.order >= 0], "first", record.key)
@@ -133,14 +148,53 @@ def coarser(place: Place) -> dict[str, object]:
     return {"quality": 82 if place.wrong else 90}
 
 
+def scattered(place: Place) -> Image.Image:
+    """A picture like no other."""
+    return _scattered(place.number, place.frame).copy()
+
+
+@lru_cache(maxsize=1024)  # most plants are painted on the same pictures
+def _scattered(number: int, frame: int) -> Image.Image:
+    rng = np.random.default_rng(stable_hash("picture", number, frame))
+    return _blend(_noise(rng, 7, 11), _noise(rng, 56, 88))
+
+
+def in_run(place: Place) -> Image.Image:
+    """A picture of a smooth motion: the field of the run drifts from one to another as time goes on."""
+    return _drift(place.run, place.step).copy()
+
+
+def widely(place: Place) -> Image.Image:
+    """Wrong runs move faster."""
+    return _drift(place.run, place.step * (2 if place.wrong else 1)).copy()
+
+
+def jerkily(place: Place) -> Image.Image:
+    """Wrong runs are less of one motion."""
+    jerk = unit("jerk", place.number, place.frame) * 6 - 3 if place.wrong else 0
+    return _drift(place.run, place.step + jerk).copy()
+
+
+@lru_cache(maxsize=1024)
+def _drift(run: str, step: float) -> Image.Image:
+    whole = np.random.default_rng(stable_hash("run", run))
+    start, end = (np.asarray(_noise(whole, 7, 11), np.float64) for _ in range(2))
+    turn = 0.1 * step  # at right angles, so that each step is as wide as the other
+    coarse = 128 + (start - 128) * np.cos(turn) + (end - 128) * np.sin(turn)
+    fine = np.random.default_rng(stable_hash("grain", run, round(1000 * step)))
+    return _blend(Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)), _noise(fine, 56, 88))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plant:
     """How a shard gives its answers away, and who must notice."""
 
     caught_by: tuple[str, ...]
+    draw: Callable[[Place], Image.Image] = scattered
     paint: Paint = nothing
     arrange: Callable[[Record], Record] = same
     encode: Callable[[Place], dict[str, object]] = plain
+    twins: bool = False  # each two samples hide one run each of the same pool
 
 
 PLANTS = {
@@ -157,39 +211,66 @@ PLANTS = {
     "right ones in order": Plant(caught_by=("positions",), arrange=in_order),
     "another look": Plant(caught_by=("alike-pixels", "chain-pixels", "probe-candidates"), paint=look),
     "burnt-in clock": Plant(caught_by=("overlay",), paint=counter),
+    "two runs": Plant(caught_by=(), draw=in_run),
+    "twins": Plant(caught_by=(), draw=in_run, twins=True),
+    "wide decoys": Plant(caught_by=("chain-pixels", "alike-pixels", "probe-candidates"), draw=widely),
+    "jerky decoys": Plant(caught_by=("chain-pixels", "alike-pixels", "probe-candidates"), draw=jerkily),
+    "sharper decoys": Plant(caught_by=("probe-artefacts",), draw=in_run, paint=sharper),
+    "darkening twins": Plant(caught_by=("probe-artefacts",), draw=in_run, paint=darkening, twins=True),
 }
 
 
-def plant_shard(path: Path, plant: Plant, count: int, *, seed: int = 0) -> Path:
-    """A shard of `count` samples, three of each video."""
-    write_shard(path, (plant_sample(seed * 999_999 + number, plant) for number in range(count)))
+def plant_shard(path: Path, plant: Plant, count: int, *, seed: int = 0, task: str = "mvp") -> Path:
+    """A shard of `count` samples, three of each video, or one where they are twins."""
+    write_shard(path, (plant_sample(seed * 999_999 + number, plant, task) for number in range(count)))
     return path
 
 
-def plant_sample(number: int, plant: Plant) -> Sample:
-    record = make_record(number, k=K, distractors=OTHERS, context=CONTEXT, mask_start=GAP)
-    record = plant.arrange(replace(record, width_px=SIZE[0], height_px=SIZE[1]))
+def plant_sample(number: int, plant: Plant, task: str = "mvp") -> Sample:
+    """Sample `number`: of 4 + 4 candidates, without distractors or with one where the task wants that."""
+    others = {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, OTHERS)
+    gap = CONTEXT if task == "next" else GAP
+    alone = 3 * number if plant.twins else number  # twins are of two videos, and each is the only sample of its own
+    record = make_record(alone, k=K, distractors=others, context=CONTEXT, mask_start=gap)
+    record = plant.arrange(of_task(replace(record, width_px=SIZE[0], height_px=SIZE[1]), task))
+    pair = number // 2 if plant.twins else number
+    own, other = (f"{pair} {(number + turn) % 2 if plant.twins else turn}" for turn in (0, 1))
+    wrong = shuffled([c.label for c in record.candidates if c.order < 0], "wrong", number)
 
-    def drawn(place: Place) -> bytes:
-        rng = np.random.default_rng(stable_hash("picture", number, place.frame))
-        coarse, fine = (
-            Image.fromarray(rng.integers(40, 216, size=(rows, columns, 3), dtype=np.uint8)).resize(SIZE)
-            for rows, columns in ((7, 11), (56, 88))
-        )
-        image = Image.blend(coarse, fine, 0.3)
-        return _jpeg(plant.paint(image, place), **plant.encode(place))
+    def drawn(frame: int, candidate: CandidateFrame | None) -> bytes:
+        if candidate is not None and candidate.order < 0:
+            place = Place(number, frame, candidate, other, wrong.index(candidate.label))
+        else:
+            place = Place(number, frame, candidate, own, frame - gap)
+        return _jpeg(plant.paint(plant.draw(place), place), **plant.encode(place))
 
     return Sample(
         record=record,
-        context=tuple(drawn(Place(number, frame.frame)) for frame in record.context),
-        candidates=tuple(drawn(Place(number, c.frame, c)) for c in record.candidates),
+        context=tuple(drawn(frame.frame, None) for frame in record.context),
+        candidates=tuple(drawn(c.frame, c) for c in record.candidates),
     )
+
+
+def _noise(rng: np.random.Generator, rows: int, columns: int) -> Image.Image:
+    return Image.fromarray(rng.integers(40, 216, size=(rows, columns, 3), dtype=np.uint8))
+
+
+def _blend(coarse: Image.Image, fine: Image.Image) -> Image.Image:
+    return Image.blend(coarse.resize(SIZE), fine.resize(SIZE), 0.3)
+
+
+def of_task(record: Record, task: str) -> Record:
+    """The record as one of another task; `arrow` shows the hidden frames forwards or backwards."""
+    pool = list(record.candidates)
+    if task == "arrow":
+        pool.sort(key=lambda c: c.order, reverse=unit("way", record.key) < 0.5)
+    candidates = tuple(replace(c, label=LABELS[i]) for i, c in enumerate(pool))
+    return replace(record, task=task, candidates=candidates, answer=right_answer(task, candidates))
 
 
 def _with(record: Record, pool: list[CandidateFrame]) -> Record:
     candidates = tuple(replace(c, label=LABELS[i]) for i, c in enumerate(pool))
-    right = sorted((c for c in candidates if c.order >= 0), key=lambda c: c.order)
-    return replace(record, candidates=candidates, answer=tuple(c.label for c in right))
+    return replace(record, candidates=candidates, answer=right_answer(record.task, candidates))
 
 
 def _jpeg(image: Image.Image, **options: object) -> bytes:

@@ -1,11 +1,15 @@
 """`mvp-data audit` from end to end: exit codes, streams, files, errors of one line."""
 
 import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mvp_data.cli import main
+from mvp_data.shards import read_shard, write_shard
 from tests.audit_plants import PLANTS, plant_shard
 
 
@@ -69,3 +73,78 @@ def test_errors_are_one_line(
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+
+
+def rewritten(shard: Path, target: Path, old: bytes, new: bytes) -> Path:
+    """The shard with some bytes exchanged for as many others."""
+    data = shard.read_bytes()
+    assert len(old) == len(new)
+    assert old in data
+    target.write_bytes(data.replace(old, new))
+    return target
+
+
+def undecodable(shard: Path, target: Path) -> Path:
+    """The size of a picture is there, the picture is not."""
+    samples = list(read_shard(shard))
+    data = samples[5].candidates[0]
+    broken = data[: data.index(b"\xff\xc4")] + b"\xff\xd9"
+    samples[5] = replace(samples[5], candidates=(broken, *samples[5].candidates[1:]))
+    write_shard(target, samples)
+    return target
+
+
+def without_a_member(shard: Path, target: Path) -> Path:
+    with tarfile.open(shard) as old, tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as new:
+        for member in old.getmembers():
+            if not member.name.endswith("candidate_c.jpg"):
+                new.addfile(member, old.extractfile(member))
+    return target
+
+
+def two_builds(shard: Path, target: Path) -> Path:
+    samples = list(read_shard(shard))
+    samples[7] = replace(samples[7], record=replace(samples[7].record, config_hash="decaf"))
+    write_shard(target, samples)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a, b: rewritten(a, b, b'"schema_version":2', b'"schema_version":1'), "schema_version 1"),
+        (undecodable, "video1-s005-v0: a picture cannot be decoded"),
+        (without_a_member, "missing files"),
+        (two_builds, "samples of two builds"),
+        (lambda a, b: b.write_bytes(a.read_bytes()[:-9999]) and b, "truncated"),
+    ],
+)
+def test_bad_shards_are_one_line_too(
+    spoil: Callable[[Path, Path], Path],
+    message: str,
+    clean: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, spoil(clean, tmp_path / "bad.tar"), "--no-embedding", "--fail-on", "leak") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("count", "message"), [(29, "29 samples cannot show"), (3, "3 samples cannot show")])
+def test_too_little_does_not_pass_the_gate(
+    count: int,
+    message: str,
+    clean: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_shard(tmp_path / "a.tar", list(read_shard(clean))[:count])
+    assert run(monkeypatch, tmp_path / "a.tar", "--no-embedding") == 0
+    assert "too wide" in capsys.readouterr().out
+    assert run(monkeypatch, tmp_path / "a.tar", "--no-embedding", "--fail-on", "leak") == 1
+    assert message in capsys.readouterr().err

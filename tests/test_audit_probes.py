@@ -1,10 +1,13 @@
 """What is learned, and that it is learned on other videos."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from mvp_data.audit_probes import Learned, by_label, by_position, by_probe, folds, logistic, relative, ridge
+from mvp_data.audit_probes import BLOCK, Learned, by_label, by_position, by_probe, folds, logistic, relative, ridge
+from mvp_data.tasks import Question
 
 
 @pytest.mark.parametrize("groups", [2, 3, 7, 40])
@@ -49,59 +52,83 @@ def test_ridge_regression_is_that_of_scikit_learn() -> None:
     assert ridge(rows, values) == pytest.approx(Ridge(fit_intercept=False).fit(rows, values).coef_)
 
 
+def test_logistic_regression_in_blocks() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(2 * BLOCK + 9, 3))
+    right = rows[:, 0] + rng.normal(size=len(rows)) > 0
+    wanted = LogisticRegression(tol=1e-9, max_iter=10_000).fit(rows, right)
+    assert logistic(rows, right) == pytest.approx(wanted.coef_[0], abs=1e-4)
+    assert logistic(rows.astype(np.float32), right) == pytest.approx(wanted.coef_[0], abs=1e-3)
+
+
 def test_features_are_relative_to_the_pool() -> None:
-    made = relative(np.array([[[1.0, 7], [3, 7]], [[101, 7], [103, 7]]]))
-    assert made[0].tolist() == made[1].tolist() == [[-1, 0, 1, 0], [1, 0, 1, 0]]
+    made = [relative(np.array(pool)) for pool in ([[1.0, 7], [3, 7]], [[101.0, 7], [103, 7]])]
+    assert made[0].tolist() == made[1].tolist() == [[-1, 0], [1, 0]]
 
 
-def facts(samples: int, slots: list[list[int]] | None = None) -> Learned:
-    """K = 2 of 5, three samples of each group; labels are shuffled within each pool."""
+def facts(samples: int, right: list[list[int]] | None = None, *, ordered: bool = True) -> Learned:
+    """Two slots, five choices, three samples of each group."""
     rng = np.random.default_rng(0)
-    labels = np.stack([rng.permutation(5) for _ in range(samples)])
-    by_number = np.array(slots) if slots else np.stack([rng.permutation([0, 1, -1, -1, -1]) for _ in range(samples)])
-    pool = np.take_along_axis(by_number, labels, axis=1)
-    return Learned(k=2, groups=np.arange(samples) // 3, slots=pool, labels=labels)
+    made = np.array(right) if right else np.stack([rng.permutation([0, 1, -1, -1, -1]) for _ in range(samples)])
+    question = Question(slots=2, choices=5, ordered=ordered)
+    return Learned(question=question, clusters=np.arange(samples) // 3, right=made)
 
 
-def right(made: Learned, answers: list[tuple[int, ...]]) -> float:
+def share(right: np.ndarray, answers: np.ndarray) -> float:
     """The share of slots that are right."""
-    found = [made.slots[i, list(answer)] == np.arange(2) for i, answer in enumerate(answers)]
-    return float(np.mean(found))
+    return float((np.take_along_axis(right, answers, axis=1) == np.arange(2)).mean())
 
 
 def test_a_fixed_answer_is_learned() -> None:
     made = facts(30, [[-1, 1, -1, 0, -1]] * 30)
-    assert right(made, by_label(made)) == right(made, by_position(made)) == 1
+    assert share(made.right, by_label(made)) == share(made.right, by_position(made)) == 1
+
+
+def test_where_order_does_not_count_the_slots_say_nothing() -> None:
+    """Label 4 is always right, now first and now second; 1 and 2 take turns beside it, each in one slot alone."""
+    turns = ([-1, 0, -1, -1, 1], [-1, -1, 1, -1, 0], [-1, 0, -1, -1, 1])
+    made = facts(60, [turns[i % 3] for i in range(60)], ordered=False)
+    assert {frozenset(answer) for answer in by_label(made).tolist()} == {frozenset({4, 1})}
 
 
 def test_what_is_right_together_is_learned() -> None:
     """Label 0 comes with 1, 2 or 3 and is the most frequent; but 3 and 4 come together more often than any two."""
     kinds = ([0, 1, -1, -1, -1], [0, -1, 1, -1, -1], [0, -1, -1, 1, -1], [-1, -1, -1, 0, 1], [-1, -1, -1, 0, 1])
     made = facts(75, [kinds[i % 5] for i in range(75)])
-    chosen = [made.labels[i, list(answer)].tolist() for i, answer in enumerate(by_position(made))]
-    assert chosen == [[3, 4]] * 75
-    assert made.labels[0, by_label(made)[0][0]] == 0
+    assert by_position(made).tolist() == [[3, 4]] * 75
+    assert by_label(made)[0, 0] == 0
 
 
 def test_nothing_is_learned_from_the_videos_asked() -> None:
     """The truth of one group, made unlike all others, changes no answer to itself."""
     made = facts(30)
     features = np.random.default_rng(5).normal(size=(30, 5, 2))
-    last = made.groups == made.groups[-1]
-    other = Learned(
-        k=2, groups=made.groups, slots=np.where(last[:, None], made.slots[:, ::-1], made.slots), labels=made.labels
-    )
-    for learner in (by_label, by_position, lambda facts: by_probe(facts, features)):
+    last = made.clusters == made.clusters[-1]
+    other = replace(made, right=np.where(last[:, None], made.right[:, ::-1], made.right))
+    probe = lambda facts: by_probe(facts.clusters, features, facts.right, 2)  # noqa: E731
+    for learner in (by_label, by_position, probe):
         before, after = learner(made), learner(other)
-        assert [before[i] for i in np.flatnonzero(last)] == [after[i] for i in np.flatnonzero(last)]
+        assert before[last].tolist() == after[last].tolist()
 
 
 def test_the_probe_learns_choice_and_order() -> None:
     made = facts(60)
-    rng = np.random.default_rng(3)
-    shown = np.where(made.slots >= 0, 2.0, 0.0) + rng.normal(size=made.slots.shape) * 0.1
-    when = np.where(made.slots >= 0, made.slots, 0.5) + rng.normal(size=made.slots.shape) * 0.1
-    drift = rng.normal(size=(60, 1)) * 100  # only what is relative to the pool counts
-    assert right(made, by_probe(made, np.stack([shown + drift, when - drift], axis=2))) > 0.95
-    guessed = right(made, by_probe(made, rng.normal(size=(60, 5, 2))))
+    right, rng = made.right, np.random.default_rng(3)
+    shown = np.where(right >= 0, 2.0, 0.0) + rng.normal(size=right.shape) * 0.1
+    when = np.where(right >= 0, right, 0.5) + rng.normal(size=right.shape) * 0.1
+    assert share(right, by_probe(made.clusters, np.stack([shown, when], axis=2), right, 2)) > 0.95
+    guessed = share(right, by_probe(made.clusters, rng.normal(size=(60, 5, 2)), right, 2))
     assert guessed < 0.4  # 1 in 5 by chance
+
+
+def test_how_far_off_is_told_of_unsigned_features_alone() -> None:
+    """The right ones lie off on either side, so that which side says nothing."""
+    made = facts(60)
+    side = np.random.default_rng(6).choice([-1.0, 1.0], size=(60, 5, 1))
+    off = np.where(made.right >= 0, 2.0, 0.1)[:, :, None] * side
+    hits = [
+        (np.take_along_axis(made.right, by_probe(made.clusters, off, made.right, 2, unsigned), axis=1) >= 0).mean()
+        for unsigned in (slice(None), slice(0, 0))
+    ]
+    assert hits[0] == 1
+    assert hits[1] < 0.6

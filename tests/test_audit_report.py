@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvp_data.audit import Audit, audit
-from mvp_data.audit_report import check, to_html, to_json, to_text, write_report
+from mvp_data.audit_report import check, gate, to_html, to_json, to_text, write_report
 from mvp_data.errors import ConfigError, OutputError
 from tests.audit_plants import PLANTS, plant_shard
 from tests.samples import make_folder, make_shard
@@ -29,20 +29,46 @@ def found(shard: Path) -> Audit:
 def test_the_table(found: Audit) -> None:
     text = to_text(found)
     assert all(len(line) <= 98 for line in text.split("\n")), text
-    for result in found.results:
+    for result in found.parts[0].results:
         (line,) = [line for line in text.split("\n") if line.strip().startswith(f"{result.name} ")]
         assert line.endswith(result.verdict)
     assert "LEAK, the answers can be found without the context: labels, positions" in text
     assert "too wide" in text
-    assert "no leak" in to_text(replace(found, results=found.results[:1]))
+    assert "no leak found, but that says little" in to_text(
+        replace(found, parts=(replace(found.parts[0], results=found.parts[0].results[:1]),))
+    )
+    assert re.search(r"who sees runs +0.000 +0.500 +0.250\n", text)
+
+
+def test_each_task_has_a_table(found: Audit) -> None:
+    (part,) = found.parts
+    both = replace(found, parts=(part, replace(part, task="select")))
+    assert "mvp labels, mvp positions, select labels, select positions" in " ".join(to_text(both).split())
+    assert to_text(both).count("probe-artefacts") == 2
+    assert json.loads(to_json(both))["leaks"] == ["mvp labels", "mvp positions", "select labels", "select positions"]
+    assert to_html(both).count("<svg") == 6
+
+
+def test_the_gate(found: Audit) -> None:
+    (part,) = found.parts
+    clean = replace(part, results=part.results[:1], samples=30)
+    assert gate(found, "none") == ""
+    assert gate(found, "leak").startswith("labels, positions can win without the context")
+    assert gate(replace(found, parts=(clean,)), "leak") == ""
+    few = gate(replace(found, parts=(clean, replace(clean, task="jigsaw", samples=29))), "leak")
+    assert few.startswith("jigsaw: 29 samples cannot show that there is no leak")
+    one = gate(replace(found, parts=(replace(clean, video_groups=1),)), "leak")
+    assert one.startswith("mvp: one video group cannot show")
 
 
 def test_json_holds_it_all(found: Audit) -> None:
     values = json.loads(to_json(found))
     assert values["leaks"] == ["labels", "positions"]
-    assert (values["samples"], values["k"], values["l"]) == (24, 4, 4)
-    assert {r["name"]: r["verdict"] for r in values["results"]} == {r.name: r.verdict for r in found.results}
-    assert set(values["results"][0]["estimates"]["exact"]) == {"mean", "low", "high", "chance"}
+    (part,) = values["parts"]
+    assert (values["samples"], part["k"], part["l"]) == (24, 4, 4)
+    assert {r["name"]: r["verdict"] for r in part["results"]} == {r.name: r.verdict for r in found.parts[0].results}
+    assert set(part["results"][0]["estimates"]["exact"]) == {"mean", "low", "high", "chance"}
+    assert part["seeing_runs"]["exact"] == 0.25
 
 
 def test_the_folder(found: Audit, shard: Path, tmp_path: Path) -> None:
@@ -80,7 +106,8 @@ def test_what_would_fail_in_the_end_fails_at_once(tmp_path: Path) -> None:
 
 def test_what_comes_from_shards_is_escaped(found: Audit) -> None:
     evil = '<script>alert(1)"\x1b[2J'
-    page = to_html(replace(found, path=f"a/{evil}", encoder=evil, warnings=(evil,)))
+    part = replace(found.parts[0], warnings=(evil,))
+    page = to_html(replace(found, path=f"a/{evil}", encoder=evil, parts=(part,)))
     assert "<script" not in page
     assert "\x1b" not in page + to_text(replace(found, path=evil, encoder=evil))
     assert page.count("&lt;script&gt;") >= 3
@@ -93,7 +120,7 @@ def test_the_page_is_well_formed(found: Audit) -> None:
     page = to_html(found)
     parser.feed(page)
     assert tags.count("svg") == 3
-    assert tags.count("circle") == 3 * len(found.results)
+    assert tags.count("circle") == 3 * len(found.parts[0].results)
     assert "{{" not in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     assert "nan" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL)

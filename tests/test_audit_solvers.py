@@ -97,10 +97,10 @@ def test_pool_features_do_not_depend_on_the_context() -> None:
     assert np.all(np.diff(first, axis=1) >= 0)
 
 
-def test_solvers_have_a_kind() -> None:
-    kinds = {name: kind for name, (kind, _) in solvers(4, 4, embedding=True).items()}
-    assert {name for name, kind in kinds.items() if kind == "content"} == {
-        f"{what}-{where}" for what in ("path", "nearest") for where in ("pixels", "embedding")
-    }
-    assert kinds["random"] == "baseline"
+def test_which_solvers_there_are() -> None:
+    names = {f"{what}-{where}" for what in ("alike", "chain", "path", "nearest") for where in ("pixels", "embedding")}
+    assert set(solvers(4, 4, embedding=True)) == {"random", "overlay", *names}
+    assert set(solvers(4, 4, embedding=False)) == {"random", "overlay", *(n for n in names if n.endswith("pixels"))}
+    assert set(solvers(4, 0, embedding=False)) == {"random", "overlay", "chain-pixels", "path-pixels", "nearest-pixels"}
+    assert set(solvers(12, 14, embedding=False)) == {"random", "nearest-pixels"}
     assert isinstance(line(POOL, 0, 4).spaces["pixels"], Space)

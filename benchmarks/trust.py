@@ -1,0 +1,151 @@
+"""Which solver wins on which kind of distractors: every solver of `mvp-data audit` on four builds of the same videos.
+
+    python benchmarks/trust.py                                        # the clips of ../shared/corpus
+    python benchmarks/trust.py --src film.mp4 --bank film.bank --json
+    python benchmarks/trust.py --plot docs/trust.png                  # selection, scattered against default
+
+The builds share one bank and go to a temporary folder; all their options but the ones named in BUILDS are the
+defaults. Two builds of the same options are one. The audit compares in pixels and in the space of the build's encoder.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from mvp_data.audit import Audit, audit
+from mvp_data.audit_judge import Estimate, Result
+from mvp_data.config import BuildConfig, MineConfig
+from mvp_data.embed import Embedder, load_embedder
+from mvp_data.pipeline import build
+from mvp_data.types import Picture, Vectors
+
+CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"
+BUILDS = {
+    "scattered": {"decoy_share": 0.0},
+    "decoys": {"decoy_share": 1.0},
+    "adversarial": {"decoy_share": 0.0, "mine": "adversarial"},
+    "default": {},
+}
+METRICS = ("selection", "given", "whole", "exact")
+COLOURS = {"scattered": "#b3261e", "default": "#0b6e69"}
+
+
+class Remembering:
+    """An embedder that keeps its vectors: the builds share most of their pictures."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.encoder = embedder.encoder
+        self._embedder = embedder
+        self._kept: dict[bytes, Vectors] = {}
+
+    def embed(self, pictures: Sequence[Picture]) -> Vectors:
+        """[N, D]."""
+        names = [hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pictures]
+        for name, picture in zip(names, pictures, strict=True):
+            if name not in self._kept:
+                self._kept[name] = self._embedder.embed([picture])
+        return np.concatenate([self._kept[name] for name in names])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--src", default=str(CLIPS), help="videos")
+    parser.add_argument("--bank", type=Path, help="where their frames are kept, to decode only once")
+    parser.add_argument("--plot", type=Path, help="write a picture, with matplotlib")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    if not Path(options.src).exists():
+        parser.error(f"--src: {options.src} is not there; name a folder of videos")
+    found = audits(options.src, options.bank)
+    print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1) if options.json else tables(found))
+    if options.plot:
+        plot(found, options.plot)
+
+
+def audits(src: str, bank: Path | None) -> dict[str, Audit]:
+    """Each build and its audit."""
+    embedder = Remembering(load_embedder("builtin"))
+    found: dict[str, Audit] = {}
+    made: dict[str, str] = {}  # by what decides the shards' bytes
+    with tempfile.TemporaryDirectory() as folder:
+        for name, mine in BUILDS.items():
+            config = BuildConfig(
+                src=(src,), out=Path(folder) / name, bank=bank or Path(folder) / "bank", mine=MineConfig(**mine)
+            )
+            twin = made.setdefault(config.content_hash(), name)
+            if twin == name:
+                build(config)
+                found[name] = replace(audit(config.out, embedder=embedder), path=name)
+            else:
+                found[name] = replace(found[twin], path=f"{name}, the same as {twin}")
+    return found
+
+
+def tables(found: dict[str, Audit]) -> str:
+    """For each metric the solvers by the builds; verdicts are in bold where a leak solver wins."""
+    lines = ["| build | samples | video groups |", "|---|---|---|"]
+    lines += [f"| {one.path} | {one.samples} | {one.parts[0].video_groups} |" for one in found.values()]
+    for metric in METRICS:
+        chance = next(iter(found.values())).parts[0].chance[metric]
+        lines += ["", f"| {metric}, chance {chance:.3g} | {' | '.join(found)} |", f"|---|{'---|' * len(found)}"]
+        rows = {name: result.kind for one in found.values() for name, result in by_name(one).items()}
+        for solver, kind in rows.items():
+            cells = [cell(by_name(one).get(solver), metric) for one in found.values()]
+            lines.append(f"| {solver} ({kind}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_name(one: Audit) -> dict[str, Result]:
+    return {result.name: result for result in one.parts[0].results}
+
+
+def cell(result: Result | None, metric: str) -> str:
+    """A score with its interval, and the verdict where this metric counts."""
+    if result is None:
+        return ""
+    e: Estimate = result.estimates[metric]
+    verdict = ""
+    if metric in result.judged:
+        unsure = e.low > e.chance and metric != "exact"  # hits are counted there: see mvp_data.audit_judge.luck
+        below = e.high < e.chance
+        verdict = " **wins**" if metric in result.wins_on else " unsure" if unsure else " below" if below else " chance"
+    return f"{e.mean:.3f} ({e.low:.3f}..{e.high:.3f}){verdict}"
+
+
+def plot(found: dict[str, Audit], path: Path) -> None:
+    """Selection of every solver with its interval, scattered against default, and where guessing is."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = [name for name in by_name(found["default"]) if name in by_name(found["scattered"])]
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(names) + 1.4), layout="constrained")
+    for shift, (build_name, colour) in enumerate(COLOURS.items()):
+        estimates = [by_name(found[build_name])[name].estimates["selection"] for name in names]
+        at = np.arange(len(names)) + 0.3 * shift - 0.15
+        means = np.array([e.mean for e in estimates])
+        ends = np.array([[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]])
+        axes.errorbar(means, at, xerr=np.maximum(ends, 0), fmt="o", ms=4, lw=1.4, color=colour, label=build_name)
+    axes.axvline(0, color="#5d666d", ls="--", lw=1)
+    kinds = [by_name(found["default"])[name].kind for name in names]
+    axes.set_yticks(range(len(names)), [f"{name} ({kind})" for name, kind in zip(names, kinds, strict=True)])
+    axes.invert_yaxis()
+    axes.set_xlabel("selection (0: guessing, 1: all hidden frames found), 95 % intervals")
+    axes.legend(loc="upper right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
