@@ -2,6 +2,7 @@
 
     python benchmarks/embedders.py                        # both built-in encoders, some 8 CPU minutes
     python benchmarks/embedders.py --quick --json
+    python benchmarks/embedders.py --noise                # only the noise floors of encoder and pixels, 4 CPU minutes
     python benchmarks/embedders.py --embedder open_clip:ViT-B-32/laion2b_s34b_b79k
 
 Corpus: `clips/*` (any videos) and `groundtruth/*.mp4` with `.csv` of annotated boundaries. Black and flat
@@ -19,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from mvp_data.calibrate import Calibration, calibrate, jitter
+from mvp_data.calibrate import SHIPPED, Calibration, calibrate, jitter
 from mvp_data.decode import open_video
 from mvp_data.embed import Embedder, load_embedder
 from mvp_data.errors import Skip
-from mvp_data.types import Picture
+from mvp_data.rules import differ
+from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from mvp_data.weights import WEIGHTS
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +39,14 @@ SPAN_S = 10.0
 FLAT = 8.0  # standard deviation of the pixels below which a picture is black or flat
 SEED = 0
 PERCENTILES = (1, 5, 25, 50, 75, 95)
+NONE = {"crop": 0.0, "light": 0.0, "jpeg_quality": 0}
+NOISE = {
+    "JPEG 60": {**NONE, "jpeg_quality": 60},
+    "light 5 %": {**NONE, "light": 0.05},
+    **{f"crop {100 * crop:g} %": {**NONE, "crop": crop} for crop in (0.01, 0.03, 0.06)},
+    "all, crop 3 %": {"crop": 0.03},
+    "all, crop 6 %": {},
+}  # all: what calibration does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +64,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=ROOT.parent / "shared" / "corpus")
     parser.add_argument("--embedder", action="append", help="repeatable; default: the built-in ones")
     parser.add_argument("--quick", action="store_true", help="8 clips, fewer frames")
+    parser.add_argument("--noise", action="store_true", help="only how often a jittered copy counts as another picture")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     paths = sorted((options.corpus / "clips").glob("*"))
@@ -62,9 +74,12 @@ def main() -> None:
     if options.quick:
         paths, annotated = paths[::5], annotated[:3]
     clips = [clip for path in paths if (clip := read_clip(path, rate_hz=RATE_HZ, span_s=SPAN_S))]
-    shots = [clip for path in annotated if (clip := read_annotated(path, span_s=20 if options.quick else 60))]
     specs = options.embedder or [f"builtin:{name}" for name in WEIGHTS]
-    results = [measure(load_embedder(spec), clips, shots) for spec in specs]
+    if options.noise:
+        results = [noise_floor(load_embedder(spec), clips) for spec in specs]
+    else:
+        shots = [clip for path in annotated if (clip := read_annotated(path, span_s=20 if options.quick else 60))]
+        results = [measure(load_embedder(spec), clips, shots) for spec in specs]
     if options.json:
         print(json.dumps(results, indent=1))
     else:
@@ -146,6 +161,35 @@ def measure(embedder: Embedder, clips: Sequence[Clip], annotated: Sequence[Clip]
         "calibration": asdict(thresholds),
         "kept_of_a_clip": survivors(own, thresholds),
     }
+
+
+def noise_floor(embedder: Embedder, clips: Sequence[Clip]) -> dict[str, object]:
+    """How often a jittered copy of a picture counts as another picture: to the encoder, to the pixels, to both.
+
+    Each kind of jitter: the similarity's 1st, 5th and 50th percentile, then the three shares in percent. Of the
+    pictures that an encoder calibrates itself with, eight of each clip.
+    """
+    name = embedder.encoder.name
+    ambiguous = SHIPPED[name].ambiguous if name in SHIPPED else None
+    pictures = [picture for clip in clips for picture in clip.pictures[2::5]]
+    vectors, thumbnails = embedder.embed(pictures), [thumbnail(picture) for picture in pictures]
+    rows: dict[str, object] = {}
+    for kind, how in reversed(NOISE.items()):
+        copies = [jitter(picture, SEED, i, **how) for i, picture in enumerate(pictures)]  # type: ignore[arg-type]
+        similarity = np.einsum("nd,nd->n", vectors, embedder.embed(copies))
+        if ambiguous is None:  # the first kind is what calibration measures
+            ambiguous = float(np.percentile(similarity, 5))
+        by_encoder = similarity < ambiguous
+        by_pixels = np.array([differ(a, thumbnail(b)) for a, b in zip(thumbnails, copies, strict=True)])
+        shares = [round(100 * float(s.mean()), 1) for s in (by_encoder, by_pixels, by_encoder & by_pixels)]
+        rows[kind] = [*(round(float(v), 3) for v in np.percentile(similarity, (1, 5, 50))), *shares]
+    return {"encoder": name, "pictures": len(pictures), "ambiguous": ambiguous, "noise": dict(reversed(rows.items()))}
+
+
+def thumbnail(picture: Picture) -> bytes:
+    """As the pipeline stores it."""
+    size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
+    return Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX).tobytes()
 
 
 def every_fourth(clip: Clip) -> Clip:

@@ -82,16 +82,29 @@ def calibrate(embedder: Embedder, pictures_by_video: Mapping[str, Sequence[Pictu
     return Calibration(repeat=min(rising[0], 1.0), ambiguous=rising[1], scene=rising[2], unrelated=rising[3])
 
 
-def jitter(picture: Picture, seed: int, index: int) -> Picture:
-    """A copy as another encoder or an unsteady camera makes it; seed and index alone say how."""
+def jitter(
+    picture: Picture,
+    seed: int,
+    index: int,
+    *,
+    crop: float = JITTER_CROP,
+    light: float = JITTER_LIGHT,
+    jpeg_quality: int = JITTER_JPEG_QUALITY,
+) -> Picture:
+    """A copy as another encoder or an unsteady camera makes it; seed and index alone say how.
+
+    `crop` and `light` are shares, 0 for none; so is `jpeg_quality` 0.
+    """
     height, width = picture.shape[:2]
-    cut_y, cut_x = round(height * JITTER_CROP), round(width * JITTER_CROP)
+    cut_y, cut_x = round(height * crop), round(width * crop)
     top, left = (round(cut * unit(seed, index, axis)) for cut, axis in ((cut_y, "y"), (cut_x, "x")))
     cropped = picture[top : top + height - cut_y, left : left + width - cut_x]
-    gain = 1 + JITTER_LIGHT * (1 if unit(seed, index, "light") < 0.5 else -1)
-    lit = np.clip(cropped * gain, 0, 255).round().astype(np.uint8)
+    gain = 1 + light * (1 if unit(seed, index, "light") < 0.5 else -1)
+    lit: Picture = np.clip(cropped * gain, 0, 255).round().astype(np.uint8)
+    if not jpeg_quality:
+        return lit
     buffer = io.BytesIO()
-    Image.fromarray(lit).save(buffer, "JPEG", quality=JITTER_JPEG_QUALITY)
+    Image.fromarray(lit).save(buffer, "JPEG", quality=jpeg_quality)
     return np.asarray(Image.open(buffer))
 
 

@@ -12,6 +12,7 @@ import typer
 
 from mvp_data import __version__
 from mvp_data.cli_quiz import quiz_command
+from mvp_data.cli_verify import verify_command
 from mvp_data.cli_weights import weights_app
 from mvp_data.config import all_options, from_options, read_yaml
 from mvp_data.errors import MvpError
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 app.command("quiz")(quiz_command)
+app.command("verify")(verify_command)
 
 PANELS = {
     "": "Run",

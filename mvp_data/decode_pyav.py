@@ -252,6 +252,19 @@ def _is_full_range(frame: "av.VideoFrame") -> bool:
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
+def jpeg_luma(data: bytes) -> Picture:
+    """The luma [H, W] of a JPEG; raises Skip where code words are missing or wrong, which Pillow would paint grey."""
+    import av
+
+    codec = av.CodecContext.create("mjpeg", "r")
+    codec.options, codec.thread_count = {"err_detect": "explode"}, 1
+    try:
+        (frame,) = [*codec.decode(av.Packet(data)), *codec.decode(None)]
+    except (av.FFmpegError, ValueError) as error:
+        raise Skip(SkipReason.DECODE_ERROR, "a JPEG with missing or wrong data") from error
+    return _plane(frame.planes[0])
+
+
 def _plane(plane: Any) -> Picture:
     """The pixels [H, W] of a plane, in place; its lines may be longer than the picture is wide."""
     return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]

@@ -15,7 +15,7 @@ from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.mask import Opening
 from mvp_data.mine import Distractor
 from mvp_data.neighbours import Neighbours
-from mvp_data.rules import differ
+from mvp_data.rules import differ, fits_the_gap
 from mvp_data.seeds import shuffled, unit
 from mvp_data.types import Episode, FrameRef, Vectors
 
@@ -144,11 +144,14 @@ def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
 
 
 def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the runs are alike, and yet no frame of one could pass for one of the other: by vector and by pixels."""
+    """Whether the runs are alike, and yet no frame of one could pass for one of the other's span."""
     likeness = float(np.round(first.vectors @ second.vectors.T, 5).max())
     if not thresholds.low <= likeness < thresholds.distinct:
         return False
-    return all(differ(a, b) for a in first.thumbnails for b in second.thumbnails)
+    return not any(
+        fits_the_gap(a.video, a.video.rows(a.opening.hidden), b.vectors, b.thumbnails, thresholds)
+        for a, b in ((first, second), (second, first))
+    )
 
 
 def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:

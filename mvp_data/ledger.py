@@ -27,6 +27,8 @@ ADVICE = {
     "repeated_hidden": "lower --hidden-frames, or leave it out: it is too still or repeats itself",
     "repeated_context": "lower --context-frames, or leave it out: it repeats itself",
     "recurring": "leave it out: it repeats itself",
+    "looping": "leave it out: it repeats itself; or --reversible keep",
+    "reversible": "leave it out: its order cannot be seen; or --reversible keep",
     "few_distractors": "add videos of the same shape, or lower --distractors",
     "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
     "difficulty": "widen --difficulty",

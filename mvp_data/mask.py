@@ -1,7 +1,7 @@
 """Which segments of a video may be hidden: from kept frames to episodes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -126,6 +126,8 @@ def _place(
     context, size = config.context_frames, len(video.kept)
     start, end = segment.hidden[0], segment.end
     before_least, after_least = _least(segment.task, config)
+    if segment.task == "odd-one-out":  # whose order nobody is asked for
+        config = replace(config, reversible="keep")
     places = range(max(before_least, context - (size - end)), min(context - after_least, start) + 1)
     found: list[Episode] = []
     first_reason: Drop | None = None

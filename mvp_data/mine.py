@@ -53,7 +53,8 @@ class _View:
     before: Sights | None  # the frame next to the gap, where there is one
     after: Sights | None
     visible: Vectors
-    strip: tuple[bytes, ...]  # thumbnails of the context and the hidden frames
+    span: Vectors  # of all frames from the first hidden one to the last, asked for or not
+    shown: tuple[bytes, ...]  # thumbnails of the context and of the span
 
 
 class Miner:
@@ -137,16 +138,19 @@ class Miner:
             chosen.append(window[0] if tried == 1 else min(window, key=lambda d: _success(view, [*chosen, d])))
 
     def _is_new(self, distractor: Distractor, view: _View, chosen: Sequence[Distractor]) -> bool:
-        """Whether a frame repeats nothing of what is shown.
+        """Whether a frame repeats nothing of what is shown or hidden.
 
-        Two judges must find it new: the encoder, and the pixels of its thumbnail beside those of the strip.
+        Two judges must find it new: the encoder, and the pixels of its thumbnail. Frames between the key frames count
+        as well: one like them would be as right as a key frame.
         """
         if any(distractor.frame == c.frame for c in chosen):
             return False  # a vector's product with itself may be a little below a `repeat` of 1
         shown = np.concatenate([view.visible, *[c.vector[None] for c in chosen]])
         if float((shown @ distractor.vector).max()) >= self._thresholds.repeat:
             return False
-        return all(differ(distractor.thumbnail, t) for t in (*view.strip, *[c.thumbnail for c in chosen]))
+        if float(np.round((view.span @ distractor.vector).max(), 5)) >= self._thresholds.distinct:
+            return False
+        return all(differ(distractor.thumbnail, t) for t in (*view.shown, *[c.thumbnail for c in chosen]))
 
     def _own(self, video: KeptVideo, episode: Episode, hidden: Vectors) -> dict[str, list[Distractor]]:
         """Admissible frames of the same video, near and far, hardest first."""
@@ -195,12 +199,15 @@ class Miner:
 
 def _view(video: KeptVideo, episode: Episode) -> _View:
     context, at = episode.context, episode.mask_start
+    first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
+    shown = (*context, *video.kept[first : last + 1])
     return _View(
         hidden=_sights(video, episode.hidden),
         before=_sights(video, context[at - 1 : at]) if at else None,
         after=_sights(video, context[at : at + 1]) if at < len(context) else None,
         visible=video.vectors[video.rows(context)],
-        strip=tuple(video.entry.frames[f].thumbnail for f in episode.strip.frames),
+        span=video.vectors[first : last + 1],
+        shown=tuple(video.entry.frames[f].thumbnail for f in shown),
     )
 
 

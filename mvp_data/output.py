@@ -53,7 +53,7 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
     """
     try:
         paths = list(out.iterdir())
-        foreign = sorted(path.name for path in paths if path.is_dir() or not _is_own(path.name))
+        foreign = sorted(path.name for path in paths if path.is_dir() or not is_own(path.name))
     except OSError as error:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
     names = {path.name for path in paths}
@@ -113,7 +113,8 @@ def _plain(name: str) -> str:
     return re.sub(r"^\.(.+)\.[0-9a-f-]+\.tmp$", r"\1", name)  # what a killed run leaves of an atomic write
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
+    """Whether a build, or what a killed one left, has files of this name in its folder."""
     plain = _plain(name)
     shard = plain.removeprefix(".").removesuffix(OFFSETS_NAME)  # the offset index of a single shard bears its name
     return plain in _OWN_NAMES or _SHARD.fullmatch(shard) is not None
@@ -161,14 +162,16 @@ class SampleRow:
     same_video: int
     corpus: int
     distractor_similarity: float  # the highest
+    extra: str  # the manifest's other columns, as one JSON object
 
 
 def write_samples(out: Path, records: Sequence[tuple[str, Record]]) -> None:
     """Write `samples.parquet`, a row a sample in the order of the shards."""
-    write_rows(out / SAMPLES_NAME, SampleRow, [_row(shard, record) for shard, record in records])
+    write_rows(out / SAMPLES_NAME, SampleRow, [sample_row(shard, record) for shard, record in records])
 
 
-def _row(shard: str, record: Record) -> dict[str, Any]:
+def sample_row(shard: str, record: Record) -> dict[str, Any]:
+    """The row of `samples.parquet` for a sample of this shard."""
     distractors = [c for c in record.candidates if c.order < 0]
     origins = [c.origin for c in distractors]
     derived = {

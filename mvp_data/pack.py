@@ -55,7 +55,7 @@ class Packer:
         """
         shards: list[ShardInfo] = []
         records: list[tuple[str, Record]] = []
-        for name, members in self._plan(puzzles):
+        for name, members in self.plan(puzzles):
 
             def samples(name: str = name, members: Sequence[Puzzle] = members) -> Iterator[Sample]:
                 for puzzle in members:
@@ -67,7 +67,7 @@ class Packer:
             shards.append(write_shard(out / name, samples()))
         return Packed(shards=tuple(shards), records=tuple(records))
 
-    def _plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
+    def plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
         """(file name, puzzles) of each shard; tasks differ in their members, so each has shards of its own."""
         by_kind: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
         for puzzle in puzzles:

@@ -1,8 +1,9 @@
 """The whole job, step by step: scan, extract, embed, de-duplicate, mask, mine, pack, index."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, Clock, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
+from mvp_data.types import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
             it gets its row in the ledger.
     """
     embedder = load_embedder(config.embed.embedder)
-    config_hash = digest({"options": config.content_hash(), "encoder": asdict(embedder.encoder)})
+    config_hash = build_hash(config, embedder.encoder)
     clock = Clock()
     found = _scan(config, clock)
     with locked(config.out):
@@ -83,6 +85,11 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
         if finished is None or _may_be_better(config, finished, done):
             return _make(config, config_hash, done, clock)
         return stored_report(config)
+
+
+def build_hash(config: BuildConfig, encoder: Encoder) -> str:
+    """Names a build: its options, the encoder, and this version."""
+    return digest({"options": config.content_hash(), "encoder": asdict(encoder)})
 
 
 def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool:
@@ -105,7 +112,8 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, clock: Clock) -
     """Pass 2: puzzles and shards out of the bank."""
     thresholds = Thresholds.resolve(done.calibration, config)
     with clock.step("deduplicate"):
-        videos = _kept_videos(done, config, thresholds)
+        source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
+        videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
     with clock.step("mine"), Progress(len(videos), "mining", "video") as bar:
         puzzle_set = make_puzzles(videos, config, thresholds, bar.update)
     start(config.out, config_hash)
@@ -149,16 +157,26 @@ def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Cl
     )
 
 
-def _kept_videos(done: _Indexed, config: BuildConfig, thresholds: Thresholds) -> list[KeptVideo]:
-    """De-duplicate the frames of each video, group near-duplicate videos, and draw the splits by group."""
-    source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
+def kept_videos(
+    source: Mapping[str, Source],
+    entries: Mapping[str, VideoEntry],
+    bank: Bank,
+    encoder: Encoder,
+    config: BuildConfig,
+    thresholds: Thresholds,
+) -> list[KeptVideo]:
+    """De-duplicate the frames of each video, group near-duplicate videos, and draw the splits by group.
+
+    Raises:
+        OutputError: vectors are missing from the bank, or damaged.
+    """
     indexed = [
         IndexedVideo(
             source=source[video_id],
             entry=entry,
-            vectors=done.bank.read_vectors(video_id, done.encoder, rows=len(entry.usable)),
+            vectors=bank.read_vectors(video_id, encoder, rows=len(entry.usable)),
         )
-        for video_id, entry in done.entries.items()
+        for video_id, entry in entries.items()
         if entry.usable
     ]
     groups = group_videos({v.entry.video_id: _track(v) for v in indexed}, thresholds.copy)
@@ -181,6 +199,24 @@ def _track(video: IndexedVideo) -> Track:
     return Track(times_s=np.array(times_s), vectors=video.vectors)
 
 
+def card_facts(config: BuildConfig, config_hash: str, encoder: Encoder, report: BuildReport) -> dict[str, Any]:
+    """What the dataset card says of a build."""
+    return {
+        "samples": report.samples,
+        "videos": report.used,
+        "tasks": counts(report.tasks),
+        "samples with a decoy run": report.decoys,
+        "hidden frames (K)": config.mask.hidden_frames,
+        "distractors (l)": config.mine.distractors,
+        "context frames": config.mask.context_frames,
+        "mask policy": config.mask.mask_policy,
+        "encoder": encoder.name,
+        "seed": config.seed,
+        "configuration": config_hash,
+        "mvp-data": __version__,
+    }
+
+
 def _write_all(
     config: BuildConfig,
     config_hash: str,
@@ -200,24 +236,7 @@ def _write_all(
         finish(out)
         return
     write_samples(out, packed.records)
-    write_card(
-        out,
-        packed.shards,
-        {
-            "samples": report.samples,
-            "videos": report.used,
-            "tasks": counts(report.tasks),
-            "samples with a decoy run": report.decoys,
-            "hidden frames (K)": config.mask.hidden_frames,
-            "distractors (l)": config.mine.distractors,
-            "context frames": config.mask.context_frames,
-            "mask policy": config.mask.mask_policy,
-            "encoder": done.encoder.name,
-            "seed": config.seed,
-            "configuration": config_hash,
-            "mvp-data": __version__,
-        },
-    )
+    write_card(out, packed.shards, card_facts(config, config_hash, done.encoder, report))
     totals = {**report.splits, "samples": report.samples, "videos": report.used}
     facts = {
         "options": {name: asdict(getattr(config, name)) for name in GROUPS} | {"seed": config.seed},

@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import pairwise
+from functools import lru_cache
+from itertools import combinations, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from mvp_data.config import MaskConfig
 from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.types import Vectors
+from mvp_data.unique import BLUR_SUM, blurred, leaning, loops
 
 # A block of a thumbnail is 1/32 by 1/18 of the picture; sensor noise and compression average out in it.
 MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
 MOVED_SHARE = 0.02  # of all blocks: a hand, a ball, a face that turns
+
+Luma = npt.NDArray[np.int16]
 
 
 class Drop(StrEnum):
@@ -22,7 +28,9 @@ class Drop(StrEnum):
     NO_MOTION = "no_motion"  # two hidden frames in a row differ by noise alone
     REPEATED_HIDDEN = "repeated_hidden"  # too few hidden frames that clearly differ: no order to see
     REPEATED_CONTEXT = "repeated_context"  # a hidden frame is already visible in the context
-    RECURRING = "recurring"  # most hidden frames have a closer twin elsewhere in the video than beside them
+    RECURRING = "recurring"  # most hidden frames have a closer twin elsewhere than beside them, and no clear order
+    LOOPING = "looping"  # the run comes again elsewhere in the video, in the same order or backwards
+    REVERSIBLE = "reversible"  # the run is as plausible backwards, to both judges
     FEW_DISTRACTORS = "few_distractors"  # fewer admissible distractors than asked for
     NO_DECOY = "no_decoy"  # no other run may stand beside it in a pool
     DIFFICULTY = "difficulty"  # easier or harder than asked for, or the other one of its pair is
@@ -35,7 +43,10 @@ def refuse(
     config: MaskConfig,
     thresholds: Thresholds,
 ) -> Drop | None:
-    """The rule that a strip breaks, if any."""
+    """The rule that a strip breaks, if any.
+
+    Frames that must differ do so to two judges, the encoder and the pixels: either one's word is enough to refuse.
+    """
     if not _allowed(video, hidden, visible, config.mask_policy, thresholds):
         return Drop.POLICY
     if not all(moves(video, a, b) for a, b in pairwise(hidden)):
@@ -44,10 +55,26 @@ def refuse(
     among_hidden = hidden_vectors @ hidden_vectors.T - 2 * np.eye(len(hidden))
     if len(hidden) < config.hidden_frames or among_hidden.max() >= thresholds.distinct:
         return Drop.REPEATED_HIDDEN
+    if not all(moves(video, a, b) for a, b in combinations(hidden, 2)):
+        return Drop.REPEATED_HIDDEN
     repeated = (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat
     if repeated or not all(moves(video, h, v) for h in hidden for v in visible):
         return Drop.REPEATED_CONTEXT
-    return Drop.RECURRING if _recurs(video, hidden, visible) else None
+    return _two_ways(video, hidden, visible, config, thresholds)
+
+
+def _two_ways(
+    video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], config: MaskConfig, thresholds: Thresholds
+) -> Drop | None:
+    """Why another order, or another choice, could be defended; each step asks for less and less."""
+    lean = leaning(video, hidden, visible, thresholds)
+    if min(lean) <= 1 and _recurs(video, hidden, visible):
+        return Drop.RECURRING
+    if config.reversible == "keep":
+        return None
+    if max(lean) <= 1:
+        return Drop.REVERSIBLE
+    return Drop.LOOPING if loops(video, hidden, thresholds) else None
 
 
 def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> bool:
@@ -88,6 +115,20 @@ def _beside(hidden: Sequence[int], visible: Sequence[int]) -> tuple[int, int]:
     return before, after
 
 
+def fits_the_gap(
+    video: KeptVideo, hidden: Sequence[int], vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
+) -> bool:
+    """Whether one of these frames could pass for one of the hidden span, asked for or not: by vector or by pixels.
+
+    Frames between the key frames are hidden too; a distractor like one of them would be as right as a key frame.
+    """
+    span = range(hidden[0], hidden[-1] + 1)
+    if np.round(video.vectors[span.start : span.stop] @ vectors.T, 5).max() >= thresholds.distinct:
+        return True
+    own = [video.entry.frames[video.kept[place]].thumbnail for place in span]
+    return not all(differ(a, b) for a in own for b in thumbnails)
+
+
 def moves(video: KeptVideo, first: int, second: int) -> bool:
     """Whether something visible moved between two kept frames of a video; see `differ`."""
     frames = video.entry.frames
@@ -95,11 +136,28 @@ def moves(video: KeptVideo, first: int, second: int) -> bool:
 
 
 def differ(first: bytes, second: bytes) -> bool:
-    """Whether two thumbnails show different pictures, apart from noise and light.
+    """Whether two thumbnails show different pictures, apart from noise, light and a shake of the camera.
 
-    Independent of the encoder: its vectors drift apart by noise alone where there is little to see.
+    Independent of the encoder: its vectors drift apart by noise alone where there is little to see. A block counts
+    where its luma is found neither at its place in the other picture nor in the eight blocks around it: an edge that
+    the camera moved by less than a block is no change. docs/embedders.md has this judge's own noise floor.
     """
-    a, b = (np.frombuffer(thumbnail, np.uint8).astype(np.int16) for thumbnail in (first, second))
-    change = a - b
-    change -= np.int16(np.median(change))  # light that changes everywhere is no motion
-    return bool(np.count_nonzero(np.abs(change) >= MOVED_LUMA) >= MOVED_SHARE * change.size)
+    a, b = blurred(first), blurred(second)
+    (low_a, high_a), (low_b, high_b) = _around(first), _around(second)
+    light = np.int16(np.median(a - b))  # light that changes everywhere is no motion
+    outside_b = np.maximum(a - light - high_b, low_b - a + light)
+    outside_a = np.maximum(b + light - high_a, low_a - b - light)
+    changed = np.maximum(outside_a, outside_b) >= MOVED_LUMA * BLUR_SUM
+    return bool(np.count_nonzero(changed) >= MOVED_SHARE * changed.size)
+
+
+@lru_cache(maxsize=8192)
+def _around(thumbnail: bytes) -> tuple[Luma, Luma]:
+    """The least and the most luma of each block and the eight around it."""
+    wide = np.pad(blurred(thumbnail), 1, mode="edge")
+    low, high = (
+        f(f(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+        for f in (np.minimum, np.maximum)
+        for rows in [f(f(wide[:-2], wide[1:-1]), wide[2:])]
+    )
+    return low, high

@@ -65,11 +65,12 @@ class Sample:
         return zip(self.record.member_names, (to_json(self.record), *self.context, *self.candidates), strict=True)
 
 
-def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
+def write_shard(path: Path, samples: Iterable[Sample], *, sha256: str = "") -> ShardInfo:
     """Write `samples` to a tar at `path`: all of it or nothing. An older file of that name is replaced.
 
-    The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, or if
-    they differ in task, split, k, l or number of context frames (the Hugging Face loader wants one set of members).
+    The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, if
+    they differ in task, split, k, l or number of context frames (the Hugging Face loader wants one set of members), or
+    if a `sha256` is given and the tar has another one.
     """
     keys: set[str] = set()
     shapes: set[tuple[str, str, int, int, int]] = set()
@@ -84,9 +85,11 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> ShardInfo:
                     tar.addfile(header, io.BytesIO(data))
         if not keys:
             raise ShardError(f"{path}: a shard needs at least one sample")
+        if sha256 and hashing.sha256.hexdigest() != sha256:
+            raise ShardError(f"{path}: these samples give other bytes")
     task, split = next(iter(shapes))[:2]
-    sha256 = hashing.sha256.hexdigest()
-    return ShardInfo(name=path.name, task=task, split=split, samples=len(keys), bytes=hashing.size, sha256=sha256)
+    found = hashing.sha256.hexdigest()
+    return ShardInfo(name=path.name, task=task, split=split, samples=len(keys), bytes=hashing.size, sha256=found)
 
 
 def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:

@@ -1,0 +1,225 @@
+"""Has every puzzle one answer, and are twins, swings and loops found? On films whose truth is known.
+
+    python benchmarks/unique.py                # 150 films of a minute, some 8 CPU minutes
+    python benchmarks/unique.py --quick --json
+
+Films are rendered by tests/known_truth.py (read there what counts as the same picture), encoded as H.264 and built by
+`mvp_data.build` with the default encoder, in four ways from one bank: as by default, with scattered distractors, and
+with K = 3 and 2. The truth of a puzzle is looked up by the times in its record alone.
+
+- *ambiguous*: puzzles where another answer is as right: a candidate could be exchanged, or the order turned round.
+- *twins*: pairs of kept frames with the same state, at least two places apart; found, if one judge says `the same`.
+- *segments*: every hidden segment in every context, before any rule: how many that are ambiguous are refused, and how
+  many that are not (false alarms), by reason.
+
+No threshold was fitted to these films. Left out: films in which order is known by meaning alone (a cup that breaks).
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from mvp_data import build
+from mvp_data.bank import Bank
+from mvp_data.calibrate import SHIPPED
+from mvp_data.config import BuildConfig, MaskConfig, from_options
+from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep
+from mvp_data.embed import load_embedder
+from mvp_data.ledger import read_ledger
+from mvp_data.mask import REACH
+from mvp_data.rules import differ, refuse
+from mvp_data.schema import Record
+from mvp_data.shards import read_shard, shard_paths
+from mvp_data.types import Source
+from tests.known_truth import Asked, Film, apart
+
+FILMS = {"story": 80, "twins": 40, "swing": 10, "loop": 10, "orbit": 10}
+SECONDS = 60
+BUILDS: dict[str, dict[str, object]] = {
+    "default": {},
+    "scattered": {"decoy_share": 0.0},
+    "K = 3": {"hidden_frames": 3},
+    "K = 2": {"hidden_frames": 2},
+}
+CLEAR = 3.0  # tolerances from which two states are plainly different pictures
+SAME_AGAIN = 2  # frames of one moment follow each other: a twin is no neighbour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What was found among what was there."""
+
+    twins: int
+    twins_found: int
+    different: int  # plainly different pairs
+    different_refused: int
+    segments: Counter[tuple[bool, str]]  # (ambiguous by truth, reason for refusing or "kept")
+
+    @property
+    def recall(self) -> float:
+        """Share of the ambiguous segments that are refused."""
+        kept = self.segments[True, "kept"]
+        return 1 - kept / max(1, sum(n for (ambiguous, _), n in self.segments.items() if ambiguous))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the films")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--seed", type=int, default=0, help="of the first film of each kind")
+    options = parser.parse_args()
+    count = {kind: -(-n // 10) if options.quick else n for kind, n in FILMS.items()}
+    films = [Film(kind=k, seed=options.seed + i, seconds=SECONDS) for k, n in count.items() for i in range(n)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "films").mkdir()
+        for film in films:
+            film.write(folder / "films")
+        result: dict[str, object] = {"films": count, "first_seed": options.seed, "seconds": SECONDS}
+        for title, how in BUILDS.items():
+            config = from_options(
+                {"src": [str(folder / "films")], "out": str(folder / title), "bank": str(folder / "bank"), **how}
+            )
+            build(config)
+            result[title] = judged(records(config.out))
+            if title == "default":
+                counts = {k: count_all(kept_videos(config, k)) for k in FILMS}
+    result["by kind"] = {kind: table(c) for kind, c in counts.items()}
+    print(json.dumps(result, indent=1) if options.json else "\n".join(f"{k}: {v}" for k, v in lines(result)))
+
+
+def records(folder: Path) -> list[Record]:
+    """The records of all shards of a build."""
+    return [sample.record for path in shard_paths(folder) for sample in read_shard(path)]
+
+
+def judged(found: Sequence[Record]) -> dict[str, int]:
+    """Puzzles, and how many of them are ambiguous, by reason."""
+    reasons = [truth(record) for record in found]
+    by_reason = Counter(reason for some in reasons for reason in some)
+    return {"puzzles": len(found), "ambiguous": sum(bool(some) for some in reasons), **by_reason}
+
+
+def truth(record: Record) -> set[str]:
+    """Why this puzzle has another right answer, by the states of its film at the times in its record."""
+    pool = [c for c in record.candidates if c.video_path == record.video_path]
+    asked = Asked.of(
+        Film.named(record.video_path, SECONDS),
+        sorted(c.time_s for c in pool if c.order >= 0),
+        [c.time_s for c in record.context],
+        [c.time_s for c in pool if c.order < 0],
+    )
+    return asked.ambiguities()
+
+
+def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
+    """The films of a kind as pass 2 saw them."""
+    bank, encoder = Bank(config.bank_folder, config.extract_hash()), load_embedder(config.embed.embedder).encoder
+    found = []
+    for row in read_ledger(config.out):
+        film = Film.named(row.path, SECONDS)
+        if row.video_id and film.kind == kind:
+            entry = bank.read(row.video_id)
+            vectors = bank.read_vectors(row.video_id, encoder, rows=len(entry.usable))
+            video = IndexedVideo(source=Source(uri=row.path, path=row.path), entry=entry, vectors=vectors)
+            kept = keep(video, threshold=default_thresholds().repeat, group=row.video_id, split="train")
+            found.append((film, kept))
+    return found
+
+
+def default_thresholds() -> Thresholds:
+    """Those of the default encoder."""
+    return Thresholds.resolve(SHIPPED["builtin:tinyvit"], from_options({"src": ["films"], "out": "shards"}))
+
+
+def count_all(videos: Iterable[tuple[Film, KeptVideo]], mask: MaskConfig | None = None) -> Counts:
+    """Judge every pair of kept frames and every segment of these films."""
+    mask, thresholds = mask or MaskConfig(), default_thresholds()
+    pairs: Counter[tuple[str, bool]] = Counter()
+    segments: Counter[tuple[bool, str]] = Counter()
+    for film, video in videos:
+        pairs += judge_pairs(film, video, thresholds)
+        segments += judge_segments(film, video, mask, thresholds)
+    return Counts(
+        twins=pairs["twin", True] + pairs["twin", False],
+        twins_found=pairs["twin", True],
+        different=pairs["different", True] + pairs["different", False],
+        different_refused=pairs["different", True],
+        segments=segments,
+    )
+
+
+def judge_pairs(film: Film, video: KeptVideo, thresholds: Thresholds) -> Counter[tuple[str, bool]]:
+    """Kept frames two by two: twins and plainly different ones by truth, and whether a judge says `the same`."""
+    states = [film.state(t) for t in video.times_s]
+    thumbnails = [video.entry.frames[i].thumbnail for i in video.kept]
+    likeness = video.vectors @ video.vectors.T
+    found: Counter[tuple[str, bool]] = Counter()
+    for i in range(len(states)):
+        for j in range(i + SAME_AGAIN, len(states)):
+            distance = apart(states[i], states[j])
+            if 1 <= distance < CLEAR:
+                continue
+            refused = likeness[i, j] >= thresholds.ambiguous or not differ(thumbnails[i], thumbnails[j])
+            found["twin" if distance < 1 else "different", bool(refused)] += 1
+    return found
+
+
+def judge_segments(film: Film, video: KeptVideo, mask: MaskConfig, thresholds: Thresholds) -> Counter[tuple[bool, str]]:
+    """Every run of K key frames in every context: whether it is ambiguous, and why it is refused."""
+    times, size, context = video.times_s, len(video.kept), mask.context_frames
+    edge = min(2, context // 2)
+    found: Counter[tuple[bool, str]] = Counter()
+    for start in range(edge, size):
+        hidden = key_frames(video, start, mask.hidden_frames, thresholds)
+        end = hidden[-1] + 1
+        if len(hidden) < mask.hidden_frames:
+            continue
+        for before in range(max(edge, context - (size - end)), min(context - edge, start) + 1):
+            visible = (*range(start - before, start), *range(end, end + context - before))
+            asked = Asked.of(film, [times[p] for p in hidden], [times[p] for p in visible])
+            reason = refuse(video, hidden, visible, mask, thresholds)
+            found[bool(asked.ambiguities()), reason.value if reason else "kept"] += 1
+    return found
+
+
+def key_frames(video: KeptVideo, start: int, k: int, thresholds: Thresholds) -> list[int]:
+    """The key frames of the segment that starts here, as docs/puzzles.md has it."""
+    chosen = [start]
+    for place in range(start + 1, min(start + REACH * k, len(video.kept))):
+        if len(chosen) < k and video.vectors[place] @ video.vectors[chosen[-1]] < thresholds.distinct:
+            chosen.append(place)
+    return chosen
+
+
+def table(counts: Counts) -> dict[str, object]:
+    """Counts as plain numbers."""
+    segments = counts.segments
+    return {
+        "twins": counts.twins,
+        "twins_found": counts.twins_found,
+        "different": counts.different,
+        "different_refused": counts.different_refused,
+        "ambiguous_segments": sum(n for (bad, _), n in segments.items() if bad),
+        "ambiguous_refused": sum(n for (bad, reason), n in segments.items() if bad and reason != "kept"),
+        "ambiguous_by_reason": {reason: n for (bad, reason), n in sorted(segments.items()) if bad},
+        "clear_by_reason": {reason: n for (bad, reason), n in sorted(segments.items()) if not bad},
+    }
+
+
+def lines(result: dict[str, object]) -> list[tuple[str, object]]:
+    """The result, one line for each build and each kind of film."""
+    by_kind = result["by kind"]
+    assert isinstance(by_kind, dict)
+    return [*((k, v) for k, v in result.items() if k != "by kind"), *by_kind.items()]
+
+
+if __name__ == "__main__":
+    main()

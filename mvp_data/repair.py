@@ -1,0 +1,177 @@
+"""`mvp-data verify --repair`: make the damaged files of a build again out of its bank, byte for byte, and no others.
+
+No video is needed. The index states options and thresholds, the ledger the videos, the bank holds frames and vectors:
+pass 2 is run once more, and a shard is put in place only if it has the sha256 of the index.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mvp_data import __version__
+from mvp_data.bank import Bank
+from mvp_data.errors import OutputError, ShardError
+from mvp_data.ledger import LEDGER_NAME, read_ledger
+from mvp_data.output import (
+    CARD_NAME,
+    REPORT_NAME,
+    SAMPLES_NAME,
+    SampleRow,
+    locked,
+    write_card,
+    write_report,
+    write_samples,
+)
+from mvp_data.pack import Packed, Packer
+from mvp_data.pipeline import card_facts, kept_videos
+from mvp_data.progress import Progress
+from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.report import Clock, make_report, stored_report
+from mvp_data.schema import parse_object
+from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
+from mvp_data.shards import sample_spans, write_shard
+from mvp_data.types import Source
+from mvp_data.verify import Verification, read_config, verify
+from mvp_data.verify_beside import rows_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repair:
+    """What was made again, what could not be and why, and what `verify` says then."""
+
+    rebuilt: tuple[str, ...]
+    failed: tuple[str, ...]
+    after: Verification
+
+
+def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
+    """Make what is damaged or missing in a folder of shards again; what is whole is left alone.
+
+    Raises:
+        OutputError: there is no such folder, another run is at work there, the index is damaged, or the bank is not the
+            one of this build. Nothing is changed then.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder: give the --out folder of a build")
+    with locked(folder):
+        found = verify(folder)
+        if INDEX_NAME in found.broken:
+            raise OutputError(f"{found.checks[0].lines[0]}; only shards and what lies beside them can be repaired")
+        rebuilt: list[str] = []
+        failed: list[str] = []
+        while (
+            set(found.broken) - set(rebuilt) and not failed
+        ):  # shards first: only then it is seen whether the rest fits them
+            workshop = _Workshop(folder, bank, found.broken)
+            workshop.run()
+            rebuilt += workshop.rebuilt
+            failed += workshop.failed
+            found = verify(folder)
+        return Repair(rebuilt=tuple(rebuilt), failed=tuple(failed), after=found)
+
+
+class _Workshop:
+    """One repair: pass 2 again, then the broken files."""
+
+    def __init__(self, folder: Path, bank: Path | None, broken: Sequence[str]) -> None:
+        self._folder, self._broken = folder, set(broken)
+        self._index = read_index(folder)
+        self._config, self._encoder, self._thresholds = read_config(self._index, folder, bank)
+        if self._index.tool_version != __version__:
+            written, advice = self._index.tool_version, "repair it with that version"
+            raise OutputError(f"{folder}: written by mvp-data {written}, this is {__version__}: {advice}")
+        self.rebuilt: list[str] = []
+        self.failed: list[str] = []  # a line each
+
+    def run(self) -> None:
+        """Make the broken shards again; where there are none, the files beside them."""
+        shards = [info for info in self._index.shards if info.name in self._broken]
+        if LEDGER_NAME in self._broken:
+            line = f"{self._folder / LEDGER_NAME}: is in no bank: delete it and run the same `mvp-data build` command"
+            if shards:
+                raise OutputError(f"{line}; without it no shard can be repaired")
+            self.failed.append(line)
+        if shards:
+            self._shards(shards)
+        else:
+            self._beside()
+
+    def _pass_2(self) -> tuple[PuzzleSet, Packer]:
+        """The puzzles of the build, and what packs them.
+
+        Raises:
+            OutputError: the bank is damaged, or not the one of this build.
+        """
+        root = self._config.bank_folder
+        bank = Bank(root, self._config.extract_hash())
+        rows = [row for row in read_ledger(self._folder) if row.split]  # the others gave no usable frame
+        needed = {row.video_id: row.path for row in rows}
+        missing = [path for video_id, path in needed.items() if not bank.has(video_id)]
+        if missing:
+            found = f"lacks {len(missing)} of {len(needed)} videos of {self._folder}, such as {missing[0]!r:.200}"
+            raise OutputError(f"{root}: {found}: give the bank of this build with --bank, or build again")
+        extra = _extra_columns(self._folder, self._index, self._broken)
+        source = {
+            video_id: Source(uri="", path=path, extra=extra.get(video_id, ())) for video_id, path in needed.items()
+        }
+        entries = {video_id: bank.read(video_id) for video_id in sorted(needed)}
+        videos = kept_videos(source, entries, bank, self._encoder, self._config, self._thresholds)
+        with Progress(len(videos), "mining", "video") as bar:
+            puzzle_set = make_puzzles(videos, self._config, self._thresholds, bar.update)
+        return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)
+
+    def _shards(self, broken: Sequence[ShardInfo]) -> None:
+        """Write the broken shards; one that comes out otherwise than the index says is not put in place."""
+        puzzle_set, packer = self._pass_2()
+        plan = dict(packer.plan(puzzle_set.puzzles))
+        if {name: len(puzzles) for name, puzzles in plan.items()} != {s.name: s.samples for s in self._index.shards}:
+            found = f"gives other samples than {self._folder} has: it is damaged, or of another build"
+            raise OutputError(f"{self._config.bank_folder}: {found}: build again")
+        with Progress(len(broken), "packing", "shard") as bar:
+            for info in broken:
+                try:
+                    samples = map(packer.sample, plan[info.name])
+                    write_shard(self._folder / info.name, samples, sha256=info.sha256)
+                    self.rebuilt.append(info.name)
+                except (ShardError, OutputError) as error:
+                    problem = str(error).removeprefix(f"{self._folder / info.name}: ")
+                    self.failed.append(f"{self._folder / info.name}: left as it is ({problem}): build again")
+                bar.update()
+
+    def _beside(self) -> None:
+        """Write the broken ones of the files beside whole shards."""
+        out, index = self._folder, self._index
+        records = [(info.name, span.record) for info in index.shards for span in sample_spans(out / info.name)]
+        if SAMPLES_NAME in self._broken:
+            write_samples(out, records)
+            self.rebuilt.append(SAMPLES_NAME)
+        if REPORT_NAME in self._broken:
+            puzzle_set, _ = self._pass_2()
+            packed, rows = Packed(shards=index.shards, records=tuple(records)), read_ledger(out)
+            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, Clock())  # without times
+            write_report(out, asdict(report))
+            self.rebuilt.append(REPORT_NAME)
+        if CARD_NAME in self._broken:
+            facts = card_facts(self._config, index.config_hash, self._encoder, stored_report(self._config))
+            write_card(out, index.shards, facts)
+            self.rebuilt.append(CARD_NAME)
+
+
+def _extra_columns(folder: Path, index: Index, broken: set[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """A manifest's other columns of each video, from `samples.parquet`, or as far as known from whole shards."""
+    found: dict[str, str] = {}
+    with suppress(ShardError):
+        for row in rows_of(folder / SAMPLES_NAME, SampleRow):
+            found[row["video_id"]] = row["extra"]
+    if SAMPLES_NAME in broken:
+        for info in index.shards:
+            if info.name not in broken:
+                found |= {span.record.video_id: span.record.extra for span in sample_spans(folder / info.name)}
+    columns: dict[str, tuple[tuple[str, str], ...]] = {}
+    for video_id, text in found.items():
+        with suppress(ShardError):
+            values = parse_object(text.encode(), limit_bytes=len(text.encode()))
+            columns[video_id] = tuple((name, str(value)) for name, value in values.items())
+    return columns

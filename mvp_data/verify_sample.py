@@ -1,0 +1,132 @@
+"""What can be checked of one sample by itself: its pictures, and the rules that a puzzle keeps (docs/verify.md)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from PIL import Image
+
+from mvp_data.decode_pyav import jpeg_luma
+from mvp_data.errors import Skip
+from mvp_data.rules import differ
+from mvp_data.schema import CandidateFrame, Record
+from mvp_data.shards import Sample
+from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
+from mvp_data.verify_tally import Finding
+
+MOST_PX = 1 << 22  # `--max-pixels` goes no higher; a picture of 65,000 x 65,000 px is a trap, and is not decoded
+CODING_LUMA = 2  # thumbnails of two JPEGs of one picture are this near in each block, of 255 levels
+SLACK = 1e-5  # records keep five decimals of a cosine, the rules compare some of them unrounded
+
+
+def sample_findings(sample: Sample, thresholds: Mapping[str, float]) -> Iterator[Finding]:
+    """What is wrong with a sample; `thresholds` are those of its build, as `corpus.Thresholds` names them."""
+    yield from _frame_findings(sample.record)
+    yield from _similarity_findings(sample.record, thresholds)
+    yield from _byte_findings(sample)
+    yield from _picture_findings(sample)
+
+
+def jpeg_settings(data: bytes) -> bytes:
+    """The headers of a JPEG but for its Huffman tables, which depend on the picture.
+
+    Quantisation, subsampling, size, comments and metadata: what an encoder writes of itself, and might give away.
+    """
+    at, parts = 2, []
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the scan
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] != 0xC4:
+            parts.append(data[at:end])
+        at = end
+    return b"".join(parts)
+
+
+def _frame_findings(record: Record) -> Iterator[Finding]:
+    """Frames by name: none is shown twice, and no distractor comes out of the hidden segment."""
+    shown = [(record.video_id, c.frame) for c in record.context]
+    shown += [(c.video_id, c.frame) for c in record.candidates]
+    if len(set(shown)) < len(shown):
+        yield Finding(check="repeats", text=f"{record.key}: a frame of a video is shown twice")
+    for candidate in _distractors(record):
+        inside = record.hidden_start_s <= candidate.time_s <= record.hidden_end_s
+        if inside and candidate.video_id == record.video_id:
+            yield Finding(
+                check="repeats", text=f"{record.key}: distractor {candidate.label} lies in the hidden segment"
+            )
+
+
+def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Iterator[Finding]:
+    """The similarities that a record states against the thresholds, and its margin against both."""
+    ambiguous, low = thresholds["ambiguous"], thresholds["low"]
+    most = max(c.similarity for c in record.candidates)
+    if record.margin < -SLACK or abs(record.margin - (ambiguous - most)) > SLACK:
+        text = f"margin {record.margin:g}, the threshold {ambiguous:g} less the highest similarity {most:g} is another"
+        yield Finding(check="margin", text=f"{record.key}: {text}")
+    for candidate in _distractors(record):
+        scattered = candidate.decoy < 0
+        if candidate.similarity >= ambiguous or (scattered and candidate.similarity < low - SLACK):
+            text = (
+                f"distractor {candidate.label} of similarity {candidate.similarity:g} outside [{low:g}, {ambiguous:g})"
+            )
+            yield Finding(check="margin", text=f"{record.key}: {text}")
+
+
+def _byte_findings(sample: Sample) -> Iterator[Finding]:
+    """The files as they are: no two the same, and all from one encoder."""
+    record, pictures = sample.record, sample.context + sample.candidates
+    if len(set(pictures)) < len(pictures):
+        names = record.member_names[1:]
+        twice = next((a, b) for a, b in combinations(range(len(names)), 2) if pictures[a] == pictures[b])
+        yield Finding(check="repeats", text=f"{names[twice[0]]} and {names[twice[1]]} are the same picture")
+    settings = [jpeg_settings(data) for data in pictures]
+    for name, found in zip(record.member_names[1:], settings, strict=True):
+        if found != settings[0]:
+            yield Finding(check="encoding", text=f"{name}: other JPEG headers than {record.member_names[1]} has")
+            return
+
+
+def _picture_findings(sample: Sample) -> Iterator[Finding]:
+    """Every picture decoded in full; then what is seen must not be seen twice."""
+    record = sample.record
+    if record.width_px * record.height_px > MOST_PX:
+        yield Finding(check="pictures", text=f"{record.key}: {record.width_px} x {record.height_px} px, not decoded")
+        return
+    thumbnails: list[bytes] = []
+    for name, data in zip(record.member_names[1:], sample.context + sample.candidates, strict=True):
+        try:
+            luma = jpeg_luma(data)
+        except Skip as skip:
+            yield Finding(check="pictures", text=f"{name}: {skip.detail}")
+            continue
+        if luma.shape != (record.height_px, record.width_px):
+            shown = f"{luma.shape[1]} x {luma.shape[0]} px, the record says {record.width_px} x {record.height_px}"
+            yield Finding(check="pictures", text=f"{name}: decodes to {shown}")
+        small = Image.fromarray(luma).resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
+        thumbnails.append(small.tobytes())
+    if len(thumbnails) == len(record.member_names) - 1:
+        yield from _seen_twice(record, thumbnails)
+
+
+def _seen_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
+    """Pairs that the build's judge of pixels takes for the same picture.
+
+    It saw the frames before they were JPEGs, so a pair at its limit may come out otherwise here: that is a warning, and
+    only what the coding alone can explain is a problem.
+    """
+    names, size = record.member_names[1:], len(record.context)
+    for b in range(size, len(names)):
+        for a in range(b):
+            if not differ(thumbnails[a], thumbnails[b]):
+                same = _distance(thumbnails[a], thumbnails[b]) <= CODING_LUMA
+                text = f"{names[b]} {'shows the same as' if same else 'hardly differs from'} {names[a]}"
+                yield Finding(check="repeats", text=text, warning=not same)
+
+
+def _distance(first: bytes, second: bytes) -> int:
+    """The greatest difference of luma of a block of two thumbnails, of 255 levels."""
+    a, b = (np.frombuffer(thumbnail, np.uint8).astype(np.int16) for thumbnail in (first, second))
+    return int(np.abs(a - b).max())
+
+
+def _distractors(record: Record) -> list[CandidateFrame]:
+    return [c for c in record.candidates if c.order < 0]

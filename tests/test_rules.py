@@ -1,0 +1,150 @@
+"""The pixel judge against jittered pictures and small changes, and what is asked of every pair of a strip."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from mvp_data.calibrate import jitter
+from mvp_data.config import MaskConfig
+from mvp_data.corpus import KeptVideo
+from mvp_data.rules import Drop, differ, fits_the_gap, moves, refuse
+from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
+from tests.builders import THRESHOLDS, kept_video, noise, rng
+from tests.scenes import journey
+
+FREE = MaskConfig(mask_policy="free", hidden_frames=3, context_frames=4)
+
+
+def thumbnail(picture: Picture) -> bytes:
+    size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
+    return Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX).tobytes()
+
+
+def scene(*discs: tuple[float, float, float], shift: int = 0) -> bytes:
+    """A thumbnail of a textured wall with white discs (x, y, radius in blocks), seen from `shift` pixels to the right.
+
+    A block is 10 pixels wide.
+    """
+    wall = rng("wall").integers(60, 140, (19, 33), dtype=np.uint8)
+    picture = Image.fromarray(wall).resize((330, 190), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for x, y, radius in discs:
+        draw.ellipse([10 * v for v in (x - radius, y - radius, x + radius, y + radius)], fill=250)
+    window = picture.crop((shift, 0, shift + 320, 180))
+    return window.resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "different"),
+    [
+        (scene(), scene(), False),
+        (scene((8, 9, 3)), scene(), True),  # a thing goes
+        (scene((8, 9, 3)), scene((13, 9, 3)), True),  # moves
+        (scene((8, 9, 3)), scene((8, 9, 5)), True),  # grows
+        (scene((8, 9, 0.7)), scene((13, 9, 0.7)), False),  # too small for 2 % of the picture
+        (scene((8, 9, 3)), scene((8, 9, 3), shift=3), False),  # the camera shakes by 1 % of the width
+        (scene((8, 9, 3)), scene((8, 9, 3), shift=8), False),
+        (noise(1), noise(2), True),
+    ],
+)
+def test_what_counts_as_another_picture(first: bytes, second: bytes, different: bool) -> None:
+    assert differ(first, second) == differ(second, first) == different
+    darker = (np.frombuffer(second, np.uint8) // 2).tobytes()
+    lit = (np.frombuffer(darker, np.uint8) + 40).tobytes()
+    assert not differ(darker, lit), "light alone is no change"
+
+
+@pytest.mark.parametrize(
+    ("wide", "tall", "by", "different"),
+    [
+        (6, 5, 8, True),  # inside the blurred rim 4 x 3 blocks, 2 % of 576, by 8 levels
+        (6, 5, -8, True),
+        (6, 5, 7, False),
+        (5, 5, 8, False),
+        (2, 2, 100, True),  # a strong change shows in the blocks around it too
+        (1, 1, 100, False),  # a speck
+        (32, 18, 100, False),  # light
+    ],
+)
+def test_size_and_strength_of_a_change(wide: int, tall: int, by: int, different: bool) -> None:
+    plain, patched = np.full((18, 32), 120, np.uint8), np.full((18, 32), 120, np.int16)
+    patched[4 : 4 + tall, 4 : 4 + wide] += by
+    if wide == 32:
+        patched[:] = 120 + by
+    assert differ(plain.tobytes(), patched.astype(np.uint8).tobytes()) == different
+
+
+def test_jittered_copies_are_the_same_picture() -> None:
+    """Re-encoded, lit, seen from 1 % aside: the pixel judge's own noise; benchmarks/embedders.py has it on clips."""
+    pictures = [journey(seed, 40)(number, 448, 252) for seed in range(2) for number in range(0, 40, 4)]
+    copies = {
+        "encoded": {"crop": 0, "light": 0},
+        "lit": {"crop": 0, "jpeg_quality": 0},
+        "shaken": {"crop": 0.01, "light": 0},
+    }
+    for name, how in copies.items():
+        found = [differ(thumbnail(p), thumbnail(jitter(p, 0, i, **how))) for i, p in enumerate(pictures)]  # type: ignore[arg-type]
+        assert np.mean(found) <= 0.05, name
+    assert np.mean([differ(thumbnail(a), thumbnail(b)) for a, b in pairwise(pictures)]) == 1
+
+
+def drifting(thumbnails: list[bytes] | None = None) -> KeptVideo:
+    """Nine frames that drift one way: .8 alike to the next, .3 to the one after, new to the pixels."""
+    angle = np.arange(9) * 0.6435  # cosines .8, .28 and below
+    vectors = np.stack([np.cos(angle), np.sin(angle), np.arange(9) * 0.1], axis=1)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    moved = [scene((3 + 3 * place, 9, 4)) for place in range(9)]
+    return kept_video(vectors.astype(np.float32), thumbnails=thumbnails or moved)
+
+
+def test_every_pair_must_differ_to_the_pixels_too() -> None:
+    hidden, visible = [3, 4, 5], [1, 2, 6, 7]
+    video = drifting()
+    thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
+    assert refuse(video, hidden, visible, FREE, THRESHOLDS) is None
+    for a, b, reason in [
+        (3, 4, Drop.NO_MOTION),
+        (3, 5, Drop.REPEATED_HIDDEN),  # not next to each other
+        (4, 7, Drop.REPEATED_CONTEXT),
+        (1, 5, Drop.REPEATED_CONTEXT),
+    ]:
+        changed = thumbnails.copy()
+        changed[b] = thumbnails[a]
+        twins = drifting(changed)
+        assert not moves(twins, a, b)
+        assert refuse(twins, hidden, visible, FREE, THRESHOLDS) == reason
+
+
+def test_backwards_as_plausible_is_refused_unless_asked_for() -> None:
+    """The frames shown before and after the gap are one picture: nothing says which way the run goes."""
+    video = drifting()
+    thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
+    vectors = video.vectors.copy()
+    vectors[6], thumbnails[6] = vectors[2], thumbnails[2]
+    swing = kept_video(vectors, thumbnails=thumbnails)
+    assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) == Drop.REVERSIBLE
+    assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], replace(FREE, reversible="keep"), THRESHOLDS) is None
+    vectors[6] = video.vectors[6]  # one judge knows the order
+    assert refuse(kept_video(vectors, thumbnails=thumbnails), [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) is None
+
+
+@pytest.mark.parametrize("visible", [[0, 1, 2], [6, 7, 8]])
+def test_context_on_one_side(visible: list[int]) -> None:
+    assert refuse(drifting(), [3, 4, 5], visible, FREE, THRESHOLDS) is None
+
+
+def test_a_frame_like_one_that_is_hidden_but_not_asked_for_fits_the_gap() -> None:
+    video = drifting()
+    thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
+    new = np.array([[0, 0, 1]], np.float32)
+    for place, fits in ((2, False), (3, True), (4, True), (5, True), (6, False)):
+        hidden = [3, 5]
+        assert fits_the_gap(video, hidden, video.vectors[[place]], [noise("far")], THRESHOLDS) == fits
+        assert fits_the_gap(video, hidden, new, [thumbnails[place]], THRESHOLDS) == fits
+        assert (
+            fits_the_gap(video, hidden, np.concatenate([new, video.vectors[[place]]]), [noise(1)] * 2, THRESHOLDS)
+            == fits
+        )

@@ -1,0 +1,167 @@
+"""Order and loops by small tables, and against films whose truth is known; benchmarks/unique.py is the full size."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
+from mvp_data.corpus import KeptVideo
+from mvp_data.dedup import deduplicate
+from mvp_data.embed import load_embedder
+from mvp_data.puzzles import make_puzzles
+from mvp_data.types import Vectors
+from mvp_data.unique import BLUR_SUM, blurred, distances, leaning, loops
+from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
+from tests.known_truth import FPS, SIZE, Asked, Film, apart
+from tests.test_rules import scene, thumbnail
+
+SECONDS = 30
+Known = list[tuple[Film, KeptVideo]]
+
+
+def on_a_line(*places: float) -> KeptVideo:
+    """Frames whose likeness falls with their distance on a line, by vector and by pixels."""
+    angle = np.array(places) / 10
+    vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    return kept_video(vectors, thumbnails=[scene((4 + place, 9, 3.5)) for place in places])
+
+
+@pytest.mark.parametrize(
+    ("places", "forwards"),
+    [
+        ((0, 3, 6, 9, 12), 1),
+        ((0, 9, 6, 3, 12), -1),  # the run is shown backwards
+        ((6, 3, 6, 9, 6), 0),  # out of one place and back to it
+        ((6, 0, 12, 3, 6), 0),
+    ],
+)
+def test_which_way_a_run_goes(places: tuple[float, ...], forwards: int) -> None:
+    lean = leaning(on_a_line(*places), [1, 2, 3], [0, 4], THRESHOLDS)
+    if forwards:
+        assert min(forwards * x for x in lean) > 1
+    else:
+        assert max(lean) <= 1
+
+
+def test_only_the_frames_next_to_the_gap_count() -> None:
+    video = on_a_line(12, 0, 3, 6, 9, 12, 0)
+    assert leaning(video, [2, 3, 4], [0, 1, 5, 6], THRESHOLDS) == leaning(video, [2, 3, 4], [1, 5], THRESHOLDS)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 5), st.sampled_from([(0,), (6,), (0, 6)]))
+def test_turning_a_run_round_turns_the_evidence_round(seed: int, k: int, visible: tuple[int, ...]) -> None:
+    vectors, thumbnails = walk(7, seed), [noise(seed, place) for place in range(7)]
+    hidden = list(range(1, 1 + k))
+    turned = [0, *hidden[::-1], *range(1 + k, 7)]
+    forwards = leaning(kept_video(vectors, thumbnails=thumbnails), hidden, visible, THRESHOLDS)
+    backwards = leaning(
+        kept_video(vectors[turned], thumbnails=[thumbnails[p] for p in turned]), hidden, visible, THRESHOLDS
+    )
+    np.testing.assert_allclose(forwards, np.negative(backwards), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("again", "found"),
+    [
+        ((10, 11, 12), True),
+        ((12, 11, 10), True),  # backwards
+        ((10, 16, 12), True),  # two of three, in order: more than half
+        ((10, None, None), False),
+        ((11, None, None), False),
+        ((None, None, None), False),
+    ],
+)
+def test_a_run_that_comes_again(again: tuple[int | None, ...], found: bool) -> None:
+    """Hidden are 3, 4 and 5; each has a twin where it says so, like it by vector and by pixels."""
+    gram, thumbnails = np.eye(18), [noise("loop", place) for place in range(18)]
+    for place, twin in zip((3, 4, 5), again, strict=True):
+        if twin is not None:
+            gram[place, twin] = gram[twin, place] = 0.95
+            thumbnails[twin] = thumbnails[place]
+    assert loops(kept_video(with_gram(gram), thumbnails=thumbnails), [3, 4, 5], THRESHOLDS) == found
+    other = [noise("other", place) if place > 5 else thumbnails[place] for place in range(18)]
+    by_vectors = gram.copy()
+    by_vectors[by_vectors == 0.95] = 0.89  # just below the margin
+    assert not loops(kept_video(with_gram(by_vectors), thumbnails=thumbnails), [3, 4, 5], THRESHOLDS)
+    assert found or not loops(kept_video(with_gram(gram), thumbnails=other), [3, 4, 5], THRESHOLDS)
+
+
+def test_blur_and_distance() -> None:
+    dot = np.zeros((18, 32), np.uint8)
+    dot[5, 7] = 16
+    assert blurred(dot.tobytes())[4:7, 6:9].tolist() == [[16, 32, 16], [32, 64, 32], [16, 32, 16]]
+    assert int(blurred(bytes([200]) * 576).max()) == 200 * BLUR_SUM
+    video = kept_video(walk(3), thumbnails=[noise(0), noise(0), dot.tobytes()])
+    assert distances(video, [0, 1], [0, 1, 2])[:, :2].max() == 0
+    assert distances(video, [0], [2]).item() > 10
+    assert distances(video, [0, 1], []).shape == (2, 0)
+
+
+@pytest.fixture(scope="module")
+def known(tinyvit: str) -> Known:
+    """One film of each kind, a frame a second, as it is painted: not encoded, so that this takes seconds."""
+    embedder, found = load_embedder(tinyvit, threads=1), []
+    for kind in FILMS:
+        film = Film(kind=kind, seed=1, seconds=SECONDS)
+        pictures = [film.paint(number, *SIZE) for number in range(1, SECONDS * FPS, FPS)]
+        vectors: Vectors = embedder.embed(pictures)
+        rows = deduplicate(vectors, default_thresholds().repeat)
+        video = kept_video(
+            vectors[list(rows)],
+            name=film.name.removesuffix(".mp4"),
+            times_s=[row + 1 / FPS for row in rows],
+            thumbnails=[thumbnail(pictures[row]) for row in rows],
+        )
+        found.append((film, video))
+    return found
+
+
+def test_truth_knows_twins_and_the_rest(known: Known) -> None:
+    twins = Film(kind="twins", seed=1, seconds=SECONDS)
+    for start, back in twins.planted:
+        assert apart(twins.state(start), twins.state(start - back)) == 0
+    assert apart(twins.state(3), twins.state(5)) > 1
+    orbit = Film(kind="orbit", seed=1, seconds=SECONDS)
+    rest, around = [7.0, 12.0], [8.0, 9.0, 10.0, 11.0]
+    assert "reversible" in Asked.of(orbit, around, rest).ambiguities()
+    assert Asked.of(orbit, around, [1.0, *rest], [2.0]).ambiguities() == {"reversible"}
+    story = Film(kind="story", seed=1, seconds=SECONDS)
+    assert Asked.of(story, [8, 10, 12, 14], [4, 6, 16, 18], [24]).ambiguities() == set()
+    assert Asked.of(story, [8, 10, 12, 14], [4, 6, 16, 18], [10.25]).ambiguities() == {"fits_the_gap"}
+    start, back = twins.planted[0]
+    hidden, again = [start - 1, start, start + 2], start - back
+    assert Asked.of(twins, hidden, [start - 3, again, start + 3]).ambiguities() == {"twin_context"}
+    assert Asked.of(twins, hidden, [start - 3, start + 3], [again]).ambiguities() == {"twin_distractor", "fits_the_gap"}
+
+
+def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
+    films = {video.entry.video_id: (film, video) for film, video in known}
+    asked = 0
+    for share in (0.0, 1.0):
+        options = config(decoy_share=share, hidden_frames=3, context_frames=6, mask_policy="free")
+        for puzzle in make_puzzles([video for _, video in known], options, default_thresholds()).puzzles:
+            film, video = films[puzzle.episode.strip.video_id]
+
+            def time_s(frame: int, video: KeptVideo = video) -> float:
+                return video.entry.frames[frame].time_s
+
+            own = [c.frame.index for c in puzzle.candidates if c.order < 0 and c.frame.video_id == video.entry.video_id]
+            truth = Asked.of(
+                film,
+                [time_s(f) for f in puzzle.episode.hidden],
+                [time_s(f) for f in puzzle.episode.context],
+                [time_s(f) for f in own],
+            )
+            assert truth.ambiguities() == set(), puzzle.key
+            asked += 1
+    assert asked > 8
+
+
+def test_planted_twins_and_loops_are_found(known: Known) -> None:
+    counts: Counts = count_all(known)
+    assert counts.twins > 60
+    assert counts.twins_found >= 0.99 * counts.twins
+    assert sum(n for (ambiguous, _), n in counts.segments.items() if ambiguous) > 100
+    assert counts.recall >= 0.99
+    assert counts.different_refused < 0.4 * counts.different, "not everything is refused"
