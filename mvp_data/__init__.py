@@ -18,6 +18,7 @@ from mvp_data.config import (
     MaskConfig,
     MineConfig,
     PackConfig,
+    PuzzleConfig,
 )
 from mvp_data.errors import (
     ConfigError,
@@ -52,6 +53,7 @@ __all__ = [
     "MvpError",
     "OutputError",
     "PackConfig",
+    "PuzzleConfig",
     "Record",
     "Sample",
     "ShardError",

@@ -1,6 +1,6 @@
 """A headless Chromium for the page's tests, and the picture of the page in the README.
 
-    python -m tests.screenshot shards/ docs/page.png --puzzle 3 --reveal
+    python -m tests.screenshot shards/ docs/page.png --sample 475fbbf34c4c367998f8-000451167
 
 Needs `chromium` and `chromedriver` on PATH (Debian: `apt install chromium-driver`) and the `dev` extra.
 """
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, help="a shard or a folder of shards")
     parser.add_argument("png", type=Path, help="the picture to write")
-    parser.add_argument("--puzzle", type=int, default=1, help="which puzzle of the page to show, from 1")
+    parser.add_argument("--sample", default="", help="key of the puzzle to show instead of the first")
     parser.add_argument("--reveal", action="store_true", help="with the answer")
     parser.add_argument("--dark", action="store_true", help="in dark colours")
     parser.add_argument("--width", type=int, default=1280, help="px; below 600 as a phone")
@@ -76,10 +76,11 @@ def main() -> None:
         chromium(args.width, args.height or 1000, dark=args.dark) as driver,
     ):
         page = Path(folder) / "page.html"
-        write_page(args.shards, page)
+        write_page(args.shards, page, key=args.sample)
         driver.get(page.as_uri())
         body = driver.find_element(By.TAG_NAME, "body")
-        body.send_keys("j" * (args.puzzle - 1) + ("r" if args.reveal else ""))
+        if args.reveal:
+            body.send_keys("r")
         if not args.height:
             height = driver.execute_script("return document.documentElement.scrollHeight")
             size = {"width": args.width, "height": height, "deviceScaleFactor": 1, "mobile": args.width < 600}

@@ -74,7 +74,7 @@ def tab_to(browser: Chrome, element: str) -> None:
 def test_shows_a_puzzle_and_keeps_its_answer(opened: Chrome) -> None:
     record = make_record(0, video_path=HOSTILE, extra=EXTRA)
     assert "Puzzle 1 of 3" in text(opened)
-    assert "Candidates: which 4 of the 8 fill the gap, in what order?" in text(opened)
+    assert "Which 4 of the 8 fill the gap, in what order?" in text(opened)
     opened.execute_async_script(  # a picture that cannot be shown makes this fail
         "Promise.all([...document.images].map(image => image.decode())).then(arguments[0])"
     )
