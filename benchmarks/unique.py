@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -82,7 +83,7 @@ def main() -> None:
         (folder / "films").mkdir()
         for film in films:
             film.write(folder / "films")
-        result: dict[str, object] = {"films": count, "first_seed": options.seed, "seconds": SECONDS}
+        result: dict[str, Any] = {"films": count, "first_seed": options.seed, "seconds": SECONDS}
         for title, how in BUILDS.items():
             config = from_options(
                 {"src": [str(folder / "films")], "out": str(folder / title), "bank": str(folder / "bank"), **how}
@@ -92,7 +93,7 @@ def main() -> None:
             if title == "default":
                 counts = {k: count_all(kept_videos(config, k)) for k in FILMS}
     result["by kind"] = {kind: table(c) for kind, c in counts.items()}
-    print(json.dumps(result, indent=1) if options.json else "\n".join(f"{k}: {v}" for k, v in lines(result)))
+    print(json.dumps(result, indent=1) if options.json else tables(result))
 
 
 def records(folder: Path) -> list[Record]:
@@ -214,11 +215,24 @@ def table(counts: Counts) -> dict[str, object]:
     }
 
 
-def lines(result: dict[str, object]) -> list[tuple[str, object]]:
-    """The result, one line for each build and each kind of film."""
-    by_kind = result["by kind"]
-    assert isinstance(by_kind, dict)
-    return [*((k, v) for k, v in result.items() if k != "by kind"), *by_kind.items()]
+def tables(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    lines = ["| build | puzzles | ambiguous by truth |", "|---|---|---|"]
+    lines += [f"| {title} | {result[title]['puzzles']} | {result[title]['ambiguous']} |" for title in BUILDS]
+    lines += ["", "| films | twins found | ambiguous segments refused | clear pairs refused | clear segments refused |"]
+    lines += ["|---|---|---|---|---|"]
+    for kind, found in result["by kind"].items():
+        clear = found["clear_by_reason"]
+        refused = sum(clear.values()) - clear.get("kept", 0)
+        shares = (
+            (found["twins_found"], found["twins"]),
+            (found["ambiguous_refused"], found["ambiguous_segments"]),
+            (found["different_refused"], found["different"]),
+            (refused, sum(clear.values())),
+        )
+        cells = " | ".join(f"{some:,} of {all_:,}" for some, all_ in shares)
+        lines.append(f"| {result['films'][kind]} {kind} | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -251,8 +251,9 @@ def _record(members: dict[str, bytes]) -> Record:
         raise ShardError(f"{key}.json: {error}") from error
     if record.key != key:
         raise ShardError(f"{key}.json: its key is {record.key}: {REBUILD}")
-    missing = [name for name in record.member_names if name not in members]
-    unknown = [name for name in members if name not in record.member_names]
+    names = record.member_names
+    missing = [name for name in names if name not in members]
+    unknown = [name for name in members if name not in names]
     if missing or unknown:
         raise ShardError(f"{key}: missing files {missing[:3]}, files too many {unknown[:3]}: {REBUILD}")
     return record
