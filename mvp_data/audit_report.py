@@ -8,7 +8,7 @@ import html
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -31,8 +31,15 @@ COLUMNS = 3  # metrics in the text and in plots
 WORDS = {
     "wins": "beats chance, more often than luck explains over all leak solvers",
     "unsure": "the 95 % interval lies above chance, but among so many solvers that may be luck",
-    "chance": "chance is inside the interval",
+    "chance": "no interval that it is judged on lies above chance",
     "below": "worse than chance",
+}
+METRICS = {
+    "selection": "share of hidden frames chosen, moved so that guessing earns 0; all right is 1",
+    "given": "of all pairs among the chosen hidden frames, the share in the right order; 1/2 whatever was chosen",
+    "whole": "how often all chosen frames are right, less how often all are wrong",
+    "exact": "the whole answer is right; shown, and not judged where who sees that frames belong together may reach it",
+    "who sees runs": "what one earns who takes one of two coherent runs, and knows no more",
 }
 ROW_PX, LEFT_PX, WIDTH_PX, PLOT_PX = 22, 150, 560, 390  # of a plot: row, left edge of the axis, whole, axis
 
@@ -59,6 +66,8 @@ def _table(part: TaskAudit) -> Iterator[str]:
         for result in (r for r in part.results if r.kind == kind):
             cells = "".join(f"{_cell(result.estimates[metric]):<24}" for metric in shown)
             yield f"  {result.name:<18}{cells}{result.verdict}"
+    judged = sorted({", ".join(result.judged) for result in part.results if result.kind == "leak"})
+    yield from ("", *_wrapped(f"leak solvers are judged on {' or '.join(judged)}; what else is shown decides nothing"))
 
 
 def to_json(found: Audit) -> str:
@@ -90,8 +99,10 @@ def check(out: Path | None, shards: Path, fail_on: str) -> None:
         raise ConfigError(f"--fail-on {fail_on}: there are {', '.join(FAIL_ON)}")
     if out is None:
         return
-    where = shards if shards.is_dir() else shards.parent
-    if out.resolve() == where.resolve():
+    where = (shards if shards.is_dir() else shards.parent).resolve()
+    if shards.is_dir() and where in out.resolve().parents:
+        raise OutputError(f"{out}: lies in the folder of shards, which holds nothing else; choose another place")
+    if where == out.resolve():
         raise OutputError(f"{out}: holds the shards, and nothing else may be in there; choose another folder")
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {PAGE, FIGURES}):
         raise OutputError(f"{out}: exists and is not the folder of an audit; choose another one")
@@ -118,9 +129,10 @@ def to_html(found: Audit) -> str:
         "title": html.escape(printable(Path(found.path).resolve().name)),
         "facts": html.escape(_facts(found)),
         "conclusion": html.escape(_conclusion(found)),
-        "state": "bad" if found.leaks else "good",
+        "state": "bad" if found.leaks else "open" if _unsure(found) else "good",
         "parts": "".join(_section(part) for part in found.parts),
-        "words": "".join(f"<dt>{word}</dt><dd>{html.escape(text)}</dd>" for word, text in WORDS.items()),
+        "words": _glossary(WORDS),
+        "metrics": _glossary(METRICS),
     }
     return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], template)
 
@@ -134,6 +146,10 @@ def _section(part: TaskAudit) -> str:
         f"<div class=scroll><table><thead><tr><th>solver<th>verdict{''.join(f'<th>{m}' for m in part.chance)}"
         f"<th>judged on<th>wins on</thead><tbody>{''.join(_rows(part))}</tbody></table></div>"
     )
+
+
+def _glossary(words: Mapping[str, str]) -> str:
+    return "".join(f"<dt>{word}</dt><dd>{html.escape(text)}</dd>" for word, text in words.items())
 
 
 def _wrapped(text: str) -> list[str]:
@@ -158,7 +174,15 @@ def _conclusion(found: Audit) -> str:
         return f"LEAK, the answers can be found without the context: {', '.join(found.leaks)}"
     if reason := gate(found, "leak"):
         return f"no leak found, but that says little: {reason.partition(';')[0]}"
+    if unsure := _unsure(found):
+        return f"no leak shown, and none ruled out: {unsure} may have been lucky; more videos would tell"
     return "no leak: without the context, no solver beats chance"
+
+
+def _unsure(found: Audit) -> str:
+    """The leak solvers whose win may be luck."""
+    doubtful = (r.name for part in found.parts for r in part.results if r.kind == "leak" and r.verdict == "unsure")
+    return ", ".join(dict.fromkeys(doubtful))
 
 
 def _cell(estimate: Estimate) -> str:

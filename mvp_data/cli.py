@@ -27,8 +27,6 @@ app = typer.Typer(
     help="Turn videos into masked-video-prediction puzzles: verifiable RL data for video language models.",
 )
 app.add_typer(weights_app, name="weights")
-app.command("quiz")(quiz_command)
-app.command("verify")(verify_command)
 
 PANELS = {
     "": "Run",
@@ -182,11 +180,20 @@ def audit_command(
     shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for report.html and audit.json.")] = None,
     embedder: Annotated[str, typer.Option("--embedder", help="Another encoder than the build's.")] = "",
-    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Use an encoder at all.")] = True,
-    fail_on: Annotated[str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins.")] = "none",
+    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Compare by encoder too.")] = True,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins, or too little was asked.")
+    ] = "none",
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether the puzzles can be won without understanding them: mvp-data audit shards/ --out audit/."""
+    """Ask whether the puzzles can be won without understanding them.
+
+    Examples:
+
+      mvp-data audit shards/ --out audit/
+
+      mvp-data audit shards/ --fail-on leak --json
+    """
     from mvp_data.audit import audit, embedder_for
     from mvp_data.audit_report import check, gate, to_json, to_text, write_report
 
@@ -197,6 +204,10 @@ def audit_command(
         typer.echo(f"report: {write_report(found, out, shards).resolve().as_uri()}", err=as_json)
     if reason := gate(found, fail_on):
         _fail(reason)
+
+
+app.command("quiz")(quiz_command)
+app.command("verify")(verify_command)
 
 
 @app.command("ledger")

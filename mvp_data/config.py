@@ -73,7 +73,7 @@ class MaskConfig:
     hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
     context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
     mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
-    samples_per_video: int = option(32, "At most this many samples of one video (0: no limit).", low=0)
+    samples_per_video: int = option(32, "At most this many samples of one video (0: no limit; a pair needs 2).", low=0)
     reversible: str = option("drop", "Runs that loop, or read as well backwards.", choices=("drop", "keep"))
 
     def __post_init__(self) -> None:
@@ -127,7 +127,9 @@ class PuzzleConfig:
     @property
     def task_shares(self) -> tuple[tuple[str, float], ...]:
         """Each task with its share; they add up to 1."""
-        return parse_shares(self.tasks)
+        shares = parse_shares(self.tasks)
+        total = sum(share for _, share in shares)
+        return tuple((task, share / total) for task, share in shares)
 
     @property
     def difficulty_range(self) -> tuple[float, float]:
@@ -193,6 +195,8 @@ class BuildConfig:
         if isinstance(self.src, str):
             raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
+        if "select" in dict(self.puzzle.task_shares) and not self.mine.distractors:
+            raise ConfigError("tasks: select has nothing to choose from with --distractors 0")
         bank, out = self.bank_folder.resolve(), self.out.resolve()
         if any(Path(src).resolve() == out for src in self.src):
             raise ConfigError(f"out: {self.out} is also a --src; choose another folder")

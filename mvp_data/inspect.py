@@ -17,6 +17,7 @@ ASKED = {
     "arrow": "the {n} fill the gap, forwards (A) or backwards (B)?",
     "odd-one-out": "which of the {n} does not belong in the gap?",
 }
+WAYS = {"A": " (forwards)", "B": " (backwards)"}
 UNEVEN_P = 0.001  # a fair shuffle shows a smaller p once in a thousand builds: worth a warning, not an alarm
 
 
@@ -51,10 +52,12 @@ def to_table(summary: Summary) -> str:
     for origin, spread in s.similarity.items():
         numbers = f"{spread.min:6.3f}  {spread.median:6.3f} {spread.max:6.3f}"
         lines.append(f"  {origin:<18}{spread.count:>10}            {numbers}")
-    lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
-    lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
-    verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: labels give the answer away"
-    lines += [f"          {verdict} (chi-square p = {s.labels_p:.3f})", "", "  context frames before the gap"]
+    if s.slots < len(s.labels):  # else every label is in every answer
+        lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
+        lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
+        verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: labels give the answer away"
+        lines += [f"          {verdict} (chi-square p = {s.labels_p:.3f})"]
+    lines += ["", "  context frames before the gap"]
     lines += _histogram(list(s.mask_starts.values()))
     return "\n".join(line.rstrip()[:WIDTH] for line in lines)
 
@@ -77,7 +80,7 @@ def puzzle_in_words(sample: Sample) -> str:
         f"  candidates: {asked(record)}",
         *(_candidate_line(record, candidate) for candidate in record.candidates),
         "",
-        f"  answer  {', '.join(record.answer)}",
+        f"  answer  {', '.join(record.answer)}{WAYS.get(record.answer[0], '') if record.task == 'arrow' else ''}",
     ]
     return "\n".join(lines)
 
@@ -100,8 +103,9 @@ def clip(text: str, width: int = WIDTH) -> str:
 def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
     role = f"right, {candidate.order + 1} of {record.k}" if candidate.order >= 0 else "wrong"
     elsewhere = "" if candidate.video_id == record.video_id else printable(candidate.video_path)
+    letter = " " if record.task == "arrow" else candidate.label  # whose answers are A and B
     start = (
-        f"    {candidate.label}  {role:<14}{candidate.time_s:>9.2f} s  shot {candidate.shot:<4}"
+        f"    {letter}  {role:<14}{candidate.time_s:>9.2f} s  shot {candidate.shot:<4}"
         f"{candidate.origin:<14} similarity {candidate.similarity:5.3f}  "
     )
     return (start + clip(elsewhere, WIDTH - len(start))).rstrip()

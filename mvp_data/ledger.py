@@ -20,6 +20,7 @@ from mvp_data.types import rejections
 LEDGER_NAME = "ledger.parquet"
 LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
 MOST_FPS = 16  # frames nearer to each other than this seldom differ
+LAST_RULES = ("few_distractors", "no_decoy", "difficulty")  # what they refuse has passed all others
 ADVICE = {
     "policy": "choose another --mask-policy, say free",
     "little_context": "lower --context-frames",
@@ -32,7 +33,7 @@ ADVICE = {
     "few_distractors": "add videos of the same shape, or lower --distractors",
     "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
     "difficulty": "widen --difficulty",
-}  # by the commonest reason for refusing a hidden segment
+}  # by the reason that came nearest to a puzzle, else the commonest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,7 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: 
             SkipReason.NO_PUZZLE.value,
             f"no shot has {k} different frames and enough others around it: {ADVICE['policy']}",
         )
-    most = max(sorted(refused), key=lambda reason: refused[reason])
+    most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))
     return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
 
 

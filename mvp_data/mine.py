@@ -20,7 +20,7 @@ NEIGHBOURS = (
     64,
     1024,
 )  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
-TRIED = 8  # candidates that the solvers try for each place, where distractors are to mislead them
+TRIED = 32  # candidates that the solvers try for a puzzle, where distractors are to mislead them
 ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
 
 
@@ -101,7 +101,7 @@ class Miner:
         if self._config.mine != "adversarial" or len(chosen) == len(beside):
             return chosen
         pools = {origin: _by_lure(pool, view) for origin, pool in pools.items()}
-        misleading = self._choose(pools, view, count, beside, tried=TRIED)
+        misleading = self._choose(pools, view, count, beside, tried=max(2, TRIED // count))
         # One that misleads may forbid others; and a solver misled by each of two may be right again with both.
         worse = len(misleading) < len(chosen) or _success(view, misleading) > _success(view, chosen)
         return chosen if worse else misleading

@@ -74,7 +74,8 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
     except ShardError as error:
         if overwrite and LEDGER_NAME in names:  # damaged, yet ours; some other index.json is not ours to clear
             return None
-        raise OutputError(f"{error}; or give another --out") from error
+        problem = f"{out}: holds a build that cannot be read, damaged or of another version ({error})"
+        raise OutputError(f"{problem}; pass --overwrite to replace it, or give another --out") from error
     same = index.config_hash == config_hash
     if not (same or unfinished or overwrite):
         raise OutputError(
@@ -238,7 +239,8 @@ def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any])
     samples = sum(shard.samples for shard in shards)
     configs: list[str] = []
     for task in sorted({task for task, _ in there}, key=TASKS.index):
-        configs.append(f"- config_name: {task if configs else 'default'}\n  data_files:")
+        first = "  default: true\n" if task == "mvp" else ""
+        configs.append(f"- config_name: {task}\n{first}  data_files:")
         splits = [split for split in SPLITS if (task, split) in there]
         configs += [f'  - split: {_HUB_SPLITS[s]}\n    path: "{shard_stem(task, s)}-*.tar"' for s in splits]
     card = _CARD.format(

@@ -28,7 +28,7 @@ MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # how a page of 
 def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "", task: str = "") -> int:
     """Write `puzzles` samples of a tar or a folder, evenly spread, as a page; how many it holds.
 
-    A `key` asks for that sample to come first, a `task` for the figures of that one.
+    A `key` asks for that sample to come first, a `task` for the figures and puzzles of that one alone.
 
     Fewer where the set has fewer, or where the page would exceed 200 MiB. A puzzle takes 4/3 of the bytes of
     its sample: 20 pictures of 796x448 px make 1.6 MB. An older page is replaced; any other file of that
@@ -41,11 +41,12 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
     title = printable(path.resolve().name)
     head, tail = _frame(title)
     figures = _json({**asdict(summary), "path": title})  # the name alone: a page is passed on, a home folder is not
-    wanted = spread(sum(summary.tasks.values()), puzzles, seed)
+    wanted = spread(summary.samples if task else sum(summary.tasks.values()), puzzles, seed)
     written, size = 0, len(head) + len(tail) + len(figures)
     with atomic_write(out_html) as file:
         file.write(head + b'{"summary":' + figures + b',"puzzles":[')
-        others = (s for n, s in enumerate(iter_samples(path)) if n in wanted and s.record.key != key)
+        shown = (s for s in iter_samples(path) if task in ("", s.record.task))
+        others = (s for n, s in enumerate(shown) if n in wanted and s.record.key != key)
         for sample in islice(chain([find_sample(path, key)] if key else [], others), puzzles):
             text = _json(_puzzle(sample))
             size += len(text) + 1

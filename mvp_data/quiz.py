@@ -170,11 +170,13 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
     try:
         data = path.read_bytes() if path.stat().st_size <= MAX_ANSWERS_BYTES else b""
         values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
+        if "summary" in values:
+            raise ConfigError(f"{path}: holds results, which are graded; --grade takes what a page saved")
         items = as_list(values, "answers")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     except ShardError as error:
-        raise ConfigError(f"{path}: no answers of a quiz ({error}): {remedy}") from error
+        raise ConfigError(f"{path}: no answers of a quiz: {remedy}") from error
     if values.keys() != {"format", "tool_version", "quiz", "answers"} or values["format"] != FORMAT:
         raise ConfigError(f"{path}: no answers of a quiz of format {FORMAT}: {remedy}")
     if not items:

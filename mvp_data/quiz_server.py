@@ -184,7 +184,8 @@ def _resume(quiz: Quiz, results: Path) -> tuple[list[Graded], bytes]:
     """The answers that an earlier run saved, graded anew, and the bytes they were read from."""
     if not results.exists():
         return [], b""
-    problem = f"{results}: exists and holds no results of this quiz: choose another --results"
+    options = "--n, --seed, --split and --task"
+    problem = f"{results}: exists and holds no results of this very quiz ({options}): choose another --results"
     try:
         if not results.is_file() or results.stat().st_size > MAX_ANSWERS_BYTES:
             raise OutputError(problem)

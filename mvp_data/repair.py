@@ -105,6 +105,8 @@ class _Workshop:
             OutputError: the bank is damaged, or not the one of this build.
         """
         root = self._config.bank_folder
+        if not root.is_dir():
+            raise OutputError(f"{root}: there is no bank: give the bank of this build with --bank, or build again")
         bank = Bank(root, self._config.extract_hash())
         rows = [row for row in read_ledger(self._folder) if row.split]  # the others gave no usable frame
         needed = {row.video_id: row.path for row in rows}

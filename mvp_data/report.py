@@ -35,6 +35,7 @@ class BuildReport:
     splits: dict[str, int] = field(default_factory=dict)  # samples
     tasks: dict[str, int] = field(default_factory=dict)  # samples
     decoys: int = 0  # samples with a decoy run
+    foreign_decoys: int = 0  # of them, with a run of another video: easy
     rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
     thresholds: dict[str, float] = field(default_factory=dict)
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
@@ -97,6 +98,9 @@ def make_report(
         splits={split: splits[split] for split in SPLITS},
         tasks=dict(Counter(record.task for _, record in packed.records)),
         decoys=sum(any(c.decoy >= 0 for c in record.candidates) for _, record in packed.records),
+        foreign_decoys=sum(
+            any(c.decoy >= 0 and c.origin == "corpus" for c in record.candidates) for _, record in packed.records
+        ),
         rejected_frames=dict(rejected),
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
@@ -127,7 +131,8 @@ def to_text(report: BuildReport) -> str:
         f"{report.samples} samples in {plural(report.shards, 'shard')} from {report.used} of "
         f"{plural(report.sources, 'file')}: {report.out}",
         f"  splits    {counts(report.splits)}",
-        f"  tasks     {counts(report.tasks)} ({report.decoys} with a decoy run)",
+        f"  tasks     {counts(report.tasks)}",
+        f"  decoys    {report.decoys} samples with a decoy run, {report.foreign_decoys} with one of another video",
         f"  skipped   {counts(report.skipped)}",
         f"  refused   {counts(report.refused)} (hidden segments)",
         f"  frames    {counts(report.rejected_frames)} (not used)",

@@ -60,9 +60,7 @@ class Index:
         texts_ok = isinstance(self.tool_version, str) and isinstance(self.config_hash, str)
         if not (texts_ok and isinstance(self.config, dict) and isinstance(self.counts, dict)):
             raise ShardError(f"the index has fields of the wrong type: {REBUILD}")
-        if type(self.schema_version) is not int or self.schema_version != SCHEMA_VERSION:
-            version = f"{self.schema_version!r:.40}"
-            raise ShardError(f"the index has schema_version {version}, not {SCHEMA_VERSION}: {REBUILD}")
+        _check_version(self.schema_version)
         per_split = dict.fromkeys(SPLITS, 0)
         for shard in self.shards:
             per_split[shard.split] += shard.samples
@@ -71,6 +69,12 @@ class Index:
             raise ShardError(f"the index counts {self.counts!r:.200}, its shards say {counts}: {REBUILD}")
         if len({shard.name for shard in self.shards}) != len(self.shards):
             raise ShardError(f"the index names a shard twice: {REBUILD}")
+
+
+def _check_version(version: object) -> None:
+    if type(version) is not int or version != SCHEMA_VERSION:
+        shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
+        raise ShardError(f"the index has {shown}: use the mvp-data that wrote it, or {REBUILD}, with --overwrite")
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -88,6 +92,8 @@ def index_bytes(folder: str | Path) -> bytes:
     """What `index.json` in a folder holds, unparsed; `ShardError` if it is missing."""
     path = Path(folder) / INDEX_NAME
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ShardError(f"{path}: is not a file: {REBUILD}")
         with path.open("rb") as file:
             return file.read(MAX_INDEX_BYTES + 1)
     except FileNotFoundError as error:
@@ -103,6 +109,7 @@ def parse_index(data: bytes, where: str) -> Index:
     """The index in the bytes of an `index.json`; `ShardError` that begins with `where` if they are damaged."""
     try:
         values = parse_object(data, limit_bytes=MAX_INDEX_BYTES)
+        _check_version(values.get("schema_version"))
         values["shards"] = tuple(build(ShardInfo, item, "a shard") for item in as_list(values, "shards"))
         return build(Index, values, "the index")
     except ShardError as error:

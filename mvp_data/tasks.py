@@ -63,10 +63,10 @@ def right_answer(task: str, pool: Sequence[Labelled]) -> tuple[str, ...]:
 
 
 def parse_shares(text: str) -> tuple[tuple[str, float], ...]:
-    """Tasks with their shares, scaled to add up to 1, in the order of `TASKS`.
+    """Tasks with their relative shares, in the order of `TASKS`.
 
-    >>> parse_shares("jigsaw=1, mvp=3")
-    (('mvp', 0.75), ('jigsaw', 0.25))
+    >>> parse_shares("jigsaw, mvp=3")
+    (('mvp', 3.0), ('jigsaw', 1.0))
 
     Raises:
         ConfigError: an unknown task, one given twice, or a share that is no positive number.
@@ -84,5 +84,4 @@ def parse_shares(text: str) -> tuple[tuple[str, float], ...]:
                 "as TASK=SHARE with a positive share"
             )
         shares[task] = value
-    total = sum(shares.values())
-    return tuple((task, shares[task] / total) for task in TASKS if task in shares)
+    return tuple((task, shares[task]) for task in TASKS if task in shares)

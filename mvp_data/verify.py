@@ -151,5 +151,7 @@ def to_text(found: Verification) -> str:
         lines += ["", *check.lines] if check.lines else []
         more = check.problems + check.warnings - len(check.lines)
         lines += [f"... and {more} more of {check.name}"] if more else []
-    lines += ["", "all is well" if found.ok else "not well: see above"]
+    warnings = sum(check.warnings for check in found.checks)
+    well = f"all is well, {plural(warnings, 'warning')}" if warnings else "all is well"
+    lines += ["", well if found.ok else "not well: see above"]
     return "\n".join(lines)

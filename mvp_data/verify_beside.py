@@ -26,6 +26,8 @@ def rows_of(path: Path, row_type: type) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     types = {f.name: f.type for f in fields(row_type)}
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ShardError(f"{path}: is not a file")
     try:
         with path.open("rb") as raw, pq.ParquetFile(raw) as file:
             if file.schema_arrow.names != list(types):
@@ -157,6 +159,8 @@ def report_finding(
     since only a build makes both.
     """
     path = folder / REPORT_NAME
+    if path.exists() and not path.is_file():
+        return Finding(check=REPORT_NAME, text=f"{path}: is not a file")
     try:
         with path.open("rb") as file:
             report = parse_object(file.read(MAX_REPORT_BYTES + 1), limit_bytes=MAX_REPORT_BYTES)

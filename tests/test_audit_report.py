@@ -90,14 +90,16 @@ def test_never_into_the_shards(tmp_path: Path) -> None:
     for shards in (tmp_path, tmp_path / "shard-000000.tar"):
         with pytest.raises(OutputError, match="holds the shards"):
             write_report(found, tmp_path, shards)
+    with pytest.raises(OutputError, match="lies in the folder of shards"):
+        write_report(found, tmp_path / "audit", tmp_path)
     with pytest.raises(OutputError, match="not the folder of an audit"):
-        write_report(found, tmp_path / "index.json", tmp_path)
+        write_report(found, tmp_path / "index.json", tmp_path / "shard-000000.tar")
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_would_fail_in_the_end_fails_at_once(tmp_path: Path) -> None:
     check(None, tmp_path, "none")
-    check(tmp_path / "audit", tmp_path, "leak")
+    check(tmp_path / "audit", tmp_path / "shards", "leak")
     with pytest.raises(ConfigError, match="there are none, leak"):
         check(None, tmp_path, "leaks")
     with pytest.raises(OutputError, match="holds the shards"):

@@ -54,7 +54,7 @@ OTHER: dict[str, Any] = {
     "similarity_high": 0.8,
     "decoy_share": 0.5,
     "mine": "random",
-    "tasks": "mvp=0.5,jigsaw=0.5",
+    "tasks": "mvp=1,jigsaw=3",
     "difficulty": "0.25:0.75",
     "shard_order": "easy_first",
     "shard_samples": 10,

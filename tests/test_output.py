@@ -331,7 +331,8 @@ def test_card_of_several_tasks(tmp_path: Path) -> None:
     names = ["odd-one-out-shard-000000.tar", "shard-000000.tar", "jigsaw-shard-000000.tar"]
     write_card(tmp_path, [shard(name, "train") for name in names], {})
     header = yaml.safe_load((tmp_path / CARD_NAME).read_text().split("---")[1])
-    assert [config["config_name"] for config in header["configs"]] == ["default", "jigsaw", "odd-one-out"]
+    assert [config["config_name"] for config in header["configs"]] == ["mvp", "jigsaw", "odd-one-out"]
+    assert [config.get("default", False) for config in header["configs"]] == [True, False, False]
     assert header["configs"][1]["data_files"] == [{"split": "train", "path": "jigsaw-shard-*.tar"}]
 
 

@@ -405,7 +405,7 @@ def test_results_of_another_quiz_are_left_alone(shards: Path, tmp_path: Path) ->
     twice = json.loads(ours) | {"puzzles": json.loads(ours)["puzzles"] * 2}
     for content in ("", "[]", ours[:-9], json.dumps(other), json.dumps(twice)):
         (tmp_path / "results.json").write_text(content)
-        with pytest.raises(OutputError, match="holds no results of this quiz"):
+        with pytest.raises(OutputError, match="holds no results of this very quiz"):
             QuizServer(quiz, tmp_path / "results.json")
     (tmp_path / "results.json").write_text(ours)
     with QuizServer(quiz, tmp_path / "results.json") as server:
