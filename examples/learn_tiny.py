@@ -60,6 +60,7 @@ BUILD = {
     "dedup_threshold": 0.9999,
     "similarity_low": -1,
     "similarity_high": 0.9999,
+    "reversible": "keep",  # a drum turns both ways; only its neighbours say which
     "samples_per_video": 0,
     "val_share": 0,
     "test_share": 0.25,
