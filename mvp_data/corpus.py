@@ -73,6 +73,10 @@ class KeptVideo:
         """Time of each kept frame."""
         return tuple(self.entry.frames[i].time_s for i in self.kept)
 
+    def shot(self, place: int) -> int:
+        """Shot of one kept frame."""
+        return self.entry.frames[self.kept[place]].shot
+
     @property
     def shots(self) -> tuple[int, ...]:
         """Shot of each kept frame."""

@@ -139,7 +139,7 @@ def _place(
             strip = Strip(
                 video_id=video.entry.video_id,
                 frames=tuple(video.kept[p] for p in positions),
-                shots=tuple(video.shots[p] for p in positions),
+                shots=tuple(video.shot(p) for p in positions),
             )
             found.append(Episode(strip=strip, mask_start=before, k=config.hidden_frames))
         first_reason = first_reason or reason

@@ -98,11 +98,10 @@ def _allowed(
     """Whether the policy lets this segment be hidden in this context."""
     if policy in ("free", "whole_shot"):  # whole shots were chosen as segments
         return True
-    shots = video.shots
     before, after = _beside(hidden, visible)
     if policy == "within_shot":
-        return shots[before] == shots[after]
-    if {shots[h] for h in hidden} <= {shots[v] for v in visible}:
+        return video.shot(before) == video.shot(after)
+    if {video.shot(h) for h in hidden} <= {video.shot(v) for v in visible}:
         return True
     # Not every hidden shot is visible; the segment still belongs here if both sides show one scene.
     return float(video.vectors[before] @ video.vectors[after]) >= thresholds.scene
@@ -135,6 +134,7 @@ def moves(video: KeptVideo, first: int, second: int) -> bool:
     return differ(frames[video.kept[first]].thumbnail, frames[video.kept[second]].thumbnail)
 
 
+@lru_cache(maxsize=1 << 16)  # the same pairs come up for every way to show a segment, and for the next segments
 def differ(first: bytes, second: bytes) -> bool:
     """Whether two thumbnails show different pictures, apart from noise, light and a shake of the camera.
 
