@@ -34,6 +34,7 @@ class BuildReport:
     shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
     splits: dict[str, int] = field(default_factory=dict)  # samples
     tasks: dict[str, int] = field(default_factory=dict)  # samples
+    shares: dict[str, float] = field(default_factory=dict)  # of the tasks, as asked for
     decoys: int = 0  # samples with a decoy run
     foreign_decoys: int = 0  # of them, with a run of another video: easy
     rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
@@ -97,6 +98,7 @@ def make_report(
         shortfalls=puzzle_set.shortfalls,
         splits={split: splits[split] for split in SPLITS},
         tasks=dict(Counter(record.task for _, record in packed.records)),
+        shares={task: round(share, 4) for task, share in config.puzzle.task_shares},
         decoys=sum(any(c.decoy >= 0 for c in record.candidates) for _, record in packed.records),
         foreign_decoys=sum(
             any(c.decoy >= 0 and c.origin == "corpus" for c in record.candidates) for _, record in packed.records
@@ -131,7 +133,7 @@ def to_text(report: BuildReport) -> str:
         f"{report.samples} samples in {plural(report.shards, 'shard')} from {report.used} of "
         f"{plural(report.sources, 'file')}: {report.out}",
         f"  splits    {counts(report.splits)}",
-        f"  tasks     {counts(report.tasks)}",
+        f"  tasks     {counts(report.tasks)}{_asked(report.shares)}",
         f"  decoys    {report.decoys} samples with a decoy run, {report.foreign_decoys} with one of another video",
         f"  skipped   {counts(report.skipped)}",
         f"  refused   {counts(report.refused)} (hidden segments)",
@@ -144,6 +146,12 @@ def to_text(report: BuildReport) -> str:
     if report.skipped:
         lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
     return "\n".join(lines)
+
+
+def _asked(shares: Mapping[str, float]) -> str:
+    """The shares asked for, where there are several: rules and partners may have left others."""
+    asked = ", ".join(f"{task} {share:.0%}" for task, share in shares.items())
+    return f" (asked for: {asked})" if len(shares) > 1 else ""
 
 
 def plural(count: int, noun: str) -> str:
