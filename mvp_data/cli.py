@@ -114,7 +114,9 @@ def build_command(
     else:
         typer.echo(to_text(report))
     if not report.samples:
-        _fail(f"no samples were written; mvp-data ledger {report.out} --skipped shows why for each file")
+        alone = report.refused.get("no_decoy", 0)
+        hint = f" ({alone} hidden segments found no decoy run: try --decoy-share 0)" if alone else ""
+        _fail(f"no samples were written{hint}; mvp-data ledger {report.out} --skipped shows why for each file")
 
 
 @app.command("index")

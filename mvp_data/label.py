@@ -8,6 +8,7 @@ from mvp_data.config import BuildConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.difficulty import measure
 from mvp_data.mine import Distractor
+from mvp_data.rules import doubt
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, unit
 from mvp_data.solve import Sights, sights, success
@@ -53,8 +54,17 @@ def label(
             for letter, (frame, order, decoy, origin, similarity) in zip(LABELS, shown, strict=False)
         ),
         difficulty=difficulty.score,
+        doubt=_doubt(video, task, episode, thresholds, config),
         margin=thresholds.ambiguous - max(similarity for *_, similarity in pool),
     )
+
+
+def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: BuildConfig) -> str:
+    """Why the order of the hidden run may be argued about; such runs are there only where they were to be kept."""
+    if config.mask.reversible == "drop" and task != "odd-one-out":
+        return ""
+    found = doubt(video, video.rows(episode.hidden), video.rows(episode.context), thresholds)
+    return found.value if found else ""
 
 
 def likeness_solves(video: KeptVideo, task: str, episode: Episode, distractors: Sequence[Distractor]) -> float:

@@ -157,6 +157,7 @@ class SampleRow:
     sampled_fps: float
     difficulty: float
     difficulty_bucket: int  # tenth of the scale, 0 to 9
+    doubt: str  # why its order may be argued about, or empty
     margin: float
     decoys: int  # distractors that form a decoy run
     neighbourhood: int  # distractors by origin

@@ -122,6 +122,7 @@ class Packer:
             hidden_end_s=frames[episode.hidden[-1]].time_s,
             sampled_fps=video.entry.rate_fps,
             difficulty=puzzle.difficulty,
+            doubt=puzzle.doubt,
             margin=puzzle.margin,
             seed=self._config.seed,
             config_hash=self._config_hash,

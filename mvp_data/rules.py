@@ -67,12 +67,14 @@ def _two_ways(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], config: MaskConfig, thresholds: Thresholds
 ) -> Drop | None:
     """Why another order, or another choice, could be defended; each step asks for less and less."""
-    lean = leaning(video, hidden, visible, thresholds)
-    if min(lean) <= 1 and _recurs(video, hidden, visible):
+    if min(leaning(video, hidden, visible, thresholds)) <= 1 and _recurs(video, hidden, visible):
         return Drop.RECURRING
-    if config.reversible == "keep":
-        return None
-    if max(lean) <= 1:
+    return doubt(video, hidden, visible, thresholds) if config.reversible == "drop" else None
+
+
+def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds) -> Drop | None:
+    """Why the order of a run may be argued about: it reads as well backwards, or comes again."""
+    if max(leaning(video, hidden, visible, thresholds)) <= 1:
         return Drop.REVERSIBLE
     return Drop.LOOPING if loops(video, hidden, thresholds) else None
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from mvp_data.errors import ShardError
-from mvp_data.tasks import ORDER_ALONE, TASKS, Question, question, right_answer
+from mvp_data.tasks import DOUBTS, ORDER_ALONE, TASKS, Question, question, right_answer
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
@@ -88,6 +88,7 @@ class Record:
     hidden_end_s: float
     sampled_fps: float  # rate the video was sampled at
     difficulty: float  # 0 easy .. 1 hard
+    doubt: str = ""  # why its order may be argued about: one of DOUBTS
     margin: float  # by how much the most alike pair that must differ stays below the ambiguity threshold (cosine)
     seed: int
     config_hash: str
@@ -218,6 +219,7 @@ def _check_scalars(record: Record) -> None:
         f"key {record.key[:120]!r} is not 1 to {MAX_KEY} of a-z 0-9 _ -",
     )
     _require(record.task in TASKS, f"task {record.task!r} is none of {', '.join(TASKS)}")
+    _require(record.doubt in DOUBTS, f"doubt {record.doubt!r} is none of {', '.join(DOUBTS[1:])} and not empty")
     _require(record.split in SPLITS, f"split {record.split!r} is none of {', '.join(SPLITS)}")
     for name in ("width_px", "height_px"):
         _require(1 <= getattr(record, name) <= MAX_SIDE_PX, f"{name} is {getattr(record, name)}")

@@ -13,6 +13,7 @@ from mvp_data.errors import ConfigError
 
 TASKS = ("mvp", "jigsaw", "select", "next", "arrow", "odd-one-out")
 ORDER_ALONE = ("jigsaw", "arrow")  # have no distractors
+DOUBTS = ("", "reversible", "looping")  # why the order of a hidden run may be argued about
 DIRECTIONS = ("A", "B")  # answers to `arrow`: forwards, backwards
 
 

@@ -142,6 +142,7 @@ class Puzzle:
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
+    doubt: str  # why its order may be argued about, where such runs are kept: reversible, looping or empty
     margin: float  # distance of the most alike pair that must differ from the ambiguity threshold, in cosine
 
     @property

@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 from mvp_data.calibrate import jitter
 from mvp_data.config import MaskConfig
 from mvp_data.corpus import KeptVideo
-from mvp_data.rules import Drop, differ, fits_the_gap, moves, refuse
+from mvp_data.puzzles import make_puzzles
+from mvp_data.rules import Drop, differ, doubt, fits_the_gap, moves, refuse
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
-from tests.builders import THRESHOLDS, kept_video, noise, rng
+from tests.builders import THRESHOLDS, config, kept_video, noise, rng
 from tests.scenes import journey
 
 FREE = MaskConfig(mask_policy="free", hidden_frames=3, context_frames=4)
@@ -127,6 +128,7 @@ def test_backwards_as_plausible_is_refused_unless_asked_for() -> None:
     swing = kept_video(vectors, thumbnails=thumbnails)
     assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) == Drop.REVERSIBLE
     assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], replace(FREE, reversible="keep"), THRESHOLDS) is None
+    assert doubt(swing, [3, 4, 5], [1, 2, 6, 7], THRESHOLDS) is Drop.REVERSIBLE, "kept, and said to be so"
     vectors[6] = video.vectors[6]  # one judge knows the order
     assert refuse(kept_video(vectors, thumbnails=thumbnails), [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) is None
 
@@ -148,3 +150,17 @@ def test_a_frame_like_one_that_is_hidden_but_not_asked_for_fits_the_gap() -> Non
             fits_the_gap(video, hidden, np.concatenate([new, video.vectors[[place]]]), [noise(1)] * 2, THRESHOLDS)
             == fits
         )
+
+
+def test_a_run_that_is_kept_says_what_is_doubtful_of_it() -> None:
+    """From the rule to the puzzle: the whole video swings, so both puzzles of each pair are marked."""
+    there = drifting()
+    back = [*range(len(there.kept)), *range(len(there.kept) - 2, 0, -1)] * 3
+    thumbnails = [there.entry.frames[there.kept[p]].thumbnail for p in back]
+    video = kept_video(there.vectors[back], thumbnails=thumbnails)
+    options = {"hidden_frames": 3, "distractors": 0, "context_frames": 2, "mask_policy": "free", "samples_per_video": 0}
+    kept = make_puzzles([video], config(**options, reversible="keep"), THRESHOLDS).puzzles
+    dropped = make_puzzles([video], config(**options), THRESHOLDS).puzzles
+    assert {p.doubt for p in dropped} <= {""}
+    assert {p.doubt for p in kept} & {"reversible", "looping"}
+    assert len(kept) > len(dropped)
