@@ -8,6 +8,7 @@ answer one question in two ways.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -83,7 +84,8 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         number = next(iter(free))
         del free[number]
         likeness = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
-        order = [int(other) for other in np.lexsort((np.arange(len(runs)), -likeness)) if int(other) in free]
+        ranked = (int(other) for other in np.argsort(-likeness, kind="stable"))
+        order = list(islice((other for other in ranked if other in free), LOOKED_AT))
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
             del free[next(other for other in order if runs[other] is pair[1].run)]
@@ -109,7 +111,7 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         own = runs[number].video.group
         order = sorted(
             (o for o in likeness if o in free and runs[o].video.group != own), key=lambda o: (-likeness[o], o)
-        )
+        )[:LOOKED_AT]
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
             free.remove(next(other for other in order if runs[other] is pair[1].run))
@@ -117,8 +119,8 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
 
 
 def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
-    """The chosen one of the first admissible pairs of a run with one of the others."""
-    pairs = (_pair(run, other, thresholds) for other in others[:LOOKED_AT])
+    """The chosen one of the admissible pairs of a run with one of the others."""
+    pairs = (_pair(run, other, thresholds) for other in others)
     return choose(pair for pair in pairs if pair is not None)
 
 
@@ -179,7 +181,7 @@ def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: in
     """The other run as distractors: all of it, or where fewer are asked for a part, whose place the seed draws."""
     frames = other.opening.hidden
     most = len(frames) - min(count, len(frames))
-    first = int(unit("decoy", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
+    first = int(unit("part", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
     if run.video is not other.video:
         origin = "corpus"
     else:
