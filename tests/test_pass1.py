@@ -115,9 +115,11 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(films: Path, tinyvit: str, t
         "--out",
         str(tmp_path / "out"),
     ]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     running = subprocess.Popen(
         [*command, "--embedder", tinyvit], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     bank = tmp_path / "out.bank"
     while running.poll() is None and not list(bank.rglob("*.parquet")):
         time.sleep(0.02)
