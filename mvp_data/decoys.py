@@ -148,7 +148,7 @@ def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
 def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
     """Whether the runs are alike, and yet no frame of one could pass for one of the other's span."""
     likeness = float(np.round(first.vectors @ second.vectors.T, 5).max())
-    if not thresholds.low <= likeness < thresholds.distinct:
+    if likeness < thresholds.low:
         return False
     return not any(
         fits_the_gap(a.video, a.video.rows(a.opening.hidden), b.vectors, b.thumbnails, thresholds)

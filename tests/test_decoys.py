@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from mvp_data.corpus import KeptVideo
-from mvp_data.decoys import COHERENCE, SPACING
+from mvp_data.decoys import COHERENCE, SPACING, Run, pairs_within
+from mvp_data.mask import Opening
 from mvp_data.puzzles import PuzzleSet, make_puzzles
 from mvp_data.rules import Drop, differ
 from mvp_data.seeds import shuffled
 from mvp_data.tasks import TASKS
-from mvp_data.types import FrameRef, Puzzle
+from mvp_data.types import Episode, FrameRef, Puzzle, Strip
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
 
 K = 3
@@ -43,10 +44,24 @@ def decoys(puzzle: Puzzle) -> list[FrameRef]:
     return [c.frame for c in sorted(puzzle.candidates, key=lambda c: c.decoy) if c.decoy >= 0]
 
 
+def echoing(number: int) -> KeptVideo:
+    """Key frames with others between them; some pictures come again, to the encoder or to the pixels alone."""
+    name = f"echo{number}"
+    vectors = walk(60, name, step=0.35)
+    thumbnails = [noise(name, place) for place in range(60)]
+    for place in range(3, 60, 7):
+        twin = (place + 29) % 60
+        if number % 2:
+            vectors[place] = vectors[twin]
+        else:
+            thumbnails[place] = thumbnails[twin]
+    return kept_video(vectors, name=name, thumbnails=thumbnails)
+
+
 @pytest.fixture(scope="module")
 def videos() -> list[KeptVideo]:
-    """Long ones, which pair within themselves, and short ones, which need each other."""
-    return [*films(6, frames=50), *films(10, frames=13, prefix="short")]
+    """Long ones, which pair within themselves, short ones, which need each other, and some that repeat themselves."""
+    return [*films(6, frames=50), *films(10, frames=13, prefix="short"), *map(echoing, range(8))]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +99,8 @@ def test_a_strip_shows_nothing_of_the_decoys(videos: list[KeptVideo], made: Puzz
         run = decoys(puzzle)
         assert not set(visible) & set(run)
         assert (vectors_of(videos, visible) @ vectors_of(videos, run).T).max() < NEAR.repeat
+        shown, beside = ([by_id[f.video_id].entry.frames[f.index].thumbnail for f in some] for some in (visible, run))
+        assert all(differ(a, b) for a in shown for b in beside)
         if run[0].video_id == video.entry.video_id:
             assert not any(run[0].index <= f <= run[-1].index for f in puzzle.episode.strip.frames)
         across = (vectors_of(videos, hidden(puzzle)) @ vectors_of(videos, run).T).max()
@@ -127,6 +144,64 @@ def test_across_videos_only_of_one_split_and_size_and_never_copies() -> None:
         assert own.split == other.split
         assert own.group != other.group
     assert found.drops[Drop.NO_DECOY] >= 1, "copies and the odd one out remain"
+
+
+def run_of(video: KeptVideo, hidden: Sequence[int], context: Sequence[int]) -> Run:
+    """A run with one way to show it, by places among the kept frames."""
+    at = sum(place < hidden[0] for place in context)
+    places = (*context[:at], *hidden, *context[at:])
+    frames = tuple(video.kept[place] for place in places)
+    strip = Strip(video_id=video.entry.video_id, frames=frames, shots=(0,) * len(frames))
+    return Run.of(video, Opening(task="mvp", episodes=(Episode(strip=strip, mask_start=at, k=len(hidden)),)))
+
+
+FIRST, SECOND = ((4, 6, 8), (2, 3, 9, 10)), ((14, 16, 18), (12, 13, 19, 20))  # hidden, visible; 5 is hidden too
+
+
+def paired(video: KeptVideo, first: tuple[Sequence[int], Sequence[int]] = FIRST) -> bool:
+    runs = [run_of(video, *first), run_of(video, *SECOND)]
+    return bool(list(pairs_within(runs, NEAR, lambda pairs: next(pairs, None), seed=0)))
+
+
+@pytest.mark.parametrize("judge", ["encoder", "pixels"])
+@pytest.mark.parametrize(
+    ("place", "like", "problem"),
+    [
+        (3, 16, "a visible frame of the first repeats one hidden in the second"),
+        (13, 4, "and the other way round"),
+        (5, 14, "a frame that is hidden and not asked for is as right as a key frame"),
+        (6, 18, "both are asked for"),
+    ],
+)
+def test_pictures_that_forbid_a_pair(judge: str, place: int, like: int, problem: str) -> None:
+    vectors, thumbnails = walk(22, "pair"), [noise("pair", number) for number in range(22)]
+    assert paired(kept_video(vectors, thumbnails=thumbnails))
+    if judge == "encoder":
+        vectors[place] = vectors[like]
+    else:
+        thumbnails[place] = thumbnails[like]
+    assert not paired(kept_video(vectors, thumbnails=thumbnails)), problem
+
+
+def test_nothing_from_within_the_other_span_is_shown() -> None:
+    video = kept_video(walk(22, "pair"))
+    assert paired(video, ((4, 6, 8), (3, 9, 10, 13)))
+    assert not paired(video, ((4, 6, 8), (3, 9, 10, 15))), "15 lies between two key frames of the second run"
+
+
+def test_copies_and_other_shapes_are_never_partners() -> None:
+    one, other, third = films(3, frames=13, prefix="short")
+    assert make_puzzles([one, other], config(**SMALL), NEAR).puzzles, "but for that they would be"
+    for changed in (replace(other, group=one.group), replace(other, split="val"), resized(other)):
+        assert not make_puzzles([one, changed], config(**SMALL), NEAR).puzzles
+    for seed in range(8):
+        copies = [one, replace(other, group=one.group), third]
+        for puzzle in make_puzzles(copies, config(**SMALL, seed=seed), NEAR).puzzles:
+            assert third.entry.video_id in {f.video_id for f in (*hidden(puzzle), *decoys(puzzle))}
+
+
+def resized(video: KeptVideo) -> KeptVideo:
+    return replace(video, entry=replace(video.entry, width_px=112))
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, {1}), (2, {2}), (4, {4}), (5, {4, 5})])
@@ -199,7 +274,7 @@ def test_tasks_have_their_form(mixed: PuzzleSet) -> None:
 
 def test_arrows_point_both_ways(mixed: PuzzleSet) -> None:
     answers = Counter(p.answer for p in mixed.puzzles if p.task == "arrow")
-    assert min(answers.values()) > 0.2 * sum(answers.values())
+    assert min(answers["A",], answers["B",]) > 0.2 * sum(answers.values())
 
 
 def test_shares_of_tasks(mixed: PuzzleSet) -> None:
