@@ -22,9 +22,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mvp_data.audit import Audit, audit
-from mvp_data.audit_judge import Estimate, Result
+from mvp_data.audit_judge import Result
 from mvp_data.config import BuildConfig, MineConfig
 from mvp_data.embed import Embedder, load_embedder
+from mvp_data.intervals import Estimate
 from mvp_data.pipeline import build
 from mvp_data.types import Picture, Vectors
 

@@ -9,23 +9,13 @@ import numpy as np
 
 from mvp_data.audit_spaces import Floats, Numbers
 from mvp_data.audit_tasks import LEAK, guessing, judged, kind, least, metrics
-from mvp_data.intervals import ratio_intervals
+from mvp_data.intervals import Estimate, ratio_intervals
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks import Question
 
 LEVEL = 0.95
 CONSTANT_CLUSTERS = 5  # guessing is exactly at chance in each of so many clusters once in hundreds of builds
 RARE = 5.0  # with fewer hits expected, no interval of their share can be trusted: they are counted instead
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A mean over samples with its 95 % interval, and what guessing earns."""
-
-    mean: float
-    low: float
-    high: float
-    chance: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

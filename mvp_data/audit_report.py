@@ -14,10 +14,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from mvp_data.audit import FEW_SAMPLES, Audit, TaskAudit
-from mvp_data.audit_judge import LEVEL, Estimate, Result
+from mvp_data.audit_judge import LEVEL, Result
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
 from mvp_data.inspect import WIDTH, clip, printable
+from mvp_data.intervals import Estimate
 from mvp_data.page import content_policy
 
 FAIL_ON = ("none", "leak")

@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from mvp_data import solve
 from mvp_data.audit_features import Look
-from mvp_data.audit_spaces import Floats, Places, Space, best_subset, searchable, shortest_path
+from mvp_data.audit_spaces import Floats, Places, best_subset, searchable, shortest_path
 
 Solver = Callable[[Look], Places]
 
@@ -50,32 +51,17 @@ def chain(look: Look, name: str) -> Places:
 
 def nearest(look: Look, name: str) -> Places:
     """The K candidates nearest to either frame by the gap, each next one the nearest to the one before."""
-    space = look.spaces[name]
-    ends = [end for end in (space.before, space.after) if end is not None]
-    left = [int(i) for i in np.argsort(np.minimum.reduce(ends), kind="stable")[: look.k]]
-    forwards = space.before is not None
-    distance = space.before if space.before is not None else space.after
-    assert distance is not None
-    answer: list[int] = []
-    while left:
-        answer.append(min(left, key=distance.__getitem__))
-        left.remove(answer[-1])
-        distance = space.pool[answer[-1]]
-    return tuple(answer if forwards else reversed(answer))
+    return solve.nearest(look.spaces[name], look.k)
 
 
 def path(look: Look, name: str) -> Places:
     """The shortest path through K candidates from the frame before the gap to the frame after it."""
-    return _path(look.spaces[name], look.k)
+    return solve.path(look.spaces[name], look.k)
 
 
 def overlay(look: Look) -> Places:
     """The shortest path inside the region of a clock or counter; a guess where there is none."""
-    return random(look) if look.overlay is None else _path(look.overlay, look.k)
-
-
-def _path(space: Space, k: int) -> Places:
-    return shortest_path(space.pool, space.before, space.after, k)
+    return random(look) if look.overlay is None else solve.path(look.overlay, look.k)
 
 
 def pool_features(look: Look) -> Floats:

@@ -5,6 +5,7 @@ Taking such samples for independent would make intervals too narrow, so they res
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 _CELLS = 1 << 19  # numbers in one block of resampling weights: 4 MB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A mean over samples with its 95 % interval, and what guessing earns."""
+
+    mean: float
+    low: float
+    high: float
+    chance: float
 
 
 def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:

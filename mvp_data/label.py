@@ -11,7 +11,7 @@ from mvp_data.mine import Distractor
 from mvp_data.rules import doubt
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, unit
-from mvp_data.solve import Sights, sights, success
+from mvp_data.solve import sights, sights_of, success
 from mvp_data.tasks import question
 from mvp_data.types import Candidate, Episode, FrameRef, Puzzle
 
@@ -38,7 +38,7 @@ def label(
     if task == "arrow":  # in a row, one way or the other
         shown = pool if unit("label", config.seed, key) < 1 / 2 else pool[::-1]
     difficulty = measure(
-        hidden=_sights(video, episode.hidden),
+        hidden=sights_of(video, episode.hidden),
         distractors=[(d.origin, d.similarity) for d in distractors],
         times_s=[frame.time_s for frame in frames],
         step_s=1 / video.entry.rate_fps,
@@ -73,13 +73,9 @@ def likeness_solves(video: KeptVideo, task: str, episode: Episode, distractors: 
     others = np.stack([d.vector for d in distractors]) if distractors else np.empty((0, dimension), np.float32)
     before, after = episode.context[: episode.mask_start], episode.context[episode.mask_start :]
     return success(
-        _sights(video, episode.hidden),
+        sights_of(video, episode.hidden),
         sights(others, [d.thumbnail for d in distractors]),
-        _sights(video, before[-1:]) if before else None,
-        _sights(video, after[:1]) if after else None,
+        sights_of(video, before[-1:]) if before else None,
+        sights_of(video, after[:1]) if after else None,
         ordered=question(task, episode.k, len(distractors)).ordered and task != "odd-one-out",
     )
-
-
-def _sights(video: KeptVideo, frames: Sequence[int]) -> Sights:
-    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])

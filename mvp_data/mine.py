@@ -13,7 +13,7 @@ from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.neighbours import Neighbours
 from mvp_data.rules import differ
 from mvp_data.seeds import shuffled
-from mvp_data.solve import Sights, lures, sights, success
+from mvp_data.solve import Sights, lures, sights, sights_of, success
 from mvp_data.types import Episode, FrameRef, Vectors
 
 NEIGHBOURS = (
@@ -202,17 +202,13 @@ def _view(video: KeptVideo, episode: Episode) -> _View:
     first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
     shown = (*context, *video.kept[first : last + 1])
     return _View(
-        hidden=_sights(video, episode.hidden),
-        before=_sights(video, context[at - 1 : at]) if at else None,
-        after=_sights(video, context[at : at + 1]) if at < len(context) else None,
+        hidden=sights_of(video, episode.hidden),
+        before=sights_of(video, context[at - 1 : at]) if at else None,
+        after=sights_of(video, context[at : at + 1]) if at < len(context) else None,
         visible=video.vectors[video.rows(context)],
         span=video.vectors[first : last + 1],
         shown=tuple(video.entry.frames[f].thumbnail for f in shown),
     )
-
-
-def _sights(video: KeptVideo, frames: Sequence[int]) -> Sights:
-    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])
 
 
 def _pooled(pool: Sequence[Distractor]) -> Sights:

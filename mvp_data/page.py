@@ -36,11 +36,11 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
     """
     if puzzles < 1:
         raise ConfigError(f"{puzzles} puzzles: ask for at least 1")
-    _check_free(out_html)
+    check_free(out_html, MARK)
     summary = summarize(path, task)
     title = printable(path.resolve().name)
     head, tail = _frame(title)
-    figures = _json({**asdict(summary), "path": title})  # the name alone: a page is passed on, a home folder is not
+    figures = page_json({**asdict(summary), "path": title})  # the name alone: a page is passed on, a home folder is not
     wanted = spread(summary.samples if task else sum(summary.tasks.values()), puzzles, seed)
     written, size = 0, len(head) + len(tail) + len(figures)
     with atomic_write(out_html) as file:
@@ -48,7 +48,7 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
         shown = (s for s in iter_samples(path) if task in ("", s.record.task))
         others = (s for n, s in enumerate(shown) if n in wanted and s.record.key != key)
         for sample in islice(chain([find_sample(path, key)] if key else [], others), puzzles):
-            text = _json(_puzzle(sample))
+            text = page_json(_puzzle(sample))
             size += len(text) + 1
             if written and size > MAX_PAGE_BYTES:
                 break
@@ -98,18 +98,19 @@ def _puzzle(sample: Sample) -> dict[str, object]:
     }
 
 
-def _json(value: object) -> bytes:
+def page_json(value: object) -> bytes:
     """ASCII JSON that cannot end the script element it stands in."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").encode()
 
 
-def _check_free(out_html: Path) -> None:
-    """Refuse to replace a file that is not an older page, such as the shard itself."""
+def check_free(out_html: Path, mark: bytes) -> None:
+    """Refuse to replace a file that is not an older page, such as the shard itself: one that does not begin so."""
     if not out_html.exists():
         return
-    problem = f"{out_html}: exists and is not a page of mvp-data inspect: choose another name"
+    maker = mark.partition(b"a page of ")[2].removesuffix(b" -->").decode()
+    problem = f"{out_html}: exists and is not a page of {maker}: choose another name"
     if not out_html.is_file():
         raise OutputError(problem)
     with out_html.open("rb") as file:
-        if file.read(len(MARK)) != MARK:
+        if file.read(len(mark)) != mark:
             raise OutputError(problem)

@@ -6,7 +6,6 @@ same page and grades each answer as it comes. Answers are untrusted: every field
 """
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from mvp_data import __version__
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.files import atomic_write
 from mvp_data.inspect import printable
-from mvp_data.page import MAX_PAGE_BYTES, content_policy
+from mvp_data.page import MAX_PAGE_BYTES, check_free, content_policy, page_json
 from mvp_data.quiz_score import Answer, Graded, QuizConfig, QuizResult, graded, parse_answer, result, to_json
 from mvp_data.schema import Record, as_list, parse_object
 from mvp_data.seeds import stable_hash
@@ -59,7 +58,7 @@ def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> 
         OutputError: `out_html` is another file, or cannot be written.
         ShardError: a shard is damaged.
     """
-    _check_free(out_html)
+    check_free(out_html, MARK)
     quiz = prepare(path, config or QuizConfig())
     with atomic_write(out_html) as file:
         file.write(page(quiz))
@@ -100,7 +99,7 @@ def prepare(path: Path, config: QuizConfig) -> Quiz:
     puzzles: list[bytes] = []
     size = 0
     for sample in _load(choose(path, config)):
-        text = _json(_puzzle(sample))
+        text = page_json(_puzzle(sample))
         size += len(text) + 1
         if puzzles and size > MAX_PAGE_BYTES:
             break
@@ -151,7 +150,7 @@ def page(quiz: Quiz, done: Sequence[Graded] | None = None) -> bytes:
         "done": [puzzle_id(item.key) for item in done or ()],
         "rows": [asdict(row) for row in rows],
     }
-    data = _json(state)[:-1] + b',"puzzles":[' + b",".join(quiz.puzzles) + b"]}"
+    data = page_json(state)[:-1] + b',"puzzles":[' + b",".join(quiz.puzzles) + b"]}"
     return head.encode() + data + tail.encode()
 
 
@@ -234,20 +233,3 @@ def _puzzle(sample: Sample) -> dict[str, object]:
         "context": [base64.b64encode(data).decode() for data in sample.context],
         "candidates": [base64.b64encode(data).decode() for data in sample.candidates],
     }
-
-
-def _json(value: object) -> bytes:
-    """ASCII JSON that cannot end the script element it stands in."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").encode()
-
-
-def _check_free(out_html: Path) -> None:
-    """Refuse to replace a file that is not an older page, such as a shard."""
-    if not out_html.exists():
-        return
-    problem = f"{out_html}: exists and is not a page of mvp-data quiz: choose another name"
-    if not out_html.is_file():
-        raise OutputError(problem)
-    with out_html.open("rb") as file:
-        if file.read(len(MARK)) != MARK:
-            raise OutputError(problem)

@@ -10,7 +10,7 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.chance import chance
 from mvp_data.errors import ConfigError
-from mvp_data.intervals import clusters, intervals
+from mvp_data.intervals import Estimate, clusters, intervals
 from mvp_data.schema import SPLITS, Record
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks import TASKS, Question
@@ -70,16 +70,6 @@ class Graded:
     clear: bool
     note: str
     metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A mean over puzzles with its 95 % interval, and what guessing earns."""
-
-    mean: float
-    low: float
-    high: float
-    chance: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

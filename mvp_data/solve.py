@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mvp_data.audit_spaces import Floats, Places, Space, searchable, shortest_path, space
 from mvp_data.chance import chance
+from mvp_data.corpus import KeptVideo
 from mvp_data.seeds import shuffled
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 
@@ -31,6 +32,11 @@ def sights(vectors: Vectors, thumbnails: Sequence[bytes]) -> Sights:
     if len(pixels) != len(vectors):
         raise ValueError(f"{len(vectors)} vectors and {len(pixels)} thumbnails")
     return Sights(vectors=vectors, thumbnails=pixels.astype(np.float32))
+
+
+def sights_of(video: KeptVideo, frames: Sequence[int]) -> Sights:
+    """Kept frames of a video, by their indices in the bank."""
+    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])
 
 
 def success(
