@@ -3,14 +3,15 @@
     bank/<extract hash>/frames/<ab>/<video id>.parquet    a row a sampled frame; facts and outcome in its metadata
     bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, one after another
     bank/<extract hash>/vectors/<encoder>/<ab>/<video id>.npy   float16 [usable frames, D], rows of length 1
+    bank/seen.txt, bank/tmp, bank/spool    files seen before (`seen`); what is being written, or fetched
 
-A file is never changed once it is there. The Parquet file is written last: its presence means that the video is done.
+A file is never changed once it is there, only replaced where `--retry` asks for it. The Parquet file is written last:
+its presence means that the video is done.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -21,10 +22,11 @@ from mvp_data.config import digest
 from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.files import atomic_write
+from mvp_data.locks import Lock
 from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
 
 _FACTS = b"mvp"
-LEFTOVER_AGE_S = 86_400
+SPOOL = "spool"  # folder for copies of sources that are no local files; made when there is one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +57,7 @@ class Bank:
     """Reads and writes one bank for one set of extraction options."""
 
     def __init__(self, root: Path, extract_hash: str) -> None:
+        self._root, self._workspace = root, root / "tmp"
         self._frames = root / extract_hash / "frames"
         self._vectors = root / extract_hash / "vectors"
 
@@ -67,16 +70,32 @@ class Bank:
         try:
             self._frames.mkdir(parents=True, exist_ok=True)
             self._vectors.mkdir(parents=True, exist_ok=True)
+            self._workspace.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"the bank cannot be made: {error}; choose another place with --bank") from error
-        self._sweep()
 
-    def _sweep(self) -> None:
-        """Remove temporary files that killed runs left; a day old, since another run may be at work here."""
-        for path in self._frames.parent.rglob(".*.tmp"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
-                    path.unlink()
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Share the bank with other runs; the first to come removes what killed ones left.
+
+        Raises:
+            OutputError: the place is not writable.
+        """
+        self.create()
+        lock = Lock(self._root, alone=False)
+        try:
+            lock.take()
+        except OSError as error:
+            raise OutputError(f"{self._root}: cannot be used as bank ({error.strerror})") from error
+        try:
+            if lock.only_holder():
+                for folder in (self._workspace, self._root / SPOOL):
+                    for path in folder.glob("*"):
+                        path.unlink(missing_ok=True)
+                lock.share()
+            yield
+        finally:
+            lock.release()
 
     def has(self, video_id: str) -> bool:
         """Whether pass 1 is done with this video, used or skipped."""
@@ -85,7 +104,7 @@ class Bank:
     def write(self, video_id: str, make: Callable[[IO[bytes]], VideoEntry]) -> VideoEntry:
         """Let `make` write the JPEGs of a video and say the rest; nothing is kept when it raises."""
         self._path(video_id, ".jpgs").parent.mkdir(exist_ok=True)
-        with atomic_write(self._path(video_id, ".jpgs")) as blob:
+        with self._file(self._path(video_id, ".jpgs")) as blob:
             entry = make(blob)
         self.write_facts(entry)
         return entry
@@ -106,8 +125,24 @@ class Bank:
         )
         path = self._path(entry.video_id, ".parquet")
         path.parent.mkdir(exist_ok=True)
-        with atomic_write(path) as file:
+        with self._file(path) as file:
             pq.write_table(pa.table(columns, schema=schema), file)
+
+    def facts(self, video_id: str) -> tuple[str, str]:
+        """Why a video that `has` says is there is skipped, and the detail; much quicker than `read`.
+
+        Raises:
+            OutputError: the entry is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self._path(video_id, ".parquet")
+        try:
+            facts = json.loads(pq.read_metadata(path).metadata[_FACTS])
+            return str(facts["skip"]), str(facts["detail"])
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     def read(self, video_id: str) -> VideoEntry:
         """What is known of a video that `has` says is there.
@@ -120,14 +155,16 @@ class Bank:
 
         path = self._path(video_id, ".parquet")
         try:
-            table = pq.read_table(path)
+            table = pq.ParquetFile(path).read()
             facts = json.loads(table.schema.metadata[_FACTS])
             facts["info"] = VideoInfo(**facts["info"]) if facts["info"] else None
             facts["boundaries"] = tuple(Boundary(**b) for b in facts["boundaries"])
             facts["crop"] = tuple(facts["crop"])
-            return VideoEntry(frames=tuple(Frame(**row) for row in table.to_pylist()), **facts)
+            columns = {f.name: table.column(f.name).to_pylist() for f in fields(Frame)}
+            rows = zip(*columns.values(), strict=True)
+            return VideoEntry(frames=tuple(Frame(**dict(zip(columns, row, strict=True))) for row in rows), **facts)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again") from error
+            raise _damaged(path, error) from error
 
     @contextmanager
     def pictures(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
@@ -163,7 +200,7 @@ class Bank:
         """Store the vectors of the usable frames, in order, as float16."""
         path = self._vector_path(video_id, encoder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
+        with self._file(path) as file:
             np.save(file, vectors.astype(np.float16), allow_pickle=False)
 
     def read_vectors(self, video_id: str, encoder: Encoder, *, rows: int) -> Vectors:
@@ -185,6 +222,9 @@ class Bank:
             raise OutputError(f"{path}: damaged vectors (not of length 1); delete this file and run again")
         return np.asarray(vectors / lengths, dtype=np.float32)
 
+    def _file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+        return atomic_write(path, workspace=self._workspace)
+
     def calibration_path(self, encoder: Encoder, basis: str) -> Path:
         """Where the thresholds measured on a certain set of frames are kept."""
         return self._vectors / encoder_key(encoder) / f"calibration-{basis}.json"
@@ -194,6 +234,10 @@ class Bank:
 
     def _vector_path(self, video_id: str, encoder: Encoder) -> Path:
         return self._vectors / encoder_key(encoder) / video_id[:2] / f"{video_id}.npy"
+
+
+def _damaged(path: Path, error: Exception) -> OutputError:
+    return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")
 
 
 def encoder_key(encoder: Encoder) -> str:

@@ -12,10 +12,12 @@ import typer
 
 from mvp_data import __version__
 from mvp_data.cli_quiz import quiz_command
+from mvp_data.cli_status import ledger_command, status_command
 from mvp_data.cli_verify import verify_command
 from mvp_data.cli_weights import weights_app
 from mvp_data.config import all_options, from_options, read_yaml
 from mvp_data.errors import MvpError
+from mvp_data.interrupts import Stopped
 from mvp_data.options import value_type
 from mvp_data.pipeline import build, index
 from mvp_data.report import counts, plural, times, to_text
@@ -46,6 +48,7 @@ Sources = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON, a line an event, without bars.")]
 
 
 def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -91,6 +94,7 @@ def build_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in OUT.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     as_json: AsJson = False,
+    log_json: LogJson = False,
     **options: Any,
 ) -> None:
     """Make shards of puzzles out of videos. The same command resumes what was interrupted.
@@ -108,7 +112,7 @@ def build_command(
         options = {**chosen.to_options(), "bank": str(chosen.bank_folder)}
         _say_plan(options, chosen.src, chosen.limit, as_json=as_json)
         return
-    report = _resumable(lambda: build(chosen, overwrite=overwrite))
+    report = _resumable(lambda: build(chosen, overwrite=overwrite, log_json=log_json))
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
     else:
@@ -121,7 +125,13 @@ def build_command(
 
 @app.command("index")
 @_takes_options(*_INDEX_PANELS)
-def index_command(src: Sources = None, config: ConfigFile = None, as_json: AsJson = False, **options: Any) -> None:
+def index_command(
+    src: Sources = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    **options: Any,
+) -> None:
     """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
 
     Example:
@@ -131,7 +141,8 @@ def index_command(src: Sources = None, config: ConfigFile = None, as_json: AsJso
     merged = _merge(config, {"src": src, **options})
     if not merged.get("bank"):
         _fail("no bank: give --bank a folder")
-    report = _resumable(lambda: index(from_options({**merged, "out": f"{merged['bank']}.out"})))  # which is never made
+    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # which is never made
+    report = _resumable(lambda: index(chosen, log_json=log_json))
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
         return
@@ -210,31 +221,8 @@ def audit_command(
 
 app.command("quiz")(quiz_command)
 app.command("verify")(verify_command)
-
-
-@app.command("ledger")
-def ledger_command(
-    out: Annotated[Path, typer.Argument(help="The --out folder of a build.")],
-    skipped: Annotated[bool, typer.Option("--skipped", help="Only the files that gave no samples.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say what became of every source file, and why.
-
-    Example:
-
-      mvp-data ledger shards/ --skipped
-    """
-    from mvp_data.inspect import printable
-    from mvp_data.ledger import read_ledger
-
-    rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
-    if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
-        return
-    for row in rows:
-        what = f"{row.samples} samples" if row.outcome == "used" else row.reason
-        detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
-        typer.echo(f"{printable(row.path)}\n    {what}: {printable(detail)}")
+app.command("status")(status_command)
+app.command("ledger")(ledger_command)
 
 
 @app.command("export")
@@ -281,8 +269,9 @@ def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
 def _resumable(run: Callable[[], Any]) -> Any:
     try:
         return run()
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on where this one ended", code=130)
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Stopped) else 130
+        _fail("stopped; the same command goes on where this one ended", code)
 
 
 def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mvp_data import __version__
 from mvp_data.decode import BACKENDS
-from mvp_data.errors import ConfigError
+from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.options import check_fields, option
 from mvp_data.shots import METHODS
 from mvp_data.tasks import TASKS, parse_shares
@@ -175,7 +175,12 @@ class BuildConfig:
     seed: int = option(0, "Seed of every random choice.", low=0, high=2**63 - 1)
     workers: int = option(0, "Processes that decode (0: one per core).", low=0)
     limit: int = option(0, "Use only the first N sources (0: all).", low=0)
-    video_timeout_s: float = option(1800.0, "Longest time for one video (seconds).", low=1, high=1e6)
+    video_timeout_s: float = option(
+        1800.0, "Longest time for a video, or for 20 minutes of a long one (seconds).", low=1, high=1e6
+    )
+    video_memory_mb: int = option(4096, "Most memory of a process that decodes (megabytes; 0: no limit).", low=0)
+    retry: str = option("", "Try what an earlier run gave up again: reasons of the ledger, as timeout,memory,crash.")
+    max_failures: int = option(50, "Stop once so many videos failed and none went well (0: never).", low=0)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
@@ -197,6 +202,10 @@ class BuildConfig:
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
         if "select" in dict(self.puzzle.task_shares) and not self.mine.distractors:
             raise ConfigError("tasks: select has nothing to choose from with --distractors 0")
+        unknown = sorted(self.retried - {reason.value for reason in SkipReason})
+        if unknown:
+            reasons = ", ".join(reason.value for reason in SkipReason)
+            raise ConfigError(f"retry: no reason is called {', '.join(unknown)}; there are {reasons}")
         bank, out = self.bank_folder.resolve(), self.out.resolve()
         if any(Path(src).resolve() == out for src in self.src):
             raise ConfigError(f"out: {self.out} is also a --src; choose another folder")
@@ -212,6 +221,11 @@ class BuildConfig:
             return self.bank
         out = self.out if self.out.name not in ("", "..") else self.out.resolve()
         return out.parent / f"{out.name}.bank"
+
+    @property
+    def retried(self) -> frozenset[str]:
+        """The reasons to try again."""
+        return frozenset(word.strip() for word in self.retry.split(",") if word.strip())
 
     @property
     def worker_count(self) -> int:

@@ -40,7 +40,9 @@ class SkipReason(StrEnum):
     NO_MOVING_PICTURE = "no_moving_picture"  # audio, cover art or a single picture
     UNSUPPORTED_CODEC = "unsupported_codec"  # the back end cannot decode it
     DECODE_ERROR = "decode_error"  # damaged before a useful stretch
+    CHANGED = "changed"  # it became another file while it was read
     TIMEOUT = "timeout"  # longer than the wall-clock limit of one video
+    MEMORY = "memory"  # more memory than one video may take
     CRASH = "crash"  # the worker process died
     TOO_SHORT = "too_short"  # fewer usable frames than a strip needs
     STATIC = "static"  # enough frames, but they show the same picture

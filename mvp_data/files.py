@@ -11,13 +11,14 @@ from mvp_data.errors import OutputError
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends well, on disk and complete.
 
-    Two writers of one file (threads, processes, machines that share a disk) do not meet in the temporary one.
+    Two writers of one file (threads, processes, machines that share a disk) do not meet in the temporary one, which
+    lies beside it or in `workspace`, a folder of the same disk.
     Raises `OutputError` if the folder is not writable or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = (workspace or path.parent) / (f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -32,32 +33,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             problem = error.strerror or str(error)  # an OSError about another file is the caller's
             raise OutputError(f"{path}: cannot be written ({problem}): free space or choose another folder") from error
         raise
-
-
-@contextmanager
-def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[None]:
-    """Hold a folder, made if need be, for one process; the lock dies with it. Windows cannot lock one and goes without.
-
-    Raises:
-        OutputError: it cannot be made (`unusable` says for what), or another process holds it (`busy`).
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY) if os.name != "nt" else None
-    except OSError as error:
-        raise OutputError(f"{folder}: {unusable} ({error.strerror})") from error
-    try:
-        if held is not None:
-            import fcntl
-
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(f"{folder}: {busy}") from error
-        yield
-    finally:
-        if held is not None:
-            os.close(held)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from mvp_data.difficulty import bucket
 from mvp_data.errors import OutputError, ShardError
-from mvp_data.files import atomic_write, locked_folder
+from mvp_data.files import atomic_write
+from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LEDGER_NAME, write_rows
+from mvp_data.locks import LOCK_NAME, Lock, locked_folder
 from mvp_data.mine import ORIGINS
 from mvp_data.pack import SHARD_STEMS, shard_stem
 from mvp_data.schema import SPLITS, Record
@@ -25,11 +27,12 @@ REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
 _SHARD = re.compile(rf"(({'|'.join(TASKS[1:])})-)?({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
 _LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
-_OWN_NAMES = frozenset({INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME, OFFSETS_NAME})
+_RUNNING = frozenset({LOCK_NAME, STATUS_NAME})  # of the run that is at work, or was when it died
+_OWN_NAMES = _RUNNING | {INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME, OFFSETS_NAME}
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[Lock]:
     """Hold the folder, made if need be, for one build; the lock dies with the process.
 
     Raises:
@@ -39,8 +42,8 @@ def locked(out: Path) -> Iterator[None]:
         "cannot be used as output folder",
         "another build is at work there; wait for it, or choose another --out",
     )
-    with locked_folder(out, unusable=unusable, busy=busy):
-        yield
+    with locked_folder(out, unusable=unusable, busy=busy) as lock:
+        yield lock
 
 
 def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
@@ -97,7 +100,7 @@ def start(out: Path, config_hash: str) -> None:
     with atomic_write(out / STARTED_NAME) as file:
         file.write(json.dumps({"config_hash": config_hash}).encode())
     for path in sorted(out.iterdir(), key=lambda p: (p.name != INDEX_NAME, p.name)):
-        if path.name != STARTED_NAME:
+        if path.name not in {STARTED_NAME} | _RUNNING:
             path.unlink()
 
 

@@ -15,16 +15,17 @@ from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_gro
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.errors import OutputError
+from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, read_ledger, write_ledger
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
-from mvp_data.pass1 import TRANSIENT, Outcome, calibration_for, embed_all, extract_all
-from mvp_data.progress import Progress
+from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
 from mvp_data.puzzles import make_puzzles
-from mvp_data.report import BuildReport, Clock, IndexReport, counts, make_report, stored_report
+from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
 from mvp_data.types import Source
+from mvp_data.workers import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class _Indexed:
     bank: Bank
     encoder: Encoder
     calibration: Calibration
+    workers: dict[str, float]  # how the processes of extraction were used, for the report
 
     def corpus_hash(self) -> str:
         """Names what was found under the sources: paths, contents, outcomes and a manifest's columns."""
@@ -44,16 +46,16 @@ class _Indexed:
         return digest([outcomes, [(p.path, p.reason) for p in self.found.problems]])
 
 
-def index(config: BuildConfig) -> IndexReport:
+def index(config: BuildConfig, *, log_json: bool = False) -> IndexReport:
     """Fill the bank and stop: decode, cut, sample and embed every source. `build` later finds all of it done.
 
     Raises:
         MvpError: the sources, the bank or the weights cannot be used.
     """
-    clock = Clock()
+    journal = Journal(log_json=log_json)
     embedder = load_embedder(config.embed.embedder)
-    found = _scan(config, clock)
-    done = _index(config, embedder, found, clock)
+    with _bank(config).held(), journal.kept_in(config.bank_folder):
+        done = _index(config, embedder, _scan(config, journal), journal)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
     return IndexReport(
@@ -61,11 +63,11 @@ def index(config: BuildConfig) -> IndexReport:
         sources=len(done.found.sources) + len(done.found.problems),
         videos=len(done.entries),
         skipped=dict(skipped),
-        seconds=clock.seconds,
+        seconds=journal.seconds,
     )
 
 
-def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
+def build(config: BuildConfig, *, overwrite: bool = False, log_json: bool = False) -> BuildReport:
     """Make shards of puzzles out of videos; the same call resumes what was interrupted.
 
     The same corpus, configuration and seed give the same bytes, whatever the number of workers. Processes are started
@@ -77,14 +79,19 @@ def build(config: BuildConfig, *, overwrite: bool = False) -> BuildReport:
     """
     embedder = load_embedder(config.embed.embedder)
     config_hash = build_hash(config, embedder.encoder)
-    clock = Clock()
-    found = _scan(config, clock)
-    with locked(config.out):
+    journal = Journal(log_json=log_json)
+    found = _scan(config, journal)
+    with locked(config.out) as lock:
         finished = prepare(config.out, config_hash, overwrite=overwrite)
-        done = _index(config, embedder, found, clock)
-        if finished is None or _may_be_better(config, finished, done):
-            return _make(config, config_hash, done, clock)
-        return stored_report(config)
+        with _bank(config).held(), journal.kept_in(config.out, lock):
+            done = _index(config, embedder, found, journal)
+            if finished is None or _may_be_better(config, finished, done):
+                return _make(config, config_hash, done, journal)
+            return stored_report(config)
+
+
+def _bank(config: BuildConfig) -> Bank:
+    return Bank(config.bank_folder, config.extract_hash())
 
 
 def build_hash(config: BuildConfig, encoder: Encoder) -> str:
@@ -93,14 +100,14 @@ def build_hash(config: BuildConfig, encoder: Encoder) -> str:
 
 
 def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool:
-    """Whether a finished build lacks videos that crashed or ran out of time then, and do not now.
+    """Whether a finished build lacks videos that failed then, were tried again, and now go well.
 
     Raises:
         OutputError: it differs for another reason: there are other sources.
     """
     if finished.config.get("corpus") == done.corpus_hash():
         return False
-    if any(row.reason in TRANSIENT for row in read_ledger(config.out)):
+    if any(row.reason in config.retried for row in read_ledger(config.out)):
         return True
     raise OutputError(
         f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
@@ -108,44 +115,49 @@ def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool
     )
 
 
-def _make(config: BuildConfig, config_hash: str, done: _Indexed, clock: Clock) -> BuildReport:
+def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journal) -> BuildReport:
     """Pass 2: puzzles and shards out of the bank."""
     thresholds = Thresholds.resolve(done.calibration, config)
-    with clock.step("deduplicate"):
+    with journal.step("deduplicate"):
         source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
         videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
-    with clock.step("mine"), Progress(len(videos), "mining", "video") as bar:
-        puzzle_set = make_puzzles(videos, config, thresholds, bar.update)
+    with journal.step("mine", "mining", total=len(videos), unit="video") as advance:
+        puzzle_set = make_puzzles(videos, config, thresholds, lambda: advance(1))
     start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
-    with clock.step("pack"), Progress(len(puzzle_set.puzzles), "packing", "sample") as bar:
-        packed = packer.pack(puzzle_set.puzzles, config.out, bar.update)
+    with journal.step("pack", "packing", total=len(puzzle_set.puzzles), unit="sample") as advance:
+        packed = packer.pack(puzzle_set.puzzles, config.out, lambda: advance(1))
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
-    report = make_report(config, rows, puzzle_set, packed, thresholds, clock)
+    report = make_report(config, rows, puzzle_set, packed, thresholds, done.workers, journal)
     _write_all(config, config_hash, done, rows, packed, report)
     return report
 
 
-def _scan(config: BuildConfig, clock: Clock) -> ScanResult:
+def _scan(config: BuildConfig, journal: Journal) -> ScanResult:
     """All sources but what builds of this very configuration put out."""
-    with clock.step("scan"):
+    with journal.step("scan"):
         return scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
 
 
-def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Clock) -> _Indexed:
+def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, journal: Journal) -> _Indexed:
     """Extract and embed."""
-    bank = Bank(config.bank_folder, config.extract_hash())
-    with clock.step("extract"), Progress(len(found.sources), "decoding", "video") as bar:
-        outcomes = extract_all(found.sources, config, lambda _: bar.update())
+    bank, usage = _bank(config), Usage()
+    with journal.step("extract", "decoding", total=len(found.sources), unit="video") as advance:
+
+        def ended(outcome: Outcome) -> None:
+            advance(1)
+            journal.video(outcome.source.path, outcome.video_id, outcome.skip, outcome.detail)
+
+        outcomes = extract_all(found.sources, config, ended, usage)
     ids = sorted({o.video_id for o in outcomes if not o.skip})
-    with clock.step("read bank"):
+    with journal.step("read bank"):
         entries = {video_id: bank.read(video_id) for video_id in ids}
     to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
     frames = sum(len(entry.usable) for entry in to_do)
-    with clock.step("embed"), Progress(frames, "embedding", "frame") as bar:
-        embed_all(bank, to_do, embedder, bar.update)
-    with clock.step("calibrate"):
+    with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
+        embed_all(bank, to_do, embedder, advance)
+    with journal.step("calibrate"):
         calibration = calibration_for(embedder, bank, entries, config.seed)
     return _Indexed(
         found=found,
@@ -154,6 +166,11 @@ def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, clock: Cl
         bank=bank,
         encoder=embedder.encoder,
         calibration=calibration,
+        workers={
+            "count": config.worker_count,
+            "busy_share": round(usage.busy_s / config.worker_count / max(journal.seconds["extract"], 1e-3), 3),
+            "peak_mb": round(usage.peak_mb, 1),
+        },
     )
 
 

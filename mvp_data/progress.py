@@ -14,15 +14,21 @@ class Progress:
     """Counts steps of a known total and shows rate and time left.
 
     In a terminal it is a tqdm bar, gone when done. Where stderr is a file or a pipe, as under nohup or a batch system,
-    it is one line every 30 seconds.
+    it is one line every 30 seconds; `silent` is neither.
     """
 
-    def __init__(self, total: int, step: str, unit: str) -> None:
+    def __init__(self, total: int, step: str, unit: str, *, silent: bool = False) -> None:
         columns = shutil.get_terminal_size().columns  # 80 where a terminal says it has none, which would hide the bar
         self._total, self._step, self._unit = total, step, unit
         self._done, self._start_s, self._said_s = 0, time.monotonic(), time.monotonic()
+        self._silent = silent
         self._bar = tqdm(
-            total=total, desc=f"{step:>9}", unit=f" {unit}", disable=None, leave=False, ncols=min(columns, 110)
+            total=total,
+            desc=f"{step:>9}",
+            unit=f" {unit}",
+            disable=silent or None,
+            leave=False,
+            ncols=min(columns, 110),
         )
 
     def __enter__(self) -> "Progress":
@@ -38,7 +44,7 @@ class Progress:
         self._done += count
         self._bar.update(count)
         now = time.monotonic()
-        if self._bar.disable and now - self._said_s >= LOG_EVERY_S:
+        if self._bar.disable and not self._silent and now - self._said_s >= LOG_EVERY_S:
             self._said_s = now
             took_s = now - self._start_s
             line = tqdm.format_meter(self._done, self._total, took_s, prefix=self._step, unit=f" {self._unit}", ncols=0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from mvp_data import __version__
 from mvp_data.bank import Bank
 from mvp_data.errors import OutputError, ShardError
+from mvp_data.journal import Journal
 from mvp_data.ledger import LEDGER_NAME, read_ledger
 from mvp_data.output import (
     CARD_NAME,
@@ -27,7 +28,7 @@ from mvp_data.pack import Packed, Packer
 from mvp_data.pipeline import card_facts, kept_videos
 from mvp_data.progress import Progress
 from mvp_data.puzzles import PuzzleSet, make_puzzles
-from mvp_data.report import Clock, make_report, stored_report
+from mvp_data.report import make_report, stored_report
 from mvp_data.schema import parse_object
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shards import sample_spans, write_shard
@@ -152,7 +153,8 @@ class _Workshop:
         if REPORT_NAME in self._broken:
             puzzle_set, _ = self._pass_2()
             packed, rows = Packed(shards=index.shards, records=tuple(records)), read_ledger(out)
-            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, Clock())  # without times
+            no_times = Journal()
+            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, {}, no_times)
             write_report(out, asdict(report))
             self.rebuilt.append(REPORT_NAME)
         if CARD_NAME in self._broken:

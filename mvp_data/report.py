@@ -1,16 +1,14 @@
 """What a run says of itself: the report that `build` returns and writes."""
 
 import json
-import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from mvp_data.config import BuildConfig
 from mvp_data.corpus import Thresholds
+from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow
 from mvp_data.output import read_report
 from mvp_data.pack import Packed
@@ -42,6 +40,8 @@ class BuildReport:
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
     cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same with all processes added up
+    rates: dict[str, float] = field(default_factory=dict)  # things done a second, by step
+    workers: dict[str, float] = field(default_factory=dict)  # of pass 1: how many, share of time at work, peak MB
     already_complete: bool = False  # nothing was done: the folder held this very build
 
 
@@ -56,29 +56,14 @@ class IndexReport:
     seconds: dict[str, float]
 
 
-class Clock:
-    """Wall-clock and CPU seconds by step; CPU time includes the worker processes that ended within the step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu_seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time the block under this name."""
-        start, cpu_start = time.perf_counter(), sum(os.times()[:4])
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start, 3)
-
-
 def make_report(
     config: BuildConfig,
     rows: Sequence[LedgerRow],
     puzzle_set: PuzzleSet,
     packed: Packed,
     thresholds: Thresholds,
-    clock: Clock,
+    workers: Mapping[str, float],
+    journal: Journal,
 ) -> BuildReport:
     """Add up what the ledger, the puzzles and the shards say."""
     splits = Counter(record.split for _, record in packed.records)
@@ -106,8 +91,10 @@ def make_report(
         rejected_frames=dict(rejected),
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
-        seconds=clock.seconds,
-        cpu_seconds=clock.cpu_seconds,
+        seconds=journal.seconds,
+        cpu_seconds=journal.cpu_seconds,
+        rates=journal.rates,
+        workers=dict(workers),
     )
 
 

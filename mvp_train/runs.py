@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mvp_data import __version__
 from mvp_data.errors import OutputError
-from mvp_data.files import atomic_write, locked_folder
+from mvp_data.files import atomic_write
+from mvp_data.locks import locked_folder
 from mvp_train.recipe import Recipe, read_recipe, to_yaml
 
 RECIPE_NAME = "run.yaml"  # not `recipe.yaml`: a user's own may lie in the folder

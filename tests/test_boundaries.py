@@ -52,6 +52,7 @@ SEAM = {
     "intervals",
     "errors",
     "files",
+    "locks",
     "seeds",
 }
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")

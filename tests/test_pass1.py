@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,19 @@ def test_a_worker_that_dies_costs_one_video_and_not_for_good(films: Path, tmp_pa
     assert len(list(config.bank_folder.rglob("*.tmp"))) <= len(killed), "what was being written when it died"
 
 
-def test_a_video_out_of_time(corpus: Path, tmp_path: Path) -> None:
+def test_a_video_out_of_time_is_tried_again_when_asked(corpus: Path, tmp_path: Path) -> None:
     clips = [str(corpus / "clips" / name) for name in ("video2dataset__test_video.mp4", "ST-LLM__monkey.mp4")]
     config = config_for(corpus, tmp_path / "out", workers=1, video_timeout_s=1.0)
-    slow, quick = sorted(extract_all(scan(clips).sources, config), key=lambda o: o.source.path, reverse=True)
-    assert (slow.skip, "--video-timeout-s" in slow.detail) == (SkipReason.TIMEOUT, True)
+    sources = scan(clips).sources
+    slow, quick = sorted(extract_all(sources, config), key=lambda o: o.source.path, reverse=True)
+    assert (slow.skip, "--retry timeout" in slow.detail) == (SkipReason.TIMEOUT, True)
     assert quick.skip in ("", SkipReason.TIMEOUT)  # a very busy machine
-    assert not Bank(config.bank_folder, config.extract_hash()).has(slow.video_id or "-")
+    more = replace(config, video_timeout_s=100.0)
+    assert slow in extract_all(sources, more), "what took too long once is not waited for again"
+    assert slow in extract_all(sources, replace(more, retry="crash"))
+    mended = extract_all(sources, replace(more, retry="crash,timeout"))
+    assert [o.skip for o in mended] == ["", ""]
+    assert extract_all(sources, more) == mended
 
 
 def test_a_reason_to_skip_is_kept_and_not_found_out_again(films: Path, tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path)
     assert sum(done) == sum(counts.values())
 
 
-def test_ctrl_c_stops_at_once_and_says_how_to_go_on(films: Path, tinyvit: str, tmp_path: Path) -> None:
+def test_ctrl_c_lets_the_videos_in_hand_end_and_says_how_to_go_on(films: Path, tinyvit: str, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -126,5 +133,9 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(films: Path, tinyvit: str, t
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: to the workers too
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert err == "mvp-data: stopped; the same command goes on where this one ended\n"
+    assert err.splitlines() == [
+        "",
+        "stopping: the videos in hand are finished first; Ctrl-C again stops at once",
+        "mvp-data: stopped; the same command goes on where this one ended",
+    ]
     assert not (tmp_path / "out" / "index.json").exists()

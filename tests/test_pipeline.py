@@ -216,24 +216,25 @@ def test_a_finished_build_is_left_alone(config: BuildConfig, built: BuildReport,
     assert read_index(tmp_path / "copy").config["options"]["mask"]["hidden_frames"] == 3
 
 
-def test_a_video_that_crashed_then_and_not_now_is_taken_in(
+def test_a_video_that_failed_then_and_not_now_is_taken_in(
     config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed for memory, out of time: the same command mends it, without --overwrite."""
+    """Out of time: --retry mends it, without --overwrite."""
     run_all = pass1.run_all
 
     def one_is_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
         for job, result in run_all(work, jobs, **limits):
             unlucky = job.source.path == "film 1.mp4"
-            yield job, Lost("timeout", "not done") if unlucky else result
+            yield job, Lost("timeout", "not done", result.outcome.video_id) if unlucky else result
 
     again = vary(config, tmp_path / "out", bank=tmp_path / "bank")
     monkeypatch.setattr(pass1, "run_all", one_is_killed)
     assert build(again).skipped["timeout"] == 1
     assert ledger(again.out)["film 1.mp4"].reason == "timeout"
-    assert build(again).already_complete, "nothing has got better"
     monkeypatch.undo()
-    assert not build(again).already_complete
+    assert build(again).already_complete, "nothing was asked for"
+    assert build(vary(again, again.out, bank=tmp_path / "bank", retry="crash")).already_complete, "not what failed"
+    assert not build(vary(again, again.out, bank=tmp_path / "bank", retry="timeout")).already_complete
     assert shas(again.out) == shas(built.out)
 
 

@@ -27,10 +27,10 @@ from mvp_data.calibrate import Calibration
 from mvp_data.cli_verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
+from mvp_data.journal import Journal
 from mvp_data.output import locked, write_samples
 from mvp_data.pass1 import Outcome
 from mvp_data.repair import repair
-from mvp_data.report import Clock
 from mvp_data.scan import ScanResult
 from mvp_data.seeds import shuffled, unit
 from mvp_data.shard_index import read_index, write_index
@@ -73,9 +73,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
         bank=bank,
         encoder=ENCODER,
         calibration=Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=-0.4),
+        workers={},
     )
     made.out.mkdir()
-    pipeline._make(made, pipeline.build_hash(made, ENCODER), done, Clock())
+    pipeline._make(made, pipeline.build_hash(made, ENCODER), done, Journal())
     return made
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvp_data.errors import MvpError, OutputError
-from mvp_data.workers import Lost, run_all
+from mvp_data.workers import Limits, Lost, run_all
 
 
 def act(job: tuple[str, int]) -> str:
@@ -38,7 +38,9 @@ DEFECT_LINE = next(
 
 
 def run(*jobs: str, workers: int = 2, timeout_s: float = 30.0) -> dict[tuple[str, int], object]:
-    return dict(run_all(act, [(what, n) for n, what in enumerate(jobs)], workers=workers, timeout_s=timeout_s))
+    return dict(
+        run_all(act, [(what, n) for n, what in enumerate(jobs)], workers=workers, limits=Limits(timeout_s=timeout_s))
+    )
 
 
 def test_every_job_has_one_result() -> None:
@@ -56,7 +58,7 @@ def test_a_lost_job_loses_no_other() -> None:
         "die": Lost("crash", "its process died (exit code 7)"),
         "kill": Lost("crash", "its process died (signal SIGKILL)"),
         "fail": Lost("crash", f"ValueError: a defect (test_workers.py:{DEFECT_LINE})"),
-        "memory": Lost("crash", "out of memory"),
+        "memory": Lost("memory", "out of memory"),
     }
     assert all(done[what, n] == f"{what} {n}" for n, what in enumerate(jobs) if len(what) == 1)
 
@@ -77,7 +79,7 @@ def test_what_would_hit_every_job_stops_all() -> None:
 
 
 def test_a_caller_that_stops_early_leaves_no_process() -> None:
-    results = run_all(act, [("a", 0), ("hang", 1), ("b", 2)], workers=2, timeout_s=30.0)
+    results = run_all(act, [("a", 0), ("hang", 1), ("b", 2)], workers=2, limits=Limits(timeout_s=30.0))
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
@@ -94,7 +96,7 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
                     child.join()
             yield ("job", number)
 
-    done = dict(run_all(act, jobs(), workers=1, timeout_s=30.0))
+    done = dict(run_all(act, jobs(), workers=1, limits=Limits(timeout_s=30.0)))
     assert len(done) == 6
     assert sum(isinstance(value, Lost) for value in done.values()) == 0
 
@@ -102,9 +104,9 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
 def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from mvp_data.workers import run_all\n"
+        "from mvp_data.workers import Limits, run_all\n"
         "from tests.test_workers import act\n"
-        "list(run_all(act, [('a', 0)], workers=1, timeout_s=9))\n"
+        "list(run_all(act, [('a', 0)], workers=1, limits=Limits(timeout_s=9)))\n"
     )
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(

@@ -1,0 +1,85 @@
+"""Which file held which video when it was last read, so that a run that goes on need not read terabytes again.
+
+A file is known again by path, size, both times and inode together; one that cannot be is read, which is never wrong.
+"""
+
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+
+from mvp_data import tars
+from mvp_data.errors import OutputError
+
+SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
+YOUNG_S = 2.0  # a file that changed so lately may change again without another time to show for it
+_LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
+
+
+Sight = tuple[int, int, int, int, int]  # size, mtime and ctime (ns), inode, device
+
+
+def sight(uri: str) -> Sight | None:
+    """What the disk says of a local file, or of the tar that a member lies in; None for a URL and what is not there."""
+    member = tars.parse_member_uri(uri)
+    path = member[0] if member else uri
+    if not os.path.isabs(path):
+        return None
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+
+
+def stamp(uri: str, seen: Sight | None) -> str:
+    """What tells a place's bytes from later ones there; empty where nothing does: a URL, a file just written."""
+    if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
+        return ""
+    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(uri))).hexdigest()[:20]
+
+
+class Seen:
+    """The list in one bank; lines of killed or other runs that are not whole are passed over."""
+
+    def __init__(self, bank_root: Path) -> None:
+        """Read what there is."""
+        self._path = bank_root / SEEN_NAME
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            text = b""
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be read ({error.strerror}); delete it and run again") from error
+        self._ids = {found[1].decode(): found[2].decode() for found in _LINE.finditer(text)}
+        self._torn = bool(text) and not text.endswith(b"\n")
+        self._descriptor = -1
+
+    def __enter__(self) -> "Seen":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def video_id(self, stamp: str) -> str:
+        """The id of the video that lay there, or an empty text."""
+        return self._ids.get(stamp, "")
+
+    def add(self, stamp: str, video_id: str) -> None:
+        """Remember a file. Each line is one write, so runs that share a bank do not tear each other's."""
+        if not stamp or self._ids.get(stamp) == video_id:
+            return
+        self._ids[stamp] = video_id
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.write(self._descriptor, b"\n" * self._torn + f"{stamp} {video_id}\n".encode())
+            self._torn = False
+        except OSError as error:
+            problem = f"{self._path}: cannot be written ({error.strerror}): free space or choose another --bank"
+            raise OutputError(problem) from error
