@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from mvp_data.errors import MvpError, OutputError
-from mvp_data.workers import Limits, Lost, run_all
+from mvp_data.workers import Limits, Lost, Usage, can_limit_memory, goes_on, note, run_all
 
 
 def act(job: tuple[str, int]) -> str:
@@ -27,6 +28,20 @@ def act(job: tuple[str, int]) -> str:
         raise ValueError("a defect")
     if what == "memory":
         raise MemoryError
+    if what == "grow":
+        hoard = bytearray()
+        while True:
+            hoard += bytes(20_000_000)
+            time.sleep(0.05)
+    if what == "wall":
+        bytearray(20_000_000_000)
+    if what == "slow":
+        for _ in range(4):
+            time.sleep(0.5)
+            goes_on()
+    if what == "noted":
+        note("halfway")
+        os._exit(7)
     if what == "stop":
         raise OutputError("disk full")
     return f"{what} {number}"
@@ -45,7 +60,7 @@ def run(*jobs: str, workers: int = 2, timeout_s: float = 30.0) -> dict[tuple[str
 
 def test_every_job_has_one_result() -> None:
     jobs = [f"job{n % 3}" for n in range(20)]
-    for workers in (1, 3, 50):
+    for workers in (1, 3, 8):
         assert run(*jobs, workers=workers) == {(what, n): f"{what} {n}" for n, what in enumerate(jobs)}
     assert run() == {}
 
@@ -70,6 +85,95 @@ def test_a_job_out_of_time_is_killed_and_the_rest_goes_on() -> None:
     assert done["b", 2] == "b 2"
     assert time.monotonic() - start < 20
     assert not multiprocessing.active_children()
+
+
+def test_a_job_that_goes_on_has_its_time_anew() -> None:
+    """A long video is no hanging one."""
+    done = run("slow", "hang", workers=2, timeout_s=1.2)
+    assert done["slow", 0] == "slow 0"
+    assert done["hang", 1] == Lost("timeout", "not done after 1.2 s")
+
+
+@pytest.mark.skipif(not can_limit_memory(), reason="this system does not tell what a process has in memory")
+def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on() -> None:
+    usage, limits = Usage(), Limits(timeout_s=60.0, memory_mb=200)
+    jobs = [("grow", 0), ("a", 1), ("wall", 2), ("b", 3)]
+    done = dict(run_all(act, jobs, workers=2, limits=limits, usage=usage))
+    assert done["grow", 0] == Lost("memory", "took more than 200 MB")
+    assert done["wall", 2] == Lost("memory", "out of memory"), "what grows in one leap meets a wall"
+    assert (done["a", 1], done["b", 3]) == ("a 1", "b 3")
+    assert 200 < usage.peak_mb < 600
+    assert usage.busy_s > 0
+
+
+def test_what_a_lost_job_said_is_known() -> None:
+    assert run("noted", "a")["noted", 0] == Lost("crash", "its process died (exit code 7)", "halfway")
+
+
+def test_a_result_may_bring_further_jobs() -> None:
+    """Asked again after each result, also by workers that had run dry."""
+    further = deque([("a", 0)])
+
+    class Todo:
+        def __iter__(self) -> "Todo":
+            return self
+
+        def __next__(self) -> tuple[str, int]:
+            if not further:
+                raise StopIteration
+            return further.popleft()
+
+    done = []
+    for (what, number), result in run_all(act, Todo(), workers=3, limits=Limits(timeout_s=30.0)):
+        done.append(result)
+        if what == "a":
+            further.extend([("b", n) for n in range(5)])
+        elif number == 4:
+            further.append(("c", 9))
+    assert sorted(map(str, done)) == ["a 0", "b 0", "b 1", "b 2", "b 3", "b 4", "c 9"]
+
+
+def test_told_to_stop_the_jobs_in_hand_are_finished() -> None:
+    done: list[object] = []
+    jobs = ((what, n) for n, what in enumerate(["a", "b", "c", "d", "e", "f"]))
+    for _, result in run_all(act, jobs, workers=2, limits=Limits(timeout_s=30.0), stop=lambda: len(done) >= 2):
+        done.append(result)
+    assert 2 <= len(done) <= 3
+    assert next(jobs) == ("abcdef"[len(done)], len(done)), "the others were not even asked for"
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    """Killed as a build may be: a job that hangs must not outlive it, nor write what a new run writes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, os, signal, threading\n"
+        "from mvp_data.workers import Limits, run_all\n"
+        "from tests.test_workers import act\n"
+        "def die():\n"
+        "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Timer(1.5, die).start()\n"
+        "    list(run_all(act, [('hang', 0)], workers=1, limits=Limits(timeout_s=90)))\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, script], cwd=root, env=environment, capture_output=True, check=False)
+    (child,) = map(int, done.stdout.split())
+    until = time.monotonic() + 10
+    while is_running(child):
+        assert time.monotonic() < until, "still there"
+        time.sleep(0.05)
+
+
+def is_running(process_id: int) -> bool:
+    """Whether a process is there and not just waiting to be collected."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_what_would_hit_every_job_stops_all() -> None:

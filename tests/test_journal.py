@@ -1,0 +1,153 @@
+"""What a run says of itself: lines for machines, a status file, and what `mvp-data status` makes of it."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from mvp_data import journal as module
+from mvp_data.errors import OutputError
+from mvp_data.interrupts import Stopped
+from mvp_data.journal import STATUS_NAME, Journal
+from mvp_data.locks import LOCK_NAME, locked_folder
+from mvp_data.output import STARTED_NAME
+from mvp_data.status import read_status, to_text
+from tests.samples import make_folder, make_shard
+
+
+def test_times_counts_and_rates() -> None:
+    journal = Journal()
+    with journal.step("scan"):
+        pass
+    with journal.step("mine", "mining", total=4, unit="video") as advance:
+        advance(3)
+        advance(1)
+        time.sleep(0.1)
+    assert list(journal.seconds) == list(journal.cpu_seconds) == ["scan", "mine"]
+    assert journal.seconds["mine"] >= 0.1
+    assert list(journal.rates) == ["videos a second, mine"]
+    assert 4 <= journal.rates["videos a second, mine"] <= 40
+
+
+def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATUS_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "LOG_EVERY_S", 0.1)
+    journal = Journal(log_json=True)
+    with journal.kept_in(tmp_path), journal.step("extract", "decoding", total=2, unit="video") as advance:
+        journal.video("a\n.mp4", "ab", "", "")
+        advance(1)
+        time.sleep(0.5)
+        journal.video("b.mp4", "cd", "timeout", "not done")
+        advance(1)
+    journal.warn("a thing to know")
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    events = [line["event"] for line in lines]
+    assert [e for e in events if e != "progress"] == ["step", "video", "video", "step done", "done", "warning"]
+    progress = lines[events.index("progress")]
+    assert (progress["stage"], progress["done"], progress["total"]) == ("extract", 1, 2)
+    assert progress["per_second"] > 0
+    assert [(line["path"], line["skip"]) for line in lines if line["event"] == "video"] == [
+        ("a\n.mp4", ""),
+        ("b.mp4", "timeout"),
+    ]
+    assert list(tmp_path.iterdir()) == [], "nothing is left when all went well"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "because"),
+    [
+        (Stopped(15), "stopped", ""),
+        (KeyboardInterrupt(), "stopped", ""),
+        (OutputError("disk full"), "failed", "disk full"),
+    ],
+    ids=["told to stop", "Ctrl-C", "failed"],
+)
+def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, state: str, because: str) -> None:
+    def run() -> None:
+        journal = Journal()
+        with journal.kept_in(tmp_path), journal.step("extract", total=9, unit="video") as advance:
+            journal.video("a.mp4", "", "unreadable", "")
+            advance(1)
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    status = read_status(tmp_path)
+    assert (status.state, status.message, status.stage, status.done, status.total) == (state, because, "extract", 1, 9)
+    assert status.skipped == {"unreadable": 1}
+    text = to_text(status)
+    assert "extract, 1 of 9 videos (11%)" in text
+    assert "the same command again" in text
+
+
+def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
+    journal = Journal()
+    with (
+        locked_folder(tmp_path, unusable="", busy="") as lock,
+        journal.kept_in(tmp_path, lock),
+        journal.step("embed", total=10, unit="frame") as advance,
+    ):
+        advance(5)
+        time.sleep(0.1)
+        journal._write("running")
+        status = read_status(tmp_path)
+        assert (status.state, status.pid, status.host) == ("running", os.getpid(), socket.gethostname())
+        assert "embed, 5 of 10 frames (50%), " in to_text(status)
+        assert "about 00:00 left" in to_text(status)
+        said = (tmp_path / STATUS_NAME).read_text()
+    assert read_status(tmp_path).state == "empty"
+    (tmp_path / STATUS_NAME).write_text(said)  # as a killed run leaves it
+    (tmp_path / LOCK_NAME).write_text("{}")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / STATUS_NAME).write_text(said.replace(str(os.getpid()), str(gone.pid)))
+    status = read_status(tmp_path)
+    assert status.state == "killed"
+    assert "killed (process" in to_text(status)
+
+
+def test_a_lock_is_touched_while_a_run_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATUS_EVERY_S", 0.02)
+    with locked_folder(tmp_path, unusable="", busy="") as lock:
+        os.utime(tmp_path / LOCK_NAME, (0, 0))
+        with Journal().kept_in(tmp_path, lock):
+            until = time.monotonic() + 10
+            while (tmp_path / LOCK_NAME).stat().st_mtime < 1000:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+
+def test_folders_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no such folder"):
+        read_status(tmp_path / "missing")
+    assert read_status(tmp_path).state == "empty"
+    make_folder(tmp_path, [make_shard(tmp_path / "shard-000000.tar", 2)])
+    assert "complete, 2 samples in 1 shard" in to_text(read_status(tmp_path))
+    (tmp_path / STARTED_NAME).write_text("{}")
+    assert read_status(tmp_path).state == "killed"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"state": "running"}', "[" * 5000, '{"state": {}, "skipped": 1}'])
+def test_a_damaged_status_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / STATUS_NAME).write_text(text)
+    assert read_status(tmp_path).state == "empty"
+
+
+def test_a_full_disk_does_not_hide_what_ended_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        with Journal().kept_in(tmp_path):
+            monkeypatch.setattr(os, "fsync", no_space)
+            raise OutputError("the bank is full")
+
+    with pytest.raises(OutputError, match="the bank is full"):
+        run()
+
+
+def no_space(_: int) -> None:
+    raise OSError(28, "No space left on device")
