@@ -2,23 +2,30 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from mvp_data import frames, pass1
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
-from mvp_data.errors import SkipReason
+from mvp_data.errors import SkipReason, SourceError
+from mvp_data.fetch import fingerprint
 from mvp_data.pass1 import Outcome, embed_all, extract_all
 from mvp_data.scan import scan
+from mvp_data.status import read_status
 from mvp_data.types import Picture, Vectors
+from mvp_data.workers import Lost
 
 
 def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
@@ -68,21 +75,6 @@ def test_a_worker_that_dies_costs_one_video_and_not_for_good(films: Path, tmp_pa
     assert len(list(config.bank_folder.rglob("*.tmp"))) <= len(killed), "what was being written when it died"
 
 
-def test_a_video_out_of_time_is_tried_again_when_asked(corpus: Path, tmp_path: Path) -> None:
-    clips = [str(corpus / "clips" / name) for name in ("video2dataset__test_video.mp4", "ST-LLM__monkey.mp4")]
-    config = config_for(corpus, tmp_path / "out", workers=1, video_timeout_s=1.0)
-    sources = scan(clips).sources
-    slow, quick = sorted(extract_all(sources, config), key=lambda o: o.source.path, reverse=True)
-    assert (slow.skip, "--retry timeout" in slow.detail) == (SkipReason.TIMEOUT, True)
-    assert quick.skip in ("", SkipReason.TIMEOUT)  # a very busy machine
-    more = replace(config, video_timeout_s=100.0)
-    assert slow in extract_all(sources, more), "what took too long once is not waited for again"
-    assert slow in extract_all(sources, replace(more, retry="crash"))
-    mended = extract_all(sources, replace(more, retry="crash,timeout"))
-    assert [o.skip for o in mended] == ["", ""]
-    assert extract_all(sources, more) == mended
-
-
 def test_a_reason_to_skip_is_kept_and_not_found_out_again(films: Path, tmp_path: Path) -> None:
     config = config_for(films, tmp_path / "out", workers=1)
     sources = scan([str(films / "text.mp4")]).sources
@@ -90,6 +82,109 @@ def test_a_reason_to_skip_is_kept_and_not_found_out_again(films: Path, tmp_path:
     entry = Bank(config.bank_folder, config.extract_hash()).read(first.video_id)
     assert (entry.skip, entry.detail) == (first.skip, first.detail) == ("not_a_video", first.detail)
     assert extract_all(sources, config) == (first,)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pass 1 without worker processes, so that it can be watched and disturbed; the paths it worked on."""
+    worked: list[str] = []
+
+    def run_all(work: Any, jobs: Any, **_: Any) -> Iterator[Any]:
+        for job in jobs:
+            worked.append(job.source.path)
+            yield job, work(job)
+
+    monkeypatch.setattr(pass1, "run_all", run_all)
+    return worked
+
+
+def test_a_file_that_was_seen_is_not_read_again(films: Path, tmp_path: Path, in_process: list[str]) -> None:
+    for name in ("film 0.mp4", "text.mp4"):
+        shutil.copy2(films / name, tmp_path / name)
+    time.sleep(2.1)  # what has just changed is not trusted
+    config = config_for(tmp_path, tmp_path / "out")
+    sources = scan([str(tmp_path)]).sources
+    first = extract_all(sources, config)
+    assert in_process == ["film 0.mp4", "text.mp4"]
+    assert extract_all(sources, config) == first
+    assert in_process == ["film 0.mp4", "text.mp4"], "both are known, the reason to skip too"
+    (tmp_path / "text.mp4").write_text("another text")
+    again = extract_all(sources, config)
+    assert in_process == ["film 0.mp4", "text.mp4", "text.mp4"]
+    assert again[1].video_id not in ("", first[1].video_id)
+
+
+@pytest.mark.parametrize("how", ["replaced", "grown", "damaged"])
+def test_a_file_that_changes_while_it_is_read_is_not_taken(
+    films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its id was computed of other bytes than were decoded."""
+    film = tmp_path / "film.mp4"
+    shutil.copy2(films / "film 0.mp4", film)
+    extract = frames.extract
+
+    def meanwhile(path: Path, **options: Any) -> frames.Extract:
+        if how == "damaged":  # the disk gives other bytes, and its times are those of before
+            status = film.stat()
+            film.write_bytes(film.read_bytes()[:-1] + b"x")
+            monkeypatch.setattr(pass1, "sight", lambda _: None)
+            os.utime(film, ns=(status.st_atime_ns, status.st_mtime_ns))
+            return replace(extract(path, **options), damaged_packets=1)
+        found = extract(path, **options)
+        film.write_bytes(film.read_bytes() + b"more" if how == "grown" else b"another")
+        return found
+
+    monkeypatch.setattr(frames, "extract", meanwhile)
+    config = config_for(film, tmp_path / "out")
+    (outcome,) = extract_all(scan([str(film)]).sources, config)
+    assert (outcome.skip, outcome.video_id) == (SkipReason.CHANGED, "")
+    assert "run again" in outcome.detail
+    assert not [*config.bank_folder.rglob("*.parquet"), *config.bank_folder.rglob("*.jpgs")]
+    monkeypatch.undo()
+    (outcome,) = extract_all(scan([str(film)]).sources, config)
+    assert outcome.skip in ("", SkipReason.NOT_A_VIDEO)
+
+
+def test_what_failed_is_tried_again_when_asked(
+    films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(films / "film 0.mp4", tmp_path / "out")
+    sources = scan([str(films / "film 0.mp4")]).sources
+    with monkeypatch.context() as patch:
+        lost = Lost("timeout", "not done after 1800 s", fingerprint(films / "film 0.mp4"))
+        patch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+        (slow,) = extract_all(sources, config)
+    assert (slow.skip, slow.detail.endswith("--video-timeout-s and --retry timeout")) == ("timeout", True)
+    assert extract_all(sources, config) == (slow,), "what took too long once is not waited for again"
+    assert extract_all(sources, replace(config, retry="crash")) == (slow,)
+    (mended,) = extract_all(sources, replace(config, retry="crash,timeout"))
+    assert (mended.skip, mended.video_id) == ("", slow.video_id)
+    assert extract_all(sources, config) == (mended,)
+
+
+def test_when_everything_fails_it_stops(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Lost("crash", "its process died (signal SIGSEGV)")
+    monkeypatch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+    config = config_for(films, tmp_path / "out", max_failures=3)
+    sources = scan([str(films)]).sources
+    with pytest.raises(SourceError) as caught:
+        extract_all(sources, config)
+    message = str(caught.value)
+    assert "3 videos failed and none went well (crash 3; cut off.mp4: its process died (signal SIGSEGV)" in message
+    assert "mvp-data doctor" in message
+    assert "--retry crash, or with --max-failures 0" in message
+    assert len(extract_all(sources, replace(config, max_failures=0))) == len(sources)
+    assert len(extract_all(sources, replace(config, max_failures=99))) == len(sources)
+
+
+def test_a_few_failures_among_good_videos_stop_nothing(films: Path, tmp_path: Path) -> None:
+    for name in ("film 0.mp4", "film 1.mp4"):
+        shutil.copy2(films / name, tmp_path / name)
+    os.symlink(tmp_path / "film 0.mp4", tmp_path / "z.mp4")
+    sources = scan([str(tmp_path)]).sources
+    (tmp_path / "film 0.mp4").unlink()  # it and what leads to it are gone
+    outcomes = extract_all(sources, config_for(tmp_path, tmp_path / "out", max_failures=2, workers=1))
+    assert [o.skip for o in outcomes] == ["unreadable", "", "unreadable"]
 
 
 def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path) -> None:
@@ -111,31 +206,68 @@ def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path)
     assert sum(done) == sum(counts.values())
 
 
-def test_ctrl_c_lets_the_videos_in_hand_end_and_says_how_to_go_on(films: Path, tinyvit: str, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mvp_data.cli",
-        "build",
-        "--src",
-        str(films),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+def started(films: Path, tinyvit: str, folder: Path) -> "subprocess.Popen[str]":
+    """A build in a group of its own, as a terminal starts it, that has a first video in its bank."""
+    command = [sys.executable, "-m", "mvp_data.cli", "build", "--src", str(films), "--embedder", tinyvit]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     running = subprocess.Popen(
-        [*command, "--embedder", tinyvit], start_new_session=True, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(folder / "out")], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     signal.signal(signal.SIGINT, before)
-    bank = tmp_path / "out.bank"
-    while running.poll() is None and not list(bank.rglob("*.parquet")):
+    while running.poll() is None and not list((folder / "out.bank").rglob("*.parquet")):
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: to the workers too
+    return running
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
+    films: Path, tinyvit: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    running = started(films, tinyvit, tmp_path)
+    os.killpg(running.pid, number)  # the workers get it too
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130
+    assert running.returncode == code
     assert err.splitlines() == [
         "",
         "stopping: the videos in hand are finished first; Ctrl-C again stops at once",
         "mvp-data: stopped; the same command goes on where this one ended",
     ]
     assert not (tmp_path / "out" / "index.json").exists()
+    assert read_status(tmp_path / "out").state == "stopped"
+    assert not list((tmp_path / "out.bank" / "tmp").iterdir())
+
+
+def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
+    """A job in hand that would take a minute."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from mvp_data.interrupts import Interrupts\n"
+        "from mvp_data.workers import Limits, run_all\n"
+        "from tests.test_workers import act\n"
+        "if __name__ == '__main__':\n"
+        "    with Interrupts() as signals:\n"
+        "        jobs = [('a', 0), ('hang', 1), ('b', 2)]\n"
+        "        for job, _ in run_all(act, jobs, workers=1, limits=Limits(timeout_s=90), stop=signals.came):\n"
+        "            print(job, flush=True)\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    running = subprocess.Popen(
+        [sys.executable, script],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "('a', 0)\n"
+    assert running.stderr is not None
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.stderr.readline() + running.stderr.readline() != ""
+    assert running.poll() is None, "once is not enough while a video is in hand"
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert out == ""
+    assert err.rstrip().endswith("mvp_data.interrupts.Stopped")
