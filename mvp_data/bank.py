@@ -3,6 +3,7 @@
     bank/<extract hash>/frames/<ab>/<video id>.parquet    a row a sampled frame; facts and outcome in its metadata
     bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, one after another
     bank/<extract hash>/vectors/<encoder>/<ab>/<video id>.npy   float16 [usable frames, D], rows of length 1
+    bank/<extract hash>/parts/       finished parts of long videos, in the same form, until all of a video are there
     bank/seen.txt, bank/tmp, bank/spool    files seen before (`seen`); what is being written, or fetched
 
 A file is never changed once it is there, only replaced where `--retry` asks for it. The Parquet file is written last:
@@ -10,6 +11,8 @@ its presence means that the video is done.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -21,11 +24,12 @@ import numpy as np
 from mvp_data.config import digest
 from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError, SkipReason
-from mvp_data.files import atomic_write
+from mvp_data.files import atomic_write, make_folder, remove
 from mvp_data.locks import Lock
 from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
 
 _FACTS = b"mvp"
+GROUP_ROWS = 4096  # frames written at once: of a video of ten hours all would take 80 MB
 SPOOL = "spool"  # folder for copies of sources that are no local files; made when there is one
 
 
@@ -56,10 +60,16 @@ class VideoEntry:
 class Bank:
     """Reads and writes one bank for one set of extraction options."""
 
-    def __init__(self, root: Path, extract_hash: str) -> None:
+    def __init__(self, root: Path, extract_hash: str, kind: str = "frames") -> None:
+        """`kind`: frames (of whole videos) or parts."""
         self._root, self._workspace = root, root / "tmp"
-        self._frames = root / extract_hash / "frames"
+        self._frames, self._parts = root / extract_hash / kind, root / extract_hash / "parts"
         self._vectors = root / extract_hash / "vectors"
+
+    @property
+    def workspace(self) -> Path:
+        """The folder for what is being made; another run removes what a killed one left there."""
+        return self._workspace
 
     def create(self) -> None:
         """Make the folders.
@@ -76,7 +86,7 @@ class Bank:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Share the bank with other runs; the first to come removes what killed ones left.
+        """Share the bank with other runs; the first to come and the last to go remove what killed processes left.
 
         Raises:
             OutputError: the place is not writable.
@@ -88,23 +98,42 @@ class Bank:
         except OSError as error:
             raise OutputError(f"{self._root}: cannot be used as bank ({error.strerror})") from error
         try:
-            if lock.only_holder():
-                for folder in (self._workspace, self._root / SPOOL):
-                    for path in folder.glob("*"):
-                        path.unlink(missing_ok=True)
-                lock.share()
+            self._sweep(lock)
             yield
+            self._sweep(lock)  # after workers that died
         finally:
             lock.release()
+
+    def _sweep(self, lock: Lock) -> None:
+        """Remove what killed processes left, if nobody else is at work here."""
+        if not lock.only_holder():
+            return
+        for folder in (self._workspace, self._root / SPOOL):
+            for path in folder.glob("*"):
+                remove(path)
+        for path in self._parts.glob("*/*-*"):
+            if self.has(path.name.partition("-")[0]):  # killed after the video was done
+                remove(path)
+        lock.share()
 
     def has(self, video_id: str) -> bool:
         """Whether pass 1 is done with this video, used or skipped."""
         return self._path(video_id, ".parquet").exists()
 
+    def remove(self, video_id: str) -> None:
+        """Forget an entry; nothing happens where there is none."""
+        for suffix in (".parquet", ".jpgs"):
+            remove(self._path(video_id, suffix))
+
+    def copy_pictures(self, video_id: str, blob: IO[bytes]) -> None:
+        """Write all JPEGs of an entry."""
+        with self._path(video_id, ".jpgs").open("rb") as file:
+            shutil.copyfileobj(file, blob)
+
     def write(self, video_id: str, make: Callable[[IO[bytes]], VideoEntry]) -> VideoEntry:
         """Let `make` write the JPEGs of a video and say the rest; nothing is kept when it raises."""
-        self._path(video_id, ".jpgs").parent.mkdir(exist_ok=True)
-        with self._file(self._path(video_id, ".jpgs")) as blob:
+        make_folder(self._path(video_id, ".jpgs").parent)
+        with self.file(self._path(video_id, ".jpgs")) as blob:
             entry = make(blob)
         self.write_facts(entry)
         return entry
@@ -114,7 +143,6 @@ class Bank:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = {f.name: [getattr(frame, f.name) for frame in entry.frames] for f in fields(Frame)}
         facts = {f.name: getattr(entry, f.name) for f in fields(VideoEntry) if f.name != "frames"}
         facts["info"] = asdict(entry.info) if entry.info else None
         facts["boundaries"] = [asdict(b) for b in entry.boundaries]
@@ -124,9 +152,12 @@ class Bank:
             metadata={_FACTS: json.dumps(facts, sort_keys=True).encode()},
         )
         path = self._path(entry.video_id, ".parquet")
-        path.parent.mkdir(exist_ok=True)
-        with self._file(path) as file:
-            pq.write_table(pa.table(columns, schema=schema), file)
+        make_folder(path.parent)
+        with self.file(path) as file, pq.ParquetWriter(file, schema) as writer:
+            for first in range(0, max(1, len(entry.frames)), GROUP_ROWS):
+                frames = entry.frames[first : first + GROUP_ROWS]
+                columns = {f.name: [getattr(frame, f.name) for frame in frames] for f in fields(Frame)}
+                writer.write_table(pa.table(columns, schema=schema))
 
     def facts(self, video_id: str) -> tuple[str, str]:
         """Why a video that `has` says is there is skipped, and the detail; much quicker than `read`.
@@ -142,7 +173,7 @@ class Bank:
             facts = json.loads(pq.read_metadata(path).metadata[_FACTS])
             return str(facts["skip"]), str(facts["detail"])
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     def read(self, video_id: str) -> VideoEntry:
         """What is known of a video that `has` says is there.
@@ -164,7 +195,7 @@ class Bank:
             rows = zip(*columns.values(), strict=True)
             return VideoEntry(frames=tuple(Frame(**dict(zip(columns, row, strict=True))) for row in rows), **facts)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     @contextmanager
     def pictures(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
@@ -177,14 +208,18 @@ class Bank:
         offsets = np.concatenate([[0], np.cumsum([f.jpeg_bytes for f in entry.frames])]).tolist()
         try:
             file = path.open("rb")
+        except FileNotFoundError as error:
+            raise OutputError(f"{path}: is gone; delete its .parquet and run again") from error
         except OSError as error:
-            advice = "delete its .parquet and run again"
-            raise OutputError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+            raise damaged(path, error) from error
         with file:
 
             def jpeg(index: int) -> bytes:
-                file.seek(offsets[index])
-                data = file.read(offsets[index + 1] - offsets[index])
+                try:
+                    file.seek(offsets[index])
+                    data = file.read(offsets[index + 1] - offsets[index])
+                except OSError as error:
+                    raise damaged(path, error) from error
                 whole = len(data) == offsets[index + 1] - offsets[index]
                 if not whole or data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
                     raise OutputError(f"{path}: damaged; delete it and its .parquet and run again")
@@ -199,8 +234,8 @@ class Bank:
     def write_vectors(self, video_id: str, encoder: Encoder, vectors: Vectors) -> None:
         """Store the vectors of the usable frames, in order, as float16."""
         path = self._vector_path(video_id, encoder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._file(path) as file:
+        make_folder(path.parent)
+        with self.file(path) as file:
             np.save(file, vectors.astype(np.float16), allow_pickle=False)
 
     def read_vectors(self, video_id: str, encoder: Encoder, *, rows: int) -> Vectors:
@@ -213,7 +248,9 @@ class Bank:
         try:
             with path.open("rb") as file:  # not np.load, which would open a zip or a pickle as well
                 vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError, EOFError) as error:
+        except OSError as error:
+            raise damaged(path, error) from error
+        except (ValueError, EOFError) as error:
             raise OutputError(f"{path}: damaged vectors ({error}); delete this file and run again") from error
         if vectors.shape != (rows, encoder.dimension):
             raise OutputError(f"{path}: {vectors.shape} vectors, not {(rows, encoder.dimension)}; delete it, run again")
@@ -222,7 +259,8 @@ class Bank:
             raise OutputError(f"{path}: damaged vectors (not of length 1); delete this file and run again")
         return np.asarray(vectors / lengths, dtype=np.float32)
 
-    def _file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+    def file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+        """A file of this bank that appears whole or not at all; what a killed run leaves of it is swept by the next."""
         return atomic_write(path, workspace=self._workspace)
 
     def calibration_path(self, encoder: Encoder, basis: str) -> Path:
@@ -236,7 +274,15 @@ class Bank:
         return self._vectors / encoder_key(encoder) / video_id[:2] / f"{video_id}.npy"
 
 
-def _damaged(path: Path, error: Exception) -> OutputError:
+def damaged(path: Path, error: Exception) -> OutputError:
+    """What to say of a file of the bank that cannot be read.
+
+    What the system fails to read may well be whole, so nobody is told to delete it.
+    """
+    if isinstance(error, FileNotFoundError):
+        return OutputError(f"{path}: is gone; run again")
+    if isinstance(error, OSError) and error.errno:  # what PyArrow says of a file's content has none
+        return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); run again when it can be")
     return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mvp_data import __version__
+from mvp_data.cli_doctor import doctor_command
+from mvp_data.cli_merge import merge_command
 from mvp_data.cli_quiz import quiz_command
 from mvp_data.cli_status import ledger_command, status_command
 from mvp_data.cli_verify import verify_command
@@ -128,21 +130,25 @@ def build_command(
 def index_command(
     src: Sources = None,
     config: ConfigFile = None,
+    num_tasks: Annotated[int, typer.Option("--num-tasks", help="Share the sources between this many runs.")] = 1,
+    task_index: Annotated[int, typer.Option("--task-index", help="Which of them this is, from 0.")] = 0,
     as_json: AsJson = False,
     log_json: LogJson = False,
     **options: Any,
 ) -> None:
     """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
 
-    Example:
+    Examples:
 
       mvp-data index --src ./videos --bank bank/
+
+      mvp-data index --src ./videos --bank bank/ --num-tasks 8 --task-index $SLURM_ARRAY_TASK_ID
     """
     merged = _merge(config, {"src": src, **options})
     if not merged.get("bank"):
         _fail("no bank: give --bank a folder")
     chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # which is never made
-    report = _resumable(lambda: index(chosen, log_json=log_json))
+    report = _resumable(lambda: index(chosen, num_tasks=num_tasks, task_index=task_index, log_json=log_json))
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
         return
@@ -223,6 +229,8 @@ app.command("quiz")(quiz_command)
 app.command("verify")(verify_command)
 app.command("status")(status_command)
 app.command("ledger")(ledger_command)
+app.command("doctor")(doctor_command)
+app.command("merge")(merge_command)
 
 
 @app.command("export")

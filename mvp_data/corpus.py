@@ -100,6 +100,11 @@ class IndexedVideo:
     entry: VideoEntry
     vectors: Vectors = field(repr=False)  # of the usable frames
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, in pixels."""
+        return self.entry.width_px, self.entry.height_px
+
 
 def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> KeptVideo:
     """De-duplicate one video."""

@@ -5,12 +5,15 @@ end is known to get wrong it refuses (`Skip(UNSUPPORTED_CODEC)`): a wrong frame 
 """
 
 import math
+import os
+import stat
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,15 @@ from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Picture, Tiny, VideoIn
 BACKENDS = ("pyav", "decord", "ffmpeg")
 MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
 MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: what one worker can hold
+
+# Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are left out:
+# they make the decoder open other files and addresses. Sound and pictures are in, to be told what they are.
+CONTAINERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,ivf,obu,av1,flv,live_flv,asf,ogg,mxf,gxf,nut,"
+    "rm,dv,wtv,yuv4mpegpipe,mjpeg,gif,apng,amv,nsv,vivo,"
+    "aac,ac3,aiff,amr,ape,caf,flac,mp3,w64,wav,wv,"
+    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,psd_pipe,svg_pipe"
+)
 
 Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x + c*y, b*x + d*y), y down
 UPRIGHT: Turn = (1, 0, 0, 1)
@@ -53,17 +65,43 @@ class VideoStream(Protocol):
         ...
 
 
-def open_video(path: str | Path, *, backend: str = "pyav") -> AbstractContextManager[VideoStream]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A key packet at which a pass can begin that is not about the whole video; `parts` finds them.
+
+    Times are in seconds on the stream's own clock; `place` is where the packet lies in the file (bytes), None where
+    the container does not say.
+    """
+
+    time: Fraction
+    place: int | None
+    origin: Fraction  # the time of the video's first frame: what all others count from
+
+
+class Packet(NamedTuple):
+    """What the container says of one packet of a stream; a tuple, since a long video has millions."""
+
+    ticks: int | None  # PTS in units of `Facts.tick_s`
+    place: int | None
+    can_start: bool  # a key packet that is shown
+    new_header: bool  # brings other parameters of the codec, which packets after it need
+
+
+def open_video(
+    path: str | Path, *, backend: str = "pyav", start: Start | None = None
+) -> AbstractContextManager[VideoStream]:
     """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
 
-    Entering raises Skip where the file is no usable video, MissingDependencyError where the back end is not
-    installed; an unknown back end is a ConfigError at once.
+    Only PyAV can begin elsewhere than at the first frame. Entering raises Skip where the file is no usable video,
+    MissingDependencyError where the back end is not installed; an unknown back end is a ConfigError at once.
     """
+    if start and backend != "pyav":
+        raise ValueError(f"{backend} cannot begin at {start}")
     match backend:
         case "pyav":
             from mvp_data.decode_pyav import open_pyav
 
-            return open_pyav(path)
+            return open_pyav(path, start)
         case "decord":
             from mvp_data.decode_decord import open_decord
 
@@ -79,7 +117,8 @@ def open_video(path: str | Path, *, backend: str = "pyav") -> AbstractContextMan
 class Facts:
     """What the header and the first frame say, as PyAV reads them; the other back ends lean on it."""
 
-    info: VideoInfo
+    codec: str
+    header_duration_s: Fraction  # 0 or less where the header gives none
     container: str  # libavformat's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
     stream: int  # index of the chosen stream
     moving_streams: int  # how many there were to choose from
@@ -87,6 +126,21 @@ class Facts:
     height_px: int
     pixel_aspect: Fraction
     turn: Turn
+    tick_s: Fraction  # unit of the stream's time stamps
+
+    @property
+    def info(self) -> VideoInfo:
+        """The same as displayed."""
+        width, height = square_size(self.width_px, self.height_px, self.pixel_aspect)
+        if self.turn[0] == 0:
+            width, height = height, width
+        return VideoInfo(
+            width_px=width,
+            height_px=height,
+            codec=self.codec,
+            header_duration_s=float(max(self.header_duration_s, Fraction(0))),
+            rotation_deg=round(math.degrees(math.atan2(self.turn[1], self.turn[0]))) % 360,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +158,7 @@ class BackEnd:
 
     info: VideoInfo
     damaged_packets: int = 0
+    start: Start | None = None  # where a pass over a part begins; it may come out empty
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """The decoder's frames in the order in which it shows them."""
@@ -111,7 +166,7 @@ class BackEnd:
 
     def frames(self) -> Iterator[DecodedFrame]:
         """All frames in order; one without a time, or not later than the last, is dropped and counted."""
-        first = last = None
+        first, last = self.start.origin if self.start else None, None
         shown = 0
         for raw in self.raw_frames():
             if raw.time is None or (last is not None and raw.time <= last):
@@ -120,7 +175,7 @@ class BackEnd:
             first, last = raw.time if first is None else first, raw.time
             shown += 1
             yield DecodedFrame(pts_s=float(raw.time - first), tiny=raw.tiny(), picture=raw.picture, damaged=raw.damaged)
-        if shown < 2:
+        if shown < 2 and not self.start:
             raise too_few(shown, self.damaged_packets)
 
 
@@ -129,6 +184,26 @@ def too_few(shown: int, damaged: int) -> Skip:
     if damaged:
         return Skip(SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed")
     return Skip(SkipReason.NO_MOVING_PICTURE, f"the video stream shows only {shown} frames")
+
+
+def whole_name(path: str | Path) -> str:
+    """The absolute name of a regular file that can be read and holds something; raises Skip for any other.
+
+    Absolute, since then a name such as "http:x" or "concat:a|b" stays a name. Errors of the system show here:
+    libavformat gives the same codes for damaged headers.
+    """
+    name = os.path.abspath(path)
+    try:
+        status = os.stat(name)
+        if not stat.S_ISREG(status.st_mode):
+            raise Skip(SkipReason.UNREADABLE, "not a regular file")
+        if status.st_size == 0:
+            raise Skip(SkipReason.EMPTY_FILE, "zero bytes")
+        with open(name, "rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the name
+        raise Skip(SkipReason.UNREADABLE, getattr(e, "strerror", None) or str(e)) from e
+    return name
 
 
 def check_size(width_px: int, height_px: int) -> None:
@@ -165,6 +240,14 @@ def square_size(width_px: int, height_px: int, pixel_aspect: Fraction) -> tuple[
     return width_px, round(height_px / pixel_aspect)
 
 
+def quarter_turn(matrix: bytes) -> Turn:
+    """A display matrix (nine native 32-bit numbers) rounded to quarter turns."""
+    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
+    if abs(a) >= abs(b):
+        return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
+    return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
+
+
 def turned(picture: Picture, turn: Turn) -> Picture:
     """`picture` as the display matrix shows it: any of the eight turns and mirrorings."""
     a, b, c, d = turn
@@ -190,6 +273,16 @@ def tiny_of_planes(planes: Sequence[npt.NDArray[np.uint8]], *, full_range: bool)
         small = _block_mean(planes[channel], TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2, _AS_IS if full_range else _COLOUR)
         for row in (0, 1):
             tiny[row::2, ::2, channel] = tiny[row::2, 1::2, channel] = small
+    return tiny
+
+
+def tiny_of_samples(samples: npt.NDArray[np.uint8]) -> Tiny:
+    """A tiny frame from its samples as 4:2:0 video in full range: all of Y, then U, then V."""
+    luma_px = TINY_WIDTH_PX * TINY_HEIGHT_PX
+    colour = samples[luma_px:].reshape(2, TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2)
+    tiny = np.empty((TINY_HEIGHT_PX, TINY_WIDTH_PX, 3), np.uint8)
+    tiny[..., 0] = samples[:luma_px].reshape(TINY_HEIGHT_PX, TINY_WIDTH_PX)
+    tiny[..., 1:] = colour.repeat(2, axis=1).repeat(2, axis=2).transpose(1, 2, 0)
     return tiny
 
 

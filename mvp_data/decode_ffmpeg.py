@@ -18,8 +18,8 @@ from typing import IO
 
 import numpy as np
 
-from mvp_data.decode import BackEnd, Facts, RawFrame
-from mvp_data.decode_pyav import CONTAINERS, Shrinker, probe
+from mvp_data.decode import CONTAINERS, BackEnd, Facts, RawFrame
+from mvp_data.decode_pyav import Shrinker, probe
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
 
 INSTALL = "pip install 'masked-video-prediction[ffmpeg]'"

@@ -1,11 +1,8 @@
 """PyAV, the default decode back end, and what the other back ends ask of it: `probe` and `shown_times`."""
 
 import math
-import os
-import stat
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -15,22 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvp_data.decode import (
+    CONTAINERS,
     MAX_AREA_PX,
     UPRIGHT,
     BackEnd,
     Facts,
+    Packet,
     RawFrame,
-    Turn,
+    Start,
     check_size,
+    quarter_turn,
     shown_size,
-    square_size,
     tiles,
     tiny_of_planes,
+    tiny_of_samples,
     too_few,
     turned,
+    whole_name,
 )
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Picture, Tiny, VideoInfo
+from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Picture, Tiny
 
 if TYPE_CHECKING:
     import av
@@ -39,21 +40,20 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream as AvVideoStream
 
 MAX_READ_ERRORS = 100  # in a row, with no packet between them: the rest of the file is gone
-# Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are left out:
-# they make the decoder open other files and addresses. Sound and pictures are in, to be told what they are.
-CONTAINERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,ivf,obu,av1,flv,live_flv,asf,ogg,mxf,gxf,nut,"
-    "rm,dv,wtv,yuv4mpegpipe,mjpeg,gif,apng,amv,nsv,vivo,"
-    "aac,ac3,aiff,amr,ape,caf,flac,mp3,w64,wav,wv,"
-    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,psd_pipe,svg_pipe"
-)
+SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ahead
 
 
 @contextmanager
-def open_pyav(path: str | Path) -> "Iterator[PyAvStream]":
-    """The default back end of `decode.open_video`; raises Skip."""
-    with _open_container(path) as container:
-        yield PyAvStream(container)
+def open_pyav(path: str | Path, start: Start | None = None) -> "Iterator[PyAvStream]":
+    """The default back end of `decode.open_video`, which can begin at a key packet as well; raises Skip."""
+    with ExitStack() as stack:
+        container = stack.enter_context(_open_container(path))
+        video = PyAvStream(container)
+        if start and not video.go_to(start, container, seek=True):
+            again = stack.enter_context(_open_container(path))
+            if not video.go_to(start, again, seek=False):
+                raise Skip(SkipReason.DECODE_ERROR, "a packet that was there before is gone: did the file change?")
+        yield video
 
 
 def load_libraries() -> None:
@@ -82,24 +82,50 @@ def shown_times(path: str | Path, stream: int) -> tuple[list[Fraction], int]:
     return [time - kept[0] for time in kept], len(packets) - len(kept)
 
 
+def packets(path: str | Path) -> Iterator[Packet]:
+    """The packets of the stream that a pass takes, as they lie in the file; reads all of it, decodes nothing."""
+    with _open_container(path) as container:
+        for p in _demux(container, _choose_stream(container)):
+            if p and p.size:
+                yield Packet(p.pts, p.pos, p.is_keyframe and not p.is_discard, p.has_sidedata("new_extradata"))
+
+
+def _demux(container: "InputContainer", stream: "AvVideoStream") -> "Iterator[av.Packet[AvVideoStream] | None]":
+    """The stream's packets, then the flush; None for an error of reading, after which it goes on."""
+    import av
+
+    errors = 0
+    found = container.demux(stream)
+    while errors < MAX_READ_ERRORS:
+        try:
+            packet = next(found)
+        except (StopIteration, IndexError):  # IndexError: PyAV fails to flush a stream that began midway,
+            return  # after all packets and our own flush; https://github.com/PyAV-Org/PyAV/issues/692
+        except av.FFmpegError as e:
+            _stop_without_memory(e)
+            errors += 1
+            found = container.demux(stream)
+            yield None
+        else:
+            errors = 0
+            yield packet
+
+
+def _stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
+    """Raise MemoryError where memory is to blame, not the video; some decoders do not tell, so room is asked for."""
+    if isinstance(error, MemoryError):
+        raise MemoryError(str(error)) from error
+    bytearray(room_bytes)
+
+
 def _open_container(path: str | Path) -> "InputContainer":
     import av
 
-    name = os.path.abspath(path)  # absolute: a name such as "http:x" or "concat:a|b" stays a name
-    try:
-        status = os.stat(name)
-        if not stat.S_ISREG(status.st_mode):
-            raise Skip(SkipReason.UNREADABLE, "not a regular file")
-        if status.st_size == 0:
-            raise Skip(SkipReason.EMPTY_FILE, "zero bytes")
-        with open(name, "rb") as f:
-            f.read(1)  # errors of the system show here; libavformat gives the same codes for damaged headers
-    except (OSError, ValueError) as e:  # ValueError: a NUL in the name
-        raise Skip(SkipReason.UNREADABLE, getattr(e, "strerror", None) or str(e)) from e
     limits = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        return av.open(name, options=limits, metadata_errors="ignore")
+        return av.open(whole_name(path), options=limits, metadata_errors="ignore")
     except av.FFmpegError as e:
+        _stop_without_memory(e)
         raise Skip(SkipReason.NOT_A_VIDEO, f"no container of the accepted kinds ({e.strerror})") from e
 
 
@@ -130,19 +156,16 @@ class PyAvStream(BackEnd):
         self._container, self._stream = container, _choose_stream(container)
         codec = self._stream.codec_context
         check_size(codec.width, codec.height)
-        codec.thread_type, codec.thread_count = (
-            "NONE",
-            1,
-        )  # slice threads can deadlock when many workers decode
+        codec.thread_type, codec.thread_count = "NONE", 1  # slice threads can deadlock when many workers decode
         codec.options = {"max_pixels": str(MAX_AREA_PX)}  # a stream may grow after its header
         self._unsupported = False
-        self._decoded = self._decode()
+        self._decoded = self._decode(_demux(container, self._stream))
         first = next(self._decoded, None)
         if first is None and self._unsupported:
             raise Skip(SkipReason.UNSUPPORTED_CODEC, f"{codec.name}: a variant that the decoder lacks")
         if first is None:
             raise too_few(0, self.damaged_packets)
-        self._first = first
+        self._first: tuple[av.VideoFrame, bool] | None = first
         self.facts = _read_facts(container, self._stream, first[0])
         self.info = self.facts.info
 
@@ -151,34 +174,39 @@ class PyAvStream(BackEnd):
         """How many threads the decoder runs."""
         return self._stream.codec_context.thread_count
 
-    def _packets(self) -> "Iterator[av.Packet[AvVideoStream]]":
-        """The stream's packets, then the flush; goes on after an error of reading."""
+    def go_to(self, start: Start, container: "InputContainer", *, seek: bool) -> bool:
+        """Decode from a key packet on; returns whether it came. Without `seek` a fresh container is read up to it."""
         import av
 
-        errors = 0
-        packets = self._container.demux(self._stream)
-        while errors < MAX_READ_ERRORS:
+        stream = _choose_stream(container)
+        if seek:
             try:
-                packet = next(packets)
-            except (StopIteration, IndexError):  # IndexError: PyAV fails to flush a stream that began midway,
-                return  # after all packets and our own flush; https://github.com/PyAV-Org/PyAV/issues/692
+                container.seek(math.floor((start.time - SEEK_EARLY_S) / self.facts.tick_s), stream=stream)
             except av.FFmpegError:
-                self.damaged_packets += 1
-                errors += 1
-                packets = self._container.demux(self._stream)
-            else:
-                errors = 0
-                yield packet
+                return False
+        self._stream.codec_context.flush_buffers()
+        rest = _demux(container, stream)
+        for packet in rest:
+            if packet is None or packet.pts is None or not packet.is_keyframe:
+                continue
+            if ((time := packet.pts * self.facts.tick_s), packet.pos) == (start.time, start.place):
+                self.start, self._first, self._decoded = start, None, self._decode(chain([packet], rest))
+                return True
+            if seek and time > start.time:
+                return False  # too far, or another packet: only the way from the beginning is sure
+        return False
 
-    def _decode(self) -> "Iterator[tuple[av.VideoFrame, bool]]":
+    def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[tuple[av.VideoFrame, bool]]":
         """Frames, each with whether it is damaged: flagged so, or built on lost data since the last key frame."""
         import av
 
         damaged = False
-        for packet in self._packets():
+        for packet in source:
             try:
-                frames = self._stream.codec_context.decode(packet)
+                frames = self._stream.codec_context.decode(packet) if packet else []
+                self.damaged_packets += packet is None
             except av.FFmpegError as e:
+                _stop_without_memory(e, 4 * self._stream.codec_context.width * self._stream.codec_context.height)
                 self.damaged_packets += 1
                 damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
@@ -190,17 +218,15 @@ class PyAvStream(BackEnd):
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """The first frame, kept since opening, and the rest; what an edit list hides the decoder drops."""
-        base = self._stream.time_base or Fraction(1)
         shrinker = Shrinker(self.facts)
         # AVI stores no PTS, and libavformat's guesses are out of order with B-frames. Its time is a count of
         # chunks, DTS, which only frames that the decoder held back to the end lack; they follow tick by tick.
-        counted = self._container.format.name == "avi"
-        last = -1
-        for frame, damaged in chain([self._first], self._decoded):
+        counted, last = self._container.format.name == "avi", -1
+        for frame, damaged in chain([self._first] if self._first else [], self._decoded):
             ticks = frame.pts
             if counted:
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            yield shrinker.raw(frame, None if ticks is None else ticks * base, damaged=damaged)
+            yield shrinker.raw(frame, None if ticks is None else ticks * self.facts.tick_s, damaged=damaged)
 
 
 class Shrinker:
@@ -232,13 +258,7 @@ class Shrinker:
             return tiny_of_planes([_plane(plane) for plane in frame.planes], full_range=_is_full_range(frame))
         # 4:2:0 because it halves the work on colour
         small = _scaled(self._tiny_scaler, frame, (TINY_WIDTH_PX, TINY_HEIGHT_PX), "yuv420p")
-        planes = small.to_ndarray().astype(np.uint8, copy=False).ravel()
-        luma_px = TINY_WIDTH_PX * TINY_HEIGHT_PX
-        colour = planes[luma_px:].reshape(2, TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2)
-        tiny = np.empty((TINY_HEIGHT_PX, TINY_WIDTH_PX, 3), np.uint8)
-        tiny[..., 0] = planes[:luma_px].reshape(TINY_HEIGHT_PX, TINY_WIDTH_PX)
-        tiny[..., 1:] = colour.repeat(2, axis=1).repeat(2, axis=2).transpose(1, 2, 0)
-        return tiny
+        return tiny_of_samples(small.to_ndarray().astype(np.uint8, copy=False).ravel())
 
     def _picture(self, frame: "av.VideoFrame", max_area_px: int) -> Picture:
         size = shown_size(frame.width, frame.height, self._facts.pixel_aspect, max_area_px)
@@ -261,6 +281,7 @@ def jpeg_luma(data: bytes) -> Picture:
     try:
         (frame,) = [*codec.decode(av.Packet(data)), *codec.decode(None)]
     except (av.FFmpegError, ValueError) as error:
+        _stop_without_memory(error)
         raise Skip(SkipReason.DECODE_ERROR, "a JPEG with missing or wrong data") from error
     return _plane(frame.planes[0])
 
@@ -285,45 +306,25 @@ def _scaled(scaler: "VideoReformatter", frame: "av.VideoFrame", size: tuple[int,
             threads=1,
         )
     except av.FFmpegError as e:
+        _stop_without_memory(e)
         what = f"pixel format {frame.format.name} at {frame.width}x{frame.height} cannot be converted"
         raise Skip(SkipReason.UNSUPPORTED_CODEC, f"{what}: {e.strerror}") from e
 
 
-def _turn_of(frame: "av.VideoFrame") -> Turn:
-    """The display matrix rounded to quarter turns; upright where there is none."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return UPRIGHT
-    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
-    if abs(a) >= abs(b):
-        return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
-    return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
-
-
 def _read_facts(container: "InputContainer", stream: "AvVideoStream", first: "av.VideoFrame") -> Facts:
-    turn = _turn_of(first)
-    aspect = Fraction(stream.sample_aspect_ratio or 1)
-    width, height = square_size(first.width, first.height, aspect)
-    check_size(width, height)
-    if turn[0] == 0:
-        width, height = height, width
-    duration = Fraction(container.duration or 0, 1_000_000)
-    if stream.duration and stream.time_base:
-        duration = stream.duration * stream.time_base
-    info = VideoInfo(
-        width_px=width,
-        height_px=height,
+    tick_s = stream.time_base or Fraction(1)
+    matrix: Any = first.side_data.get("DISPLAYMATRIX")
+    facts = Facts(
         codec=stream.codec_context.codec.canonical_name,
-        header_duration_s=float(max(duration, Fraction(0))),
-        rotation_deg=round(math.degrees(math.atan2(turn[1], turn[0]))) % 360,
-    )
-    return Facts(
-        info=info,
+        header_duration_s=stream.duration * tick_s if stream.duration else Fraction(container.duration or 0, 1_000_000),
         container=container.format.name,
         stream=stream.index,
         moving_streams=len(_moving(container)),
         width_px=first.width,
         height_px=first.height,
-        pixel_aspect=aspect,
-        turn=turn,
+        pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
+        turn=UPRIGHT if matrix is None else quarter_turn(bytes(matrix)),
+        tick_s=tick_s,
     )
+    check_size(facts.info.width_px, facts.info.height_px)
+    return facts

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
 from mvp_data.types import Vectors
 
@@ -71,7 +72,7 @@ def _offsets(
     if len(ids) < 2:
         return
     ends = np.cumsum([len(tracks[video].vectors) for video in ids])
-    index = Neighbours(np.concatenate([tracks[video].vectors for video in ids]))
+    index = Neighbours(joined([tracks[video].vectors for video in ids]))
     for video, end in zip(ids, ends.tolist(), strict=True):
         track, size = tracks[video], len(tracks[video].vectors)
         picked = np.unique(np.linspace(0, size - 1, PROBES).round().astype(int))

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -78,7 +78,8 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        os.unlink(name)
+        with suppress(OSError):  # of a disk that is gone or read-only; the next run sweeps it
+            os.unlink(name)
 
 
 def _fill(uri: str, path: Path) -> None:
@@ -88,11 +89,13 @@ def _fill(uri: str, path: Path) -> None:
     try:
         size = member[2] if member else remote.size_bytes(uri)
         _check_room(size or 0, path.parent)
+        # Who does not say how much will come may fill half of the disk: it would stop the others, too.
+        limit = MAX_FETCH_BYTES if size is not None else min(MAX_FETCH_BYTES, shutil.disk_usage(path.parent).free // 2)
         with path.open("wb") as out:
             if member:
                 tars.copy_member(container, member[1], member[2], out)
             else:
-                _download(uri, size, out)
+                _download(uri, size, limit, out)
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
     except remote.failures(container) as err:
@@ -112,14 +115,14 @@ def _check_room(size: int, spool: Path) -> None:
         raise OutputError(f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output")
 
 
-def _download(url: str, size: int | None, out: IO[bytes]) -> None:
-    """Copies a whole remote file; `EOFError` if fewer bytes come than were promised."""
+def _download(url: str, size: int | None, limit: int, out: IO[bytes]) -> None:
+    """Copies a whole remote file; `EOFError` if fewer bytes come than were promised, `Skip` if more than the limit."""
     fetched = 0
     with remote.open_binary(url, streaming=True) as file:
         while chunk := file.read(_CHUNK_BYTES):
             fetched += len(chunk)
-            if fetched > MAX_FETCH_BYTES:
-                raise Skip(SkipReason.UNREADABLE, f"more than {MAX_FETCH_BYTES} bytes came: over the limit")
+            if fetched > limit:
+                raise Skip(SkipReason.UNREADABLE, f"more than {limit} bytes came: over the limit")
             out.write(chunk)
     if size is not None and fetched < size:
         raise EOFError(f"{fetched} of {size} bytes came")

@@ -10,6 +10,23 @@ from typing import IO
 from mvp_data.errors import OutputError
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if need be. Raises `OutputError` where that is forbidden or the disk full."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise OutputError(f"{folder}: cannot be made ({problem}): free space or choose another folder") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, should it be there. Raises `OutputError` where that is forbidden."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+
+
 @contextmanager
 def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends well, on disk and complete.
@@ -29,7 +46,7 @@ def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[by
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary), str(path)):
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), str(path), str(path.parent)):
             problem = error.strerror or str(error)  # an OSError about another file is the caller's
             raise OutputError(f"{path}: cannot be written ({problem}): free space or choose another folder") from error
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.errors import MvpError, OutputError
-from mvp_data.files import atomic_write
+from mvp_data.files import atomic_write, remove
 from mvp_data.locks import Lock
 from mvp_data.progress import Progress
 
@@ -97,7 +97,7 @@ class Journal:
             over.set()
             beat.join()
             if state == "done":
-                self._status.unlink(missing_ok=True)
+                remove(self._status)
             else:
                 with suppress(OutputError):  # a full disk, say: what ended the run is the news
                     self._write(state, message)

@@ -35,15 +35,19 @@ class Lock:
         """
         while True:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            if self._alone and (not self.only_holder() or self._held_elsewhere()):
+            try:
+                if self._alone and (not self.only_holder() or self._held_elsewhere()):
+                    self._close()
+                    return False
+                if not self._alone:
+                    self.share()
+                if self._is_in_place():  # or its last holder removed it between our two calls
+                    if self._alone:
+                        self._sign()
+                    return True
+            except OSError:  # a full disk, say: this process must not go on holding it
                 self._close()
-                return False
-            if not self._alone:
-                self.share()
-            if self._is_in_place():  # or its last holder removed it between our two calls
-                if self._alone:
-                    self._sign()
-                return True
+                raise
             self._close()
 
     def only_holder(self) -> bool:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from mvp_data import schema
 from mvp_data.config import MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
 from mvp_data.rules import differ
 from mvp_data.seeds import shuffled
@@ -36,13 +38,17 @@ class Distractor:
     decoy: int = -1  # its place in a decoy run, or -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Shelf:
     """The frames that may stand beside each other in one puzzle: of one split and of one picture size."""
 
-    index: Neighbours
     videos: tuple[KeptVideo, ...]
     ends: npt.NDArray[np.int64]  # row after the last one of each video
+
+    @cached_property
+    def index(self) -> Neighbours:
+        """Made when first asked: a build of decoy runs alone never does."""
+        return Neighbours(joined([video.vectors for video in self.videos]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +82,15 @@ class Miner:
             by_shelf[(video.split, *video.size)].append(video)
         for key, members in by_shelf.items():
             ends = np.cumsum([len(v.kept) for v in members])
-            self._shelves[key] = _Shelf(Neighbours(np.concatenate([v.vectors for v in members])), tuple(members), ends)
+            self._shelves[key] = _Shelf(tuple(members), ends)
             for video, end in zip(members, ends.tolist(), strict=True):
                 self._rows[video.entry.video_id] = range(end - len(video.kept), end)
 
     @property
     def indexes(self) -> Mapping[str, Neighbours]:
-        """The neighbour indexes by a readable name, for the report."""
-        return {f"{split} {w}x{h}": s.index for (split, w, h), s in self._shelves.items()}
+        """The neighbour indexes that were made, by a readable name, for the report."""
+        made = {key: shelf for key, shelf in self._shelves.items() if "index" in vars(shelf)}
+        return {f"{split} {w}x{h}": shelf.index for (split, w, h), shelf in made.items()}
 
     def mine(self, episode: Episode, count: int, beside: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
         """`count` distractors of an episode, `beside` and scattered ones; fewer where no more are admissible.

@@ -10,7 +10,7 @@ from typing import Any
 
 from mvp_data.difficulty import bucket
 from mvp_data.errors import OutputError, ShardError
-from mvp_data.files import atomic_write
+from mvp_data.files import atomic_write, remove
 from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.locks import LOCK_NAME, Lock, locked_folder
@@ -61,7 +61,11 @@ def prepare(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
         raise OutputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
     names = {path.name for path in paths}
     whole = {name for name in names if not name.startswith(".")}  # `rm shards/*` leaves what is hidden
-    if foreign or (whole and whole != _LEFT_BY_NOTHING and not whole & {INDEX_NAME, STARTED_NAME}):
+    lost_index = not whole & {INDEX_NAME, STARTED_NAME} and whole >= _LEFT_BY_NOTHING | {SAMPLES_NAME}
+    if lost_index and not foreign and not overwrite:
+        raise OutputError(f"{out}: holds a build without its {INDEX_NAME}; pass --overwrite to make it again")
+    ours = lost_index or whole in (set(), _LEFT_BY_NOTHING) or whole & {INDEX_NAME, STARTED_NAME}
+    if foreign or not ours:
         shown = ", ".join(foreign[:3] or sorted(names)[:3])
         raise OutputError(f"{out}: holds files that are not a build's ({shown}); give an empty or new folder to --out")
     unfinished = STARTED_NAME in names
@@ -101,16 +105,12 @@ def start(out: Path, config_hash: str) -> None:
         file.write(json.dumps({"config_hash": config_hash}).encode())
     for path in sorted(out.iterdir(), key=lambda p: (p.name != INDEX_NAME, p.name)):
         if path.name not in {STARTED_NAME} | _RUNNING:
-            path.unlink()
+            remove(path)
 
 
 def finish(out: Path) -> None:
     """Remove the mark of unfinished work, once the index is there, or when there is nothing to finish."""
-    try:
-        if (out / STARTED_NAME).exists():
-            (out / STARTED_NAME).unlink()
-    except OSError as error:
-        raise OutputError(f"{out / STARTED_NAME}: cannot be removed ({error.strerror})") from error
+    remove(out / STARTED_NAME)
 
 
 def _plain(name: str) -> str:

@@ -4,30 +4,33 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from io import BytesIO
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from mvp_data.bank import SPOOL, Bank, VideoEntry, skipped
+from mvp_data.bank import SPOOL, Bank, VideoEntry, damaged, skipped
 from mvp_data.calibrate import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
-from mvp_data.config import BuildConfig, DecodeConfig, FramesConfig, digest
+from mvp_data.config import BuildConfig, digest
 from mvp_data.embed import Embedder
 from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint, local_file
-from mvp_data.files import atomic_write
+from mvp_data.files import make_folder
 from mvp_data.interrupts import Interrupts
+from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seeds import stable_hash
 from mvp_data.seen import Seen, sight, stamp
 from mvp_data.types import Picture, Source, Vectors
-from mvp_data.workers import Limits, Lost, Usage, note, run_all
+from mvp_data.workers import Limits, Lost, Usage, goes_on, note, run_all
 
-# Not facts about the bytes: such a source is not remembered, and every run tries it again.
-PASSING = (SkipReason.UNREADABLE, SkipReason.CHANGED)
+if TYPE_CHECKING:
+    from mvp_data.frames import Part
+
 # The program, the machine or a damaged file is at fault; the other reasons say that a whole file is no film.
 FAILURES = frozenset(
     {*PASSING, SkipReason.TIMEOUT, SkipReason.MEMORY, SkipReason.CRASH}
@@ -49,20 +52,6 @@ class Outcome:
     video_id: str = ""  # "" where not even the bytes could be had
     skip: str = ""  # a SkipReason, "" for a video in the bank
     detail: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """All that a worker needs to know; small, since it is pickled for every source."""
-
-    source: Source
-    uri: str  # where the bytes can be had in a worker
-    bank_root: Path
-    extract_hash: str
-    decode: DecodeConfig
-    frames: FramesConfig
-    seed: int
-    retried: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +81,7 @@ def extract_all(
     limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
     with Interrupts() as signals, Seen(config.bank_folder) as seen, ExitStack() as spooled:
         work = _Extraction(config, seen, on_done)
-        jobs = work.jobs(sources, spooled)
+        jobs = Feed(work.long.jobs, work.jobs(sources, spooled))
         for job, result in run_all(
             _work, jobs, workers=config.worker_count, limits=limits, stop=signals.came, usage=usage
         ):
@@ -101,7 +90,9 @@ def extract_all(
             else:
                 work.take(job, result)
         # Once more and alone: a process that was killed for another one's memory must not cost a video.
-        for job, result in run_all(_work, work.crashed, workers=1, limits=limits, stop=signals.came, usage=usage):
+        work.long.jobs.extend(work.crashed)
+        jobs = Feed(work.long.jobs, iter(()))
+        for job, result in run_all(_work, jobs, workers=1, limits=limits, stop=signals.came, usage=usage):
             work.take(job, result)
         signals.raise_if_any()
         return tuple(work.done[source] for source in sources)
@@ -114,19 +105,20 @@ class _Extraction:
         self._config, self._seen, self._on_done = config, seen, on_done
         self._extract_hash = config.extract_hash()
         self._bank = Bank(config.bank_folder, self._extract_hash)
+        self.long = LongVideos(Bank(config.bank_folder, self._extract_hash, "parts"))
         self._failed: list[Outcome] = []
         self._went_well = 0
         self.done: dict[Source, Outcome] = {}
-        self.crashed: list[_Job] = []
+        self.crashed: list[Job] = []
 
-    def jobs(self, sources: Iterable[Source], spooled: ExitStack) -> Iterator[_Job]:
+    def jobs(self, sources: Iterable[Source], spooled: ExitStack) -> Iterator[Job]:
         """A job for every source that the bank cannot answer for."""
         for source in sources:
             outcome = self._known(source)
             if outcome is not None:
                 self._end(outcome)
                 continue
-            yield _Job(
+            yield Job(
                 source=source,
                 uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
                 bank_root=self._config.bank_folder,
@@ -137,16 +129,26 @@ class _Extraction:
                 retried=self._config.retried,
             )
 
-    def take(self, job: _Job, result: "_Done | Lost") -> None:
+    def take(self, job: Job, result: "_Done | Long | Lost | None") -> None:
         """Note what a worker found, or what became of it; the bank remembers either."""
-        if isinstance(result, _Done):
-            self._seen.add(result.stamp, result.outcome.video_id)
-            self._end(result.outcome)
+        if isinstance(result, Long):
+            self.long.begin(job, result)
             return
-        reason, detail = SkipReason(result.kind), f"{result.detail}; {ADVICE[result.kind]}"
-        if result.note:
-            self._bank.write_facts(skipped(result.note, reason, detail))
-        self._end(Outcome(source=job.source, video_id=result.note, skip=reason.value, detail=detail))
+        if result is None:
+            self.long.part_done(job)
+            return
+        ended = self.long.end(job) if job.long else {job.source: result.stamp if isinstance(result, _Done) else ""}
+        if ended:  # not so for a part of a video that has failed before
+            outcome = result.outcome if isinstance(result, _Done) else self._lost(job, result)
+            for source, seen_as in ended.items():
+                self._seen.add(seen_as if outcome.video_id else "", outcome.video_id)
+                self._end(replace(outcome, source=source))
+
+    def _lost(self, job: Job, lost: Lost) -> Outcome:
+        reason, detail = SkipReason(lost.kind), f"{lost.detail}; {ADVICE[lost.kind]}"
+        if lost.note:
+            self._bank.write_facts(skipped(lost.note, reason, detail))
+        return Outcome(source=job.source, video_id=lost.note, skip=reason.value, detail=detail)
 
     def _known(self, source: Source) -> Outcome | None:
         """What an earlier run found, if its file has not changed since and nothing is to be tried again."""
@@ -185,9 +187,10 @@ def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
     return source.uri
 
 
-def _work(job: _Job) -> _Done:
-    """One source in a worker process."""
-    bank, video_id, before = Bank(job.bank_root, job.extract_hash), "", sight(job.uri)
+def _work(job: Job) -> "_Done | Long | None":
+    """One source in a worker process, or what a long video has come to; None for a part that is in the bank."""
+    bank, video_id = Bank(job.bank_root, job.extract_hash), job.long.video_id if job.long else ""
+    before = job.long.seen if job.long else sight(job.uri)
 
     def check(path: Path, *, read_again: bool) -> None:
         """Raise Skip if the file is no longer the one that the id was computed of."""
@@ -196,10 +199,15 @@ def _work(job: _Job) -> _Done:
 
     try:
         with local_file(replace(job.source, uri=job.uri), job.bank_root / SPOOL) as path:
-            video_id = fingerprint(path)
+            video_id = video_id or fingerprint(path)
             note(video_id)
             if not bank.has(video_id) or bank.facts(video_id)[0] in job.retried:
-                _extract(path, video_id, job, check)
+                parts = _extract(path, video_id, job, check)
+                if job.is_part:
+                    return None
+                if parts:
+                    seen_as = stamp(job.source.uri, before) if job.uri == job.source.uri else ""
+                    return Long(video_id=video_id, parts=parts, seen=before, stamp=seen_as)
             else:
                 check(path, read_again=False)
     except Skip as skip:
@@ -209,24 +217,44 @@ def _work(job: _Job) -> _Done:
     return _Done(outcome, stamp(job.source.uri, before) if job.uri == job.source.uri else "")
 
 
-def _extract(path: Path, video_id: str, job: _Job, check: Callable[..., None]) -> None:
-    """Decode one video into the bank; a reason to skip it is as final as a result, so it is stored as well."""
-    from mvp_data.frames import Extract, extract
+def _extract(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Part, ...]":
+    """Decode one video into the bank; a reason to skip it is as final as a result, so it is stored as well.
+
+    Of a long video that other workers can read too, only the first part, or that of the job: returns all parts then.
+    """
+    from mvp_data.frames import extract
 
     bank = Bank(job.bank_root, job.extract_hash)
+    store = PartStore(path, video_id, job, partial(check, path, read_again=False))
 
     def make(blob: IO[bytes]) -> VideoEntry:
-        result = extract(path, video_id=video_id, decode=job.decode, frames=job.frames, seed=job.seed, blob=blob)
-        check(path, read_again=result.damaged_packets > 0)  # damage, or a disk that could not be read just then?
-        return VideoEntry(video_id=video_id, **{f.name: getattr(result, f.name) for f in fields(Extract)})
+        if store.parts:
+            found = store.join(blob)
+        else:
+            run = partial(
+                extract,
+                path,
+                video_id=video_id,
+                decode=job.decode,
+                frames=job.frames,
+                seed=job.seed,
+                on_stretch=goes_on,
+            )
+            found = surely(run, blob)
+        check(path, read_again=found.damaged_packets > 0)
+        return entry_of(video_id, found)
 
     try:
+        if store.leaves_to_others():
+            return store.parts
         bank.write(video_id, make)
     except Skip as skip:
         if skip.reason in PASSING:
             raise
         check(path, read_again=True)
         bank.write_facts(skipped(video_id, skip.reason, skip.detail))
+    store.remove()
+    return ()
 
 
 def embed_all(
@@ -268,15 +296,18 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
     chosen = chosen[:MAX_VIDEOS]
     path = bank.calibration_path(embedder.encoder, digest(chosen))
     if path.exists():
-        return Calibration(**json.loads(path.read_bytes()))
+        try:
+            return Calibration(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise damaged(path, error) from error
     pictures = {}
     for video_id in chosen:
         usable = entries[video_id].usable
         spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
         pictures[video_id] = list(_pictures(bank, entries[video_id], [usable[i] for i in spread]))
     measured = calibrate(embedder, pictures, seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
+    make_folder(path.parent)
+    with bank.file(path) as file:
         file.write(json.dumps(asdict(measured)).encode())
     return measured
 

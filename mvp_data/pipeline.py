@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import numpy as np
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
+from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
-from mvp_data.errors import OutputError
+from mvp_data.errors import ConfigError, OutputError, SkipReason
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, read_ledger, write_ledger
+from mvp_data.long_videos import PASSING
+from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
@@ -24,7 +29,7 @@ from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
-from mvp_data.types import Source
+from mvp_data.types import Source, Vectors
 from mvp_data.workers import Usage
 
 
@@ -46,16 +51,24 @@ class _Indexed:
         return digest([outcomes, [(p.path, p.reason) for p in self.found.problems]])
 
 
-def index(config: BuildConfig, *, log_json: bool = False) -> IndexReport:
+def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_json: bool = False) -> IndexReport:
     """Fill the bank and stop: decode, cut, sample and embed every source. `build` later finds all of it done.
+
+    With `num_tasks`, this is one of several runs, numbered from 0, that share the sources between them; they may share
+    a bank, or have one each for `merge`.
 
     Raises:
         MvpError: the sources, the bank or the weights cannot be used.
     """
+    if not 0 <= task_index < num_tasks:
+        raise ConfigError(f"task_index: {task_index} is none of {num_tasks} tasks, which are numbered from 0")
     journal = Journal(log_json=log_json)
     embedder = load_embedder(config.embed.embedder)
     with _bank(config).held(), journal.kept_in(config.bank_folder):
-        done = _index(config, embedder, _scan(config, journal), journal)
+        found = _scan(config, journal)
+        problems = found.problems if task_index == 0 else ()  # said once
+        share = replace(found, sources=found.sources[task_index::num_tasks], problems=problems)
+        done = _index(config, embedder, share, journal)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
     return IndexReport(
@@ -107,7 +120,7 @@ def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool
     """
     if finished.config.get("corpus") == done.corpus_hash():
         return False
-    if any(row.reason in config.retried for row in read_ledger(config.out)):
+    if any(row.reason in {*PASSING, *config.retried} for row in read_ledger(config.out)):
         return True
     raise OutputError(
         f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
@@ -143,6 +156,11 @@ def _scan(config: BuildConfig, journal: Journal) -> ScanResult:
 def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, journal: Journal) -> _Indexed:
     """Extract and embed."""
     bank, usage = _bank(config), Usage()
+    if missing := undecodable(config.decode.decoder):
+        journal.warn(
+            f"the {config.decode.decoder} back end cannot decode {', '.join(missing)} here: such videos are skipped as "
+            f"{SkipReason.UNSUPPORTED_CODEC}; mvp-data doctor shows more"
+        )
     with journal.step("extract", "decoding", total=len(found.sources), unit="video") as advance:
 
         def ended(outcome: Outcome) -> None:
@@ -187,28 +205,37 @@ def kept_videos(
     Raises:
         OutputError: vectors are missing from the bank, or damaged.
     """
+    used = [entry for entry in entries.values() if entry.usable]
+    ends = list(accumulate(len(entry.usable) for entry in used))
+    vectors = allocate(sum(len(entry.usable) for entry in used), encoder.dimension, bank.workspace)
     indexed = [
         IndexedVideo(
-            source=source[video_id],
+            source=source[entry.video_id],
             entry=entry,
-            vectors=bank.read_vectors(video_id, encoder, rows=len(entry.usable)),
+            vectors=_put(bank.read_vectors(entry.video_id, encoder, rows=len(entry.usable)), vectors, end),
         )
-        for video_id, entry in entries.items()
-        if entry.usable
+        for entry, end in zip(used, ends, strict=True)
     ]
     groups = group_videos({v.entry.video_id: _track(v) for v in indexed}, thresholds.copy)
-    splits = split_groups(
-        groups.values(), seed=config.seed, val_share=config.pack.val_share, test_share=config.pack.test_share
-    )
-    return [
-        keep(
-            video,
-            threshold=thresholds.repeat,
-            group=groups[video.entry.video_id],
-            split=splits[groups[video.entry.video_id]],
-        )
-        for video in indexed
-    ]
+    shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
+    splits = split_groups(groups.values(), seed=config.seed, **shares)
+    found: dict[str, KeptVideo] = {}
+    kept_vectors, end = allocate(len(vectors), encoder.dimension, bank.workspace), 0
+    for split, _, video in sorted(
+        ((splits[groups[v.entry.video_id]], v.size, v) for v in indexed), key=itemgetter(0, 1)
+    ):
+        kept = keep(video, threshold=thresholds.repeat, group=groups[video.entry.video_id], split=split)
+        end += len(kept.kept)
+        # Side by side in the order in which they are searched together: `joined` then needs no copy.
+        found[kept.entry.video_id] = replace(kept, vectors=_put(kept.vectors, kept_vectors, end))
+    return [found[video.entry.video_id] for video in indexed]
+
+
+def _put(vectors: Vectors, matrix: Vectors, end: int) -> Vectors:
+    """Copy rows into a matrix, up to row `end`; returns them as they lie there."""
+    place = matrix[end - len(vectors) : end]
+    place[:] = vectors
+    return place
 
 
 def _track(video: IndexedVideo) -> Track:

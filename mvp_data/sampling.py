@@ -23,10 +23,11 @@ class SampleGrid:
     thinning out gives exactly the frames that sampling at the slower rate would have given.
     """
 
-    def __init__(self, *, fps: float, max_fps: float, seed: int, video_id: str) -> None:
+    def __init__(self, *, fps: float, max_fps: float, seed: int, video_id: str, slowest: bool = False) -> None:
+        """`slowest`: at the wanted rate from the beginning, as for what comes later in a long video."""
         self._rates = rates(fps, max_fps)
         self._phase_s = unit("phase", seed, video_id) / fps
-        self._level = 0
+        self._level = len(self._rates) - 1 if slowest else 0
         self._next = 0  # first grid point not covered yet
 
     @property

@@ -70,6 +70,12 @@ class Seen:
         """The id of the video that lay there, or an empty text."""
         return self._ids.get(stamp, "")
 
+    def add_all(self, other: "Seen") -> None:
+        """Take over what another bank has seen."""
+        for stamp, video_id in other._ids.items():
+            if stamp not in self._ids:
+                self.add(stamp, video_id)
+
     def add(self, stamp: str, video_id: str) -> None:
         """Remember a file. Each line is one write, so runs that share a bank do not tear each other's."""
         if not stamp or self._ids.get(stamp) == video_id:

@@ -198,10 +198,14 @@ def _start(work: Callable[[Job], Result], limits: Limits) -> "_Worker[Job]":
     """A new process, once it has said that it is ready: its start does not count against the first job's time."""
     # Spawned, not forked: the caller may hold threads of FAISS, ONNX Runtime or a notebook.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(work, theirs, limits), daemon=True)
-    with _signals_blocked():  # inherited: a child that is still starting up must not die of Ctrl-C with a traceback
-        process.start()
+    try:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(work, theirs, limits), daemon=True)
+        with _signals_blocked():  # inherited: a child that is still starting up must not die of Ctrl-C with a traceback
+            process.start()
+    except OSError as error:
+        problem = f"no worker process can be started ({error.strerror})"
+        raise MvpError(f"{problem}; give fewer --workers, or allow more processes and open files (ulimit)") from error
     theirs.close()  # now only the child holds it, so its death shows as the end of the pipe
     worker: _Worker[Job] = _Worker(process, ours, limits)
     try:

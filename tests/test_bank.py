@@ -185,8 +185,23 @@ def test_facts_of_another_program(bank: Bank, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(OutputError, match="delete this file"):
         bank.read("ab12")
-    with pytest.raises(OutputError, match="delete this file"):
+    with pytest.raises(OutputError, match="is gone; run again"):
         bank.read("nothing")
+
+
+def test_what_cannot_be_read_just_now_is_not_to_be_deleted(bank: Bank, tmp_path: Path) -> None:
+    store(bank, VIDEO)
+    bank.write_vectors("ab12", ENCODER, VIDEO.vectors)
+    for suffix in (".parquet", ".jpgs", ".npy"):
+        path = path_of(tmp_path, suffix)
+        path.unlink()
+        path.symlink_to(path)  # an error of the system that is not about the content
+    with pytest.raises(OutputError, match=r"\.parquet: cannot be read \(.*\); run again when"):
+        bank.read("ab12")
+    with pytest.raises(OutputError, match=r"\.jpgs: cannot be read \(.*\); run again when"), bank.pictures(VIDEO.entry):
+        pass
+    with pytest.raises(OutputError, match=r"\.npy: cannot be read \(.*\); run again when"):
+        bank.read_vectors("ab12", ENCODER, rows=7)
 
 
 def test_damaged_blob(bank: Bank, tmp_path: Path) -> None:

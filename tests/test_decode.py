@@ -637,3 +637,26 @@ def test_pyav_uses_one_thread(tmp_path: Path) -> None:
     with open_pyav(render(tmp_path / "a.mp4", frames=5)) as video:
         list(video.frames())
         assert video.codec_threads == 1
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from mvp_data.decode import open_video
+
+with open_video(sys.argv[1]) as video:
+    in_use = 4096 * int(Path("/proc/self/statm").read_text().split()[5])
+    resource.setrlimit(resource.RLIMIT_DATA, (in_use + 1_000_000, resource.RLIM_INFINITY))
+    try:
+        print(sum(1 for _ in video.frames()), "frames,", video.damaged_packets, "damaged")
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_want_of_memory_is_no_damage(tmp_path: Path) -> None:
+    """FFmpeg's H.264 decoder speaks of bad data then."""
+    clip = render(tmp_path / "a.mp4", frames=12, size=(1280, 720), options={"preset": "ultrafast"})
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, str(clip)], capture_output=True, text=True, check=True)
+    assert done.stdout == "MemoryError\n", done.stderr

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from mvp_data.config import DecodeConfig, FramesConfig
+from mvp_data.crop import cover_box, letterbox, target_size
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.frames import Extract, cover_box, extract, judge, letterbox, sharpness, target_size
+from mvp_data.frames import Extract, extract, judge, sharpness
 from mvp_data.types import Picture
 from tests.builders import rng
 from tests.clips import render

@@ -314,7 +314,10 @@ def test_ties_go_to_the_first_video_by_name() -> None:
 
 def test_indexes_have_names() -> None:
     videos = [kept_video(walk(5, n), name=f"v{n}", split=s) for n, s in enumerate(("train", "train", "val"))]
-    assert list(Miner(videos, options(), THRESHOLDS).indexes) == ["train 56x28", "val 56x28"]
+    miner = Miner(videos, options(), THRESHOLDS)
+    assert dict(miner.indexes) == {}, "none is made before it is asked"
+    miner.mine(episode_of(videos[0], 0, before=1, after=1, k=2), 1)
+    assert list(miner.indexes) == ["train 56x28"]
 
 
 def smooth(name: str) -> KeptVideo:

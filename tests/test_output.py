@@ -137,6 +137,15 @@ def test_a_build_is_known_by_its_index_or_its_start(tmp_path: Path, name: str) -
     assert content(tmp_path) == {name: b"mine"}
 
 
+def test_a_build_that_lost_its_index_can_be_made_again(tmp_path: Path) -> None:
+    finished(tmp_path)
+    (tmp_path / INDEX_NAME).unlink()
+    with pytest.raises(OutputError, match=r"without its index\.json; pass --overwrite"):
+        claim(tmp_path, OWN, overwrite=False)
+    assert claim(tmp_path, OWN, overwrite=True) is None
+    assert set(content(tmp_path)) == {STARTED_NAME}
+
+
 def test_finished_build_of_this_configuration_stays(tmp_path: Path) -> None:
     finished(tmp_path)
     before = content(tmp_path)

@@ -19,7 +19,7 @@ from mvp_data import frames, pass1
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
-from mvp_data.errors import SkipReason, SourceError
+from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint
 from mvp_data.pass1 import Outcome, embed_all, extract_all
 from mvp_data.scan import scan
@@ -143,6 +143,32 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     monkeypatch.undo()
     (outcome,) = extract_all(scan([str(film)]).sources, config)
     assert outcome.skip in ("", SkipReason.NOT_A_VIDEO)
+
+
+@pytest.mark.parametrize("glitch", ["refused", "damaged"])
+def test_what_a_disk_gives_wrong_once_is_not_kept(
+    films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch, glitch: str
+) -> None:
+    """libavformat tells a read that failed from a damaged file as little as we can, and the file is whole again."""
+    extract, times = frames.extract, []
+
+    def once(path: Path, **options: Any) -> frames.Extract:
+        times.append(path)
+        if len(times) > 1:
+            return extract(path, **options)
+        if glitch == "refused":
+            raise Skip(SkipReason.NOT_A_VIDEO, "no container of the accepted kinds (Input/output error)")
+        found = extract(path, **options)
+        return replace(found, damaged_packets=1, frames=found.frames[:-1])
+
+    monkeypatch.setattr(frames, "extract", once)
+    config = config_for(films / "film 0.mp4", tmp_path / "out")
+    sources = scan([str(films / "film 0.mp4")]).sources
+    (outcome,) = extract_all(sources, config)
+    assert (outcome.skip, outcome.video_id, len(times)) == (SkipReason.UNREADABLE, "", 2)
+    assert not [*config.bank_folder.rglob("*.parquet"), *config.bank_folder.rglob("*.jpgs")]
+    (outcome,) = extract_all(sources, config)
+    assert outcome.skip == ""
 
 
 def test_what_failed_is_tried_again_when_asked(

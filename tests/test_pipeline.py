@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import socket
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,15 @@ def config(films: Path, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def built(config: BuildConfig) -> BuildReport:
+def before(films: Path) -> dict[Path, tuple[bytes, int]]:
+    """The sources as they were: bytes and time of change of every file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in films.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def built(config: BuildConfig, before: dict[Path, tuple[bytes, int]]) -> BuildReport:
     """One finished build."""
+    assert before
     return build(config)
 
 
@@ -124,6 +132,26 @@ def test_renaming_the_folder_changes_nothing(
     assert shas(tmp_path / "out") == shas(built.out)
 
 
+@pytest.mark.usefixtures("built")
+def test_inputs_are_left_as_they_are(films: Path, before: dict[Path, tuple[bytes, int]]) -> None:
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in films.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.usefixtures("built")
+def test_a_build_speaks_to_no_network(
+    config: BuildConfig, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    assert build(vary(config, tmp_path / "out", bank=tmp_path / "bank", limit=3)).samples
+    assert decoded == ["copy.mp4"]
+
+
 def test_a_seed_changes_the_samples(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
     build(vary(config, tmp_path / "out", seed=1, limit=4))
     first = {s.record.key for p in shard_paths(tmp_path / "out") for s in read_shard(p)}
@@ -138,9 +166,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     paths: list[str] = []
     open_video = frames.open_video
 
-    def watched(path: Path, *, backend: str) -> Any:
+    def watched(path: Path, **options: Any) -> Any:
         paths.append(path.name)
-        return open_video(path, backend=backend)
+        return open_video(path, **options)
 
     monkeypatch.setattr(frames, "open_video", watched)
     monkeypatch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, work(job)) for job in jobs))

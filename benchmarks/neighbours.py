@@ -1,0 +1,109 @@
+"""What a nearest-neighbour index over a corpus costs: building it, asking it, its recall and its memory, by size.
+
+    python benchmarks/neighbours.py
+    python benchmarks/neighbours.py --rows 100000 1000000 10000000 --dimension 384
+
+Rows are made up as frames are: films hold shots, shots hold frames, and what is near is mostly of the same shot. Each
+size runs in a process of its own. `anonymous` is memory that cannot leave RAM; the vectors lie in a file besides.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvp_data.matrix import allocate
+from mvp_data.neighbours import Neighbours
+from mvp_data.types import Vectors
+
+SHOT_ROWS, FILM_ROWS = 10, 300
+QUERIES, K = 200, 64
+
+
+def frames(rows: int, dimension: int, folder: Path, seed: int) -> Vectors:
+    """Unit vectors [rows, dimension] of films of 30 shots of 10 frames; frames of a shot have cosines near 0.8."""
+    matrix = allocate(rows, dimension, folder)
+    for start in range(0, rows, FILM_ROWS * 100):
+        count = min(FILM_ROWS * 100, rows - start)
+        random = np.random.default_rng([seed, start])
+        film = random.normal(size=(math.ceil(count / FILM_ROWS), dimension)).astype(np.float32)
+        shot = random.normal(size=(math.ceil(count / SHOT_ROWS), dimension)).astype(np.float32)
+        block = 0.8 * film.repeat(FILM_ROWS, 0)[:count] + 0.9 * shot.repeat(SHOT_ROWS, 0)[:count]
+        block += 0.6 * random.normal(size=(count, dimension)).astype(np.float32)
+        matrix[start : start + count] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return matrix
+
+
+def anonymous_mb() -> float:
+    """Memory of this process that no file backs; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon:")), 0.0)
+
+
+def measure(rows: int, dimension: int, seed: int) -> dict[str, Any]:
+    """One size: build, ask, compare."""
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = frames(rows, dimension, Path(folder), seed)
+        before_mb, start_s, cpu_s = anonymous_mb(), time.perf_counter(), time.process_time()
+        index = Neighbours(vectors)
+        built = {"build_s": time.perf_counter() - start_s, "build_cpu_s": time.process_time() - cpu_s}
+        picked = np.linspace(0, rows - 1, QUERIES).astype(int)
+        cpu_s = time.process_time()
+        for row in picked.tolist():
+            film = row // FILM_ROWS * FILM_ROWS
+            index.search(vectors[row : row + 1], K, without=range(film, film + FILM_ROWS))
+        query_ms = 1000 * (time.process_time() - cpu_s) / QUERIES
+        return {
+            "rows": rows,
+            "dimension": dimension,
+            "kind": index.kind,
+            **built,
+            "query_ms": query_ms,
+            "recall": index.recall,
+            "anonymous_mb": anonymous_mb() - before_mb,
+            "vectors_mb": rows * dimension * 4 / 1e6,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="small sizes only")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    sizes = [3_000, 10_000, 30_000] if options.quick else options.rows
+    found = []
+    for rows in sizes:
+        with multiprocessing.get_context("spawn").Pool(1) as alone:
+            found.append(alone.apply(measure, (rows, options.dimension, options.seed)))
+    exponent = math.nan
+    if len(found) > 1:
+        exponent = float(np.polyfit(np.log([f["rows"] for f in found]), np.log([f["query_ms"] for f in found]), 1)[0])
+    if options.json:
+        print(json.dumps({"sizes": found, "query_exponent": exponent}, indent=1))
+        return
+    print(
+        "| rows | index | build, s | CPU s | a query of 64, CPU ms | recall@64 | anonymous, MB | vectors on disk, MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for f in found:
+        cells = f"{f['build_s']:.1f} | {f['build_cpu_s']:.1f} | {f['query_ms']:.2f} | {f['recall']:.3f}"
+        print(f"| {f['rows']:,} | {f['kind']} | {cells} | {f['anonymous_mb']:,.0f} | {f['vectors_mb']:,.0f} |")
+    print(f"\nA query's time grows as rows to the power {exponent:.2f}.")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

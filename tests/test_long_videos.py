@@ -1,0 +1,215 @@
+"""A long video through pass 1: its parts as jobs of their own, at their real length of 20 minutes."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mvp_data import build, frames, pass1, read_index
+from mvp_data.bank import Bank, VideoEntry
+from mvp_data.config import BuildConfig, from_options
+from mvp_data.errors import SkipReason
+from mvp_data.fetch import fingerprint
+from mvp_data.long_videos import part_name
+from mvp_data.pass1 import extract_all
+from mvp_data.scan import scan
+from mvp_data.types import Picture
+from mvp_data.workers import Lost
+from tests.clips import render
+from tests.scenes import film, journey
+
+ROOT = Path(__file__).resolve().parent.parent
+MINUTES = 62
+EXPECTED = [("again.mkv", ""), ("long.mkv", ""), ("short.mp4", "too_short")]
+Piece = tuple[BuildConfig, dict[str, bytes]]
+SLOW = {"fps": 1 / 30, "max_fps": 1 / 30, "min_frames": 2}  # all frames of such a film are sampled
+
+
+@pytest.fixture(scope="module")
+def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of an hour, a frame each half minute, its copy, and a short one."""
+    folder = tmp_path_factory.mktemp("long")
+    count = 2 * MINUTES
+    world = journey(1, count // 3)
+    path = folder / "long.mkv"
+
+    def slides(n: int, width: int, height: int) -> Picture:
+        return world(n // 3, width, height)
+
+    render(
+        path,
+        frames=count,
+        fps=1,
+        pts=range(0, 30 * count, 30),
+        size=(224, 126),
+        paint=slides,
+        options={"g": "4", "x264-params": "scenecut=0"},
+    )
+    shutil.copy(path, folder / "again.mkv")
+    film(folder / "short.mp4", seed=2, seconds=3)
+    return folder
+
+
+def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
+    return from_options({"src": str(src), "out": out, **SLOW, **options})
+
+
+def stored(config: BuildConfig) -> dict[str, bytes]:
+    """Everything that pass 1 leaves in the bank, but the list of files seen."""
+    root = config.bank_folder
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "seen.txt"}
+
+
+def here(work: Callable[[Any], Any], jobs: Iterator[Any], **_: object) -> Iterator[tuple[Any, Any]]:
+    """`run_all` in this process."""
+    yield from ((job, work(job)) for job in jobs)
+
+
+@pytest.fixture(scope="module")
+def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Piece:
+    """The bank of a pass over the whole film."""
+    config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "PART_S", 1e9)
+        patch.setattr(pass1, "run_all", here)
+        extract_all(scan([str(long_films)]).sources, config)
+    return config, stored(config)
+
+
+@pytest.fixture
+def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The beginnings of the parts that are extracted; the work is done in this process so that it can be watched."""
+    begun: list[float] = []
+    extract_part = frames.extract_part
+
+    def watched(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+        begun.append(part.first_s)
+        return extract_part(path, part, **options)
+
+    monkeypatch.setattr(frames, "extract_part", watched)
+    monkeypatch.setattr(pass1, "run_all", here)
+    return begun
+
+
+def test_parts_are_worked_once_and_the_last_one_joins_them(
+    long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path
+) -> None:
+    config = config_for(long_films, tmp_path / "out")
+    outcomes = extract_all(scan([str(long_films)]).sources, config)
+    assert [(o.source.path, o.skip) for o in outcomes] == EXPECTED
+    assert extracted == [0, 1200, 2400, 0, 0], "the last two are the short film, which gives nothing"
+    assert stored(config) == in_one_piece[1]
+
+
+def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: str, tmp_path: Path) -> None:
+    """With three workers: the film and its copy at once, their parts side by side."""
+    options = {"embedder": tinyvit, "val_share": 0.0}
+    in_parts = build(config_for(long_films, tmp_path / "parts", workers=3, **options))
+    kept = stored(config_for(long_films, tmp_path / "parts"))
+    assert {name: kept.get(name) for name in in_one_piece[1]} == in_one_piece[1]
+    whole = build(config_for(long_films, tmp_path / "whole", bank=in_one_piece[0].bank_folder, **options))
+    assert in_parts.samples == whole.samples > 0
+    assert [s.sha256 for s in read_index(in_parts.out).shards] == [s.sha256 for s in read_index(whole.out).shards]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mvp_data import frames, pass1
+from tests.test_long_videos import config_for, here, scan
+
+extract_part, begun = frames.extract_part, []
+
+def killed_at_the_third(path, part, **options):
+    begun.append(part)
+    if len(begun) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return extract_part(path, part, **options)
+
+frames.extract_part, pass1.run_all = killed_at_the_third, here
+films, out = map(Path, sys.argv[1:])
+pass1.extract_all(scan([str(films)]).sources, config_for(films, out))
+"""
+
+
+def test_a_killed_run_loses_a_part_at_most(
+    long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path
+) -> None:
+    config = config_for(long_films, tmp_path / "out")
+    command = [sys.executable, "-c", KILLED, str(long_films), str(config.out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with Bank(config.bank_folder, config.extract_hash()).held():
+        extract_all(scan([str(long_films)]).sources, config)
+    assert extracted == [2400, 0, 0]
+    assert stored(config) == in_one_piece[1]
+
+
+def test_parts_that_outlived_their_video_are_swept(long_films: Path, extracted: list[float], tmp_path: Path) -> None:
+    """A run may be killed between the last step of a video and the removal of its parts."""
+    config = config_for(long_films, tmp_path / "out")
+    extract_all(scan([str(long_films)]).sources, config)
+    before = stored(config)
+    bank = Bank(config.bank_folder, config.extract_hash(), "parts")
+    bank.write_facts(VideoEntry(video_id=part_name(fingerprint(long_films / "long.mkv"), 1)))
+    bank.write_facts(VideoEntry(video_id=part_name("ab" * 10, 1)))
+    with Bank(config.bank_folder, config.extract_hash()).held():
+        pass
+    bank.remove(part_name("ab" * 10, 1))  # of a video that is not done: it stays
+    assert stored(config) == before
+
+
+def test_a_lost_part_is_a_lost_video(
+    long_films: Path, monkeypatch: pytest.MonkeyPatch, extracted: list[float], tmp_path: Path
+) -> None:
+    def lossy(work: Callable[[Any], Any], jobs: Iterator[Any], **_: object) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            video = fingerprint(long_films / "long.mkv")
+            yield job, Lost("timeout", "not done after 1 s", video) if job.number == 1 else work(job)
+
+    monkeypatch.setattr(pass1, "run_all", lossy)
+    config = config_for(long_films, tmp_path / "out")
+    outcomes = extract_all(scan([str(long_films)]).sources, config)
+    assert {o.source.path: o.skip for o in outcomes} == dict(EXPECTED) | {"long.mkv": "timeout", "again.mkv": "timeout"}
+    assert extracted == [0, 0, 0], "no other part is begun"
+    assert not [name for name in stored(config) if "/parts/" in name]
+    monkeypatch.setattr(pass1, "run_all", here)
+    again = extract_all(scan([str(long_films)]).sources, config_for(long_films, tmp_path / "out", retry="timeout"))
+    assert [(o.source.path, o.skip) for o in again] == EXPECTED
+
+
+def test_a_file_that_changes_between_parts(
+    long_films: Path, monkeypatch: pytest.MonkeyPatch, extracted: list[float], tmp_path: Path
+) -> None:
+    path = tmp_path / "films" / "long.mkv"
+    path.parent.mkdir()
+    shutil.copy(long_films / "long.mkv", path)
+
+    def touched(work: Callable[[Any], Any], jobs: Iterator[Any], **_: object) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            if job.number == 2:
+                path.touch()
+            yield job, work(job)
+
+    monkeypatch.setattr(pass1, "run_all", touched)
+    config = config_for(path.parent, tmp_path / "out")
+    (outcome,) = extract_all(scan([str(path)]).sources, config)
+    assert outcome.skip == SkipReason.CHANGED
+    assert stored(config) == {}
+
+
+def test_a_member_of_a_tar_is_copied_once_and_worked_by_one(
+    long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "films.tar", "w") as tar:
+        tar.add(long_films / "long.mkv", "long.mkv")
+    config = config_for(tmp_path / "films.tar", tmp_path / "out")
+    (outcome,) = extract_all(scan([str(tmp_path / "films.tar")]).sources, config)
+    assert (outcome.skip, extracted) == ("", [0, 1200, 2400])
+    assert {name: in_one_piece[1][name] for name in stored(config)} == stored(config)
