@@ -89,6 +89,18 @@ def test_files_named_in_the_docs_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
+def test_every_promise_names_tests_that_exist() -> None:
+    """A row of the table links to the test that would fail if its promise broke."""
+    rows = (
+        (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").partition("| promise | tests |")[2].splitlines()
+    )
+    named = [re.findall(r"\[([^]]+)\]\(\.\./(tests/\w+\.py)\)", row) for row in rows if row.startswith("| ")]
+    assert len(named) > 20
+    assert all(named)
+    for words, page in (test for row in named for test in row):
+        assert f"def test_{words.replace(' ', '_')}(" in (ROOT / page).read_text(encoding="utf-8"), words
+
+
 if __name__ == "__main__":
     (ROOT / "docs" / "options.md").write_text(options_page(), encoding="utf-8")
     sys.exit(0)
