@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,7 +107,7 @@ class Bank:
 
     def _sweep(self, lock: Lock) -> None:
         """Remove what killed processes left, if nobody else is at work here."""
-        if not lock.only_holder():
+        if os.name == "nt" or not lock.only_holder():  # Windows cannot tell
             return
         for folder in (self._workspace, self._root / SPOOL):
             for path in folder.glob("*"):
@@ -236,7 +237,7 @@ class Bank:
         path = self._vector_path(video_id, encoder)
         make_folder(path.parent)
         with self.file(path) as file:
-            np.save(file, vectors.astype(np.float16), allow_pickle=False)
+            np.save(file, vectors.astype("<f2"), allow_pickle=False)
 
     def read_vectors(self, video_id: str, encoder: Encoder, *, rows: int) -> Vectors:
         """The vectors of the usable frames, float32 [rows, D], of length 1 again.
@@ -245,15 +246,18 @@ class Bank:
             OutputError: the file is damaged or has another shape.
         """
         path = self._vector_path(video_id, encoder)
+        header = _npy_header(rows, encoder.dimension)
+        size = len(header) + 2 * rows * encoder.dimension
         try:
-            with path.open("rb") as file:  # not np.load, which would open a zip or a pickle as well
-                vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
+            with path.open("rb") as file:
+                data = file.read(size + 1)
         except OSError as error:
             raise damaged(path, error) from error
-        except (ValueError, EOFError) as error:
-            raise OutputError(f"{path}: damaged vectors ({error}); delete this file and run again") from error
-        if vectors.shape != (rows, encoder.dimension):
-            raise OutputError(f"{path}: {vectors.shape} vectors, not {(rows, encoder.dimension)}; delete it, run again")
+        # Its one possible header is compared, not parsed: no pickle, no zip, no shape that does not fit.
+        if len(data) != size or not data.startswith(header):
+            wanted = f"{rows} x {encoder.dimension} numbers"
+            raise OutputError(f"{path}: damaged vectors (not {wanted}); delete this file and run again")
+        vectors = np.frombuffer(data, np.float16, offset=len(header)).reshape(rows, -1).astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.allclose(lengths, 1, atol=0.01):  # float16 moves a length by less than 0.001
             raise OutputError(f"{path}: damaged vectors (not of length 1); delete this file and run again")
@@ -284,6 +288,14 @@ def damaged(path: Path, error: Exception) -> OutputError:
     if isinstance(error, OSError) and error.errno:  # what PyArrow says of a file's content has none
         return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); run again when it can be")
     return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")
+
+
+def _npy_header(rows: int, dimension: int) -> bytes:
+    """What `np.save` writes before a float16 matrix."""
+    header = BytesIO()
+    description = {"descr": "<f2", "fortran_order": False, "shape": (rows, dimension)}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()
 
 
 def encoder_key(encoder: Encoder) -> str:

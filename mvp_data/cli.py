@@ -2,6 +2,7 @@
 
 import inspect as signatures
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from mvp_data.cli_verify import verify_command
 from mvp_data.cli_weights import weights_app
 from mvp_data.config import all_options, from_options, read_yaml
 from mvp_data.errors import MvpError
+from mvp_data.inspect import printable
 from mvp_data.interrupts import Stopped
 from mvp_data.options import value_type
 from mvp_data.pipeline import build, index
@@ -298,7 +300,7 @@ def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, a
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"mvp-data: {message}", err=True)
+    typer.echo(f"mvp-data: {printable(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -307,7 +309,14 @@ def main() -> None:
     try:
         app(prog_name="mvp-data")
     except MvpError as error:
-        typer.echo(f"mvp-data: {error}", err=True)
+        typer.echo(f"mvp-data: {printable(str(error))}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `mvp-data ledger out/ | head`: whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"mvp-data: {printable(f'{where}{error.strerror or error}')}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("mvp-data: stopped", err=True)

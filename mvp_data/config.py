@@ -16,6 +16,7 @@ from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.options import check_fields, option
 from mvp_data.shots import METHODS
 from mvp_data.tasks import TASKS, parse_shares
+from mvp_data.yaml_text import parse_yaml, read_text
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
@@ -283,6 +284,10 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
         meant = [n for u in unknown for n in get_close_matches(u.replace("-", "_"), known, n=1)]
         hint = f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
+    names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
+    for name in names:
+        if isinstance(name, str | Path) and not _can_be_named(str(name)):
+            raise ConfigError(f"{str(name)!r}: not a name that a file can have")
     src = options.get("src", ())
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
         raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
@@ -297,24 +302,21 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
 
 
+def _can_be_named(text: str) -> bool:
+    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The options in a YAML file.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or is not a mapping of option names to values.
     """
-    import yaml
-
-    try:
-        with path.open("rb") as file:
-            text = file.read((1 << 20) + 1)
-        if len(text) > 1 << 20:
-            raise ConfigError(f"{path}: larger than 1 MiB; is this a build configuration?")
-        loaded = yaml.safe_load(text.decode())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    loaded = parse_yaml(read_text(path, what="a file of build options"), where=str(path))
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError(f"{path}: must be a mapping of option names to values, such as `fps: 2`")
     return loaded

@@ -55,10 +55,11 @@ def group_videos(tracks: Mapping[str, Track], threshold: float) -> dict[str, str
             video = parent[video]
         return video
 
+    gaps_s = {video: _gap_s(tracks[video]) for video in ids}
     for video, offsets in _offsets(ids, tracks, threshold):
         probes = min(PROBES, len(tracks[video].vectors))
         for other, offsets_s in offsets.items():
-            window_s = WINDOW_GAPS * max(_gap_s(tracks[video]), _gap_s(tracks[other]))
+            window_s = WINDOW_GAPS * max(gaps_s[video], gaps_s[other])
             if _agreeing(offsets_s, window_s) >= max(COPY_SHARE * probes, min(MIN_MATCHES, probes)):
                 low, high = sorted((root(video), root(other)))
                 parent[high] = low

@@ -71,7 +71,8 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
     suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
     try:
         spool.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=SPOOL_PREFIX, suffix=suffix[0] if suffix else "", dir=spool)
+        prefix = f"{SPOOL_PREFIX}{os.getpid()}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix[0] if suffix else "", dir=spool)
     except OSError as err:
         raise OutputError(f"{spool}: cannot hold fetched files ({remote.explain(err)})") from err
     os.close(handle)
@@ -80,6 +81,13 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # of a disk that is gone or read-only; the next run sweeps it
             os.unlink(name)
+
+
+def sweep(spool: Path, process_id: int) -> None:
+    """Remove what a process that was killed has fetched."""
+    for path in spool.glob(f"{SPOOL_PREFIX}{process_id}-*"):
+        with suppress(OSError):  # as above
+            path.unlink()
 
 
 def _fill(uri: str, path: Path) -> None:

@@ -48,6 +48,8 @@ class Job:
     frames: FramesConfig
     seed: int
     retried: frozenset[str]
+    ask: bool = False  # only what a URL's video is known by, before any of it is fetched
+    stamp: str = ""  # the answer
     long: Long | None = None  # None: a whole source, of which nothing is known yet
     number: int = 0  # of the part; one more than there are: join them
 
@@ -117,7 +119,7 @@ class PartStore:
                 seed=job.seed,
                 on_stretch=goes_on,
             )
-            found = surely(run, blob)
+            found = surely(run, blob, self._check)
             self._check()
             return entry_of(name, found)
 
@@ -215,15 +217,16 @@ class Feed(Iterator[Job]):
         return self._first.popleft() if self._first else next(self._then)
 
 
-def surely(run: "Callable[..., Extract]", blob: IO[bytes]) -> "Extract":
+def surely(run: "Callable[..., Extract]", blob: IO[bytes], check: Callable[[], None]) -> "Extract":
     """Extract, and do it again where that came out damaged or not at all: a disk or network may have failed just then.
 
-    `run` lacks its `blob` alone. libavformat does not tell a read that failed from a damaged file. Raises the Skip of
-    both passes, or Skip(UNREADABLE) where they differ.
+    libavformat does not tell a read that failed from a damaged file. `run` lacks its `blob` alone; `check` raises Skip
+    where the file has changed meanwhile. Raises the Skip of both passes, or Skip(UNREADABLE) where they differ.
     """
     first, skip = _attempt(run, blob)
     if first is not None and not first.damaged_packets:
         return first
+    check()
     if skip is None or skip.reason not in PASSING:
         goes_on()
         with open(os.devnull, "wb") as nowhere:

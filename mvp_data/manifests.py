@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +17,12 @@ from typing import IO
 
 from mvp_data import remote
 from mvp_data.errors import SourceError
+from mvp_data.parquet import open_parquet, plain_value, scalars
 
 MAX_LINE_BYTES = 1 << 20  # also of a Parquet cell: a path and a caption are far shorter, binary junk is not
-_PARQUET_BATCH_ROWS = 4096
+MAX_ROWS = 10_000_000  # each becomes a source in memory
+MAX_LIST_BYTES = 2 << 30  # of its text, and of what comes from a URL: a server may send without end
+_CHUNK_BYTES = 1 << 20
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BOM_BYTES = b"\xef\xbb\xbf"
 
@@ -51,7 +53,12 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
         raise SourceError(f"{path}: not a manifest; its name must end in {', '.join(_READERS)}")
     try:
         with _seekable(path) as file:
-            yield from reader(path, file)
+            size = 0
+            for number, row in enumerate(reader(path, file), 1):
+                size += len(row.path) + sum(len(name) + len(text) for name, text in row.extra)
+                if number > MAX_ROWS or size > MAX_LIST_BYTES:
+                    raise SourceError(f"{path}: more than {MAX_ROWS} rows or {MAX_LIST_BYTES} bytes; split the list")
+                yield row
     except remote.failures(path) as err:
         raise SourceError(f"{path}: cannot be read ({remote.explain(err)})") from err
 
@@ -73,12 +80,17 @@ def _escape(match: re.Match[str]) -> str:
 @contextmanager
 def _seekable(path: str) -> Iterator[IO[bytes]]:
     """A local file as it is; a remote one copied to a temporary file, since Parquet is read from its end."""
+    if not remote.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for
+        raise SourceError(f"{path}: not a regular file; a list of videos must be one")
     with remote.open_binary(path, streaming=True) as file:
         if not remote.scheme_of(path):
             yield file
             return
         with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(file, copy)
+            while chunk := file.read(_CHUNK_BYTES):
+                if copy.tell() + len(chunk) > MAX_LIST_BYTES:
+                    raise SourceError(f"{path}: more than {MAX_LIST_BYTES} bytes came: is this a list of videos?")
+                copy.write(chunk)
             copy.seek(0)
             yield copy
 
@@ -104,9 +116,20 @@ def _read_txt(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
 
 
 def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
-    rows = csv.reader((line for _, line in _lines(path, file)), strict=True)
+    size = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal size
+        for number, line in _lines(path, file):
+            size += len(line)
+            if size > MAX_LINE_BYTES:  # quoted line breaks make one row of any number of lines
+                raise SourceError(f"{path}, line {number}: a row of more than {MAX_LINE_BYTES} bytes")
+            yield line
+
+    rows = csv.reader(lines(), strict=True)
     columns: list[str] = []
     while True:
+        size = 0
         try:
             cells = next(rows, None)
         except csv.Error as err:
@@ -140,24 +163,29 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         if not isinstance(found, _Pairs):
             raise SourceError(f'{where}: not an object; write {{"path": ...}} on each line')
         _check_columns(where, [name for name, _ in found])
-        yield _row(where, found)
+        try:
+            row = _row(where, found)
+        except RecursionError as err:  # what was parsed at full depth is too deep to be written again
+            raise SourceError(f"{where}: nested too deep") from err
+        yield row
 
 
 def _read_parquet(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     number = 0
     try:
-        with pq.ParquetFile(file) as table:
+        with open_parquet(file) as table:
             columns = list(table.schema_arrow.names)
             _check_columns(path, columns)
-            for batch in table.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    number += 1
-                    yield _row(f"{path}, row {number}", list(zip(columns, cells, strict=True)))
-    except pa.ArrowException as err:
-        raise SourceError(f"{path}: not a Parquet file that can be read ({remote.explain(err)})") from err
+            for number, cells in enumerate(scalars(table), 1):
+                where = f"{path}, row {number}"
+                yield _row(
+                    where, [(n, plain_value(cell, MAX_LINE_BYTES)) for n, cell in zip(columns, cells, strict=True)]
+                )
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as err:
+        where = f"{path}, after row {number}: " if number else f"{path}: "
+        raise SourceError(f"{where}not a Parquet file that can be read ({remote.explain(err)})") from err
 
 
 class _Pairs(list[tuple[str, object]]):

@@ -29,7 +29,7 @@ def check_fields(config: Any) -> None:
         value = _typed(f.name, value, f)
         object.__setattr__(config, f.name, value)  # 2 is 2.0 from now on: it must not make another hash
         if meta["choices"] and value not in meta["choices"]:
-            raise ConfigError(f"{f.name}: {value!r} is not one of {', '.join(meta['choices'])}")
+            raise ConfigError(f"{f.name}: {value!r:.80} is not one of {', '.join(meta['choices'])}")
         if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
             raise ConfigError(f"{f.name}: {value} is outside [{meta['low']:g}, {meta['high']:g}]")
 
@@ -48,6 +48,8 @@ def _typed(name: str, value: Any, f: Field[Any]) -> Any:
         return float(value)
     if wanted is Path and isinstance(value, str):
         return Path(value)
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ConfigError(f"{name}: a number that does not fit 64 bits")
     if not isinstance(value, wanted) or isinstance(value, bool):
-        raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r}")
+        raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r:.80}")
     return value

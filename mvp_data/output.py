@@ -25,6 +25,7 @@ STARTED_NAME = "started.json"  # says whose unfinished work lies here; gone once
 SAMPLES_NAME = "samples.parquet"
 REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
+MAX_REPORT_BYTES = 16 << 20
 _SHARD = re.compile(rf"(({'|'.join(TASKS[1:])})-)?({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
 _LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
 _RUNNING = frozenset({LOCK_NAME, STATUS_NAME})  # of the run that is at work, or was when it died
@@ -127,7 +128,7 @@ def is_own(name: str) -> bool:
 def _started_hash(out: Path) -> str:
     try:
         return str(json.loads((out / STARTED_NAME).read_bytes())["config_hash"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(f"{out / STARTED_NAME}: damaged; pass --overwrite to start again") from error
 
 
@@ -204,11 +205,14 @@ def read_report(out: Path) -> dict[str, Any]:
         OutputError: it is missing or damaged.
     """
     try:
-        loaded = json.loads((out / REPORT_NAME).read_bytes())
-    except (OSError, ValueError) as error:
+        with (out / REPORT_NAME).open("rb") as file:
+            loaded = json.loads(file.read(MAX_REPORT_BYTES))
+        if not isinstance(loaded, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         problem = f"{out / REPORT_NAME}: cannot be read ({error}); pass --overwrite to build again"
         raise OutputError(problem) from error
-    return dict(loaded)
+    return loaded
 
 
 _CARD = """---

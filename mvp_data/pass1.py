@@ -1,31 +1,21 @@
-"""Pass 1: every source through a pool of killable processes into the bank, then its frames through the encoder."""
+"""Pass 1: every source through a pool of killable processes into the bank."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
-from itertools import groupby, islice
-from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import numpy as np
-
-from mvp_data.bank import SPOOL, Bank, VideoEntry, damaged, skipped
-from mvp_data.calibrate import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
-from mvp_data.config import BuildConfig, digest
-from mvp_data.embed import Embedder
+from mvp_data.bank import SPOOL, Bank, VideoEntry, skipped
+from mvp_data.config import BuildConfig
 from mvp_data.errors import Skip, SkipReason, SourceError
-from mvp_data.fetch import fingerprint, local_file
-from mvp_data.files import make_folder
+from mvp_data.fetch import fingerprint, local_file, sweep
 from mvp_data.interrupts import Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
-from mvp_data.seeds import stable_hash
-from mvp_data.seen import Seen, sight, stamp
-from mvp_data.types import Picture, Source, Vectors
+from mvp_data.seen import Seen, remote_stamp, sight, stamp
+from mvp_data.types import Source
 from mvp_data.workers import Limits, Lost, Usage, goes_on, note, run_all
 
 if TYPE_CHECKING:
@@ -41,7 +31,6 @@ ADVICE = {
     "memory": "to give it more: --video-memory-mb and --retry memory",
     "crash": "to try it again: --retry crash",
 }
-EMBED_BATCH = 64  # pictures decoded ahead of the encoder; bounds memory, has no influence on the vectors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +49,13 @@ class _Done:
 
     outcome: Outcome
     stamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the bytes behind a URL are known by; they have not been fetched."""
+
+    stamp: str
 
 
 def extract_all(
@@ -86,6 +82,7 @@ def extract_all(
             _work, jobs, workers=config.worker_count, limits=limits, stop=signals.came, usage=usage
         ):
             if isinstance(result, Lost) and result.kind == "crash":
+                sweep(config.bank_folder / SPOOL, result.process_id)
                 work.crashed.append(job)
             else:
                 work.take(job, result)
@@ -114,7 +111,7 @@ class _Extraction:
     def jobs(self, sources: Iterable[Source], spooled: ExitStack) -> Iterator[Job]:
         """A job for every source that the bank cannot answer for."""
         for source in sources:
-            outcome = self._known(source)
+            outcome = self._known(source, stamp(source.uri, sight(source.uri)))
             if outcome is not None:
                 self._end(outcome)
                 continue
@@ -127,10 +124,18 @@ class _Extraction:
                 frames=self._config.frames,
                 seed=self._config.seed,
                 retried=self._config.retried,
+                ask=bool(self._seen),
             )
 
-    def take(self, job: Job, result: "_Done | Long | Lost | None") -> None:
+    def take(self, job: Job, result: "_Done | _Asked | Long | Lost | None") -> None:
         """Note what a worker found, or what became of it; the bank remembers either."""
+        if isinstance(result, _Asked):
+            outcome = self._known(job.source, result.stamp)
+            if outcome is None:
+                self.long.jobs.append(replace(job, ask=False, stamp=result.stamp))
+            else:
+                self._end(outcome)
+            return
         if isinstance(result, Long):
             self.long.begin(job, result)
             return
@@ -145,14 +150,15 @@ class _Extraction:
                 self._end(replace(outcome, source=source))
 
     def _lost(self, job: Job, lost: Lost) -> Outcome:
+        sweep(self._config.bank_folder / SPOOL, lost.process_id)
         reason, detail = SkipReason(lost.kind), f"{lost.detail}; {ADVICE[lost.kind]}"
         if lost.note:
             self._bank.write_facts(skipped(lost.note, reason, detail))
         return Outcome(source=job.source, video_id=lost.note, skip=reason.value, detail=detail)
 
-    def _known(self, source: Source) -> Outcome | None:
+    def _known(self, source: Source, seen_as: str) -> Outcome | None:
         """What an earlier run found, if its file has not changed since and nothing is to be tried again."""
-        video_id = self._seen.video_id(stamp(source.uri, sight(source.uri)))
+        video_id = self._seen.video_id(seen_as)
         if not video_id or not self._bank.has(video_id):
             return None
         skip, detail = self._bank.facts(video_id)
@@ -187,8 +193,11 @@ def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
     return source.uri
 
 
-def _work(job: Job) -> "_Done | Long | None":
+def _work(job: Job) -> "_Done | _Asked | Long | None":
     """One source in a worker process, or what a long video has come to; None for a part that is in the bank."""
+    seen_as = job.stamp or (remote_stamp(job.uri) if not job.long else "")
+    if job.ask and seen_as:
+        return _Asked(seen_as)
     bank, video_id = Bank(job.bank_root, job.extract_hash), job.long.video_id if job.long else ""
     before = job.long.seen if job.long else sight(job.uri)
 
@@ -206,7 +215,7 @@ def _work(job: Job) -> "_Done | Long | None":
                 if job.is_part:
                     return None
                 if parts:
-                    seen_as = stamp(job.source.uri, before) if job.uri == job.source.uri else ""
+                    seen_as = seen_as or (stamp(job.source.uri, before) if job.uri == job.source.uri else "")
                     return Long(video_id=video_id, parts=parts, seen=before, stamp=seen_as)
             else:
                 check(path, read_again=False)
@@ -214,7 +223,7 @@ def _work(job: Job) -> "_Done | Long | None":
         return _Done(Outcome(source=job.source, skip=skip.reason.value, detail=skip.detail))
     skip_reason, detail = bank.facts(video_id)
     outcome = Outcome(source=job.source, video_id=video_id, skip=skip_reason, detail=detail)
-    return _Done(outcome, stamp(job.source.uri, before) if job.uri == job.source.uri else "")
+    return _Done(outcome, seen_as or (stamp(job.source.uri, before) if job.uri == job.source.uri else ""))
 
 
 def _extract(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Part, ...]":
@@ -240,7 +249,7 @@ def _extract(path: Path, video_id: str, job: Job, check: Callable[..., None]) ->
                 seed=job.seed,
                 on_stretch=goes_on,
             )
-            found = surely(run, blob)
+            found = surely(run, blob, partial(check, path, read_again=False))
         check(path, read_again=found.damaged_packets > 0)
         return entry_of(video_id, found)
 
@@ -255,66 +264,3 @@ def _extract(path: Path, video_id: str, job: Job, check: Callable[..., None]) ->
         bank.write_facts(skipped(video_id, skip.reason, skip.detail))
     store.remove()
     return ()
-
-
-def embed_all(
-    bank: Bank,
-    entries: Iterable[VideoEntry],
-    embedder: Embedder,
-    on_frames: Callable[[int], object] = lambda _: None,
-) -> None:
-    """Give every video its vectors; `on_frames` is told how many frames were done.
-
-    Pictures are read from the bank's JPEGs, so another encoder needs no decoding, and batches run across videos.
-    """
-    encoder = embedder.encoder
-    todo = (entry for entry in entries if not bank.has_vectors(entry.video_id, encoder))
-    pictures = ((entry.video_id, picture) for entry in todo for picture in _pictures(bank, entry, entry.usable))
-    for video_id, rows in groupby(_embedded(pictures, embedder, on_frames), key=itemgetter(0)):
-        bank.write_vectors(video_id, encoder, np.stack([vector for _, vector in rows]))
-
-
-def _embedded(
-    pictures: Iterator[tuple[str, Picture]], embedder: Embedder, on_frames: Callable[[int], object]
-) -> Iterator[tuple[str, Vectors]]:
-    """(video id, vector [D]) of each picture, in order."""
-    while batch := list(islice(pictures, EMBED_BATCH)):
-        vectors = embedder.embed([picture for _, picture in batch])
-        on_frames(len(batch))
-        yield from zip((video_id for video_id, _ in batch), vectors, strict=True)
-
-
-def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoEntry], seed: int) -> Calibration:
-    """The encoder's shipped thresholds, or ones measured on frames of this corpus and kept in the bank.
-
-    Raises:
-        ConfigError: the encoder is not calibrated, and there are no frames to do it with.
-    """
-    if embedder.encoder.name in SHIPPED:
-        return SHIPPED[embedder.encoder.name]
-    chosen = sorted((v for v in entries if entries[v].usable), key=lambda v: stable_hash("calibrate", seed, v))
-    chosen = chosen[:MAX_VIDEOS]
-    path = bank.calibration_path(embedder.encoder, digest(chosen))
-    if path.exists():
-        try:
-            return Calibration(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise damaged(path, error) from error
-    pictures = {}
-    for video_id in chosen:
-        usable = entries[video_id].usable
-        spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
-        pictures[video_id] = list(_pictures(bank, entries[video_id], [usable[i] for i in spread]))
-    measured = calibrate(embedder, pictures, seed=seed)
-    make_folder(path.parent)
-    with bank.file(path) as file:
-        file.write(json.dumps(asdict(measured)).encode())
-    return measured
-
-
-def _pictures(bank: Bank, entry: VideoEntry, indices: Sequence[int]) -> Iterator[Picture]:
-    from PIL import Image
-
-    with bank.pictures(entry) as jpeg:
-        for index in indices:
-            yield np.asarray(Image.open(BytesIO(jpeg(index))).convert("RGB"))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any
@@ -17,6 +17,7 @@ from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
+from mvp_data.embed_bank import calibration_for, embed_all
 from mvp_data.errors import ConfigError, OutputError, SkipReason
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, read_ledger, write_ledger
@@ -24,7 +25,7 @@ from mvp_data.long_videos import PASSING
 from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
-from mvp_data.pass1 import Outcome, calibration_for, embed_all, extract_all
+from mvp_data.pass1 import Outcome, extract_all
 from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
@@ -43,12 +44,7 @@ class _Indexed:
     bank: Bank
     encoder: Encoder
     calibration: Calibration
-    workers: dict[str, float]  # how the processes of extraction were used, for the report
-
-    def corpus_hash(self) -> str:
-        """Names what was found under the sources: paths, contents, outcomes and a manifest's columns."""
-        outcomes = [(o.source.path, o.video_id, o.skip, o.source.extra) for o in self.outcomes]
-        return digest([outcomes, [(p.path, p.reason) for p in self.found.problems]])
+    workers: Mapping[str, float] = field(default_factory=dict)  # how those of extraction were used, for the report
 
 
 def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_json: bool = False) -> IndexReport:
@@ -68,7 +64,8 @@ def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_j
         found = _scan(config, journal)
         problems = found.problems if task_index == 0 else ()  # said once
         share = replace(found, sources=found.sources[task_index::num_tasks], problems=problems)
-        done = _index(config, embedder, share, journal)
+        outcomes, _ = _extract(config, share, journal)
+        done = _embed(config, embedder, share, outcomes, journal)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
     return IndexReport(
@@ -97,10 +94,11 @@ def build(config: BuildConfig, *, overwrite: bool = False, log_json: bool = Fals
     with locked(config.out) as lock:
         finished = prepare(config.out, config_hash, overwrite=overwrite)
         with _bank(config).held(), journal.kept_in(config.out, lock):
-            done = _index(config, embedder, found, journal)
-            if finished is None or _may_be_better(config, finished, done):
-                return _make(config, config_hash, done, journal)
-            return stored_report(config)
+            outcomes, workers = _extract(config, found, journal)
+            if finished is not None and not _may_be_better(config, finished, corpus_hash(found, outcomes)):
+                return stored_report(config)
+            done = _embed(config, embedder, found, outcomes, journal)
+            return _make(config, config_hash, replace(done, workers=workers), journal)
 
 
 def _bank(config: BuildConfig) -> Bank:
@@ -112,13 +110,19 @@ def build_hash(config: BuildConfig, encoder: Encoder) -> str:
     return digest({"options": config.content_hash(), "encoder": asdict(encoder)})
 
 
-def _may_be_better(config: BuildConfig, finished: Index, done: _Indexed) -> bool:
+def corpus_hash(found: ScanResult, outcomes: Sequence[Outcome]) -> str:
+    """Names what was found under the sources: paths, contents, outcomes and a manifest's columns."""
+    videos = [(o.source.path, o.video_id, o.skip, o.source.extra) for o in outcomes]
+    return digest([videos, [(p.path, p.reason) for p in found.problems]])
+
+
+def _may_be_better(config: BuildConfig, finished: Index, corpus: str) -> bool:
     """Whether a finished build lacks videos that failed then, were tried again, and now go well.
 
     Raises:
         OutputError: it differs for another reason: there are other sources.
     """
-    if finished.config.get("corpus") == done.corpus_hash():
+    if finished.config.get("corpus") == corpus:
         return False
     if any(row.reason in {*PASSING, *config.retried} for row in read_ledger(config.out)):
         return True
@@ -153,14 +157,14 @@ def _scan(config: BuildConfig, journal: Journal) -> ScanResult:
         return scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
 
 
-def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, journal: Journal) -> _Indexed:
-    """Extract and embed."""
-    bank, usage = _bank(config), Usage()
+def _extract(config: BuildConfig, found: ScanResult, journal: Journal) -> tuple[tuple[Outcome, ...], dict[str, float]]:
+    """Bring every source into the bank; what became of each, and how the worker processes were used."""
     if missing := undecodable(config.decode.decoder):
         journal.warn(
             f"the {config.decode.decoder} back end cannot decode {', '.join(missing)} here: such videos are skipped as "
             f"{SkipReason.UNSUPPORTED_CODEC}; mvp-data doctor shows more"
         )
+    usage = Usage()
     with journal.step("extract", "decoding", total=len(found.sources), unit="video") as advance:
 
         def ended(outcome: Outcome) -> None:
@@ -168,6 +172,20 @@ def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, journal: 
             journal.video(outcome.source.path, outcome.video_id, outcome.skip, outcome.detail)
 
         outcomes = extract_all(found.sources, config, ended, usage)
+    took_s = max(journal.seconds["extract"], 1e-3)
+    workers = {
+        "count": config.worker_count,
+        "busy_share": round(usage.busy_s / config.worker_count / took_s, 3),
+        "peak_mb": round(usage.peak_mb, 1),
+    }
+    return outcomes, workers
+
+
+def _embed(
+    config: BuildConfig, embedder: Embedder, found: ScanResult, outcomes: tuple[Outcome, ...], journal: Journal
+) -> _Indexed:
+    """Give every video in the bank its vectors."""
+    bank = _bank(config)
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with journal.step("read bank"):
         entries = {video_id: bank.read(video_id) for video_id in ids}
@@ -184,11 +202,6 @@ def _index(config: BuildConfig, embedder: Embedder, found: ScanResult, journal: 
         bank=bank,
         encoder=embedder.encoder,
         calibration=calibration,
-        workers={
-            "count": config.worker_count,
-            "busy_share": round(usage.busy_s / config.worker_count / max(journal.seconds["extract"], 1e-3), 3),
-            "peak_mb": round(usage.peak_mb, 1),
-        },
     )
 
 
@@ -286,7 +299,7 @@ def _write_all(
         "options": {name: asdict(getattr(config, name)) for name in GROUPS} | {"seed": config.seed},
         "encoder": asdict(done.encoder),
         "thresholds": report.thresholds,
-        "corpus": done.corpus_hash(),
+        "corpus": corpus_hash(done.found, done.outcomes),
     }
     write_index(
         out,

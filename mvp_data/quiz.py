@@ -167,7 +167,10 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
     """The quiz and the answers in a file that a page saved. Raises `ConfigError` for anything else."""
     remedy = "save it again from the page of `mvp-data quiz`"
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_ANSWERS_BYTES else b""
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError(f"{path}: not a file: {remedy}")
+        with path.open("rb") as file:
+            data = file.read(MAX_ANSWERS_BYTES + 1)
         values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
         if "summary" in values:
             raise ConfigError(f"{path}: holds results, which are graded; --grade takes what a page saved")

@@ -7,17 +7,21 @@ Chained URLs (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes
 import os
 import pkgutil
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import unquote
 
 from mvp_data.errors import SourceError
+from mvp_data.remote_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
 MAX_DEPTH = 32  # folders inside folders: the pages of a web server may link in circles
-READ_TIMEOUT_S = 30.0  # without a single byte; a slow but living download has no limit here
+MAX_LISTED = 1_000_000  # files and folders under one URL; a server may make up more for ever
+READ_TIMEOUT_S = 30.0  # without a single byte
+MAX_LISTING_S = 3600.0  # all pages under one URL
 TAR_BLOCK_BYTES = 64 * 1024  # fetched around each header of a remote tar: a few small members in one request
 
 
@@ -112,7 +116,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-        options["client_kwargs"] = {"timeout": timeout}
+        kind, answer = limited(kind)
+        options["client_kwargs"] = {"timeout": timeout, "response_class": answer}
     system = kind(**kind._get_kwargs_from_urls(url), **options)
     system.invalidate_cache()  # a listing kept from an earlier call would hide files that have come since
     return system, system._strip_protocol(url)
@@ -141,7 +146,8 @@ def explain(err: Exception) -> str:
     if isinstance(err.__cause__, Exception):
         return explain(err.__cause__)
     if isinstance(err, TimeoutError):
-        return f"{type(err).__name__}: no answer in time"
+        said = str(err) if type(err) is TimeoutError else ""  # a library's own words would name the address
+        return f"{type(err).__name__}: {said or 'no answer in time'}"
     if isinstance(err, OSError) and err.strerror:
         return err.strerror
     if isinstance(err, FileNotFoundError):  # fsspec puts the bare name in it, for HTTP status 404 too
@@ -170,7 +176,7 @@ def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
     else:
         opened = system.open(name, "rb", block_size=TAR_BLOCK_BYTES)
     with opened:
-        yield opened
+        yield cast(IO[bytes], Paced(opened, streaming=streaming))
 
 
 def size_bytes(location: str) -> int | None:
@@ -243,8 +249,13 @@ def _walk(system: Any, url: str, root: str) -> list[tuple[str, str, str]]:
     start = len(root.rstrip("/")) + 1
     found: list[tuple[str, str, str]] = []
     seen, pending = {root.rstrip("/")}, [root]
+    began = time.monotonic()
     while pending:
         folder = pending.pop()
+        if len(seen) > MAX_LISTED or time.monotonic() - began > MAX_LISTING_S:
+            fault = f"more than {MAX_LISTED} names, or {MAX_LISTING_S:g} s of them: the rest is not looked at"
+            found.append((base + folder[start:], _below(base, folder[start:]) or ".", fault))
+            break
         try:
             entries = sorted(system.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
         except failures(url) as err:

@@ -156,14 +156,17 @@ def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
         elif entry.name.rpartition("/")[2].startswith("."):
             yield _not_a_video(name, "hidden: names that start with a dot are not looked into", entry.path)
         else:
-            yield from _file(entry.path, name)
+            try:
+                yield from _file(entry.path, name)
+            except SourceError as err:  # a link of a page that chains URLs: its own fault
+                yield _unreadable(name, plain(str(err)), entry.path)
 
 
 def _scan_manifest(location: str) -> Iterator[Found]:
     for row in read_manifest(location):
         try:
             yield from _scan_row(row, location)
-        except SourceError as err:  # a scheme that is not taken: the fault of one row, not of the list
+        except (SourceError, UnicodeError) as err:  # a scheme that is not taken, a name that no URL can hold
             yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)), row.path)
 
 

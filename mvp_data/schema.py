@@ -22,6 +22,7 @@ LABELS = string.ascii_uppercase
 MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
 MAX_CONTEXT = 100  # two digits in `context_00`
 MAX_SIDE_PX = 65_500  # what libjpeg can write
+MAX_PICTURE_PX = 1 << 22  # `--max-pixels` goes no higher; a small file may state a picture that fills the memory
 MAX_JSON_BYTES = 1 << 20  # a real record has 2 to 10 kB
 MAX_COSINE = 1.001  # float16 vectors of length 1 give cosines a little above 1
 DECIMALS = 6  # microseconds for times; far below what a cosine of float16 vectors resolves
@@ -223,18 +224,13 @@ def _check_scalars(record: Record) -> None:
     _require(record.split in SPLITS, f"split {record.split!r} is none of {', '.join(SPLITS)}")
     for name in ("width_px", "height_px"):
         _require(1 <= getattr(record, name) <= MAX_SIDE_PX, f"{name} is {getattr(record, name)}")
+    pixels = record.width_px * record.height_px
+    _require(pixels <= MAX_PICTURE_PX, f"pictures of {pixels} px, the limit is {MAX_PICTURE_PX}")
     _require(0 <= record.difficulty <= 1, f"difficulty {record.difficulty} is outside 0..1")
     _require(record.sampled_fps > 0, f"sampled_fps {record.sampled_fps} is not positive")
     _require(record.video_duration_s > 0, f"video_duration_s {record.video_duration_s} is not positive")
-    for name in (
-        "mask_policy",
-        "config_hash",
-        "tool_version",
-        "encoder_name",
-        "video_id",
-        "video_path",
-        "video_group",
-    ):
+    texts = ("mask_policy", "config_hash", "tool_version", "encoder_name", "video_id", "video_path", "video_group")
+    for name in texts:
         _require(getattr(record, name) != "", f"{name} is empty")
     parse_object(record.extra.encode(), limit_bytes=MAX_JSON_BYTES)
 

@@ -1,6 +1,7 @@
 """Which file held which video when it was last read, so that a run that goes on need not read terabytes again.
 
-A file is known again by path, size, both times and inode together; one that cannot be is read, which is never wrong.
+A file is known again by path, size, both times and inode together; what lies behind a URL by its size and what the
+server says of its version. What cannot be known again is read, which is never wrong.
 """
 
 import hashlib
@@ -10,11 +11,26 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mvp_data import tars
+from mvp_data import remote, tars
 from mvp_data.errors import OutputError
 
 SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
 YOUNG_S = 2.0  # a file that changed so lately may change again without another time to show for it
+# What file systems behind fsspec call it.
+_VERSIONS = [
+    "ETag",
+    "etag",
+    "Content-MD5",
+    "Digest",
+    "md5Hash",
+    "generation",
+    "blob_id",
+    "LastModified",
+    "Last-Modified",
+    "last_modified",
+    "mtime",
+    "modify",
+]
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
 
@@ -41,6 +57,24 @@ def stamp(uri: str, seen: Sight | None) -> str:
     return hashlib.sha256(b"%r %s" % (seen, os.fsencode(uri))).hexdigest()[:20]
 
 
+def remote_stamp(uri: str) -> str:
+    """The same for what lies behind a URL, at the cost of asking the server; empty where it tells no version."""
+    member = tars.parse_member_uri(uri)
+    url = member[0] if member else uri
+    if os.path.isabs(url) or not remote.scheme_of(url):
+        return ""
+    try:
+        system, name = remote.filesystem(url)
+        said = system.info(name)
+    except remote.failures(url):  # the fetch will meet it, and say so
+        return ""
+    version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
+    if not version:
+        return ""
+    place = (*member[1:], remote.name_in(url)) if member else remote.name_in(url)  # signatures in a URL change
+    return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
+
+
 class Seen:
     """The list in one bank; lines of killed or other runs that are not whole are passed over."""
 
@@ -65,6 +99,9 @@ class Seen:
     ) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
 
     def video_id(self, stamp: str) -> str:
         """The id of the video that lay there, or an empty text."""

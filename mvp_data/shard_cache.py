@@ -89,7 +89,8 @@ def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None
     digest = hashlib.sha256()
     came = 0
     with atomic_write(path) as file:
-        for chunk in _chunks(url, shutil.disk_usage(path.parent).free if size is None else size):
+        limit = shutil.disk_usage(path.parent).free // 2 if size is None else size
+        for chunk in _chunks(url, limit):
             digest.update(chunk)
             file.write(chunk)
             came += len(chunk)

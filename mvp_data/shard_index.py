@@ -12,7 +12,7 @@ from mvp_data.schema import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, par
 from mvp_data.tasks import TASKS
 
 INDEX_NAME = "index.json"
-MAX_INDEX_BYTES = 256 << 20  # a million shards
+MAX_INDEX_BYTES = 64 << 20  # 300,000 shards; parsed, JSON can take twenty times its bytes
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.tar")
 
 
@@ -38,7 +38,8 @@ class ShardInfo:
             raise ShardError(
                 f"not a shard of an index: {self.name!r:.200} ({self.split!r:.40}, {self.task!r:.40}): {REBUILD}"
             )
-        if not (type(self.samples) is type(self.bytes) is int and self.samples > 0 and self.bytes > 0):
+        counts = (self.samples, self.bytes)
+        if not all(type(count) is int and 0 < count < 1 << 63 for count in counts):
             raise ShardError(f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
             raise ShardError(f"{self.name}: {self.sha256!r:.80} is no sha256: {REBUILD}")

@@ -22,6 +22,7 @@ from mvp_data.schema import MAX_JSON_BYTES, REBUILD, Record, from_json, to_json
 from mvp_data.shard_index import INDEX_NAME, ShardInfo, read_index
 
 MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
+MAX_SCANS = 100  # of a progressive JPEG, which has about 10; a file can hold a million, each drawn over all before
 _MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
 _MAX_MEMBERS = 1 + 100 + 26  # of one sample
 _ZEROS = bytes(tarfile.BLOCKSIZE)
@@ -56,6 +57,8 @@ class Sample:
         for name, data in zip(self.record.member_names[1:], self.context + self.candidates, strict=True):
             if len(data) > MAX_PICTURE_BYTES:
                 raise ShardError(f"{name}: {len(data)} bytes, the limit is {MAX_PICTURE_BYTES}: {REBUILD}")
+            if data.count(b"\xff\xda") > MAX_SCANS:
+                raise ShardError(f"{name}: a JPEG of more than {MAX_SCANS} scans: {REBUILD}")
             if (size := jpeg_size(data)) != wanted:
                 raise ShardError(f"{name}: a JPEG of {size} px, the record says {wanted}: {REBUILD}")
 

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mvp_data.errors import OutputError
+from mvp_data.inspect import printable
 from mvp_data.journal import STATUS_NAME
 from mvp_data.locks import is_fresh, is_held
 from mvp_data.output import STARTED_NAME
@@ -106,7 +107,7 @@ def to_text(status: Status) -> str:
     if status.began:
         lines.append(f"  began     {status.began}, last heard of {status.updated}")
     if status.message:
-        lines.append(f"  because   {status.message}")
+        lines.append(f"  because   {printable(status.message)}")
     if status.state in _HELP:
         lines.append(_HELP[status.state].format(folder=status.folder))
     return "\n".join(lines)

@@ -8,21 +8,24 @@ its own name.
 
 import re
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from mvp_data import remote
 
 MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
+MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers for ever
+MAX_STREAMED_BYTES = 64 << 30  # of a tar that can only be read from end to end; it may have no end
 _COPY_BYTES = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
 _MEMBER = re.compile(r"tar:(\d{1,19})\+(\d{1,19}):(.+)", re.DOTALL)
-_EXTENSION_HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
+_PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+# What has no data whatever size its header states, as in tarfile.
+_DATALESS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
+_MORE = {tarfile.GNUTYPE_SPARSE: 482}  # byte of a header that says that a block of a sparse map follows
+_MORE_OF_MAP = 504  # the same in such a block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,26 +61,6 @@ def parse_member_uri(uri: str) -> tuple[str, int, int] | None:
     return (match[3], int(match[1]), int(match[2])) if match else None
 
 
-class _CheckedTarInfo(tarfile.TarInfo):
-    """Turns what tarfile takes for a quiet end of the archive into an error."""
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> "_CheckedTarInfo":
-        """The next header; `ReadError` where the bytes are no header, or only half of one."""
-        try:
-            return super().fromtarfile(tar)
-        except tarfile.HeaderError as err:
-            if type(err).__name__ in ("InvalidHeaderError", "TruncatedHeaderError"):
-                raise tarfile.ReadError(str(err)) from None
-            raise
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        """Hook that tarfile offers for subclasses: called on each header before its body is read."""
-        if self.size < 0 or (self.type in _EXTENSION_HEADERS and self.size > MAX_EXTENSION_HEADER_BYTES):
-            raise tarfile.ReadError(f"header at byte {self.offset} claims {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
-
-
 def list_members(container: str) -> Listing:
     """Reads the headers of a local or remote tar. A damaged one gives what precedes the damage, and `fault`.
 
@@ -92,25 +75,123 @@ def list_members(container: str) -> Listing:
 def _list_once(container: str, *, streaming: bool) -> Listing:
     members: list[Member] = []
     unusable, fault = 0, ""
-    expected: tuple[type[Exception], ...] = (tarfile.TarError, OverflowError, *remote.failures(container))
+    expected: tuple[type[Exception], ...] = (tarfile.TarError, *remote.failures(container))
     try:
-        with (
-            remote.open_binary(container, streaming=streaming) as file,
-            tarfile.open(fileobj=file, mode="r|" if streaming else "r:", tarinfo=_CheckedTarInfo) as tar,
-        ):
-            reached = 0
-            while (info := tar.next()) is not None:
-                if tar.offset <= reached:  # forged sizes can lead back to where we were
-                    raise tarfile.ReadError(f"header at byte {info.offset} points backwards")
-                reached = tar.offset
-                tar.members.clear()  # type: ignore[attr-defined] # tarfile keeps every header: memory without a limit
-                if info.isreg() and not info.issparse():
-                    members.append(Member(name=info.name, offset=info.offset_data, size=info.size))
-                elif not info.isdir():
+        with remote.open_binary(container, streaming=streaming) as file:
+            for member, usable in _members(_Forward(file, streaming=streaming)):
+                if usable:
+                    members.append(member)
+                else:
                     unusable += 1
+                if len(members) + unusable >= MAX_MEMBERS:
+                    raise tarfile.ReadError(f"more than {MAX_MEMBERS} members")
     except expected as err:
         fault = remote.explain(err)
     return Listing(members=tuple(members), unusable=unusable, fault=fault)
+
+
+class _Forward:
+    """A tar read from start to end; `at` never goes back, whatever sizes its headers state."""
+
+    def __init__(self, file: IO[bytes], *, streaming: bool) -> None:
+        self._file, self._streaming, self.at = file, streaming, 0
+
+    def block(self) -> bytes:
+        """The next block, or nothing at the end."""
+        return self.take(_BLOCK, may_end=True)
+
+    def take(self, size: int, *, may_end: bool = False) -> bytes:
+        """The next `size` bytes."""
+        parts, left = list[bytes](), size
+        while left and (part := self._file.read(left)):
+            parts.append(part)
+            left -= len(part)
+        if left and not (may_end and not parts):
+            raise tarfile.ReadError(f"truncated at byte {self.at + size - left}")
+        self.at += size - left
+        if self._streaming and self.at > MAX_STREAMED_BYTES:
+            raise tarfile.ReadError(f"more than {MAX_STREAMED_BYTES} bytes came")
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes, which must be there."""
+        end = self.at + size
+        if end >= 1 << 63:
+            raise tarfile.ReadError(f"a member of {size} bytes")
+        while self._streaming and self.at < end - 1:
+            self.take(min(end - 1 - self.at, _COPY_BYTES))
+        if self.at < end:
+            if not self._streaming:
+                self._file.seek(end - 1)
+                self.at = end - 1
+            self.take(1)
+
+
+def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
+    """Each member that is no folder, and whether its bytes lie in one piece.
+
+    Not by tarfile, which in chains of headers recurses without end, keeps the maps of sparse files in memory, and
+    parses PAX records in time that grows with the square of their length (CVE-2024-6232).
+    """
+    shared: dict[str, bytes] = {}
+    own: dict[str, bytes] = {}
+    while block := tar.block():
+        if block == bytes(_BLOCK):
+            return
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as err:
+            raise tarfile.ReadError(f"byte {tar.at - _BLOCK} is no header ({err})") from err
+        if info.type in (*_PAX_HEADERS, *_LONG_NAMES):
+            said = _extension(tar, info)
+            (shared if info.type == tarfile.XGLTYPE else own).update(said)
+            continue
+        facts, own = {**shared, **own}, {}
+        more = info.type in _MORE and block[_MORE[info.type]]
+        while more:
+            more = tar.take(_BLOCK)[_MORE_OF_MAP]
+        size = 0 if info.type in _DATALESS else _size(info, facts)
+        name = facts["path"].decode("utf-8", "surrogateescape") if "path" in facts else info.name
+        member = Member(name=name.rstrip("/"), offset=tar.at, size=size)
+        if not info.isdir() and not (info.type == tarfile.AREGTYPE and name.endswith("/")):
+            whole = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+            yield member, whole and not any(key.startswith("GNU.sparse.") for key in facts)
+        tar.skip(-(-size // _BLOCK) * _BLOCK)
+    if not tar.at:
+        raise tarfile.ReadError("empty file")
+
+
+def _extension(tar: _Forward, info: tarfile.TarInfo) -> dict[str, bytes]:
+    """What a header says of the member after it: PAX records, or a GNU long name under `path`."""
+    if not 0 <= info.size <= MAX_EXTENSION_HEADER_BYTES:
+        raise tarfile.ReadError(f"header at byte {tar.at - _BLOCK} claims {info.size} bytes")
+    data = tar.take(-(-info.size // _BLOCK) * _BLOCK)[: info.size]
+    if info.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.partition(b"\0")[0]}
+    return _pax_records(data) if info.type in _PAX_HEADERS else {}
+
+
+def _pax_records(data: bytes) -> dict[str, bytes]:
+    """`22 path=some/long.mp4` and so on, each with its own length in front."""
+    records: dict[str, bytes] = {}
+    at = 0
+    while at < len(data) and data[at]:
+        length, space, _ = data[at : at + 20].partition(b" ")
+        record = data[at : at + int(length)] if space and length.isdigit() else b""
+        key, equals, value = record[len(length) + 1 : -1].partition(b"=")
+        if not (equals and record.endswith(b"\n") and len(record) == int(length)):
+            raise tarfile.ReadError("damaged PAX record")
+        records[key.decode("utf-8", "surrogateescape")] = value
+        at += len(record)
+    return records
+
+
+def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
+    """Bytes of a member; a PAX record goes before the header, which cannot state more than 8 GiB everywhere."""
+    said = facts.get("size", b"%d" % info.size)
+    if not (said.isdigit() and len(said) < 20):
+        raise tarfile.ReadError(f"a member of {said[:40]!r} bytes")
+    return int(said)
 
 
 def copy_member(container: str, offset: int, size: int, out: IO[bytes]) -> None:

@@ -12,6 +12,7 @@ from mvp_data.config import GROUPS, BuildConfig
 from mvp_data.corpus import Thresholds
 from mvp_data.embed import Encoder
 from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.inspect import printable
 from mvp_data.output import STARTED_NAME, is_own
 from mvp_data.pipeline import build_hash
 from mvp_data.report import plural
@@ -154,4 +155,4 @@ def to_text(found: Verification) -> str:
     warnings = sum(check.warnings for check in found.checks)
     well = f"all is well, {plural(warnings, 'warning')}" if warnings else "all is well"
     lines += ["", well if found.ok else "not well: see above"]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))  # names of files and groups that somebody else chose

@@ -9,34 +9,33 @@ from typing import Any
 from mvp_data.errors import ShardError
 from mvp_data.ledger import LEDGER_NAME, LedgerRow
 from mvp_data.output import REPORT_NAME, SAMPLES_NAME, SampleRow, sample_row
+from mvp_data.parquet import open_parquet, plain_value, scalars
 from mvp_data.schema import MAX_JSON_BYTES, SPLITS, Record, parse_object
 from mvp_data.seeds import stable_hash
 from mvp_data.verify_tally import Finding
 
 MAX_REPORT_BYTES = 64 << 20
-_ROWS_AT_ONCE = 1024
 
 
 def rows_of(path: Path, row_type: type) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file whose columns are the fields of a dataclass, a batch in memory at a time.
+    """The rows of a Parquet file whose columns are the fields of a dataclass, one in memory at a time.
 
     Raises `ShardError` if it is missing, damaged or has other columns.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     types = {f.name: f.type for f in fields(row_type)}
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise ShardError(f"{path}: is not a file")
     try:
-        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
+        with path.open("rb") as raw, open_parquet(raw) as file:
             if file.schema_arrow.names != list(types):
                 raise ShardError(f"{path}: has other columns than this version writes")
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
-                    if any(type(row[name]) is not kind for name, kind in types.items()):
-                        raise ShardError(f"{path}: has a value of the wrong type")
-                    yield row
+            for cells in scalars(file):
+                row = {name: plain_value(cell, MAX_JSON_BYTES) for name, cell in zip(types, cells, strict=True)}
+                if any(type(row[name]) is not kind for name, kind in types.items()):
+                    raise ShardError(f"{path}: has a value of the wrong type")
+                yield row
     except FileNotFoundError as error:
         raise ShardError(f"{path}: not there") from error
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:

@@ -14,7 +14,6 @@ from mvp_data.shards import Sample
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 from mvp_data.verify_tally import Finding
 
-MOST_PX = 1 << 22  # `--max-pixels` goes no higher; a picture of 65,000 x 65,000 px is a trap, and is not decoded
 CODING_LUMA = 2  # thumbnails of two JPEGs of one picture are this near in each block, of 255 levels
 SLACK = 1e-5  # records keep five decimals of a cosine, the rules compare some of them unrounded
 
@@ -88,9 +87,6 @@ def _byte_findings(sample: Sample) -> Iterator[Finding]:
 def _picture_findings(sample: Sample) -> Iterator[Finding]:
     """Every picture decoded in full; then what is seen must not be seen twice."""
     record = sample.record
-    if record.width_px * record.height_px > MOST_PX:
-        yield Finding(check="pictures", text=f"{record.key}: {record.width_px} x {record.height_px} px, not decoded")
-        return
     thumbnails: list[bytes] = []
     for name, data in zip(record.member_names[1:], sample.context + sample.candidates, strict=True):
         try:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -45,6 +45,7 @@ class Lost:
     kind: str
     detail: str
     note: str = ""  # what the job last said with `note`
+    process_id: int = field(default=0, compare=False)  # of the worker that is no more; 0 where it lives on
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def run_all(
                 usage.busy_s += time.monotonic() - worker.began_s
                 if isinstance(result, Lost):
                     worker.end()
+                    result = replace(result, process_id=worker.process.pid or 0)
                 else:
                     idle.append(worker)
                 yield job, result

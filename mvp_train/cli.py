@@ -137,7 +137,7 @@ def eval_command(
 
         found = comparing.compare(*compare)
         said = [asdict(one) for one in found]
-        typer.echo(json.dumps(said, indent=1) if as_json else "\n\n".join(map(comparing.to_text, found)))
+        typer.echo(json.dumps(said, indent=1) if as_json else _plain("\n\n".join(map(comparing.to_text, found))))
         return
     from mvp_train.evaluate import ABLATIONS, AskConfig, evaluate
     from mvp_train.metrics import to_text
@@ -285,8 +285,13 @@ def _to_ask(
     return samples, load, about
 
 
+def _plain(text: str) -> str:
+    """Text that cannot drive the terminal: an error may quote names from a recipe or a shard of somebody else."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"mvp-train: {message}", err=True)
+    typer.echo(f"mvp-train: {_plain(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -295,7 +300,7 @@ def main() -> None:
     try:
         app(prog_name="mvp-train")
     except MvpError as error:
-        typer.echo(f"mvp-train: {error}", err=True)
+        typer.echo(f"mvp-train: {_plain(str(error))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("mvp-train: stopped", err=True)

@@ -20,7 +20,7 @@ from mvp_data.prompt import PromptConfig, messages, pictures
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
 from mvp_data.shard_set import ShardSet, open_shards
-from mvp_data.shards import Sample
+from mvp_data.shards import Sample, jpeg_size
 from mvp_data.tasks import TASKS
 from mvp_train.recipe import DataConfig
 
@@ -257,6 +257,8 @@ def _decode(data: bytes, name: str) -> "Image":
         raise ShardError(f"{name}: damaged inside the JPEG: {REBUILD}")
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            if image.size != jpeg_size(data):  # which is the record's; a second header may state another one
+                raise ValueError("it states two sizes")
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for bad data
         raise ShardError(f"{name}: cannot be decoded ({error}): {REBUILD}") from error

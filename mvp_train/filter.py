@@ -136,7 +136,7 @@ def _resume(journal: Path, header: Mapping[str, Any], samples: Samples, batch_si
         file.truncate(sum(len(line) + 1 for line in [lines[0], *done]))
     try:
         rates = [PassRate(**json.loads(line)) for line in done]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise OutputError(f"{journal}: damaged; delete it to begin again") from error
     if [rate.key for rate in rates] != list(samples.keys[: len(rates)]):
         raise OutputError(f"{journal}: its samples are in another order; delete it to begin again")
@@ -147,7 +147,7 @@ def _check_header(path: Path, found: bytes, wanted: Mapping[str, Any]) -> None:
     """Refuse rates of something else, naming what differs."""
     try:
         values = dict(json.loads(found))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise OutputError(f"{path}: exists and is not of mvp-train filter; choose another --out") from error
     differs = [name for name in wanted if values.get(name) != json.loads(_line(wanted))[name]]
     if differs:

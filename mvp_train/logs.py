@@ -142,7 +142,7 @@ def _cut(metrics: Path, last_step: int) -> None:
         try:
             if line.endswith(b"\n") and json.loads(line)["step"] <= last_step:
                 kept.append(line)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     with atomic_write(metrics) as file:
         file.write(b"".join(kept))

@@ -82,7 +82,11 @@ def base_of(folder: Path) -> Path | None:
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
-    return find_model(ModelConfig(path=str(json.loads(path.read_bytes())["base_model_name_or_path"])))
+    try:
+        base = str(json.loads(path.read_bytes())["base_model_name_or_path"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ConfigError(f"{path}: damaged, it names no base model ({_line(error)})") from error
+    return find_model(ModelConfig(path=base))
 
 
 def load_processor(folder: Path) -> Any:
@@ -305,8 +309,11 @@ def _cached(config: ModelConfig) -> Path:
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise ConfigError(f"{config.path}: not on this machine; fetch it with: {fetch}") from error
     index = folder / "model.safetensors.index.json"
-    wanted = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    missing = sorted(name for name in wanted if not (folder / name).is_file())
+    try:
+        found = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ("model.safetensors",)
+        missing = sorted(name for name in {*map(str, found)} if not (folder / name).is_file())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{index}: damaged ({_line(error)}); fetch it again with: {fetch}") from error
     if missing and not (folder / "adapter_model.safetensors").is_file():
         raise ConfigError(f"{config.path}: {len(missing)} files of weights are missing; fetch them with: {fetch}")
     return folder

@@ -5,8 +5,7 @@ The `grpo` and `lora` sections are TRL's `GRPOConfig` and PEFT's `LoraConfig`, k
 those classes in `mvp_train.grpo`.
 """
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,12 +16,11 @@ from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
 from mvp_data.schema import SPLITS
 from mvp_data.tasks import TASKS
+from mvp_data.yaml_text import parse_yaml, read_text
 from mvp_train.reward import RewardConfig
 
 ORDERS = ("shuffled", "curriculum", "as_written")
-MAX_RECIPE_BYTES = 1 << 20
 MAX_BASES = 4
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 T = TypeVar("T")
 
 
@@ -164,38 +162,8 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_RECIPE_BYTES + 1)
-        text = data.decode()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); the recipes lie in recipes/") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text; is it a recipe?") from error
-    _require(len(data) <= MAX_RECIPE_BYTES, f"{path}: larger than {MAX_RECIPE_BYTES >> 20} MiB; is it a recipe?")
-    return dict(_mapping(str(path), _parsed(str(path), text)))
-
-
-def _parsed(where: str, text: str) -> Any:
-    """The YAML value in `text`. Aliases are refused: a few lines of them unfold to gigabytes, or to no end."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 but for two traps: `1e-6`, which has no dot, is a number, and no key may come twice."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            if repeated := [key for key in keys if keys.count(key) > 1]:
-                raise ConfigError(f"{where}: the key {repeated[0]} is given twice; keep one")
-            return super().construct_mapping(node, deep)
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{where}: YAML aliases (*name) are not taken; write the value out")
-        return yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
-        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split()) or 'nested too deep'})") from error
+    text = read_text(path, what="a recipe; they lie in recipes/")
+    return dict(_mapping(str(path), parse_yaml(text, where=str(path))))
 
 
 def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -229,7 +197,7 @@ def _override(values: dict[str, Any], text: str) -> None:
         inner = values[key] if values.get(key) is not None else {}
         values[key] = dict(_mapping(".".join(keys[: depth + 1]), inner))
         values = values[key]
-    values[keys[-1]] = _parsed(text, value)
+    values[keys[-1]] = parse_yaml(value, where=text)
 
 
 def _shards(value: Any) -> tuple[ShardsConfig, ...]:

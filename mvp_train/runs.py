@@ -46,7 +46,7 @@ def final_step(folder: Path) -> int:
 def _steps_of_state(folder: Path) -> int | None:
     try:
         return int(json.loads((folder / STATE_NAME).read_bytes())["global_step"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -83,7 +83,7 @@ def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -
 def _read_inputs(path: Path) -> dict[str, str]:
     try:
         return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise OutputError(f"{path}: missing or damaged; choose another grpo.output_dir, or pass --overwrite") from error
 
 

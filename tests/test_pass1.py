@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,13 +20,15 @@ from mvp_data import frames, pass1
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
+from mvp_data.embed_bank import embed_all
 from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint
-from mvp_data.pass1 import Outcome, embed_all, extract_all
+from mvp_data.pass1 import Outcome, extract_all
 from mvp_data.scan import scan
 from mvp_data.status import read_status
 from mvp_data.types import Picture, Vectors
 from mvp_data.workers import Lost
+from tests.web import serve
 
 
 def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
@@ -112,6 +115,27 @@ def test_a_file_that_was_seen_is_not_read_again(films: Path, tmp_path: Path, in_
     again = extract_all(sources, config)
     assert in_process == ["film 0.mp4", "text.mp4", "text.mp4"]
     assert again[1].video_id not in ("", first[1].video_id)
+
+
+def test_what_lies_behind_a_url_is_not_fetched_again(films: Path, tmp_path: Path, in_process: list[str]) -> None:
+    (tmp_path / "web").mkdir()
+    for name in ("film 0.mp4", "text.mp4"):
+        shutil.copy2(films / name, tmp_path / "web" / name)
+    with tarfile.open(tmp_path / "web" / "films.tar", "w") as tar:
+        tar.add(films / "film 1.mp4", "film 1.mp4")
+    with serve(tmp_path / "web") as site:
+        config = config_for(films, tmp_path / "out")
+        sources = scan([f"{site.url}/{name}" for name in ("film%200.mp4", "text.mp4", "films.tar")]).sources
+        assert len(sources) == 3
+        first = extract_all(sources, config)
+        assert [o.skip for o in first] == ["", "", "not_a_video"]
+        sent = site.bytes_sent
+        assert extract_all(sources, config) == first
+        assert site.bytes_sent == sent, "only asked for what it is"
+        (tmp_path / "web" / "text.mp4").write_text("other text of the same name")
+        again = extract_all(sources, config)
+        assert again[2].video_id != first[2].video_id
+        assert site.bytes_sent - sent == len("other text of the same name")
 
 
 @pytest.mark.parametrize("how", ["replaced", "grown", "damaged"])

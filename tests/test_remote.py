@@ -1,14 +1,16 @@
 """URLs: which are taken, and what a folder behind one holds."""
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from mvp_data import remote
+from mvp_data import remote, remote_limits
 from mvp_data.errors import SourceError
+from mvp_data.scan import scan
 from tests.web import serve
 
 
@@ -138,6 +140,74 @@ def test_pages_that_link_in_circles_and_upwards_end(tmp_path: Path) -> None:
         found = remote.list_files(f"{site.url}/")
     assert sum(name.endswith("x.mp4") for _, name, _ in found) == remote.MAX_DEPTH + 1
     assert [fault for _, _, fault in found if fault] == [f"more than {remote.MAX_DEPTH} folders deep: not looked into"]
+
+
+HOSTILE_LINKS = ("file:///etc/passwd", "javascript:alert(1)", "../../up.mp4", "a/../../../up.mp4", "//evil/x.mp4",
+                 "http://evil/x.mp4", "http://[", "&#46;&#46;/up.mp4", "ok.mp4")  # fmt: skip
+
+
+def test_links_of_a_page_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ok.mp4").write_bytes(b"x")
+    with serve(tmp_path) as site:
+        whole = [f"{site.url}/in/../up.mp4", f"{site.url}/in/x::file:///etc/passwd.tar"]
+        links = " ".join(f'<a href="{link}">x</a>' for link in (*HOSTILE_LINKS, *whole))
+        (tmp_path / "in/index.html").write_text(links)
+        found = scan([f"{site.url}/in/"])
+        assert [source.uri for source in found.sources] == [f"{site.url}/in/ok.mp4"]
+    assert [(p.path, p.reason) for p in found.problems] == [("x::file:///etc/passwd.tar", "unreadable")]
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x.mp4", "data:text/plain,x", ""])
+def test_a_redirect_leads_to_no_local_file_and_to_an_end(tmp_path: Path, target: str) -> None:
+    """The last one leads to itself."""
+    with serve(tmp_path) as site:
+        for streaming in (True, False):
+            with (
+                pytest.raises(remote.failures(site.url)),
+                remote.open_binary(f"{site.url}/go?{target}", streaming=streaming) as file,
+            ):
+                file.read(1)
+        with pytest.raises(remote.failures(site.url)):
+            remote.list_files(f"{site.url}/go?{target}")
+
+
+def test_a_page_without_end_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_limits, "MAX_ANSWER_BYTES", 1_000_000)
+    (tmp_path / "index.html").write_text('<a href="endless.html/">x</a>')
+    with serve(tmp_path) as site:
+        ((_, name, fault),) = remote.list_files(f"{site.url}/")
+    assert name.rstrip("/") == "endless.html"
+    assert "more than 1000000 bytes" in fault
+
+
+def test_links_are_found_in_a_time_that_grows_with_the_page() -> None:
+    start = time.process_time()
+    for page in ("<a " + " " * 1_000_000, "<a href=" * 100_000, "<a href='" * 100_000, 'href="' + "x" * 1_000_000):
+        assert remote_limits.links("http://h/", page) == set()
+    assert time.process_time() - start < 3
+
+
+def test_a_server_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_limits, "SLOW_S", 0.2)
+
+    def drain(url: str) -> None:
+        with remote.open_binary(url, streaming=True) as file:
+            while file.read(1):
+                pass
+
+    with serve(tmp_path) as site, pytest.raises(TimeoutError, match="slower than 1000 bytes a second"):
+        drain(f"{site.url}/drip.mp4")
+
+
+def test_a_server_that_makes_up_folders_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MAX_LISTED", 4)
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.mp4").write_bytes(b"x")
+    with serve(tmp_path) as site:
+        faults = [fault for _, _, fault in remote.list_files(f"{site.url}/") if fault]
+    assert faults == ["more than 4 names, or 3600 s of them: the rest is not looked at"]
 
 
 def test_failures_are_told_with_the_status(tmp_path: Path) -> None:

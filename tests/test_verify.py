@@ -41,7 +41,7 @@ from mvp_data.verify_sample import jpeg_settings
 from mvp_data.verify_shards import HashingReader
 from tests.builders import ENCODER, config, films, store
 
-TIMES = ("seconds", "cpu_seconds")  # of a report: what a repair cannot know
+TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
         bank=bank,
         encoder=ENCODER,
         calibration=Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=-0.4),
-        workers={},
     )
     made.out.mkdir()
     pipeline._make(made, pipeline.build_hash(made, ENCODER), done, Journal())
@@ -401,17 +400,6 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
     return last_of(candidates=pool)(samples)
 
 
-def bomb(samples: list[Sample]) -> list[Sample]:
-    def grown(data: bytes) -> bytes:
-        at = data.index(b"\xff\xc0") + 5
-        return data[:at] + (60_000).to_bytes(2, "big") * 2 + data[at + 4 :]
-
-    sample = samples[-1]
-    record = dataclasses.replace(sample.record, width_px=60_000, height_px=60_000)
-    pictures = {"context": tuple(map(grown, sample.context)), "candidates": tuple(map(grown, sample.candidates))}
-    return [*samples[:-1], Sample(record=record, **pictures)]
-
-
 @pytest.mark.parametrize(
     ("change", "check", "words"),
     [
@@ -429,7 +417,6 @@ def bomb(samples: list[Sample]) -> list[Sample]:
             "missing or wrong",
         ),
         (seen_before, "repeats", "shown twice"),
-        (bomb, "pictures", "60000 x 60000 px, not decoded"),
     ],
 )
 def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words: str) -> None:
@@ -580,8 +567,8 @@ def vectors_changed(bank: Path) -> None:
         (lambda bank: next(bank.rglob("film01.parquet")).unlink(), "lacks 1 of 4 videos"),
         (lambda bank: next(bank.rglob("film01.parquet")).write_bytes(b"PAR1"), "damaged bank entry"),
         (lambda bank: next(bank.rglob("film01.npy")).write_bytes(b"\x93NUMPY"), "damaged vectors"),
-        (lambda bank: next(bank.rglob("film01.npy")).unlink(), "damaged vectors"),
-        (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "cannot be read"),
+        (lambda bank: next(bank.rglob("film01.npy")).unlink(), "is gone"),
+        (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "is gone"),
         (lambda bank: next(bank.rglob("film00.jpgs")).write_bytes(b""), "damaged"),
         (pictures_swapped, "these samples give other bytes"),
         (vectors_changed, "gives other samples|these samples give other bytes"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 
 class Site:
@@ -22,6 +23,7 @@ class Site:
 def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[Site]:
     """Serves `folder`; `stall.mp4` never comes, `cut.mp4` ends early, `private.mp4` is 403, `broken.mp4` 500.
 
+    `endless.html` is a page that does not end, `drip.mp4` comes a byte at a time, `go?URL` leads there.
     `ranges=False` ignores range requests, `head=False` refuses HEAD.
     """
     site = Site(folder, ranges=ranges, head=head)
@@ -62,7 +64,7 @@ def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[S
             site.bytes_sent += len(body)
 
         def fault(self) -> bool:
-            name = self.path.rpartition("/")[2].partition("?")[0]
+            name = self.path.partition("?")[0].rstrip("/").rpartition("/")[2]
             if name == "private.mp4":
                 self.send_error(403)
             elif name == "broken.mp4":
@@ -84,8 +86,25 @@ def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[S
             elif name == "stall.mp4":
                 site.stalled.wait(20)
                 self.close_connection = True
-            elif name == "endless.mp4":  # no length, never ends by itself
+            else:
+                return self.trick(name)
+            return True
+
+        def trick(self, name: str) -> bool:
+            if name == "go":
+                self.send_response(302)
+                self.send_header("Location", unquote(self.path.partition("?")[2]) or self.path)
+                self.end_headers()
+            elif name == "drip.mp4":
                 self.send_response(200)
+                self.end_headers()
+                while self.command == "GET" and not site.stalled.wait(0.02):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+            elif name in ("endless.mp4", "endless.html", "endless.tar"):  # no length, never ends by itself
+                self.send_response(200)
+                if name == "endless.html":
+                    self.send_header("Content-Type", "text/html")
                 self.end_headers()
                 if self.command == "GET":
                     for _ in range(64):

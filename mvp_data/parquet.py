@@ -1,0 +1,56 @@
+"""Parquet files from anywhere, a row at a time: a kilobyte of Parquet can unfold to terabytes.
+
+One long text, stored once and named by a million rows, stays one text here; a list in a cell is unfolded no further
+than a limit; and a row group must state that its columns are of a size that memory can hold.
+"""
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+MAX_GROUP_BYTES = 1 << 30  # of one row group, uncompressed, as its metadata state
+_BATCH_ROWS = 1024
+
+
+def open_parquet(file: IO[bytes]) -> Any:
+    """A `pyarrow.parquet.ParquetFile` to read with `scalars`.
+
+    Raises `ValueError` for row groups over the limit, and what pyarrow raises for a damaged file.
+    """
+    import pyarrow.parquet as pq
+
+    facts = pq.read_metadata(file)
+    columns = [facts.schema.column(i) for i in range(facts.num_columns)]
+    for number in range(facts.num_row_groups):
+        size = facts.row_group(number).total_byte_size  # not that of a column: a damaged one ends the process
+        if not 0 <= size <= MAX_GROUP_BYTES:
+            raise ValueError(f"row group {number} has {size} bytes, the limit is {MAX_GROUP_BYTES}: write smaller ones")
+    file.seek(0)
+    return pq.ParquetFile(file, read_dictionary=[c.path for c in columns if c.physical_type == "BYTE_ARRAY"])
+
+
+def scalars(table: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows as `pyarrow.Scalar`s, which are no Python values yet."""
+    for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+        yield from zip(*batch.columns, strict=True)
+
+
+def plain_value(scalar: Any, limit: int) -> Any:
+    """A cell as plain values; `ValueError` for one of more than about `limit` characters and numbers."""
+    return _value(scalar, [limit])
+
+
+def _value(scalar: Any, left: list[int]) -> Any:
+    import pyarrow as pa
+
+    left[0] -= 2  # as JSON it takes two characters at least
+    if left[0] < 0:
+        raise ValueError("a cell holds too much")
+    if isinstance(scalar, pa.MapScalar):
+        return None if scalar.values is None else [list(_value(item, left).values()) for item in scalar.values]
+    if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+        return None if scalar.values is None else [_value(item, left) for item in scalar.values]
+    if isinstance(scalar, pa.StructScalar) and scalar.is_valid:
+        return {name: _value(item, left) for name, item in scalar.items()}
+    found = scalar.as_py()
+    left[0] -= len(found) if isinstance(found, str | bytes) else 0
+    return found

@@ -1,0 +1,44 @@
+"""Builds that are killed come out as if they had not been; `benchmarks/crash.py` does it at every change of a file."""
+
+import sys
+
+import pytest
+
+from tests.crash_disk import unsynced
+from tests.crashes import Kill, Site, Trial, attempt, make_site, undisturbed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture(scope="module")
+def site(tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A small corpus, and what an undisturbed build of it leaves."""
+    return undisturbed(make_site(tmp_path_factory.mktemp("site"), tinyvit))
+
+
+def test_a_build_killed_in_every_stage_comes_out_the_same(site: Site) -> None:
+    kills = (
+        Kill(at="rename bank/tmp/", power_cut=True),  # of pictures: without facts beside them they are nothing
+        Kill(at="rename bank/tmp/", whom="parent"),  # its worker goes on, and meets the next run
+        Kill(at=".npy"),
+        Kill(at="write out/.select-shard-000000", torn=True),
+        Kill(at="synced out/.index.json", power_cut=True),
+    )
+    verdict = attempt(site, Trial(kills=kills, resumed="workers"), "killed")
+    assert [stage for stage, _ in verdict.hit] == ["decode", "decode", "embed", "pack", "index"], verdict
+    assert verdict.sound, verdict
+
+
+def test_a_worker_that_dies_leaves_nothing_behind(site: Site) -> None:
+    """Its video is tried again in the same run, and what it had fetched and begun to write goes."""
+    assert site.run is not None
+    first = next(n for n, event in enumerate(site.run.events) if str(event).startswith("rename bank/tmp/"))
+    verdict = attempt(site, Trial(kills=(Kill(at=first, whom="self"),)), "worker")
+    assert verdict.hit == (), f"not the worker alone: {verdict}"
+    assert verdict.sound, verdict
+
+
+def test_what_is_written_outlives_a_power_cut(site: Site) -> None:
+    """Each file is synced before it gets its name, and its folder after that."""
+    assert site.run is not None
+    assert unsynced(site.run.events, site.expected) == []
