@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream as AvVideoStream
 
+ROOM_BYTES = 256 << 20  # who gets as much is not short of memory
 MAX_READ_ERRORS = 100  # in a row, with no packet between them: the rest of the file is gone
 SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ahead
 
@@ -112,10 +113,8 @@ def _demux(container: "InputContainer", stream: "AvVideoStream") -> "Iterator[av
 
 
 def _stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
-    """Raise MemoryError where memory is to blame, not the video; some decoders do not tell, so room is asked for."""
-    if isinstance(error, MemoryError):
-        raise MemoryError(str(error)) from error
-    bytearray(room_bytes)
+    """Raise MemoryError where memory is short. Some decoders call that damage, and some call a forged size that."""
+    bytearray(max(room_bytes, ROOM_BYTES if isinstance(error, MemoryError) else 0))
 
 
 def _open_container(path: str | Path) -> "InputContainer":
