@@ -207,7 +207,8 @@ def measure(samples: Sequence[Sample], name: str, stage: str) -> Stage:
     end = next(n for n, s in enumerate(samples) if getattr(s, stage) == total)
     found = {s.run: getattr(s, stage) for s in reversed(samples)}  # by each run at its start
     inside = [s for s in samples[: end + 1] if getattr(s, stage) > found[s.run]]
-    at = [next(s for s in inside if getattr(s, stage) >= share * total) for share in (0.1, 0.5, 1.0)]
+    at = [next(s for s in inside if getattr(s, stage) >= share * total) for share in (0.1, 0.5)]
+    at.append(samples[end - 1])  # the last look before all was done: at `end` the next step may have begun
     if at[1].run != at[2].run:  # killed at this very point: what grows is seen from the first new work of the next run
         at[1] = next(s for s in inside if s.run == at[2].run)
     late = [s for s in inside if getattr(s, stage) <= 0.9 * total] or inside[:1]
@@ -227,7 +228,7 @@ def measure(samples: Sequence[Sample], name: str, stage: str) -> Stage:
 
 def first_work_s(samples: Sequence[Sample]) -> float:
     """Seconds from the start of the resumed run to the first video that the killed one had not done."""
-    before = max(s.decoded for s in samples if s.run == 1)
+    before = next(s.decoded for s in samples if s.run == 2)  # some were done between the last look and the kill
     return next(s.time_s for s in samples if s.run == 2 and s.decoded > before)
 
 

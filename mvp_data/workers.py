@@ -24,6 +24,7 @@ from mvp_data.errors import MvpError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+JOBS_OF_A_PROCESS = 1000  # then it is replaced: decoders lose a few kilobytes a video, which a large corpus adds up
 LOOK_S = 0.2  # between two looks at the workers' memory: one that grows by a gigabyte a second is met in time
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 _NONE_YET = object()
@@ -64,6 +65,7 @@ class _Worker(Generic[Job]):
     job: Job | None = None
     result: Any = _NONE_YET
     note: str = ""
+    jobs: int = 0  # it has been given
     began_s: float = 0.0  # on the monotonic clock
     deadline_s: float = float("inf")
     resident_mb: float = 0.0
@@ -71,6 +73,7 @@ class _Worker(Generic[Job]):
     def give(self, job: Job) -> None:
         self.job, self.result, self.note, self.began_s = job, _NONE_YET, "", time.monotonic()
         self.deadline_s = self.began_s + (self.limits.timeout_s or float("inf"))
+        self.jobs += 1
         self.connection.send(job)
 
     def hear(self) -> None:
@@ -147,8 +150,10 @@ def run_all(
                 if isinstance(result, Lost):
                     worker.end()
                     result = replace(result, process_id=worker.process.pid or 0)
-                else:
+                elif worker.jobs < JOBS_OF_A_PROCESS:
                     idle.append(worker)
+                else:
+                    worker.end()
                 yield job, result
                 fill()
     finally:

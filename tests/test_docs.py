@@ -75,6 +75,7 @@ def test_options_and_links_in_the_docs_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     known = {f"--{f.name.replace('_', '-')}" for _, f in all_options()}
     known |= {"--src", "--out", "--config", "--overwrite", "--dry-run", "--json", "--help", "--version"}
+    known |= {"--log-json", "--num-tasks", "--task-index"}
     for command in re.findall(r"^(?:\$ )?(mvp-data (?:build|index) .*)$", text, re.MULTILINE):
         assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= known, command
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mvp_data import workers as module
 from mvp_data.errors import MvpError, OutputError
 from mvp_data.workers import Limits, Lost, Usage, can_limit_memory, goes_on, note, run_all
 
@@ -50,6 +51,11 @@ def act(job: tuple[str, int]) -> str:
 DEFECT_LINE = next(
     n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if 'ValueError("a defect")' in line
 )
+
+
+def my_process(_: int) -> int:
+    """Who works."""
+    return os.getpid()
 
 
 def run(*jobs: str, workers: int = 2, timeout_s: float = 30.0) -> dict[tuple[str, int], object]:
@@ -141,6 +147,14 @@ def test_told_to_stop_the_jobs_in_hand_are_finished() -> None:
     assert 2 <= len(done) <= 3
     assert next(jobs) == ("abcdef"[len(done)], len(done)), "the others were not even asked for"
     assert not multiprocessing.active_children()
+
+
+def test_a_process_is_replaced_after_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a decoder loses with every video must not add up over a corpus."""
+    monkeypatch.setattr(module, "JOBS_OF_A_PROCESS", 3)
+    done = dict(run_all(my_process, range(7), workers=1, limits=Limits(timeout_s=30.0)))
+    assert [done[job] for job in range(7)] == [done[0]] * 3 + [done[3]] * 3 + [done[6]]
+    assert len(set(done.values())) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
