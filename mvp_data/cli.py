@@ -13,6 +13,7 @@ import typer
 
 from mvp_data import __version__
 from mvp_data.cli_doctor import doctor_command
+from mvp_data.cli_inspect import inspect_command
 from mvp_data.cli_merge import merge_command
 from mvp_data.cli_quiz import quiz_command
 from mvp_data.cli_status import ledger_command, status_command
@@ -22,6 +23,7 @@ from mvp_data.config import all_options, from_options, read_yaml
 from mvp_data.errors import MvpError
 from mvp_data.inspect import printable
 from mvp_data.interrupts import Stopped
+from mvp_data.journal import log_line
 from mvp_data.options import value_type
 from mvp_data.pipeline import build, index
 from mvp_data.report import counts, plural, times, to_text
@@ -159,43 +161,6 @@ def index_command(
     typer.echo(f"  time      {times(report.seconds)}")
 
 
-@app.command("inspect")
-def inspect_command(
-    path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
-    as_json: AsJson = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
-    puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
-    sample: Annotated[str, typer.Option("--sample", help="The sample to show, here and first on the page.")] = "",
-    task: Annotated[str, typer.Option("--task", help="The task to show, where there are several.")] = "",
-) -> None:
-    """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
-
-    Examples:
-
-      mvp-data inspect shards/shard-000000.tar
-
-      mvp-data inspect shards/ --html page.html --puzzles 50
-    """
-    from mvp_data.inspect import find_sample, puzzle_in_words, to_table
-    from mvp_data.summary import summarize, to_json
-
-    summary = summarize(path, task)
-    if as_json:
-        typer.echo(to_json(summary))
-    else:
-        typer.echo(to_table(summary))
-        typer.echo("")
-        typer.echo(puzzle_in_words(find_sample(path, sample, task)))
-    if html is not None:
-        from mvp_data.page import write_page
-
-        if path.is_dir() and html.resolve().parent == path.resolve():
-            _fail(f"{html}: lies in the folder of shards, which holds nothing else; choose another place")
-
-        shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
-        typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
-
-
 @app.command("audit")
 def audit_command(
     shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
@@ -227,6 +192,7 @@ def audit_command(
         _fail(reason)
 
 
+app.command("inspect")(inspect_command)
 app.command("quiz")(quiz_command)
 app.command("verify")(verify_command)
 app.command("status")(status_command)
@@ -300,8 +266,15 @@ def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, a
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"mvp-data: {printable(message)}", err=True)
+    _complain(message)
     raise typer.Exit(code)
+
+
+def _complain(message: str) -> None:
+    """One line on stderr; of JSON where the others are."""
+    in_json = "--log-json" in sys.argv
+    line = log_line("error", message=message) if in_json else f"mvp-data: {printable(message)}\n"
+    typer.echo(line, err=True, nl=False)
 
 
 def main() -> None:
@@ -309,17 +282,17 @@ def main() -> None:
     try:
         app(prog_name="mvp-data")
     except MvpError as error:
-        typer.echo(f"mvp-data: {printable(str(error))}", err=True)
+        _complain(str(error))
         sys.exit(1)
     except BrokenPipeError:  # `mvp-data ledger out/ | head`: whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"mvp-data: {printable(f'{where}{error.strerror or error}')}", err=True)
+        _complain(f"{where}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("mvp-data: stopped", err=True)
+        _complain("stopped")
         sys.exit(130)
 
 

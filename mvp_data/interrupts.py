@@ -6,7 +6,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_NEWS = b"\nstopping: the videos in hand are finished first; Ctrl-C again stops at once\n"
+STOPPING = "stopping: the videos in hand are finished first; Ctrl-C again stops at once"
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,7 +20,9 @@ class Stopped(KeyboardInterrupt):
 class Interrupts:
     """Holds both signals back within its block; `came` says whether one has come. Only the main thread can do that."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: str = f"\n{STOPPING}\n") -> None:
+        """`news` goes to stderr when the first comes."""
+        self._news = news.encode()
         self._number = 0
         self._before: dict[int, Any] = {}
 
@@ -49,4 +51,4 @@ class Interrupts:
         if self._number:
             raise Stopped(number)
         self._number = number
-        os.write(2, _NEWS)  # not print, which this may have interrupted
+        os.write(2, self._news)  # not print, which this may have interrupted

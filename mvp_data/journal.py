@@ -14,6 +14,7 @@ from typing import Any
 
 from mvp_data.errors import MvpError, OutputError
 from mvp_data.files import atomic_write, remove
+from mvp_data.interrupts import STOPPING
 from mvp_data.locks import Lock
 from mvp_data.progress import Progress
 
@@ -65,8 +66,8 @@ class Journal:
     def log(self, event: str, **facts: Any) -> None:
         """One line, where lines are wanted."""
         if self._log_json:
-            line = json.dumps({"time": _now(), "event": event, **facts}, default=str)
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(log_line(event, **facts))  # in one piece: a thread writes as well
+            sys.stderr.flush()
 
     def warn(self, text: str) -> None:
         """Something to know that stops nothing."""
@@ -74,6 +75,11 @@ class Journal:
             self.log("warning", message=text)
         else:
             print(f"mvp-data: {text}", file=sys.stderr, flush=True)
+
+    @property
+    def stopping(self) -> str:
+        """What to say when a signal has come."""
+        return log_line("stopping", message=STOPPING) if self._log_json else f"\n{STOPPING}\n"
 
     @contextmanager
     def kept_in(self, folder: Path, lock: Lock | None = None) -> Iterator[None]:
@@ -136,6 +142,11 @@ class Journal:
         }
         with atomic_write(self._status) as file:
             file.write(json.dumps(facts, indent=1).encode())
+
+
+def log_line(event: str, **facts: Any) -> str:
+    """An event as a line of JSON."""
+    return json.dumps({"time": _now(), "event": event, **facts}, default=str) + "\n"
 
 
 def _now() -> str:

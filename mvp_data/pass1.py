@@ -12,7 +12,7 @@ from mvp_data.bank import SPOOL, Bank, VideoEntry, skipped
 from mvp_data.config import BuildConfig
 from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint, local_file, sweep
-from mvp_data.interrupts import Interrupts
+from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seen import Seen, remote_stamp, sight, stamp
 from mvp_data.types import Source
@@ -63,11 +63,13 @@ def extract_all(
     config: BuildConfig,
     on_done: Callable[[Outcome], object] = lambda _: None,
     usage: Usage | None = None,
+    news: str = f"\n{STOPPING}\n",
 ) -> tuple[Outcome, ...]:
     """Bring every source into the bank; the outcomes in the order of `sources`.
 
     A video that breaks a limit, crashes its process or meets a defect of this program becomes an outcome; only what
-    would hit every video alike (a full disk, a missing package) ends the run. Ctrl-C lets the videos in hand end.
+    would hit every video alike (a full disk, a missing package) ends the run. Ctrl-C lets the videos in hand end, and
+    `news` is said then.
 
     Raises:
         MvpError: as above, or `max_failures` videos failed and none went well.
@@ -75,7 +77,7 @@ def extract_all(
     """
     Bank(config.bank_folder, config.extract_hash()).create()
     limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
-    with Interrupts() as signals, Seen(config.bank_folder) as seen, ExitStack() as spooled:
+    with Interrupts(news) as signals, Seen(config.bank_folder) as seen, ExitStack() as spooled:
         work = _Extraction(config, seen, on_done)
         jobs = Feed(work.long.jobs, work.jobs(sources, spooled))
         for job, result in run_all(

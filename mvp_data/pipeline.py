@@ -171,7 +171,7 @@ def _extract(config: BuildConfig, found: ScanResult, journal: Journal) -> tuple[
             advance(1)
             journal.video(outcome.source.path, outcome.video_id, outcome.skip, outcome.detail)
 
-        outcomes = extract_all(found.sources, config, ended, usage)
+        outcomes = extract_all(found.sources, config, ended, usage, journal.stopping)
     took_s = max(journal.seconds["extract"], 1e-3)
     workers = {
         "count": config.worker_count,

@@ -1,0 +1,43 @@
+"""The command `mvp-data inspect`; `cli` registers it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvp_data.errors import ConfigError
+
+
+def inspect_command(
+    path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
+    puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
+    sample: Annotated[str, typer.Option("--sample", help="The sample to show, here and first on the page.")] = "",
+    task: Annotated[str, typer.Option("--task", help="The task to show, where there are several.")] = "",
+) -> None:
+    """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
+
+    Examples:
+
+      mvp-data inspect shards/shard-000000.tar
+
+      mvp-data inspect shards/ --html page.html --puzzles 50
+    """
+    from mvp_data.inspect import find_sample, puzzle_in_words, to_table
+    from mvp_data.summary import summarize, to_json
+
+    summary = summarize(path, task)
+    if as_json:
+        typer.echo(to_json(summary))
+    else:
+        typer.echo(to_table(summary))
+        typer.echo("")
+        typer.echo(puzzle_in_words(find_sample(path, sample, task)))
+    if html is not None:
+        from mvp_data.page import write_page
+
+        if path.is_dir() and html.resolve().parent == path.resolve():
+            raise ConfigError(f"{html}: lies in the folder of shards, which holds nothing else; choose another place")
+        shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
+        typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
