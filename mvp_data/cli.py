@@ -266,14 +266,14 @@ def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, a
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    _complain(message)
+    _complain(message, "error" if code == 1 else "stopped")
     raise typer.Exit(code)
 
 
-def _complain(message: str) -> None:
+def _complain(message: str, event: str = "error") -> None:
     """One line on stderr; of JSON where the others are."""
     in_json = "--log-json" in sys.argv
-    line = log_line("error", message=message) if in_json else f"mvp-data: {printable(message)}\n"
+    line = log_line(event, message=message) if in_json else f"mvp-data: {printable(message)}\n"
     typer.echo(line, err=True, nl=False)
 
 
@@ -292,7 +292,7 @@ def main() -> None:
         _complain(f"{where}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        _complain("stopped")
+        _complain("stopped", "stopped")
         sys.exit(130)
 
 

@@ -34,28 +34,31 @@ class Journal:
         self._log_json = log_json
         self._began, self._stage_s = _now(), time.monotonic()
         self._skipped: Counter[str] = Counter()
-        self._stage: dict[str, Any] = {"stage": "", "done": 0, "total": 0, "unit": ""}
+        self._stage: dict[str, Any] = {"stage": "", "done": 0, "known": 0, "total": 0, "unit": ""}
         self._status: Path | None = None
 
     @contextmanager
-    def step(self, name: str, label: str = "", *, total: int = 0, unit: str = "") -> Iterator[Callable[[int], None]]:
-        """Time the block under this name; what it yields is to be told how many things have been done."""
-        self._stage = {"stage": name, "done": 0, "total": total, "unit": unit}
+    def step(self, name: str, label: str = "", *, total: int = 0, unit: str = "") -> Iterator[Callable[..., None]]:
+        """Time the block under this name; what it yields is to be told how many things are done, and if of old."""
+        self._stage = {"stage": name, "done": 0, "known": 0, "total": total, "unit": unit}
         self._stage_s = start_s = time.perf_counter()
         cpu_start_s = sum(os.times()[:4])
         self.log("step", name=name, total=total)
         with Progress(total, label or name, unit, silent=self._log_json or not unit) as bar:
 
-            def advance(count: int = 1) -> None:
+            def advance(count: int = 1, known: bool = False) -> None:
                 self._stage["done"] += count
-                bar.update(count)
+                self._stage["known"] += count * known
+                bar.update(count, known=known)
 
             yield advance
         took_s = time.perf_counter() - start_s
         self.seconds[name] = round(took_s, 3)
         self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start_s, 3)
         if unit:
-            self.rates[f"{unit}s a second, {name}"] = round(self._stage["done"] / max(took_s, 1e-9), 3)
+            self.rates[f"{unit}s a second, {name}"] = round(
+                (self._stage["done"] - self._stage["known"]) / max(took_s, 1e-9), 3
+            )
         self.log("step done", name=name, done=self._stage["done"], seconds=self.seconds[name])
 
     def video(self, path: str, video_id: str, skip: str, detail: str) -> None:
@@ -82,9 +85,12 @@ class Journal:
         return log_line("stopping", message=STOPPING) if self._log_json else f"\n{STOPPING}\n"
 
     @contextmanager
-    def kept_in(self, folder: Path, lock: Lock | None = None) -> Iterator[None]:
-        """Keep a status file in the folder while the block runs, and after it if that ends badly; touch the lock."""
-        self._status = folder / STATUS_NAME
+    def kept_in(self, folder: Path, lock: Lock | None = None, *, task: str = "") -> Iterator[None]:
+        """Keep a status file in the folder while the block runs, and after it if that ends badly; touch the lock.
+
+        Runs that share a folder have a `task` each, such as `1-of-8`.
+        """
+        self._status = folder / (f".status-{task}.json" if task else STATUS_NAME)
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over, lock), daemon=True)
         self._write("running")
@@ -123,7 +129,7 @@ class Journal:
     def _progress(self) -> dict[str, Any]:
         took_s = time.perf_counter() - self._stage_s
         stage = dict(self._stage)
-        per_s = stage["done"] / max(took_s, 1e-9)
+        per_s = (stage["done"] - stage["known"]) / max(took_s, 1e-9)
         left_s = (stage["total"] - stage["done"]) / per_s if per_s else -1.0
         return {**stage, "seconds": round(took_s, 1), "per_second": round(per_s, 3), "seconds_left": round(left_s, 1)}
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -41,6 +41,7 @@ class Outcome:
     video_id: str = ""  # "" where not even the bytes could be had
     skip: str = ""  # a SkipReason, "" for a video in the bank
     detail: str = ""
+    known: bool = field(default=False, compare=False)  # from an earlier run
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class _Extraction:
         skip, detail = self._bank.facts(video_id)
         if skip in self._config.retried:
             return None
-        return Outcome(source=source, video_id=video_id, skip=skip, detail=detail)
+        return Outcome(source=source, video_id=video_id, skip=skip, detail=detail, known=True)
 
     def _end(self, outcome: Outcome) -> None:
         """Raises SourceError where everything fails: a missing codec must not look like an empty corpus."""

@@ -18,10 +18,10 @@ from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_gro
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.embed_bank import calibration_for, embed_all
-from mvp_data.errors import ConfigError, OutputError, SkipReason
+from mvp_data.errors import ConfigError, SkipReason
+from mvp_data.finished import corpus_hash, may_be_better, refuse_others
 from mvp_data.journal import Journal
-from mvp_data.ledger import LedgerRow, make_ledger, read_ledger, write_ledger
-from mvp_data.long_videos import PASSING
+from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
 from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
@@ -60,7 +60,8 @@ def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_j
         raise ConfigError(f"task_index: {task_index} is none of {num_tasks} tasks, which are numbered from 0")
     journal = Journal(log_json=log_json)
     embedder = load_embedder(config.embed.embedder)
-    with _bank(config).held(), journal.kept_in(config.bank_folder):
+    task = f"{task_index}-of-{num_tasks}" if num_tasks > 1 else ""
+    with _bank(config).held(), journal.kept_in(config.bank_folder, task=task):
         found = _scan(config, journal)
         problems = found.problems if task_index == 0 else ()  # said once
         share = replace(found, sources=found.sources[task_index::num_tasks], problems=problems)
@@ -93,9 +94,11 @@ def build(config: BuildConfig, *, overwrite: bool = False, log_json: bool = Fals
     found = _scan(config, journal)
     with locked(config.out) as lock:
         finished = prepare(config.out, config_hash, overwrite=overwrite)
+        if finished is not None:
+            refuse_others(config, finished, found)
         with _bank(config).held(), journal.kept_in(config.out, lock):
             outcomes, workers = _extract(config, found, journal)
-            if finished is not None and not _may_be_better(config, finished, corpus_hash(found, outcomes)):
+            if finished is not None and not may_be_better(config, finished, corpus_hash(found, outcomes)):
                 return stored_report(config)
             done = _embed(config, embedder, found, outcomes, journal)
             return _make(config, config_hash, replace(done, workers=workers), journal)
@@ -108,28 +111,6 @@ def _bank(config: BuildConfig) -> Bank:
 def build_hash(config: BuildConfig, encoder: Encoder) -> str:
     """Names a build: its options, the encoder, and this version."""
     return digest({"options": config.content_hash(), "encoder": asdict(encoder)})
-
-
-def corpus_hash(found: ScanResult, outcomes: Sequence[Outcome]) -> str:
-    """Names what was found under the sources: paths, contents, outcomes and a manifest's columns."""
-    videos = [(o.source.path, o.video_id, o.skip, o.source.extra) for o in outcomes]
-    return digest([videos, [(p.path, p.reason) for p in found.problems]])
-
-
-def _may_be_better(config: BuildConfig, finished: Index, corpus: str) -> bool:
-    """Whether a finished build lacks videos that failed then, were tried again, and now go well.
-
-    Raises:
-        OutputError: it differs for another reason: there are other sources.
-    """
-    if finished.config.get("corpus") == corpus:
-        return False
-    if any(row.reason in {*PASSING, *config.retried} for row in read_ledger(config.out)):
-        return True
-    raise OutputError(
-        f"{config.out}: holds a finished build of other sources ({finished.counts['samples']} samples); pass "
-        "--overwrite to build it again (the bank keeps what is decoded), or choose another --out"
-    )
 
 
 def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journal) -> BuildReport:
@@ -168,7 +149,7 @@ def _extract(config: BuildConfig, found: ScanResult, journal: Journal) -> tuple[
     with journal.step("extract", "decoding", total=len(found.sources), unit="video") as advance:
 
         def ended(outcome: Outcome) -> None:
-            advance(1)
+            advance(1, known=outcome.known)
             journal.video(outcome.source.path, outcome.video_id, outcome.skip, outcome.detail)
 
         outcomes = extract_all(found.sources, config, ended, usage, journal.stopping)

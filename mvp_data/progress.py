@@ -20,7 +20,8 @@ class Progress:
     def __init__(self, total: int, step: str, unit: str, *, silent: bool = False) -> None:
         columns = shutil.get_terminal_size().columns  # 80 where a terminal says it has none, which would hide the bar
         self._total, self._step, self._unit = total, step, unit
-        self._done, self._start_s, self._said_s = 0, time.monotonic(), time.monotonic()
+        self._done, self._known = 0, 0
+        self._start_s, self._said_s = time.monotonic(), time.monotonic()
         self._silent = silent
         self._bar = tqdm(
             total=total,
@@ -39,13 +40,19 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def update(self, count: int = 1) -> None:
-        """Count `count` steps as done."""
+    def update(self, count: int = 1, *, known: bool = False) -> None:
+        """Count `count` steps as done; what was `known` before tells nothing of the rate."""
         self._done += count
+        if known:
+            self._known += count
+            if not self._bar.disable:
+                self._bar.initial += count
         self._bar.update(count)
         now = time.monotonic()
         if self._bar.disable and not self._silent and now - self._said_s >= LOG_EVERY_S:
             self._said_s = now
             took_s = now - self._start_s
-            line = tqdm.format_meter(self._done, self._total, took_s, prefix=self._step, unit=f" {self._unit}", ncols=0)
+            line = tqdm.format_meter(
+                self._done, self._total, took_s, prefix=self._step, unit=f" {self._unit}", ncols=0, initial=self._known
+            )
             print(line, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from mvp_data import journal as module
 from mvp_data.errors import OutputError
 from mvp_data.interrupts import Stopped
 from mvp_data.journal import STATUS_NAME, Journal
+from mvp_data.ledger import LEDGER_NAME
 from mvp_data.locks import LOCK_NAME, locked_folder
 from mvp_data.output import STARTED_NAME
 from mvp_data.status import read_status, to_text
@@ -131,6 +132,38 @@ def test_folders_without_a_run(tmp_path: Path) -> None:
     assert "complete, 2 samples in 1 shard" in to_text(read_status(tmp_path))
     (tmp_path / STARTED_NAME).write_text("{}")
     assert read_status(tmp_path).state == "killed"
+
+
+def test_what_was_known_before_tells_nothing_of_the_rate(tmp_path: Path) -> None:
+    journal = Journal()
+    with journal.kept_in(tmp_path), journal.step("extract", total=1010, unit="video") as advance:
+        advance(1000, known=True)
+        time.sleep(0.2)
+        advance(2)
+        journal._write("running")
+        status = read_status(tmp_path)
+        assert (status.done, status.known, status.total) == (1002, 1000, 1010)
+        assert 1 < status.per_second < 10.1
+        assert "1,002 of 1,010 videos (99%), 1,000 of them from before" in to_text(status)
+    assert journal.rates["videos a second, extract"] < 10.1
+
+
+def test_tasks_that_share_a_bank_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "0123456789ab" / "frames" / "ab").mkdir(parents=True)
+    (tmp_path / "0123456789ab" / "frames" / "ab" / "abc.parquet").touch()
+    assert "a bank, 1 video in it" in to_text(read_status(tmp_path))
+    first, second = Journal(), Journal()
+    with pytest.raises(OutputError), first.kept_in(tmp_path, task="0-of-2"):
+        raise OutputError("disk full")
+    with second.kept_in(tmp_path, task="1-of-2"):
+        status = read_status(tmp_path)
+        assert [(task.task, task.state) for task in status.tasks] == [("0-of-2", "failed"), ("1-of-2", "running")]
+        assert "task 0-of-2: failed" in to_text(status)
+
+
+def test_a_build_without_a_sample(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_NAME).touch()
+    assert "ended without a sample" in to_text(read_status(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"state": "running"}', "[" * 5000, '{"state": {}, "skipped": 1}'])

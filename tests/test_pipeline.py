@@ -25,7 +25,9 @@ from mvp_data import (
     shard_paths,
 )
 from mvp_data.config import from_options
+from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LedgerRow, read_ledger
+from mvp_data.status import read_status
 from mvp_data.workers import Lost
 
 
@@ -242,6 +244,22 @@ def test_a_finished_build_is_left_alone(config: BuildConfig, built: BuildReport,
     shutil.copytree(built.out, tmp_path / "copy")
     assert build(vary(config, tmp_path / "copy", hidden_frames=3), overwrite=True).samples
     assert read_index(tmp_path / "copy").config["options"]["mask"]["hidden_frames"] == 3
+
+
+def test_a_finished_build_of_other_files_is_refused_before_any_is_decoded(
+    config: BuildConfig, built: BuildReport, films: Path, decoded: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(films, tmp_path / "more")
+    shutil.copy(films / "film 0.mp4", tmp_path / "more" / "another.mp4")
+    more = vary(config, built.out, src=str(tmp_path / "more"))
+    with pytest.raises(OutputError, match=r"other sources .* pass --overwrite"):
+        build(more)
+    assert decoded == []
+    status = read_status(built.out)
+    assert (status.state, status.samples) == ("complete", built.samples), "as it was before"
+    assert status.message == "", "and nothing of the refusal is left"
+    assert build(config).already_complete
+    assert not (built.out / STATUS_NAME).exists()
 
 
 def test_a_video_that_failed_then_and_not_now_is_taken_in(
