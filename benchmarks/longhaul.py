@@ -186,7 +186,8 @@ class Stage:
     cpu_last_ms: float
     parent_mb: tuple[float, float, float]  # with 10, 50 and 100 % done
     workers_mb: tuple[float, float, float]
-    files: tuple[int, int]
+    files: tuple[int, int]  # least and most: while a worker is replaced there are a few more
+    files_kept: tuple[int, int]  # with 10 and 100 % done
 
     @property
     def faults(self) -> list[str]:
@@ -196,8 +197,8 @@ class Stage:
             found.append(f"{self.name}: the last tenth costs {self.cpu_last_ms / self.cpu_first_ms - 1:.0%} more")
         if self.parent_mb[2] - self.parent_mb[1] > MOST_GROWTH_MB:
             found.append(f"{self.name}: the parent grew by {self.parent_mb[2] - self.parent_mb[1]:.0f} MB")
-        if self.files[1] - self.files[0] > MOST_FILES_MORE:
-            found.append(f"{self.name}: open files went from {self.files[0]} to {self.files[1]}")
+        if self.files_kept[1] - self.files_kept[0] > MOST_FILES_MORE:
+            found.append(f"{self.name}: open files went from {self.files_kept[0]} to {self.files_kept[1]}")
         return found
 
 
@@ -223,6 +224,7 @@ def measure(samples: Sequence[Sample], name: str, stage: str) -> Stage:
         parent_mb=(at[0].parent_mb, at[1].parent_mb, at[2].parent_mb),
         workers_mb=(at[0].workers_mb, at[1].workers_mb, at[2].workers_mb),
         files=(min(s.files for s in inside), max(s.files for s in inside)),
+        files_kept=(at[0].files, at[2].files),
     )
 
 
