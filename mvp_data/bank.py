@@ -173,7 +173,7 @@ class Bank:
         try:
             facts = json.loads(pq.read_metadata(path).metadata[_FACTS])
             return str(facts["skip"]), str(facts["detail"])
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise damaged(path, error) from error
 
     def read(self, video_id: str) -> VideoEntry:
@@ -195,7 +195,7 @@ class Bank:
             columns = {f.name: table.column(f.name).to_pylist() for f in fields(Frame)}
             rows = zip(*columns.values(), strict=True)
             return VideoEntry(frames=tuple(Frame(**dict(zip(columns, row, strict=True))) for row in rows), **facts)
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise damaged(path, error) from error
 
     @contextmanager

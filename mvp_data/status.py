@@ -75,7 +75,7 @@ def read_status(folder: Path) -> Status:
     begun, names = (folder / STARTED_NAME).exists(), {path.name for path in folder.iterdir()}
     if INDEX_NAME in names and not begun:
         index = read_index(folder)
-        later = f"a later attempt {run.state}: {run.message or 'see above'}" if run.state != "empty" else ""
+        later = f"a later attempt ended as {run.state}. {run.message}".rstrip() if run.state != "empty" else ""
         samples, shards = index.counts["samples"], len(index.shards)
         return Status(folder=folder, state="complete", samples=samples, shards=shards, message=later)
     if run.state != "empty":
@@ -92,11 +92,13 @@ def _run(folder: Path, path: Path, *, held: bool) -> Status:
     """What one status file says; `empty` where there is none."""
     said = _said(path)
     if held or _speaks(path, said):
-        return Status(folder=folder, task=path.stem.removeprefix(".status").lstrip("-"), **{**said, "state": "running"})
-    if not said:
+        state = "running"
+    elif not said:
         return Status(folder=folder, state="empty")
-    state = "killed" if said["state"] == "running" else said["state"]
-    return Status(folder=folder, task=path.stem.removeprefix(".status").lstrip("-"), **{**said, "state": state})
+    else:
+        state = "killed" if said["state"] == "running" else said["state"]
+    task = path.stem.removeprefix(".status").lstrip("-")
+    return Status(folder=folder, task=task, **{**said, "state": state})
 
 
 def _said(path: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Shared fixtures: the optional corpus of real videos, and the demo weights where they have been fetched."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +11,9 @@ from mvp_data.errors import WeightsError
 from mvp_data.weights import find
 from tests.clips import render
 from tests.scenes import SAME_BYTES, film, journey
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +35,17 @@ def tinyvit() -> str:
     except WeightsError as error:
         pytest.skip(str(error))
     return "builtin:tinyvit"
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    """A headless browser for the pages of one module; skipped with a reason where there is none."""
+    from tests import screenshot
+
+    if reason := screenshot.missing():
+        pytest.skip(reason)
+    with screenshot.chromium() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

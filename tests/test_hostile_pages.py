@@ -4,7 +4,6 @@ It shows as text or not at all: no code of it runs, nothing is loaded, no elemen
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from mvp_data.shards import Sample, write_shard
 from mvp_train.page import Shown
 from mvp_train.page import write_page as write_answers
 from mvp_train.reward import RewardConfig, score_record
-from tests import screenshot
 from tests.samples import make_folder, make_sample
 
 PWN = "document.title='pwned';fetch('http://127.0.0.1:9/');alert(1)"
@@ -71,14 +69,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ]
     write_answers(out / "answers.html", said, poison("title"), notes=poison("notes"))
     return {path.stem: path for path in out.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    if reason := screenshot.missing():
-        pytest.skip(reason)
-    with screenshot.chromium() as driver:
-        yield driver
 
 
 SHOWN = {

@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from mvp_data import page
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.page import spread, write_page
 from mvp_data.schema import extra_json
-from tests import screenshot
 from tests.samples import make_folder, make_record, make_shard
 
 PWN = "document.title='pwned'"
@@ -30,14 +28,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a<b>&'set")
     make_folder(folder, [make_shard(folder / "shard-000000.tar", 3, video_path=HOSTILE, extra=EXTRA)])
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    if reason := screenshot.missing():
-        pytest.skip(reason)
-    with screenshot.chromium() as driver:
-        yield driver
 
 
 @pytest.fixture

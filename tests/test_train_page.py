@@ -1,7 +1,6 @@
 """The page of answers in a real browser: what it shows, and what a hostile completion cannot do."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from selenium.webdriver.common.by import By
 from mvp_train import page
 from mvp_train.page import MAX_TEXT, Shown, slots, write_page
 from mvp_train.reward import RewardConfig, score
-from tests import screenshot
 from tests.samples import make_sample
 
 PWN = "document.title='pwned'"
@@ -24,14 +22,6 @@ def shown(number: int, completion: str, step: int | None = None) -> Shown:
     sample = make_sample(number)
     graded = score(completion, "".join(sample.record.answer), len(sample.candidates), RewardConfig())
     return Shown(sample=sample, completion=completion, score=graded, step=step)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    if reason := screenshot.missing():
-        pytest.skip(reason)
-    with screenshot.chromium() as driver:
-        yield driver
 
 
 @pytest.fixture
