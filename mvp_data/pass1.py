@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -14,13 +15,14 @@ from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint, local_file, sweep
 from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
-from mvp_data.seen import Seen, remote_stamp, sight, stamp
+from mvp_data.seen import Seen, remote_stamp, sight, size_bytes, stamp
 from mvp_data.types import Source
 from mvp_data.workers import Limits, Lost, Usage, goes_on, note, run_all
 
 if TYPE_CHECKING:
     from mvp_data.frames import Part
 
+WINDOW = 256  # sources looked at together, to begin with the largest; few, so that no look is old when its turn comes
 # The program, the machine or a damaged file is at fault; the other reasons say that a whole file is no film.
 FAILURES = frozenset(
     {*PASSING, SkipReason.TIMEOUT, SkipReason.MEMORY, SkipReason.CRASH}
@@ -113,22 +115,31 @@ class _Extraction:
 
     def jobs(self, sources: Iterable[Source], spooled: ExitStack) -> Iterator[Job]:
         """A job for every source that the bank cannot answer for."""
-        for source in sources:
-            outcome = self._known(source, stamp(source.uri, sight(source.uri)))
-            if outcome is not None:
+        for window in _windows(sources):
+            for source in self._unknown(window):
+                yield Job(
+                    source=source,
+                    uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
+                    bank_root=self._config.bank_folder,
+                    extract_hash=self._extract_hash,
+                    decode=self._config.decode,
+                    frames=self._config.frames,
+                    seed=self._config.seed,
+                    retried=self._config.retried,
+                    ask=bool(self._seen),
+                )
+
+    def _unknown(self, window: Sequence[Source]) -> list[Source]:
+        """The sources that need work, the largest first: begun last, a large one would leave all other workers idle."""
+        sizes: dict[Source, int] = {}
+        for source in window:
+            seen = sight(source.uri)
+            outcome = self._known(source, stamp(source.uri, seen))
+            if outcome is None:
+                sizes[source] = size_bytes(source.uri, seen)
+            else:
                 self._end(outcome)
-                continue
-            yield Job(
-                source=source,
-                uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
-                bank_root=self._config.bank_folder,
-                extract_hash=self._extract_hash,
-                decode=self._config.decode,
-                frames=self._config.frames,
-                seed=self._config.seed,
-                retried=self._config.retried,
-                ask=bool(self._seen),
-            )
+        return sorted(sizes, key=lambda source: -sizes[source])
 
     def take(self, job: Job, result: "_Done | _Asked | Long | Lost | None") -> None:
         """Note what a worker found, or what became of it; the bank remembers either."""
@@ -186,6 +197,13 @@ class _Extraction:
             f"{first.source.path}: {first.detail}); look at mvp-data doctor, then run again with "
             f"--retry {','.join(sorted(reasons))}, or with --max-failures 0 to go on"
         )
+
+
+def _windows(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """The sources in runs of WINDOW."""
+    rest = iter(sources)
+    while window := list(islice(rest, WINDOW)):
+        yield window
 
 
 def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:

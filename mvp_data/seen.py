@@ -50,6 +50,14 @@ def sight(uri: str) -> Sight | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
 
+def size_bytes(uri: str, seen: Sight | None) -> int:
+    """How much there is to read of a place; 0 where that is not known without asking a server."""
+    member = tars.parse_member_uri(uri)
+    if member:
+        return member[2]
+    return seen[0] if seen else 0
+
+
 def stamp(uri: str, seen: Sight | None) -> str:
     """What tells a place's bytes from later ones there; empty where nothing does: a URL, a file just written."""
     if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:

@@ -57,6 +57,26 @@ def test_outcomes_come_in_the_order_of_the_sources(films: Path, tmp_path: Path) 
     assert sorted(map(repr, done)) == sorted(map(repr, outcomes))
 
 
+def test_the_largest_begins_first(films: Path, tmp_path: Path, in_process: list[str]) -> None:
+    sources = scan([str(films)]).sources
+    sizes = {source.path: os.path.getsize(source.uri) for source in sources}
+    extract_all(sources, config_for(films, tmp_path / "out"))
+    assert in_process == sorted(sizes, key=lambda path: -sizes[path])
+    assert in_process != list(sizes)
+
+
+def test_order_by_size_is_kept_to_few_sources_at_a_time(
+    films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pass1, "WINDOW", 2)
+    sources = scan([str(films)]).sources
+    extract_all(sources, config_for(films, tmp_path / "out"))
+    paths = [source.path for source in sources]
+    assert [sorted(in_process[i : i + 2]) for i in range(0, len(paths), 2)] == [
+        sorted(paths[i : i + 2]) for i in range(0, len(paths), 2)
+    ]
+
+
 def test_a_worker_that_dies_costs_one_video_and_not_for_good(films: Path, tmp_path: Path) -> None:
     sources = scan([str(films)]).sources
     config = config_for(films, tmp_path / "out", workers=1)
@@ -220,7 +240,7 @@ def test_when_everything_fails_it_stops(films: Path, tmp_path: Path, monkeypatch
     with pytest.raises(SourceError) as caught:
         extract_all(sources, config)
     message = str(caught.value)
-    assert "3 videos failed and none went well (crash 3; cut off.mp4: its process died (signal SIGSEGV)" in message
+    assert "3 videos failed and none went well (crash 3; film 3.mp4: its process died (signal SIGSEGV)" in message
     assert "mvp-data doctor" in message
     assert "--retry crash, or with --max-failures 0" in message
     assert len(extract_all(sources, replace(config, max_failures=0))) == len(sources)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.seen import SEEN_NAME, Seen, sight, stamp
+from mvp_data.seen import SEEN_NAME, Seen, sight, size_bytes, stamp
 
 ID, OTHER_ID = "0123456789abcdef0123", "fedcba9876543210fedc"
 LONG_AGO_NS = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
@@ -25,6 +25,13 @@ def name(path: Path, monkeypatch: pytest.MonkeyPatch, *, later_s: float = 60.0) 
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now + later_s)
         return stamp(str(path), sight(str(path)))
+
+
+def test_how_much_there_is_to_read(film: Path) -> None:
+    assert size_bytes(str(film), sight(str(film))) == 6
+    member = f"tar:512+2:{film}"
+    assert size_bytes(member, sight(member)) == 2, "of the member, not of its tar"
+    assert size_bytes("https://example.org/film.mp4", None) == 0
 
 
 def test_a_file_is_known_until_anything_about_it_changes(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
