@@ -9,16 +9,11 @@ grows. They are written to a bank as pass 1 does and read from there. Each size 
 default options; costs are CPU time, which other work on the machine changes less than wall-clock time.
 """
 
-import argparse
-import json
-import math
-import multiprocessing
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import SHIPPED
-from mvp_data.config import BuildConfig, PackConfig
+from mvp_data.config import BuildConfig
 from mvp_data.corpus import Thresholds
 from mvp_data.embed import Encoder
+from mvp_data.frame_table import FrameTable
 from mvp_data.pipeline import kept_videos
 from mvp_data.puzzles import make_puzzles
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Frame, Source, Vectors
@@ -99,7 +95,7 @@ def write_bank(root: Path, config: BuildConfig, videos: range) -> None:
             rate_fps=1.0,
             width_px=448,
             height_px=252,
-            frames=tuple(frames),
+            frames=FrameTable.of(frames),
         )
         bank.write(entry.video_id, lambda _, entry=entry: entry)
         bank.write_vectors(entry.video_id, ENCODER, vectors)
@@ -155,17 +151,21 @@ def measure(root: Path, config: BuildConfig, videos: int) -> Result:
 
 if __name__ == "__main__":
     config = BuildConfig(src=("made-up",), out=Path("/tmp/mining/out"))
-    import cProfile, pstats
+    import cProfile
+    import pstats
+
     n = int(sys.argv[1])
-    root = Path(f"/tmp/mining/bank")
+    root = Path("/tmp/mining/bank")
     done = root / "done"
     have = int(done.read_text()) if done.exists() else 0
     if have < n:
-        s=time.time()
-        write_bank(root, config, range(have, n)); done.write_text(str(n))
-        print("wrote", time.time()-s)
+        s = time.time()
+        write_bank(root, config, range(have, n))
+        done.write_text(str(n))
+        print("wrote", time.time() - s)
     if len(sys.argv) > 2:
-        p = cProfile.Profile(); p.enable()
+        p = cProfile.Profile()
+        p.enable()
     r = measure(root, config, n)
     if len(sys.argv) > 2:
         p.disable()

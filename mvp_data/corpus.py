@@ -57,9 +57,12 @@ class Thresholds:
         return cls(repeat=repeat, ambiguous=ambiguous, scene=calibration.scene, low=low)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeptVideo:
-    """A usable video: its bank entry and the frames that de-duplication kept."""
+    """A usable video: its bank entry and the frames that de-duplication kept.
+
+    Equal to itself alone, so that what is found out about one can be remembered.
+    """
 
     source: Source
     entry: VideoEntry
@@ -71,16 +74,20 @@ class KeptVideo:
     @property
     def times_s(self) -> tuple[float, ...]:
         """Time of each kept frame."""
-        return tuple(self.entry.frames[i].time_s for i in self.kept)
+        return tuple(self.entry.frames.times_s[list(self.kept)].tolist())
 
     def shot(self, place: int) -> int:
         """Shot of one kept frame."""
-        return self.entry.frames[self.kept[place]].shot
+        return int(self.entry.frames.shots[self.kept[place]])
+
+    def thumbnail(self, place: int) -> bytes:
+        """Thumbnail of one kept frame."""
+        return self.entry.frames.thumbnail(self.kept[place])
 
     @property
     def shots(self) -> tuple[int, ...]:
         """Shot of each kept frame."""
-        return tuple(self.entry.frames[i].shot for i in self.kept)
+        return tuple(self.entry.frames.shots[list(self.kept)].tolist())
 
     def rows(self, frames: Iterable[int]) -> list[int]:
         """Places of these frames among the kept ones."""

@@ -173,7 +173,7 @@ def _seen(video: KeptVideo, episode: Episode, other: Run, thresholds: Thresholds
     visible = video.vectors[video.rows(episode.context)]
     if float((visible @ other.vectors.T).max()) >= thresholds.repeat:
         return True
-    shown = [video.entry.frames[f].thumbnail for f in episode.context]
+    shown = [video.entry.frames.thumbnail(f) for f in episode.context]
     return not all(differ(a, b) for a in shown for b in other.thumbnails)
 
 

@@ -91,13 +91,12 @@ class Neighbours:
         import faiss
 
         chosen = faiss.IDSelectorNot(faiss.IDSelectorRange(without.start, without.stop))
+        parameters: Any = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]  # not in its stubs
         if lists:
-            breadth = faiss.SearchParametersHNSW(efSearch=max(SEARCH_BREADTH, 2 * lists))  # type: ignore[call-arg]
-            parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]  # not in its stubs
+            breadth = faiss.SearchParametersHNSW(efSearch=max(SEARCH_BREADTH, 2 * lists))  # type: ignore[attr-defined]
+            parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
                 sel=chosen, nprobe=min(lists, self._index.nlist), quantizer_params=breadth
             )
-        else:
-            parameters = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
         _, nearest = self._index.search(queries, min(k, len(self._vectors)), params=parameters)
         found: npt.NDArray[np.int64] = nearest
         return found

@@ -7,8 +7,6 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
@@ -233,8 +231,8 @@ def _put(vectors: Vectors, matrix: Vectors, end: int) -> Vectors:
 
 
 def _track(video: IndexedVideo) -> Track:
-    times_s = [video.entry.frames[i].time_s for i in video.entry.usable]
-    return Track(times_s=np.array(times_s), vectors=video.vectors)
+    frames = video.entry.frames
+    return Track(times_s=frames.times_s[frames.usable], vectors=video.vectors)
 
 
 def card_facts(config: BuildConfig, config_hash: str, encoder: Encoder, report: BuildReport) -> dict[str, Any]:

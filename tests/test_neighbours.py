@@ -104,10 +104,9 @@ def test_inverted_lists_leave_out_a_range_and_rank_like_exact(clusters: Vectors)
         assert (np.diff(found.similarity) <= 0).all()
 
 
-def test_own_rows_that_fill_the_probed_lists_are_passed_over(clusters: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_rows_that_fill_the_lists_are_passed_over(clusters: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long video holds all that is near its frames: what others have must be found behind them."""
     monkeypatch.setattr(neighbours, "PROBED_LISTS", 2)
-    index = Neighbours(clusters, exact_below=1)
     near = np.argsort(-clusters @ clusters[0], kind="stable")[:2000]
     moved = np.concatenate([near, np.setdiff1d(np.arange(len(clusters)), near)])
     index = Neighbours(clusters[moved], exact_below=1)
