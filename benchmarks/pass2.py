@@ -26,7 +26,8 @@ from mvp_data.config import BuildConfig
 from mvp_data.corpus import Thresholds
 from mvp_data.embed import Encoder
 from mvp_data.frame_table import FrameTable
-from mvp_data.pipeline import kept_videos
+from mvp_data.matrix import Gathered
+from mvp_data.pipeline import _thinned, kept_videos
 from mvp_data.puzzles import make_puzzles
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Frame, Source, Vectors
 
@@ -130,7 +131,8 @@ def measure(root: Path, config: BuildConfig, videos: int) -> Result:
     before_mb = memory_mb("RssAnon")
     names = sorted(name_of(number) for number in range(videos))
     with step("read"):
-        entries = {name: bank.read(name) for name in names}
+        thumbnails = Gathered(bank.workspace)
+        entries = {name: _thinned(bank.read(name), thumbnails) for name in names}
     entries_mb = memory_mb("RssAnon") - before_mb
     sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     with step("keep"):

@@ -10,6 +10,7 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
+from mvp_data.cells import mine_all
 from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
@@ -20,11 +21,10 @@ from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.finished import corpus_hash, may_be_better, refuse_others
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
-from mvp_data.matrix import allocate
+from mvp_data.matrix import Gathered, allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, extract_all
-from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
@@ -118,7 +118,7 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journa
         source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
         videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
     with journal.step("mine", "mining", total=len(videos), unit="video") as advance:
-        puzzle_set = make_puzzles(videos, config, thresholds, lambda: advance(1))
+        puzzle_set = mine_all(videos, config, thresholds, lambda: advance(1))
     start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
     with journal.step("pack", "packing", total=len(puzzle_set.puzzles), unit="sample") as advance:
@@ -167,7 +167,8 @@ def _embed(
     bank = _bank(config)
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with journal.step("read bank"):
-        entries = {video_id: bank.read(video_id) for video_id in ids}
+        thumbnails = Gathered(bank.workspace)
+        entries = {video_id: _thinned(bank.read(video_id), thumbnails) for video_id in ids}
     to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
     frames = sum(len(entry.usable) for entry in to_do)
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
@@ -182,6 +183,11 @@ def _embed(
         encoder=embedder.encoder,
         calibration=calibration,
     )
+
+
+def _thinned(entry: VideoEntry, thumbnails: Gathered) -> VideoEntry:
+    """The entry with its thumbnails among those of the others: of a million frames they are 576 MB."""
+    return replace(entry, frames=entry.frames.with_thumbnails(thumbnails.put(entry.frames.thumbnails)))
 
 
 def kept_videos(
