@@ -1,40 +1,52 @@
 """What the second pass costs as a corpus grows: CPU time of each step for a sample or video, and memory for a frame.
 
     python benchmarks/pass2.py --plot docs/mining.png
-    python benchmarks/pass2.py --quick                        # 50 and 200 videos
+    python benchmarks/pass2.py --quick               # 50 and 200 videos
 
 The videos are made up: of a minute each, sampled once a second, in shots of twelve frames, with subjects that are as
 common as words are (one video in ten has the commonest), so that the neighbourhood of a frame fills as the corpus
 grows. They are written to a bank as pass 1 does and read from there. Each size runs in a process of its own, with the
-default options; costs are CPU time, which other work on the machine changes less than wall-clock time.
+default options but half of the puzzles scattered; puzzles are made of a hundred of the videos, among all of them. Costs
+are CPU time, which other work on the machine changes less than wall-clock time.
 """
 
+import argparse
+import json
+import math
+import multiprocessing
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from mvp_data import decoys, dedup, mine
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import SHIPPED
-from mvp_data.config import BuildConfig
-from mvp_data.corpus import Thresholds
+from mvp_data.config import BuildConfig, MineConfig
+from mvp_data.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.decoys import Pair, Run, pairs_across
 from mvp_data.embed import Encoder
 from mvp_data.frame_table import FrameTable
-from mvp_data.matrix import Gathered
-from mvp_data.pipeline import _thinned, kept_videos
+from mvp_data.mask import Opening
+from mvp_data.neighbours import Neighbours
+from mvp_data.pipeline import kept_videos
 from mvp_data.puzzles import make_puzzles
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Frame, Source, Vectors
+from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Episode, Frame, Source, Strip, Vectors
 
 FRAMES, SHOT = 60, 12
 SUBJECTS = 20_000
 DIMENSION = 384
 ENCODER = Encoder(name="builtin:tinyvit", weights_sha256="ab" * 32, dimension=DIMENSION, engine="made-up")
+# Half of the puzzles have scattered distractors, so that the corpus is searched; all but a few videos are in one split.
+CONFIG = BuildConfig(src=("videos",), out=Path("shards"), mine=MineConfig(decoy_share=0.5))
+ACROSS = 200  # runs that look for a partner in another video
 WIDE, HIGH = THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX
 
 
@@ -44,11 +56,13 @@ class Result:
 
     videos: int
     frames: int
-    samples: int
-    cpu_s: dict[str, float] = field(default_factory=dict)  # by step
-    anonymous_mb: float = 0.0  # memory that cannot leave RAM, more than before the bank was read; at its peak
-    resident_mb: float = 0.0  # with the pages of files, which may leave it
-    indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    samples: int  # made of some of the videos
+    runs: int  # that looked for a partner in another video
+    cpu_s: dict[str, float]  # by step; making an index apart
+    entries_mb: float  # memory that cannot leave RAM, once the bank is read
+    anonymous_mb: float  # and in the end
+    resident_mb: float  # with the pages of files, which may leave it
+    recall: float
 
 
 def made_up(number: int) -> tuple[list[Frame], Vectors]:
@@ -84,9 +98,9 @@ def drift(random: np.random.Generator, dimension: int) -> np.ndarray:
     return steps
 
 
-def write_bank(root: Path, config: BuildConfig, videos: range) -> None:
+def write_bank(root: Path, videos: range) -> None:
     """What pass 1 leaves of made-up videos."""
-    bank = Bank(root, config.extract_hash())
+    bank = Bank(root, CONFIG.extract_hash())
     bank.create()
     for number in videos:
         frames, vectors = made_up(number)
@@ -116,61 +130,165 @@ def memory_mb(kind: str) -> float:
     return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith(f"{kind}:")), 0.0)
 
 
-def measure(root: Path, config: BuildConfig, videos: int) -> Result:
-    """Pass 2 over the first videos of the bank."""
+class Timed(Neighbours):
+    """An index that says what making it took."""
+
+    spent_s: float = 0.0
+
+    def __init__(self, vectors: Vectors) -> None:
+        start_s = time.process_time()
+        super().__init__(vectors)
+        Timed.spent_s += time.process_time() - start_s
+
+
+def measure(root: Path, videos: int, mined: int) -> Result:
+    """Pass 2 over the first videos of the bank; puzzles are made of so many, spread over them, among all."""
     cpu_s: dict[str, float] = {}
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
-        start_s = time.process_time()
+        start_s, Timed.spent_s = time.process_time(), 0.0
         yield
-        cpu_s[name] = time.process_time() - start_s
+        cpu_s[name] = time.process_time() - start_s - Timed.spent_s
+        cpu_s[f"{name} index"] = Timed.spent_s
 
-    bank = Bank(root, config.extract_hash())
+    for module in (mine, dedup, decoys):
+        module.Neighbours = Timed
+    bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config)
-    before_mb = memory_mb("RssAnon")
     names = sorted(name_of(number) for number in range(videos))
+    Timed(made_up(0)[1])  # what a first use of the libraries takes is none of the corpus
+    before_mb = memory_mb("RssAnon")
     with step("read"):
-        thumbnails = Gathered(bank.workspace)
-        entries = {name: _thinned(bank.read(name), thumbnails) for name in names}
+        entries = read_entries(bank, names)
     entries_mb = memory_mb("RssAnon") - before_mb
     sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
-    with step("keep"):
+    with step("copies"):
         kept = kept_videos(sources, entries, bank, ENCODER, config, thresholds)
     with step("mine"):
-        found = make_puzzles(kept, config, thresholds)
-    print(videos, entries_mb, file=sys.stderr)
+        own = [kept[place] for place in np.unique(np.linspace(0, videos - 1, mined).astype(int))]
+        chosen = {id(video) for video in own}
+        found = make_puzzles(own, config, thresholds, guests=[v for v in kept if id(v) not in chosen])
+    with step("across"):
+        tried = across(kept, thresholds)
     return Result(
         videos=videos,
         frames=sum(len(video.entry.frames) for video in kept),
         samples=len(found.puzzles),
+        runs=tried,
         cpu_s=cpu_s,
+        entries_mb=entries_mb,
         anonymous_mb=memory_mb("RssAnon") - before_mb,
         resident_mb=memory_mb("VmRSS"),
-        indexes=found.indexes,
+        recall=min(float(index["recall"]) for index in found.indexes.values()),
     )
 
 
-if __name__ == "__main__":
-    config = BuildConfig(src=("made-up",), out=Path("/tmp/mining/out"))
-    import cProfile
-    import pstats
+def across(videos: Sequence[KeptVideo], thresholds: Thresholds) -> int:
+    """Look for partners in other videos, for one run of each video, as if none had one in its own; how many looked."""
+    runs, tried = [], 0
+    k, context = CONFIG.mask.hidden_frames, CONFIG.mask.context_frames
+    for video in videos:
+        if video.split == "train" and len(video.kept) >= k + context:
+            strip = Strip(
+                video_id=video.entry.video_id,
+                frames=video.kept[: k + context],
+                shots=video.shots[: k + context],
+            )
+            episode = Episode(strip=strip, mask_start=context // 2, k=k)
+            runs.append(Run.of(video, Opening(task="mvp", episodes=(episode,))))
 
-    n = int(sys.argv[1])
-    root = Path("/tmp/mining/bank")
-    done = root / "done"
-    have = int(done.read_text()) if done.exists() else 0
-    if have < n:
-        s = time.time()
-        write_bank(root, config, range(have, n))
-        done.write_text(str(n))
-        print("wrote", time.time() - s)
-    if len(sys.argv) > 2:
-        p = cProfile.Profile()
-        p.enable()
-    r = measure(root, config, n)
-    if len(sys.argv) > 2:
-        p.disable()
-        pstats.Stats(p).sort_stats("tottime").print_stats(18)
-        pstats.Stats(p).sort_stats("cumtime").print_stats(35)
-    print(r)
+    def choose(pairs: Iterator[Pair]) -> Pair | None:
+        nonlocal tried
+        tried += 1
+        return next(pairs, None)
+
+    for _ in pairs_across(runs, thresholds, choose, seed=0):
+        if tried >= ACROSS:
+            break
+    return tried
+
+
+def exponent(results: Sequence[Result], cost: Callable[[Result], float]) -> float:
+    """How a cost grows with the number of videos."""
+    if len(results) < 2:
+        return math.nan
+    return float(np.polyfit(np.log([r.videos for r in results]), np.log([cost(r) for r in results]), 1)[0])
+
+
+COSTS: dict[str, Callable[[Result], float]] = {
+    "read, ms a video": lambda r: 1e3 * r.cpu_s["read"] / r.videos,
+    "de-duplicate and find copies, ms a video": lambda r: 1e3 * r.cpu_s["copies"] / r.videos,
+    "its index, ms a video": lambda r: 1e3 * r.cpu_s["copies index"] / r.videos,
+    "mine, ms a sample": lambda r: 1e3 * r.cpu_s["mine"] / r.samples,
+    "its index, ms a video ": lambda r: 1e3 * r.cpu_s["mine index"] / r.videos,
+    "partner in another video, ms a run": lambda r: 1e3 * r.cpu_s["across"] / max(1, r.runs),
+    "its index, ms a run in it": lambda r: 1e3 * r.cpu_s["across index"] / r.videos,
+}
+
+
+def table(results: Sequence[Result]) -> str:
+    """What the docs quote."""
+    sizes = " | ".join(f"{r.videos:,}" for r in results)
+    lines = [f"| videos | {sizes} | exponent |", "|---|" + "---|" * (len(results) + 1)]
+    for name, cost in COSTS.items():
+        values = " | ".join(f"{cost(r):.2f}" for r in results)
+        lines.append(f"| {name.strip()} | {values} | {exponent(results, cost):+.2f} |")
+    facts = {
+        "samples made": lambda r: f"{r.samples:,}",
+        "recall of the index": lambda r: f"{r.recall:.3f}",
+        "entries, bytes a frame": lambda r: f"{1e6 * r.entries_mb / r.frames:,.0f}",
+        "all that cannot leave memory, bytes a frame": lambda r: f"{1e6 * r.anonymous_mb / r.frames:,.0f}",
+        "the same, MB": lambda r: f"{r.anonymous_mb:,.0f}",
+        "resident, with pages of files, MB": lambda r: f"{r.resident_mb:,.0f}",
+    }
+    lines += [f"| {name} | {' | '.join(map(say, results))} | |" for name, say in facts.items()]
+    return "\n".join(lines)
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Costs against the number of videos."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name in ("mine, ms a sample", "de-duplicate and find copies, ms a video", "partner in another video, ms a run"):
+        values = [COSTS[name](r) for r in results]
+        axes.plot(
+            [r.videos for r in results], values, marker="o", label=f"{name}: {exponent(results, COSTS[name]):+.2f}"
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("videos of 60 frames; in the legend the fitted exponent")
+    axes.set_ylabel("CPU ms")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, nargs="+", default=[100, 300, 1_000, 3_000, 10_000])
+    parser.add_argument("--mined", type=int, default=100, help="videos of which puzzles are made")
+    parser.add_argument("--quick", action="store_true", help="50 and 200 videos, puzzles of 20")
+    parser.add_argument("--plot", type=Path, help="write a picture, with matplotlib")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    sizes, mined = ([50, 200], 20) if options.quick else (sorted(options.videos), options.mined)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        with multiprocessing.get_context("spawn").Pool() as pool:
+            pool.starmap(write_bank, [(root, range(at, sizes[-1], 50)) for at in range(50)])
+        results = []
+        for videos in sizes:
+            with multiprocessing.get_context("spawn").Pool(1) as alone:
+                results.append(alone.apply(measure, (root, videos, min(mined, videos))))
+    if options.plot:
+        plot(results, options.plot)
+    print(json.dumps([asdict(r) for r in results], indent=1) if options.json else table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,16 +1,17 @@
 """What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mvp_data.bank import VideoEntry
+from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
 from mvp_data.config import BuildConfig
 from mvp_data.dedup import deduplicate
 from mvp_data.errors import ConfigError
+from mvp_data.matrix import Gathered
 from mvp_data.seeds import unit
 from mvp_data.types import Source, Vectors
 
@@ -111,6 +112,21 @@ class IndexedVideo:
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, in pixels."""
         return self.entry.width_px, self.entry.height_px
+
+
+def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
+    """Entries of the bank, with their thumbnails gathered where they may leave memory: of a million frames 576 MB.
+
+    Raises:
+        OutputError: an entry is damaged.
+    """
+    gathered = Gathered(bank.workspace)
+    entries: dict[str, VideoEntry] = {}
+    for video_id in video_ids:
+        entry = bank.read(video_id)
+        frames = entry.frames.with_thumbnails(gathered.put(entry.frames.thumbnails))
+        entries[video_id] = replace(entry, frames=frames)
+    return entries
 
 
 def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> KeptVideo:

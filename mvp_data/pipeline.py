@@ -13,7 +13,7 @@ from mvp_data.calibrate import Calibration
 from mvp_data.cells import mine_all
 from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
-from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
+from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.embed_bank import calibration_for, embed_all
@@ -21,7 +21,7 @@ from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.finished import corpus_hash, may_be_better, refuse_others
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
-from mvp_data.matrix import Gathered, allocate
+from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, extract_all
@@ -167,8 +167,7 @@ def _embed(
     bank = _bank(config)
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with journal.step("read bank"):
-        thumbnails = Gathered(bank.workspace)
-        entries = {video_id: _thinned(bank.read(video_id), thumbnails) for video_id in ids}
+        entries = read_entries(bank, ids)
     to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
     frames = sum(len(entry.usable) for entry in to_do)
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
@@ -183,11 +182,6 @@ def _embed(
         encoder=embedder.encoder,
         calibration=calibration,
     )
-
-
-def _thinned(entry: VideoEntry, thumbnails: Gathered) -> VideoEntry:
-    """The entry with its thumbnails among those of the others: of a million frames they are 576 MB."""
-    return replace(entry, frames=entry.frames.with_thumbnails(thumbnails.put(entry.frames.thumbnails)))
 
 
 def kept_videos(
