@@ -26,6 +26,7 @@ from mvp_data.config import digest
 from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.files import atomic_write, make_folder, remove
+from mvp_data.frame_table import FrameTable
 from mvp_data.locks import Lock
 from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
 
@@ -50,12 +51,12 @@ class VideoEntry:
     height_px: int = 0
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     boundaries: tuple[Boundary, ...] = ()
-    frames: tuple[Frame, ...] = field(default=(), repr=False)
+    frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
 
     @property
     def usable(self) -> tuple[int, ...]:
         """Indices of the frames that were not rejected."""
-        return tuple(i for i, f in enumerate(self.frames) if not f.reject)
+        return tuple(self.frames.usable.tolist())
 
 
 class Bank:
@@ -193,9 +194,8 @@ class Bank:
             facts["boundaries"] = tuple(Boundary(**b) for b in facts["boundaries"])
             facts["crop"] = tuple(facts["crop"])
             columns = {f.name: table.column(f.name).to_pylist() for f in fields(Frame)}
-            rows = zip(*columns.values(), strict=True)
-            return VideoEntry(frames=tuple(Frame(**dict(zip(columns, row, strict=True))) for row in rows), **facts)
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+            return VideoEntry(frames=FrameTable(columns), **facts)
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise damaged(path, error) from error
 
     @contextmanager
@@ -206,7 +206,7 @@ class Bank:
             OutputError: the blob is missing, or is not as long as the entry says.
         """
         path = self._path(entry.video_id, ".jpgs")
-        offsets = np.concatenate([[0], np.cumsum([f.jpeg_bytes for f in entry.frames])]).tolist()
+        offsets = np.concatenate([[0], np.cumsum(entry.frames.jpeg_bytes)]).tolist()
         try:
             file = path.open("rb")
         except FileNotFoundError as error:

@@ -92,6 +92,9 @@ class MineConfig:
     neighbourhood_share: float = option(0.5, "Share of scattered distractors from near the mask.", low=0, high=1)
     same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
     neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)
+    mine_cells: int = option(
+        0, "Mine a large corpus in about so many parts, each among videos of a kind (0: in one).", low=0, high=1_000_000
+    )
     mine: str = option("band", "Distractors taken first: most alike, any, or misleading.", choices=MINE_ORDERS)
     similarity_low: float | None = option(
         None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1

@@ -1,16 +1,17 @@
 """What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mvp_data.bank import VideoEntry
+from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
 from mvp_data.config import BuildConfig
 from mvp_data.dedup import deduplicate
 from mvp_data.errors import ConfigError
+from mvp_data.matrix import Gathered
 from mvp_data.seeds import unit
 from mvp_data.types import Source, Vectors
 
@@ -57,9 +58,12 @@ class Thresholds:
         return cls(repeat=repeat, ambiguous=ambiguous, scene=calibration.scene, low=low)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeptVideo:
-    """A usable video: its bank entry and the frames that de-duplication kept."""
+    """A usable video: its bank entry and the frames that de-duplication kept.
+
+    Equal to itself alone, so that what is found out about one can be remembered.
+    """
 
     source: Source
     entry: VideoEntry
@@ -71,16 +75,20 @@ class KeptVideo:
     @property
     def times_s(self) -> tuple[float, ...]:
         """Time of each kept frame."""
-        return tuple(self.entry.frames[i].time_s for i in self.kept)
+        return tuple(self.entry.frames.times_s[list(self.kept)].tolist())
 
     def shot(self, place: int) -> int:
         """Shot of one kept frame."""
-        return self.entry.frames[self.kept[place]].shot
+        return int(self.entry.frames.shots[self.kept[place]])
+
+    def thumbnail(self, place: int) -> bytes:
+        """Thumbnail of one kept frame."""
+        return self.entry.frames.thumbnail(self.kept[place])
 
     @property
     def shots(self) -> tuple[int, ...]:
         """Shot of each kept frame."""
-        return tuple(self.entry.frames[i].shot for i in self.kept)
+        return tuple(self.entry.frames.shots[list(self.kept)].tolist())
 
     def rows(self, frames: Iterable[int]) -> list[int]:
         """Places of these frames among the kept ones."""
@@ -104,6 +112,21 @@ class IndexedVideo:
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, in pixels."""
         return self.entry.width_px, self.entry.height_px
+
+
+def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
+    """Entries of the bank, with their thumbnails gathered where they may leave memory: of a million frames 576 MB.
+
+    Raises:
+        OutputError: an entry is damaged.
+    """
+    gathered = Gathered(bank.workspace)
+    entries: dict[str, VideoEntry] = {}
+    for video_id in video_ids:
+        entry = bank.read(video_id)
+        frames = entry.frames.with_thumbnails(gathered.put(entry.frames.thumbnails))
+        entries[video_id] = replace(entry, frames=frames)
+    return entries
 
 
 def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> KeptVideo:

@@ -32,31 +32,36 @@ class Run:
 
     video: KeptVideo
     opening: Opening
-    vectors: Vectors  # [K, D]
-    thumbnails: tuple[bytes, ...]
-    times_s: tuple[float, ...]
+    spacing_s: float  # usual time between two key frames
+    coherence: float  # how like key frames that follow each other are: the mean cosine
 
     @classmethod
     def of(cls, video: KeptVideo, opening: Opening) -> "Run":
         """The hidden segment of an opening of this video."""
-        frames = [video.entry.frames[f] for f in opening.hidden]
+        vectors = video.vectors[video.rows(opening.hidden)]
         return cls(
             video=video,
             opening=opening,
-            vectors=video.vectors[video.rows(opening.hidden)],
-            thumbnails=tuple(frame.thumbnail for frame in frames),
-            times_s=tuple(frame.time_s for frame in frames),
+            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(opening.hidden)]))),
+            coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
         )
 
-    @property
-    def spacing_s(self) -> float:
-        """The usual time between two key frames."""
-        return float(np.median(np.diff(self.times_s)))
+    # Looked up, not kept: those of all runs that wait for a partner would be the most of what a large build holds.
 
     @property
-    def coherence(self) -> float:
-        """How like key frames that follow each other are: the mean cosine."""
-        return float((self.vectors[1:] * self.vectors[:-1]).sum(axis=1).mean())
+    def vectors(self) -> Vectors:
+        """[K, D]."""
+        return self.video.vectors[self.video.rows(self.opening.hidden)]
+
+    @property
+    def thumbnails(self) -> tuple[bytes, ...]:
+        """Of each key frame."""
+        return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.opening.hidden)
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Of each key frame."""
+        return tuple(self.video.entry.frames.times_s[list(self.opening.hidden)].tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,21 +165,24 @@ def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | No
     """The first way to show a run in which nothing of the other one is seen, if there is one."""
     same_video = run.video is other.video
     span = range(other.opening.hidden[0], other.opening.hidden[-1] + 1) if same_video else range(0)
+    vectors, thumbnails = other.vectors, other.thumbnails
     for episode in run.opening.episodes:
         if any(frame in span for frame in episode.context):
             continue
-        if not _seen(run.video, episode, other, thresholds):
+        if not _seen(run.video, episode, vectors, thumbnails, thresholds):
             return episode
     return None
 
 
-def _seen(video: KeptVideo, episode: Episode, other: Run, thresholds: Thresholds) -> bool:
-    """Whether a visible frame repeats one of the other run, by vector or by pixels."""
+def _seen(
+    video: KeptVideo, episode: Episode, vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
+) -> bool:
+    """Whether a visible frame repeats one of another run, by vector or by pixels."""
     visible = video.vectors[video.rows(episode.context)]
-    if float((visible @ other.vectors.T).max()) >= thresholds.repeat:
+    if float((visible @ vectors.T).max()) >= thresholds.repeat:
         return True
-    shown = [video.entry.frames[f].thumbnail for f in episode.context]
-    return not all(differ(a, b) for a in shown for b in other.thumbnails)
+    shown = [video.entry.frames.thumbnail(f) for f in episode.context]
+    return not all(differ(a, b) for a in shown for b in thumbnails)
 
 
 def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
@@ -187,14 +195,15 @@ def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: in
     else:
         apart_s = max(other.times_s[0] - run.times_s[-1], run.times_s[0] - other.times_s[-1])
         origin = "neighbourhood" if apart_s <= neighbourhood_s else "same_video"
-    likeness = np.round((other.vectors @ run.vectors.T).max(axis=1), 5)
+    vectors, thumbnails = other.vectors, other.thumbnails
+    likeness = np.round((vectors @ run.vectors.T).max(axis=1), 5)
     return tuple(
         Distractor(
             frame=FrameRef(video_id=other.video.entry.video_id, index=frames[place]),
             origin=origin,
             similarity=float(likeness[place]),
-            vector=other.vectors[place],
-            thumbnail=other.thumbnails[place],
+            vector=vectors[place],
+            thumbnail=thumbnails[place],
             decoy=number,
         )
         for number, place in enumerate(range(first, first + min(count, len(frames))))

@@ -15,7 +15,6 @@ from mvp_data.files import atomic_write
 from mvp_data.pass1 import Outcome
 from mvp_data.puzzles import PuzzleSet
 from mvp_data.scan import ScanProblem
-from mvp_data.types import rejections
 
 LEDGER_NAME = "ledger.parquet"
 LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
@@ -99,7 +98,7 @@ def _video_row(
     refused: Mapping[str, int],
     config: BuildConfig,
 ) -> LedgerRow:
-    rejected = rejections(entry.frames)
+    rejected = entry.frames.rejections()
     kept_frames = len(kept.kept) if kept else 0
     reason, detail = ("", "") if samples else _why_none(entry, kept_frames, refused, config)
     return LedgerRow(
@@ -125,7 +124,7 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: 
     """Reason and advice for a video that decoded well and still gives no sample."""
     k, context = config.mask.hidden_frames, config.mask.context_frames
     needed, usable = k + context, len(entry.usable)
-    rejected = rejections(entry.frames)
+    rejected = entry.frames.rejections()
     why = f" ({_counts(rejected)})" if rejected else ""
     found = f"{len(entry.frames)} frames sampled, {usable} usable{why}, {kept} differ enough; a strip needs {needed}"
     if usable < needed <= usable + rejected["damaged"]:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from mvp_data.bank import Bank, VideoEntry, skipped
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip, SkipReason
+from mvp_data.frame_table import FrameTable
 from mvp_data.seen import Sight
 from mvp_data.types import Source
 from mvp_data.workers import goes_on
@@ -153,7 +154,8 @@ class PartStore:
         entry = self._bank.read(part_name(self._video_id, number))
         if entry.skip:
             raise Skip(SkipReason(entry.skip), entry.detail)
-        return Extract(**{f.name: getattr(entry, f.name) for f in fields(Extract)})
+        facts = {f.name: getattr(entry, f.name) for f in fields(Extract)}
+        return Extract(**facts | {"frames": tuple(entry.frames)})
 
 
 @dataclass(slots=True)
@@ -263,4 +265,5 @@ def part_name(video_id: str, number: int) -> str:
 def entry_of(video_id: str, found: "Extract") -> VideoEntry:
     """What the bank keeps of a pass."""
     names = [f.name for f in fields(VideoEntry) if f.name not in ("video_id", "skip", "detail")]
-    return VideoEntry(video_id=video_id, **{name: getattr(found, name) for name in names})
+    facts = {name: getattr(found, name) for name in names}
+    return VideoEntry(video_id=video_id, **facts | {"frames": FrameTable.of(found.frames)})

@@ -1,14 +1,19 @@
-"""Large matrices of vectors: on disk rather than in memory, and joined without a copy where they lie side by side."""
+"""Large matrices: on disk rather than in memory, and joined without a copy where they lie side by side."""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mvp_data.types import Vectors
 
+Bytes = npt.NDArray[np.uint8]
+
 IN_MEMORY_BYTES = 64 << 20  # what fits is not worth a file
+FILE_BYTES = 256 << 20
 
 
 def allocate(rows: int, dimension: int, folder: Path) -> Vectors:
@@ -18,8 +23,34 @@ def allocate(rows: int, dimension: int, folder: Path) -> Vectors:
     """
     if rows * dimension * 4 <= IN_MEMORY_BYTES:
         return np.empty((rows, dimension), np.float32)
-    with tempfile.TemporaryFile(dir=folder, prefix="vectors-") as file:
-        return np.memmap(file, np.float32, "w+", shape=(rows, dimension))
+    matrix: Vectors = _on_disk(rows, dimension, folder, np.float32)
+    return matrix
+
+
+class Gathered:
+    """Rows of bytes of many videos; all but the first ones in files, so that their pages may leave memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is for files without a name, as of `allocate`."""
+        self._folder = folder
+        self._free: Bytes | None = None
+
+    def put(self, rows: Bytes) -> Bytes:
+        """The rows [N, W] as they lie here; all have one width."""
+        count, width = rows.shape
+        if self._free is None:
+            self._free = np.empty((max(count, IN_MEMORY_BYTES // width), width), np.uint8)
+        elif count > len(self._free):
+            self._free = _on_disk(max(count, FILE_BYTES // width), width, self._folder, np.uint8)
+        place, self._free = self._free[:count], self._free[count:]
+        place[:] = rows
+        return place
+
+
+def _on_disk(rows: int, width: int, folder: Path, kind: type[Any]) -> Any:
+    with tempfile.TemporaryFile(dir=folder, prefix="matrix-") as file:
+        # Parts of a memmap weigh half a kilobyte each, those of a plain array a fifth of it.
+        return np.memmap(file, kind, "w+", shape=(rows, width)).view(np.ndarray)
 
 
 def joined(parts: Sequence[Vectors]) -> Vectors:

@@ -161,9 +161,9 @@ class Miner:
 
     def _own(self, video: KeptVideo, episode: Episode, hidden: Vectors) -> dict[str, list[Distractor]]:
         """Admissible frames of the same video, near and far, hardest first."""
-        frames = video.entry.frames
-        start_s, end_s = frames[episode.hidden[0]].time_s, frames[episode.hidden[-1]].time_s
-        times = np.array(video.times_s)
+        all_times = video.entry.frames.times_s
+        start_s, end_s = all_times[episode.hidden[0]], all_times[episode.hidden[-1]]
+        times = all_times[list(video.kept)]
         likeness = np.round((video.vectors @ hidden.T).max(axis=1), 5)
         # A frame between two hidden ones would belong to the hidden segment, so it is no distractor.
         outside = (times < start_s) | (times > end_s)
@@ -214,7 +214,7 @@ def _view(video: KeptVideo, episode: Episode) -> _View:
         after=sights_of(video, context[at : at + 1]) if at < len(context) else None,
         visible=video.vectors[video.rows(context)],
         span=video.vectors[first : last + 1],
-        shown=tuple(video.entry.frames[f].thumbnail for f in shown),
+        shown=tuple(video.entry.frames.thumbnail(f) for f in shown),
     )
 
 
@@ -240,7 +240,7 @@ def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) ->
         origin=origin,
         similarity=float(similarity),
         vector=video.vectors[place],
-        thumbnail=video.entry.frames[video.kept[place]].thumbnail,
+        thumbnail=video.thumbnail(place),
     )
 
 

@@ -86,9 +86,9 @@ class Packer:
     def _tar_bytes(self, puzzle: Puzzle) -> int:
         """What a sample adds to its shard: each member is padded to whole blocks and has one more for its header."""
         video = self._video(puzzle)
-        context = (video.entry.frames[f] for f in puzzle.episode.context)
-        pool = (self._videos[c.frame.video_id].entry.frames[c.frame.index] for c in puzzle.candidates)
-        sizes = [frame.jpeg_bytes for frame in (*context, *pool)] + [len(to_json(self.record(puzzle)))]
+        context = video.entry.frames.jpeg_bytes[list(puzzle.episode.context)].tolist()
+        pool = (int(self._videos[c.frame.video_id].entry.frames.jpeg_bytes[c.frame.index]) for c in puzzle.candidates)
+        sizes = [*context, *pool, len(to_json(self.record(puzzle)))]
         return sum((2 + (size - 1) // BLOCKSIZE) * BLOCKSIZE for size in sizes)
 
     def sample(self, puzzle: Puzzle) -> Sample:

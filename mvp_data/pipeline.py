@@ -7,14 +7,13 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
+from mvp_data.cells import mine_all
 from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
-from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, split_groups
+from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.embed_bank import calibration_for, embed_all
@@ -26,7 +25,6 @@ from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, extract_all
-from mvp_data.puzzles import make_puzzles
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
@@ -120,7 +118,7 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journa
         source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
         videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
     with journal.step("mine", "mining", total=len(videos), unit="video") as advance:
-        puzzle_set = make_puzzles(videos, config, thresholds, lambda: advance(1))
+        puzzle_set = mine_all(videos, config, thresholds, lambda: advance(1))
     start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
     with journal.step("pack", "packing", total=len(puzzle_set.puzzles), unit="sample") as advance:
@@ -169,7 +167,7 @@ def _embed(
     bank = _bank(config)
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     with journal.step("read bank"):
-        entries = {video_id: bank.read(video_id) for video_id in ids}
+        entries = read_entries(bank, ids)
     to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
     frames = sum(len(entry.usable) for entry in to_do)
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
@@ -233,8 +231,8 @@ def _put(vectors: Vectors, matrix: Vectors, end: int) -> Vectors:
 
 
 def _track(video: IndexedVideo) -> Track:
-    times_s = [video.entry.frames[i].time_s for i in video.entry.usable]
-    return Track(times_s=np.array(times_s), vectors=video.vectors)
+    frames = video.entry.frames
+    return Track(times_s=frames.times_s[frames.usable], vectors=video.vectors)
 
 
 def card_facts(config: BuildConfig, config_hash: str, encoder: Encoder, report: BuildReport) -> dict[str, Any]:

@@ -36,9 +36,14 @@ def make_puzzles(
     config: BuildConfig,
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
+    *,
+    guests: Sequence[KeptVideo] = (),
 ) -> PuzzleSet:
-    """Mask, mine and label; `on_video` is called after each video."""
-    maker = _Maker(videos, config, thresholds)
+    """Mask, mine and label; `on_video` is called after each video.
+
+    Scattered distractors may come from `guests` as well, other videos that give no puzzles here.
+    """
+    maker = _Maker(videos, config, thresholds, guests)
     alone: dict[tuple[bool, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         for run in maker.within(video):
@@ -59,10 +64,16 @@ def make_puzzles(
 class _Maker:
     """Makes the puzzles of one build: first those of one video, then those that need two."""
 
-    def __init__(self, videos: Sequence[KeptVideo], config: BuildConfig, thresholds: Thresholds) -> None:
+    def __init__(
+        self,
+        videos: Sequence[KeptVideo],
+        config: BuildConfig,
+        thresholds: Thresholds,
+        guests: Sequence[KeptVideo],
+    ) -> None:
         self._config = config
         self._thresholds = thresholds
-        self.miner = Miner(videos, config.mine, thresholds, config.seed)
+        self.miner = Miner([*videos, *guests], config.mine, thresholds, config.seed)
         self.puzzles: list[Puzzle] = []
         self.drops: dict[str, Counter[str]] = {}
         self.shortfalls: Counter[str] = Counter()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mvp_data.config import MaskConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.types import Vectors
-from mvp_data.unique import BLUR_SUM, blurred, leaning, loops
+from mvp_data.unique import BLUR_SUM, REMEMBERED, Places, blurred, leaning, loops, middle
 
 # A block of a thumbnail is 1/32 by 1/18 of the picture; sensor noise and compression average out in it.
 MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
@@ -85,7 +85,11 @@ def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> 
     Juggling, dancing, a wagging tail, an empty road: such moments come again and again, and nothing says which of
     them belongs in the gap.
     """
-    before, after = _beside(hidden, visible)
+    return _recurs_between(video, tuple(hidden), *_beside(hidden, visible))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -> bool:
     twins = 0
     for previous, place, following in zip((before, *hidden), hidden, (*hidden[1:], after), strict=False):
         likeness = np.round(video.vectors @ video.vectors[place], 5)  # a tie must not hang on the last bit
@@ -126,17 +130,16 @@ def fits_the_gap(
     span = range(hidden[0], hidden[-1] + 1)
     if np.round(video.vectors[span.start : span.stop] @ vectors.T, 5).max() >= thresholds.distinct:
         return True
-    own = [video.entry.frames[video.kept[place]].thumbnail for place in span]
+    own = [video.thumbnail(place) for place in span]
     return not all(differ(a, b) for a in own for b in thumbnails)
 
 
 def moves(video: KeptVideo, first: int, second: int) -> bool:
     """Whether something visible moved between two kept frames of a video; see `differ`."""
-    frames = video.entry.frames
-    return differ(frames[video.kept[first]].thumbnail, frames[video.kept[second]].thumbnail)
+    return differ(video.thumbnail(first), video.thumbnail(second))
 
 
-@lru_cache(maxsize=1 << 16)  # the same pairs come up for every way to show a segment, and for the next segments
+@lru_cache(maxsize=1 << 14)  # the same pairs come up for every way to show a segment, and for the next segments
 def differ(first: bytes, second: bytes) -> bool:
     """Whether two thumbnails show different pictures, apart from noise, light and a shake of the camera.
 
@@ -146,7 +149,7 @@ def differ(first: bytes, second: bytes) -> bool:
     """
     a, b = blurred(first), blurred(second)
     (low_a, high_a), (low_b, high_b) = _around(first), _around(second)
-    light = np.int16(np.median(a - b))  # light that changes everywhere is no motion
+    light = middle((a - b).ravel())  # light that changes everywhere is no motion
     outside_b = np.maximum(a - light - high_b, low_b - a + light)
     outside_a = np.maximum(b + light - high_a, low_a - b - light)
     changed = np.maximum(outside_a, outside_b) >= MOVED_LUMA * BLUR_SUM

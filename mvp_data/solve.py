@@ -36,7 +36,7 @@ def sights(vectors: Vectors, thumbnails: Sequence[bytes]) -> Sights:
 
 def sights_of(video: KeptVideo, frames: Sequence[int]) -> Sights:
     """Kept frames of a video, by their indices in the bank."""
-    return sights(video.vectors[video.rows(frames)], [video.entry.frames[f].thumbnail for f in frames])
+    return sights(video.vectors[video.rows(frames)], [video.entry.frames.thumbnail(f) for f in frames])
 
 
 def success(

@@ -14,6 +14,7 @@ from mvp_data.bank import Bank, VideoEntry
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.embed import Encoder
+from mvp_data.frame_table import FrameTable
 from mvp_data.seeds import unit
 from mvp_data.types import (
     THUMBNAIL_HEIGHT_PX,
@@ -97,7 +98,7 @@ def kept_video(
             for t, a, b in zip(times_s[1:], shots, shots[1:], strict=False)
             if a != b
         ),
-        frames=tuple(frames),
+        frames=FrameTable.of(frames),
     )
     source = Source(uri=f"/videos/{name}.mp4", path=f"{name}.mp4", extra=(("caption", f"film {name}"),))
     kept = tuple(range(1, 2 * count, 2))

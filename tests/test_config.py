@@ -56,6 +56,7 @@ OTHER: dict[str, Any] = {
     "similarity_low": 0.1,
     "similarity_high": 0.8,
     "decoy_share": 0.5,
+    "mine_cells": 4,
     "mine": "random",
     "tasks": "mvp=1,jigsaw=3",
     "difficulty": "0.25:0.75",

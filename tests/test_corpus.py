@@ -1,13 +1,15 @@
 """Thresholds from options and calibration, de-duplicated videos, and splits drawn from a name alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
-from mvp_data.corpus import IndexedVideo, Thresholds, keep, split_groups
+from mvp_data.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.errors import ConfigError
-from tests.builders import config, kept_video, with_gram
+from tests.builders import config, films, kept_video, store, with_gram
 
 CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
 
@@ -82,3 +84,14 @@ def test_splits_are_drawn_by_group_and_seed() -> None:
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
+
+
+def test_entries_are_read_with_their_thumbnails_elsewhere(tmp_path: Path) -> None:
+    bank = Bank(tmp_path / "bank", "hash")
+    videos = films(3, frames=5)
+    for video in videos:
+        store(bank, video)
+    entries = read_entries(bank, [video.entry.video_id for video in videos])
+    assert list(entries.values()) == [video.entry for video in videos]
+    bases = {id(entry.frames.thumbnails.base) for entry in entries.values()}
+    assert len(bases) == 1, "all lie in one matrix"

@@ -11,6 +11,7 @@ import pytest
 from mvp_data.bank import VideoEntry, skipped
 from mvp_data.corpus import KeptVideo
 from mvp_data.errors import ShardError, SkipReason
+from mvp_data.frame_table import FrameTable
 from mvp_data.ledger import LEDGER_NAME, LedgerRow, make_ledger, read_ledger, write_ledger
 from mvp_data.pass1 import Outcome
 from mvp_data.puzzles import make_puzzles
@@ -129,7 +130,7 @@ def test_static() -> None:
 def test_a_video_without_one_usable_frame(reject: str, reason: str) -> None:
     """It decoded, so it is in the bank; it has no vectors, so pass 2 never sees it."""
     frames = tuple(Frame(time_s=float(t), shot=0, reject=reject) for t in range(30))
-    entry = replace(kept_video(walk(2)).entry, video_id="dark", frames=frames)
+    entry = replace(kept_video(walk(2)).entry, video_id="dark", frames=FrameTable.of(frames))
     row = ledger([], [outcome("a.mp4", "dark")], more={"dark": entry})["a.mp4"]
     assert (row.outcome, row.reason, row.frames_sampled, row.frames_kept) == ("skipped", reason, 30, 0)
     assert json.loads(row.frames_rejected) == {reject: 30}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvp_data import matrix
-from mvp_data.matrix import allocate, joined
+from mvp_data.matrix import Gathered, allocate, joined
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -15,7 +15,7 @@ def whole(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(matrix, "IN_MEMORY_BYTES", 0)
     rows = allocate(10, 3, tmp_path)
     rows[:] = np.arange(30, dtype=np.float32).reshape(10, 3)
-    assert isinstance(rows, np.memmap) == (request.param == "disk")
+    assert isinstance(rows.base, np.memmap) == (request.param == "disk")
     assert list(tmp_path.iterdir()) == [], "nothing that a killed run could leave"
     return rows
 
@@ -44,3 +44,17 @@ def test_rows_of_different_matrices_and_columns(whole: np.ndarray) -> None:
         [whole, whole],
     ):
         assert joined(parts).tolist() == np.concatenate(parts).tolist()
+
+
+def test_gathered_rows_stay_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rows fit the memory and ten a file; a video of more rows than either gets a place of its own."""
+    monkeypatch.setattr(matrix, "IN_MEMORY_BYTES", 24)
+    monkeypatch.setattr(matrix, "FILE_BYTES", 40)
+    parts = [np.full((count, 4), number, np.uint8) for number, count in enumerate((2, 0, 4, 3, 30, 7, 1))]
+    gathered = Gathered(tmp_path)
+    places = [gathered.put(part) for part in parts]
+    assert [place.tolist() for place in places] == [part.tolist() for part in parts]
+    assert not any(np.shares_memory(place, part) for place, part in zip(places, parts, strict=True))
+    assert places[0].base is places[2].base
+    assert isinstance(places[3].base.base, np.memmap)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,87 @@
+"""A corpus in cells: every video mined once, among its like, with the same result in any order."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mvp_data.cells import cells, merged, mine_all, mine_cell
+from mvp_data.corpus import KeptVideo
+from mvp_data.puzzles import make_puzzles
+from mvp_data.types import Vectors
+from tests.builders import THRESHOLDS, config, kept_video, rng, walk
+
+SMALL = {"hidden_frames": 3, "context_frames": 6, "distractors": 3}
+
+
+def of_a_kind(kind: int, number: int, **facts: object) -> KeptVideo:
+    """A film whose frames lie around the centre of its kind: cosines of about .4 to those of others."""
+    rows = walk(30, "kind", kind, number, step=1.2) + 0.8 * np.eye(16, dtype=np.float32)[kind]
+    vectors: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return kept_video(vectors, name=f"kind{kind}-{number}", **facts)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def kinds() -> list[KeptVideo]:
+    """Three kinds of six films, and two films of another split."""
+    found = [of_a_kind(kind, number) for kind in range(3) for number in range(6)]
+    return [*found, *(of_a_kind(kind, 9, split="val") for kind in range(2))]
+
+
+def test_each_video_has_one_place(kinds: list[KeptVideo]) -> None:
+    found = list(cells(kinds, 3))
+    names = [[video.entry.video_id for video in cell.videos] for cell in found]
+    assert sorted(name for cell in names for name in cell) == sorted(video.entry.video_id for video in kinds)
+    train = [cell for cell in names if not cell[0].endswith("-9")]
+    assert sorted({name[:5] for name in cell} == {cell[0][:5]} for cell in train) == [True] * 3, "kinds stay together"
+    assert [cell for cell in names if cell not in train] == [["kind0-9", "kind1-9"]], "a small split is not cut"
+    for cell in found:
+        assert len({video.split for video in (*cell.videos, *cell.guests)}) == 1
+        assert not {id(video) for video in cell.videos} & {id(video) for video in cell.guests}
+    guests = Counter(video.entry.video_id for cell in found for video in cell.guests)
+    assert set(guests.values()) == {1}
+    assert len(guests) == 18, "all but those of the split that has one cell"
+
+
+def test_the_order_of_videos_changes_nothing(kinds: list[KeptVideo]) -> None:
+    options = config(**SMALL, decoy_share=0.5, mine_cells=3)
+    mixed = [kinds[i] for i in rng("order").permutation(len(kinds))]
+    assert mine_all(mixed, options, THRESHOLDS) == mine_all(kinds, options, THRESHOLDS)
+
+
+def test_what_cells_give_is_added_up(kinds: list[KeptVideo]) -> None:
+    options = config(**SMALL, decoy_share=0.5, mine_cells=3, neighbourhood_share=0, same_video_share=0)
+    calls: list[int] = []
+    found = mine_all(kinds, options, THRESHOLDS, lambda: calls.append(1))
+    apart = [mine_cell(cell, options, THRESHOLDS) for cell in cells(kinds, 3)]
+    assert len(calls) == len(kinds)
+    assert found == merged(apart)
+    assert sorted(p.key for p in found.puzzles) == sorted(p.key for made in apart for p in made.puzzles)
+    assert sum(found.origins.values()) == sum(len(p.candidates) - p.episode.k for p in found.puzzles)
+    assert sum(found.drops.values()) == sum(sum(drops.values()) for drops in found.video_drops.values())
+    assert set(found.video_drops) == {video.entry.video_id for video in kinds}
+    assert found.indexes["train 56x28"] == {"kind": "exact", "recall": 1.0}
+
+
+def test_one_cell_is_the_corpus(kinds: list[KeptVideo]) -> None:
+    options = {**SMALL, "decoy_share": 0.5}
+    train = kinds[:18]
+    whole = make_puzzles(train, config(**options), THRESHOLDS)
+    assert mine_all(train, config(**options, mine_cells=1), THRESHOLDS) == whole
+    assert mine_all(train, config(**options), THRESHOLDS) == whole
+    assert whole.puzzles
+
+
+def test_guests_give_distractors_and_no_puzzles(kinds: list[KeptVideo]) -> None:
+    options = config(**SMALL, decoy_share=0, neighbourhood_share=0, same_video_share=0)
+    found = make_puzzles(kinds[:1], options, THRESHOLDS, guests=kinds[1:6])
+    assert found.puzzles
+    assert {p.episode.strip.video_id for p in found.puzzles} == {"kind0-0"}
+    others = {c.frame.video_id for p in found.puzzles for c in p.candidates if c.origin == "corpus"}
+    assert others
+    assert others <= {f"kind0-{number}" for number in range(1, 6)}
+
+
+def test_more_cells_than_videos(kinds: list[KeptVideo]) -> None:
+    found = list(cells(kinds[:4], 100))
+    assert [len(cell.videos) for cell in found] == [1] * 4
