@@ -136,10 +136,8 @@ class OpenClipEmbedder:
         return normalise(self._embed(pictures), self.encoder.name)
 
     def _embed(self, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
-        """Raw vectors [N, D]. Each run takes one thread of torch, so that several go side by side."""
-        before = self._torch.get_num_threads()
-        self._torch.set_num_threads(1)
-        try:
+        """Raw vectors [N, D]."""
+        with _settled(self._torch):
             return side_by_side(
                 pictures,
                 self._side_px,
@@ -148,8 +146,6 @@ class OpenClipEmbedder:
                 threads=self._threads,
                 at_once=self._device == "cpu",
             )
-        finally:
-            self._torch.set_num_threads(before)  # the caller's own work goes on as before
 
     def _run(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """Raw vectors [n, D] of n pictures, no more than fit into one run."""
@@ -159,6 +155,21 @@ class OpenClipEmbedder:
             output = self._model.encode_image(batch).float().cpu().numpy()
         result: npt.NDArray[np.float32] = output[: len(squares)]
         return result
+
+
+@contextlib.contextmanager
+def _settled(torch: ModuleType) -> Iterator[None]:
+    """Torch as runs side by side want it, a thread each; on a GPU whole fp32, and no kernels chosen by the clock.
+
+    All of it is as before after the block, since the process may have other work for torch.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _import_open_clip() -> ModuleType:
