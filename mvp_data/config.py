@@ -234,10 +234,7 @@ class BuildConfig:
     @property
     def worker_count(self) -> int:
         """Processes in use."""
-        if self.workers:
-            return self.workers
-        usable = getattr(os, "sched_getaffinity", None)  # a container may own fewer cores than the machine has
-        return len(usable(0)) if usable else os.cpu_count() or 1
+        return self.workers or usable_cores()
 
     def extract_hash(self) -> str:
         """Names everything that decides what pass 1 stores: two different values never share bank entries."""
@@ -311,6 +308,12 @@ def _can_be_named(text: str) -> bool:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
+
+
+def usable_cores() -> int:
+    """Cores this process may use: a container may own fewer than the machine has."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

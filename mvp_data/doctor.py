@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from mvp_data import __version__
+from mvp_data.config import usable_cores
 from mvp_data.errors import MissingDependencyError, MvpError
 from mvp_data.weights import DEFAULT, WEIGHTS, listing
 from mvp_data.workers import Limits, Lost, can_limit_memory, run_all
@@ -166,12 +167,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _cores() -> tuple[str, str, str]:
-    return "ok", f"{_usable_cores()} usable of {os.cpu_count()}", ""
-
-
-def _usable_cores() -> int:
-    usable = getattr(os, "sched_getaffinity", None)  # a container may own fewer than the machine has
-    return len(usable(0)) if usable else os.cpu_count() or 1
+    return "ok", f"{usable_cores()} usable of {os.cpu_count()}", ""
 
 
 def _memory() -> tuple[str, str, str]:
@@ -190,7 +186,7 @@ def _memory() -> tuple[str, str, str]:
         total_mb, free_mb = min(total_mb, limit_mb), min(free_mb, limit_mb - used_mb)
     detail = f"{free_mb:,.0f} MB free of {total_mb:,.0f} MB"
     workers = max(1, int(free_mb / WORKER_MB))
-    if workers < _usable_cores():
+    if workers < usable_cores():
         return "warning", detail, f"build with --workers {workers}, or free memory: one worker takes {WORKER_MB} MB"
     return "ok", detail, ""
 

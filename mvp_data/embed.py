@@ -8,14 +8,17 @@ docs/embedders.md has the measurements behind the default and the preparation of
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mvp_data.config import usable_cores
 from mvp_data.errors import ConfigError, WeightsError
 from mvp_data.types import Picture, Vectors
 from mvp_data.weights import DEFAULT, OPEN_CLIP_PREFIX, WEIGHTS, find
@@ -25,6 +28,8 @@ CPU_BATCH = 1  # the quickest there: a larger batch falls out of the cache
 CUDA_BATCH = 32
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, as both built-in encoders were trained
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
+# The quickest convolution by the clock, as is the default, may be another one the next time; 1 for a whole number.
+_CUDA = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 # DINOv2's file ends in a pooled patch grid; its class token is row 0 of this inner tensor, [N, 257, 384].
 _INNER_OUTPUT = {"dinov2-s": "/norm/Add_1_output_0"}
 
@@ -76,45 +81,79 @@ class OnnxEmbedder:
     """
 
     def __init__(self, *, name: str, model: bytes, inner_output: str = "", threads: int = 0) -> None:
-        import onnxruntime
-
         digest = hashlib.sha256(model).hexdigest()
-        if inner_output:
-            model += _declare_output(inner_output)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the CPU
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
-        self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        self._session, device = _session(model + (_declare_output(inner_output) if inner_output else b""))
         self._input = self._session.get_inputs()[0].name
         self._output = inner_output or self._session.get_outputs()[0].name
-        device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         self._batch = CUDA_BATCH if device == "cuda" else CPU_BATCH
-        blank = np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8)
+        self._threads = threads or usable_cores()
+        self._at_once = device == "cpu"
+        self._table = value_table(_MEAN, _STD)
+        blank = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
         self.encoder = Encoder(
             name=name,
             weights_sha256=digest,
-            dimension=self._run(blank).shape[1],
+            dimension=self._run([blank]).shape[1],
             engine=f"onnxruntime-{device}-fp32",
         )
 
     def embed(self, pictures: Sequence[Picture]) -> Vectors:
         """[N, D] float32 rows of length 1 for RGB uint8 pictures, whose sizes may differ."""
-        rows = np.empty((len(pictures), self.encoder.dimension), np.float32)
-        for start in range(0, len(pictures), self._batch):
-            batch = np.stack([shrink(picture, SIDE_PX) for picture in pictures[start : start + self._batch]])
-            rows[start : start + len(batch)] = self._run(batch)
+        if not pictures:
+            return np.empty((0, self.encoder.dimension), np.float32)
+        rows = side_by_side(
+            pictures, SIDE_PX, self._run, batch=self._batch, threads=self._threads, at_once=self._at_once
+        )
         return normalise(rows, self.encoder.name)
 
-    def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Raw vectors [n, D] of n pictures [n, 224, 224, 3], no more than fit into one run."""
-        values = np.zeros((self._batch, 3, SIDE_PX, SIDE_PX), np.float32)
-        values[: len(batch)] = ((batch / np.float32(255) - _MEAN) / _STD).transpose(0, 3, 1, 2)
+    def _run(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """Raw vectors [n, D] of n pictures [224, 224, 3], no more than fit into one run."""
+        values = network_input(squares, self._table, self._batch)
         output: npt.NDArray[np.float32] = self._session.run([self._output], {self._input: values})[0]
-        return (output[:, 0] if output.ndim == 3 else output)[: len(batch)]
+        return (output[:, 0] if output.ndim == 3 else output)[: len(squares)]
+
+
+def _session(model: bytes) -> tuple[Any, str]:
+    """An ONNX Runtime session, on the GPU where the installed runtime can use one, and its device: cuda or cpu.
+
+    A run on the CPU takes one thread, its caller's: several runs side by side do more a second than one run that
+    spreads over several threads, and the sums are made in one order whatever their number.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3  # errors only
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", _CUDA))
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    return session, "cuda" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+
+
+def side_by_side(
+    pictures: Sequence[Picture],
+    side_px: int,
+    run: Callable[[Sequence[npt.NDArray[np.uint8]]], npt.NDArray[np.float32]],
+    *,
+    batch: int,
+    threads: int,
+    at_once: bool,
+) -> npt.NDArray[np.float32]:
+    """What `run` makes of the pictures, shrunk and cut into batches, as one matrix [N, D] in their order; N > 0.
+
+    Pictures are shrunk on `threads` threads. So are batches run if `at_once`, else one after another on this thread,
+    which fits a GPU: it works while the next pictures are shrunk. Ctrl-C ends it after the runs in hand.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+    try:
+        # By index: a sequence that decodes its pictures when asked for them does so on these threads as well.
+        squares = pool.map(lambda i: shrink(pictures[i], side_px), range(len(pictures)))
+        batches = iter(lambda: list(islice(squares, batch)), [])
+        return np.concatenate(list(pool.map(run, batches) if at_once else map(run, batches)))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def shrink(picture: Picture, side_px: int) -> npt.NDArray[np.uint8]:
@@ -124,6 +163,25 @@ def shrink(picture: Picture, side_px: int) -> npt.NDArray[np.uint8]:
     """
     size = (side_px, side_px)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def value_table(mean: npt.NDArray[np.float32], std: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What a network is given for each of 256 levels, by colour [3, 256]: looked up, not computed for every pixel."""
+    levels = np.arange(256, dtype=np.uint8)[:, None] / np.float32(255)
+    return np.ascontiguousarray(((levels - mean) / std).T)
+
+
+def network_input(
+    squares: Sequence[npt.NDArray[np.uint8]], table: npt.NDArray[np.float32], batch: int
+) -> npt.NDArray[np.float32]:
+    """Pictures [side, side, 3] as the input [batch, 3, side, side] of a network; zeros fill it up."""
+    side_px = len(squares[0])
+    values = np.zeros((batch, 3, side_px, side_px), np.float32)
+    for place, square in zip(values, squares, strict=False):
+        for channel in range(3):
+            # "clip" only keeps NumPy from a copy: no level is out of bounds.
+            table[channel].take(square[..., channel], out=place[channel], mode="clip")
+    return values
 
 
 def normalise(rows: npt.NDArray[np.float32], name: str) -> Vectors:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from io import BytesIO
 from itertools import groupby, islice
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,28 @@ from mvp_data.files import make_folder
 from mvp_data.seeds import stable_hash
 from mvp_data.types import Picture, Vectors
 
-EMBED_BATCH = 64  # pictures decoded ahead of the encoder; bounds memory, has no influence on the vectors
+EMBED_BATCH = 64  # pictures given to the encoder at once; has no influence on the vectors
+
+
+class Jpegs(Sequence[Picture]):
+    """Pictures that are decoded each time they are asked for: by the encoder's threads, and never all at once."""
+
+    def __init__(self, jpegs: Sequence[bytes]) -> None:
+        self._jpegs = jpegs
+
+    def __len__(self) -> int:
+        return len(self._jpegs)
+
+    def __getitem__(self, place: Any) -> Any:
+        found = self._jpegs[place]
+        return Jpegs(found) if isinstance(place, slice) else decoded(found)
+
+
+def decoded(jpeg: bytes) -> Picture:
+    """The RGB picture [H, W, 3] of a JPEG."""
+    from PIL import Image
+
+    return np.asarray(Image.open(BytesIO(jpeg)).convert("RGB"))
 
 
 def embed_all(
@@ -32,17 +54,17 @@ def embed_all(
     """
     encoder = embedder.encoder
     todo = (entry for entry in entries if not bank.has_vectors(entry.video_id, encoder))
-    pictures = ((entry.video_id, picture) for entry in todo for picture in _pictures(bank, entry, entry.usable))
-    for video_id, rows in groupby(_embedded(pictures, embedder, on_frames), key=itemgetter(0)):
+    jpegs = ((entry.video_id, jpeg) for entry in todo for jpeg in _jpegs(bank, entry, entry.usable))
+    for video_id, rows in groupby(_embedded(jpegs, embedder, on_frames), key=itemgetter(0)):
         bank.write_vectors(video_id, encoder, np.stack([vector for _, vector in rows]))
 
 
 def _embedded(
-    pictures: Iterator[tuple[str, Picture]], embedder: Embedder, on_frames: Callable[[int], object]
+    jpegs: Iterator[tuple[str, bytes]], embedder: Embedder, on_frames: Callable[[int], object]
 ) -> Iterator[tuple[str, Vectors]]:
     """(video id, vector [D]) of each picture, in order."""
-    while batch := list(islice(pictures, EMBED_BATCH)):
-        vectors = embedder.embed([picture for _, picture in batch])
+    while batch := list(islice(jpegs, EMBED_BATCH)):
+        vectors = embedder.embed(Jpegs([jpeg for _, jpeg in batch]))
         on_frames(len(batch))
         yield from zip((video_id for video_id, _ in batch), vectors, strict=True)
 
@@ -67,7 +89,7 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
     for video_id in chosen:
         usable = entries[video_id].usable
         spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
-        pictures[video_id] = list(_pictures(bank, entries[video_id], [usable[i] for i in spread]))
+        pictures[video_id] = [decoded(jpeg) for jpeg in _jpegs(bank, entries[video_id], [usable[i] for i in spread])]
     measured = calibrate(embedder, pictures, seed=seed)
     make_folder(path.parent)
     with bank.file(path) as file:
@@ -75,9 +97,6 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
     return measured
 
 
-def _pictures(bank: Bank, entry: VideoEntry, indices: Sequence[int]) -> Iterator[Picture]:
-    from PIL import Image
-
+def _jpegs(bank: Bank, entry: VideoEntry, indices: Sequence[int]) -> Iterator[bytes]:
     with bank.pictures(entry) as jpeg:
-        for index in indices:
-            yield np.asarray(Image.open(BytesIO(jpeg(index))).convert("RGB"))
+        yield from map(jpeg, indices)

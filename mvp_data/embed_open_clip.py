@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.embed import Encoder, normalise, shrink
+from mvp_data.config import usable_cores
+from mvp_data.embed import Encoder, network_input, normalise, side_by_side, value_table
 from mvp_data.errors import ConfigError, MissingDependencyError, WeightsError
 from mvp_data.types import Picture, Vectors
 from mvp_data.weights import OPEN_CLIP_PREFIX, sha256_of
@@ -67,7 +68,7 @@ def is_file_spec(weights: str) -> bool:
 
 
 def load_open_clip(spec: str, *, threads: int = 0) -> "OpenClipEmbedder":
-    """The embedder of an `open_clip:` spec; `threads` of torch in this process, 0 to leave them as they are.
+    """The embedder of an `open_clip:` spec; `threads` of the CPU, 0 for as many as there are cores.
 
     Never downloads. Raises ConfigError (unknown model or tag), WeightsError (missing or damaged weights) and
     MissingDependencyError.
@@ -75,11 +76,7 @@ def load_open_clip(spec: str, *, threads: int = 0) -> "OpenClipEmbedder":
     parsed = parse(spec)
     open_clip = _import_open_clip()
     path = _find(open_clip, parsed)
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
-    return OpenClipEmbedder(parsed, _load_model(open_clip, parsed, path), sha256_of(path))
+    return OpenClipEmbedder(parsed, _load_model(open_clip, parsed, path), sha256_of(path), threads=threads)
 
 
 def fetch_weights(spec: str) -> Path:
@@ -110,7 +107,7 @@ class OpenClipEmbedder:
     vector must not depend on how many pictures it came with.
     """
 
-    def __init__(self, spec: Spec, model: Any, weights_sha256: str) -> None:
+    def __init__(self, spec: Spec, model: Any, weights_sha256: str, *, threads: int = 0) -> None:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,38 +115,61 @@ class OpenClipEmbedder:
         self._dtype = torch.bfloat16 if spec.bf16 else torch.float32
         self._model = model.to(device=device, dtype=self._dtype)
         self._batch = CUDA_BATCH if device == "cuda" else CPU_BATCH
+        self._threads = threads or usable_cores()
         settings = model.visual.preprocess_cfg
         size = settings["size"]
         self._side_px = int(size if isinstance(size, int) else size[0])
-        self._mean, self._std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
+        self._table = value_table(*(np.array(settings[key], np.float32) for key in ("mean", "std")))
         self._device = device
         blank = np.zeros((self._side_px, self._side_px, 3), np.uint8)
         self.encoder = Encoder(
             name=spec.name,
             weights_sha256=weights_sha256,
-            dimension=self._run([blank]).shape[1],
+            dimension=self._embed([blank]).shape[1],
             engine=f"torch-{device}-{'bf16' if spec.bf16 else 'fp32'}",
         )
 
     def embed(self, pictures: Sequence[Picture]) -> Vectors:
         """[N, D] float32 rows of length 1 for RGB uint8 pictures, whose sizes may differ."""
-        rows = np.empty((len(pictures), self.encoder.dimension), np.float32)
-        for start in range(0, len(pictures), self._batch):
-            chunk = pictures[start : start + self._batch]
-            rows[start : start + len(chunk)] = self._run(chunk)
-        return normalise(rows, self.encoder.name)
+        if not pictures:
+            return np.empty((0, self.encoder.dimension), np.float32)
+        return normalise(self._embed(pictures), self.encoder.name)
 
-    def _run(self, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
+    def _embed(self, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
+        """Raw vectors [N, D]."""
+        with _settled(self._torch):
+            return side_by_side(
+                pictures,
+                self._side_px,
+                self._run,
+                batch=self._batch,
+                threads=self._threads,
+                at_once=self._device == "cpu",
+            )
+
+    def _run(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """Raw vectors [n, D] of n pictures, no more than fit into one run."""
-        values = np.zeros((self._batch, 3, self._side_px, self._side_px), np.float32)
-        for place, picture in zip(values, pictures, strict=False):
-            small = shrink(picture, self._side_px)
-            place[:] = ((small / np.float32(255) - self._mean) / self._std).transpose(2, 0, 1)
+        values = network_input(squares, self._table, self._batch)
         with self._torch.inference_mode():
             batch = self._torch.from_numpy(values).to(device=self._device, dtype=self._dtype)
             output = self._model.encode_image(batch).float().cpu().numpy()
-        result: npt.NDArray[np.float32] = output[: len(pictures)]
+        result: npt.NDArray[np.float32] = output[: len(squares)]
         return result
+
+
+@contextlib.contextmanager
+def _settled(torch: ModuleType) -> Iterator[None]:
+    """Torch as runs side by side want it, a thread each; on a GPU whole fp32, and no kernels chosen by the clock.
+
+    All of it is as before after the block, since the process may have other work for torch.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _import_open_clip() -> ModuleType:

@@ -126,6 +126,7 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journa
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
     report = make_report(config, rows, puzzle_set, packed, thresholds, done.workers, journal)
+    report = replace(report, encoder=f"{done.encoder.name}, {done.encoder.engine}")
     _write_all(config, config_hash, done, rows, packed, report)
     return report
 
@@ -170,6 +171,7 @@ def _embed(
         entries = read_entries(bank, ids)
     to_do = [entry for entry in entries.values() if not bank.has_vectors(entry.video_id, embedder.encoder)]
     frames = sum(len(entry.usable) for entry in to_do)
+    journal.log("encoder", **asdict(embedder.encoder))
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
         embed_all(bank, to_do, embedder, advance)
     with journal.step("calibrate"):

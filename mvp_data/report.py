@@ -36,6 +36,7 @@ class BuildReport:
     decoys: int = 0  # samples with a decoy run
     foreign_decoys: int = 0  # of them, with a run of another video: easy
     rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
+    encoder: str = ""  # its name, and what it ran on
     thresholds: dict[str, float] = field(default_factory=dict)
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
@@ -126,6 +127,7 @@ def to_text(report: BuildReport) -> str:
         f"  refused   {counts(report.refused)} (hidden segments)",
         f"  frames    {counts(report.rejected_frames)} (not used)",
         f"  mined     {counts(report.origins)} (distractors)",
+        f"  encoder   {report.encoder}",
         f"  time      {times(report.seconds)}",
     ]
     if report.samples:

@@ -104,6 +104,16 @@ def test_a_vector_does_not_depend_on_its_batch(embedder: Embedder) -> None:
     assert embedder.embed([]).shape == (0, 32)
 
 
+def test_threads_change_nothing_and_torch_is_left_as_it_was(tiny: Path) -> None:
+    import torch
+
+    pictures = toy_pictures(19)
+    one, three = (load_embedder(f"open_clip:tiny-test/{tiny}", threads=threads) for threads in (1, 3))
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    np.testing.assert_array_equal(three.embed(pictures), one.embed(pictures))
+    assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
+
+
 def test_bf16_weights_give_close_vectors_and_another_encoder(tiny: Path, embedder: Embedder) -> None:
     half = load_embedder(f"open_clip:tiny-test/{tiny}@bf16")
     pictures = toy_pictures(9)

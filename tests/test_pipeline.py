@@ -95,6 +95,7 @@ def test_what_lies_beside_the_shards_agrees_with_them(built: BuildReport) -> Non
     report = json.loads((built.out / "report.json").read_text())
     assert report["samples"] == built.samples
     assert report["skipped"] == built.skipped
+    assert report["encoder"].startswith("builtin:tinyvit, onnxruntime-")  # and the device
     origins = [c.origin for record in records for c in record.candidates if c.order < 0]
     assert {origin: origins.count(origin) for origin in set(origins)} == built.origins
     assert not list(built.out.glob(".*")), "no temporary files are left"

@@ -1,0 +1,71 @@
+"""Pictures of the bank on their way to the encoder; whole banks are embedded in test_pass1."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvp_data import embed_bank
+from mvp_data.bank import Bank
+from mvp_data.embed import Encoder, OnnxEmbedder
+from mvp_data.embed_bank import Jpegs, decoded, embed_all
+from mvp_data.types import Picture, Vectors
+from tests.builders import films, jpeg_of, store
+from tests.test_embed import toy_model
+
+
+def test_pictures_are_decoded_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 6), 90).save(buffer, "JPEG")
+    asked: list[bytes] = []
+    monkeypatch.setattr(embed_bank, "decoded", lambda jpeg: asked.append(jpeg) or decoded(jpeg))
+    pictures = Jpegs([b"no picture", buffer.getvalue(), buffer.getvalue()])
+    assert len(pictures) == 3
+    assert pictures[1].shape == (6, 8, 3)  # grey ones become RGB
+    assert [picture.shape for picture in pictures[1:]] == [(6, 8, 3)] * 2
+    assert len(asked) == 3, "the first one, which is none, was never looked at"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_video_has_the_same_vectors_whatever_it_is_embedded_with(tmp_path: Path, threads: int) -> None:
+    videos = films(3, frames=30)
+    bank = Bank(tmp_path / "bank", "h")
+    for video in videos:
+        store(bank, video)
+    model = toy_model()
+    embed_all(bank, [v.entry for v in videos], OnnxEmbedder(name="builtin:toy", model=model, threads=threads))
+    alone = OnnxEmbedder(name="builtin:toy", model=model, threads=1)
+    for video in videos:
+        (path,) = tmp_path.rglob(f"{video.entry.video_id}.npy")
+        pictures = [decoded(jpeg_of(video, index)) for index in video.entry.usable]
+        np.testing.assert_array_equal(np.load(path), alone.embed(pictures).astype(np.float16))
+
+
+class Stopping:
+    """An embedder that is interrupted in its second batch."""
+
+    encoder = Encoder(name="test:stopping", weights_sha256="0" * 64, dimension=2, engine="numpy")
+    calls = 0
+
+    def embed(self, pictures: Sequence[Picture]) -> Vectors:
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return np.tile(np.array([[1, 0]], np.float32), (len(pictures), 1))
+
+
+def test_what_was_embedded_before_it_was_stopped_is_kept(tmp_path: Path) -> None:
+    videos = films(3, frames=30)  # 64 pictures a batch: two videos, and four pictures of the third
+    bank = Bank(tmp_path / "bank", "h")
+    for video in videos:
+        store(bank, video)
+    entries, embedder = [video.entry for video in videos], Stopping()
+    with pytest.raises(KeyboardInterrupt):
+        embed_all(bank, entries, embedder)
+    assert [bank.has_vectors(entry.video_id, embedder.encoder) for entry in entries] == [True, True, False]
+    done: list[int] = []
+    embed_all(bank, entries, embedder, done.append)
+    assert sum(done) == len(entries[2].usable), "the third is begun again, the others are not"
