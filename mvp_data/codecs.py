@@ -41,7 +41,7 @@ def _wrong(path: Path, data: str, backend: str) -> str:
     path.write_bytes(zlib.decompress(base64.b85decode(data)))
     try:
         with open_video(path, backend=backend) as video:
-            pictures = [frame.picture(_SIDE_PX**2) for frame in video.frames()]
+            pictures = [frame.picture(_SIDE_PX**2).rgb() for frame in video.frames()]
     except Skip as skip:
         return skip.detail
     halves = [

@@ -1,40 +1,38 @@
 """Which part of its pictures a video keeps, and in which size: inside the letterbox bars, in whole patches."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from mvp_data.types import Picture
+from mvp_data.verdicts import is_black
 
-# Luma levels are 0..255 after conversion to RGB. A picture with less than this share of pixels above this level is
-# black: film black with its noise stays below, a night scene with one lamp does not.
-BLACK_LUMA, BLACK_SHARE = 40, 0.01
-# A row or column that never, in no picture, has more than this share of pixels above this level is a letterbox bar.
+# Levels are 0..255 after conversion to RGB. A row or column that never, in no picture, has more than this share of
+# pixels above this level is a letterbox bar.
 BAR_LUMA, BAR_SHARE = 28, 0.02
 BAR_MOST = 0.6  # more than this share of a side is not a bar but a dark video
 
 
-def is_black(levels: npt.NDArray[Any]) -> bool:
-    """Whether a picture of luma levels [H, W] shows nothing."""
-    return bool(np.count_nonzero(levels >= BLACK_LUMA) < BLACK_SHARE * levels.size)
-
-
-def letterbox(pictures: Sequence[Picture]) -> tuple[float, float, float, float]:
+def letterbox(pictures: Iterable[Picture]) -> tuple[float, float, float, float]:
     """The part of the picture inside black bars, as shares (left, top, right, bottom) of the sides.
 
-    Bars must be there in every picture that is not black itself; `(0, 0, 1, 1)` when there are none.
+    Bars must be there in every picture that is not black itself; `(0, 0, 1, 1)` when there are none. No more pictures
+    are taken than it needs to know.
     """
-    height, width = pictures[0].shape[:2]
-    lit_rows, lit_columns = np.zeros(height, bool), np.zeros(width, bool)
+    height = width = 0
     for picture in pictures:
+        if not height:
+            height, width = picture.shape[:2]
+            lit_rows, lit_columns = np.zeros(height, bool), np.zeros(width, bool)
         brightest = np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2])
         if brightest.shape == (height, width) and not is_black(brightest):
             lit = brightest >= BAR_LUMA
             lit_rows |= np.count_nonzero(lit, axis=1) > BAR_SHARE * width
             lit_columns |= np.count_nonzero(lit, axis=0) > BAR_SHARE * height
+            if lit_rows[0] and lit_rows[-1] and lit_columns[0] and lit_columns[-1]:
+                break  # no side has a bar, whatever comes
     top, bottom = _inside(lit_rows)
     left, right = _inside(lit_columns)
     return left, top, right, bottom
@@ -91,7 +89,31 @@ def cover_box(
     """
     left, top, right, bottom = crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height
     scale = min((right - left) / size[0], (bottom - top) / size[1])
-    # Never below 0: rounding gives -1e-13 for some sizes, and Pillow refuses a box that starts before the picture.
+    # Never below 0: rounding gives -1e-13 for some sizes.
     spare_x = max(0.0, (right - left) - scale * size[0])
     spare_y = max(0.0, (bottom - top) - scale * size[1])
     return left + spare_x / 2, top + spare_y / 2, right - spare_x / 2, bottom - spare_y / 2
+
+
+def placed(
+    width: int, height: int, crop: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size to scale a whole picture to, and the corner at which `cover_box` then has exactly `size`.
+
+    placed(1280, 720, (0, 0, 1, 1), (448, 252)) -> ((448, 252), (0, 0))
+    placed(320, 240, (0, 0, 1, 1), (336, 252)) -> ((336, 252), (0, 0))
+
+    Sizes and corners are whole, so it is scaled up to a pixel more, and never is anything outside `crop` inside.
+    """
+    box = cover_box(width, height, crop, size)
+    whole_width, left = _placed(width, (box[0], box[2]), (crop[0], crop[2]), size[0])
+    whole_height, top = _placed(height, (box[1], box[3]), (crop[1], crop[3]), size[1])
+    return (whole_width, whole_height), (left, top)
+
+
+def _placed(length: int, box: tuple[float, float], crop: tuple[float, float], part: int) -> tuple[int, int]:
+    """The same for one side."""
+    whole = math.ceil(length * part / (box[1] - box[0]) - 1e-6)
+    while (first := math.ceil(crop[0] * whole - 1e-6)) > (last := math.floor(crop[1] * whole + 1e-6) - part):
+        whole += 1
+    return whole, min(max(round(box[0] * whole / length), first), last)

@@ -8,7 +8,7 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from mvp_data.errors import ConfigError, Skip, SkipReason
-from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Picture, Tiny, VideoInfo
+from mvp_data.types import Luma, Picture, Tiny, VideoInfo
 
 BACKENDS = ("pyav", "decord", "ffmpeg")
 MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
 MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: what one worker can hold
+ROOM_BYTES = 256 << 20  # who gets as much is not short of memory
 
 # Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are left out:
 # they make the decoder open other files and addresses. Sound and pictures are in, to be told what they are.
@@ -38,19 +38,35 @@ Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x 
 UPRIGHT: Turn = (1, 0, 0, 1)
 
 
+class Still(Protocol):
+    """A picture of a pass, upright and with square pixels as seen from here, that becomes RGB where it is needed."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    def rgb(self) -> Picture:
+        """All of it as RGB [H, W, 3] of that size."""
+        ...
+
+    def cut(self, whole: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> tuple[Picture, Luma]:
+        """RGB and full-range luma of the part of this size that begins at `corner` once all is scaled to `whole`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedFrame:
     """One frame of a pass.
 
-    `picture(max_area_px)` gives RGB [H, W, 3] upright and with square pixels, shrunk by area so that
-    H * W <= max_area_px, never enlarged. It is valid only until the next frame is asked for. Where a stream
-    changes size midway PyAV gives each picture its own size (the others: that of the first frame), so resize
-    before comparing.
+    `picture(max_area_px)` gives its picture, shrunk so that width x height <= max_area_px, never enlarged. Ask before
+    the next frame is asked for; the picture itself may be kept. Where a stream changes size midway PyAV gives each
+    picture its own size (the others: that of the first frame), so resize before comparing.
     """
 
     pts_s: float  # from the first frame shown: the first is 0.0
     tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
-    picture: Callable[[int], Picture]
+    picture: Callable[[int], Still]
     damaged: bool = False  # it may build on lost data; PyAV: until the next key frame, ffmpeg: to the end
 
 
@@ -150,7 +166,7 @@ class RawFrame:
     time: Fraction | None
     damaged: bool = False
     tiny: Callable[[], Tiny]
-    picture: Callable[[int], Picture]
+    picture: Callable[[int], Still]
 
 
 class BackEnd:
@@ -206,6 +222,11 @@ def whole_name(path: str | Path) -> str:
     return name
 
 
+def stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
+    """Raise MemoryError where memory is short. Some decoders call that damage, and some call a forged size that."""
+    bytearray(max(room_bytes, ROOM_BYTES if isinstance(error, MemoryError) else 0))
+
+
 def check_size(width_px: int, height_px: int) -> None:
     """Raise Skip where a picture is beyond the limits."""
     if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_AREA_PX:
@@ -254,56 +275,3 @@ def turned(picture: Picture, turn: Turn) -> Picture:
     if a == 0:
         picture, a, d = picture.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def tiles(width_px: int, height_px: int) -> bool:
-    """Whether a picture falls into whole blocks, one for each pixel of a tiny frame: 16:9 sizes do."""
-    across, down = width_px / TINY_WIDTH_PX, height_px / TINY_HEIGHT_PX
-    return across.is_integer() and down.is_integer() and across * down < 1 << 16  # sums stay exact
-
-
-def tiny_of_planes(planes: Sequence[npt.NDArray[np.uint8]], *, full_range: bool) -> Tiny:
-    """A tiny frame from the planes Y [H, W], U and V [H/2, W/2] of a picture that `tiles`.
-
-    The mean of each block: what the area filter of a scaling library gives, at half its cost.
-    """
-    tiny = np.empty((TINY_HEIGHT_PX, TINY_WIDTH_PX, 3), np.uint8)
-    tiny[..., 0] = _block_mean(planes[0], TINY_HEIGHT_PX, TINY_WIDTH_PX, _AS_IS if full_range else _LUMA)
-    for channel in (1, 2):
-        small = _block_mean(planes[channel], TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2, _AS_IS if full_range else _COLOUR)
-        for row in (0, 1):
-            tiny[row::2, ::2, channel] = tiny[row::2, 1::2, channel] = small
-    return tiny
-
-
-def tiny_of_samples(samples: npt.NDArray[np.uint8]) -> Tiny:
-    """A tiny frame from its samples as 4:2:0 video in full range: all of Y, then U, then V."""
-    luma_px = TINY_WIDTH_PX * TINY_HEIGHT_PX
-    colour = samples[luma_px:].reshape(2, TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2)
-    tiny = np.empty((TINY_HEIGHT_PX, TINY_WIDTH_PX, 3), np.uint8)
-    tiny[..., 0] = samples[:luma_px].reshape(TINY_HEIGHT_PX, TINY_WIDTH_PX)
-    tiny[..., 1:] = colour.repeat(2, axis=1).repeat(2, axis=2).transpose(1, 2, 0)
-    return tiny
-
-
-def _block_mean(
-    plane: npt.NDArray[np.uint8], rows: int, columns: int, levels: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """Rounded means of [rows, columns] blocks, each looked up in `levels`."""
-    height, width = plane.shape
-    across, down = width // columns, height // rows
-    lines = plane.reshape(rows, down, width).sum(axis=1, dtype=np.uint16)  # along whole lines: the cheap direction
-    # Whole numbers below 2**24, so float32 sums are exact in any order.
-    sums = lines.astype(np.float32).reshape(rows, columns, across) @ np.ones(across, np.float32)
-    means: npt.NDArray[np.uint8] = (sums / (across * down) + 0.5).astype(np.uint8)
-    return levels[means]
-
-
-def _stretched(low: int, high: int, middle: int) -> npt.NDArray[np.uint8]:
-    """A table from limited range, [low, high], to full range."""
-    levels = (np.arange(256) - middle) * 255 / (high - low) + (128 if middle == 128 else 0)
-    return np.asarray(np.clip(np.rint(levels), 0, 255), dtype=np.uint8)
-
-
-_AS_IS = np.arange(256, dtype=np.uint8)
-_LUMA, _COLOUR = _stretched(16, 235, 16), _stretched(16, 240, 128)

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from mvp_data.decode import BackEnd, Facts, RawFrame, Turn, turned
-from mvp_data.decode_pyav import Shrinker, load_libraries, probe, shown_times
+from mvp_data.decode_pyav import load_libraries, probe, shown_times
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
+from mvp_data.stills import Shrinker
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # as libavformat names them
 CODECS = ("h264", "hevc", "mpeg4", "vp8")

@@ -19,8 +19,9 @@ from typing import IO
 import numpy as np
 
 from mvp_data.decode import CONTAINERS, BackEnd, Facts, RawFrame
-from mvp_data.decode_pyav import Shrinker, probe
+from mvp_data.decode_pyav import probe
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
+from mvp_data.stills import Shrinker
 
 INSTALL = "pip install 'masked-video-prediction[ffmpeg]'"
 # anchored, since ffmpeg also prints what a file says of itself

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,24 +21,19 @@ from mvp_data.decode import (
     Start,
     check_size,
     quarter_turn,
-    shown_size,
-    tiles,
-    tiny_of_planes,
-    tiny_of_samples,
+    stop_without_memory,
     too_few,
-    turned,
     whole_name,
 )
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Picture, Tiny
+from mvp_data.stills import Shrinker
+from mvp_data.types import Luma
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
-    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream as AvVideoStream
 
-ROOM_BYTES = 256 << 20  # who gets as much is not short of memory
 MAX_READ_ERRORS = 100  # in a row, with no packet between them: the rest of the file is gone
 SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ahead
 
@@ -103,18 +97,13 @@ def _demux(container: "InputContainer", stream: "AvVideoStream") -> "Iterator[av
         except (StopIteration, IndexError):  # IndexError: PyAV fails to flush a stream that began midway,
             return  # after all packets and our own flush; https://github.com/PyAV-Org/PyAV/issues/692
         except av.FFmpegError as e:
-            _stop_without_memory(e)
+            stop_without_memory(e)
             errors += 1
             found = container.demux(stream)
             yield None
         else:
             errors = 0
             yield packet
-
-
-def _stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
-    """Raise MemoryError where memory is short. Some decoders call that damage, and some call a forged size that."""
-    bytearray(max(room_bytes, ROOM_BYTES if isinstance(error, MemoryError) else 0))
 
 
 def _open_container(path: str | Path) -> "InputContainer":
@@ -124,7 +113,7 @@ def _open_container(path: str | Path) -> "InputContainer":
     try:
         return av.open(whole_name(path), options=limits, metadata_errors="ignore")
     except av.FFmpegError as e:
-        _stop_without_memory(e)
+        stop_without_memory(e)
         raise Skip(SkipReason.NOT_A_VIDEO, f"no container of the accepted kinds ({e.strerror})") from e
 
 
@@ -205,7 +194,7 @@ class PyAvStream(BackEnd):
                 frames = self._stream.codec_context.decode(packet) if packet else []
                 self.damaged_packets += packet is None
             except av.FFmpegError as e:
-                _stop_without_memory(e, 4 * self._stream.codec_context.width * self._stream.codec_context.height)
+                stop_without_memory(e, 4 * self._stream.codec_context.width * self._stream.codec_context.height)
                 self.damaged_packets += 1
                 damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
@@ -228,50 +217,7 @@ class PyAvStream(BackEnd):
             yield shrinker.raw(frame, None if ticks is None else ticks * self.facts.tick_s, damaged=damaged)
 
 
-class Shrinker:
-    """Tiny copies and pictures of frames by swscale, whose area filter is exact; it keeps its tables.
-
-    Pillow's box filter is not: at ratios between whole numbers it is off by up to 9 of 255 on fine grain.
-    """
-
-    def __init__(self, facts: Facts) -> None:
-        """One for each stream: `facts` say how pictures are turned and squared."""
-        from av.video.reformatter import VideoReformatter
-
-        self._facts = facts
-        self._tiny_scaler, self._picture_scaler = VideoReformatter(), VideoReformatter()
-
-    def raw(self, frame: "av.VideoFrame", time: Fraction | None, *, damaged: bool = False) -> RawFrame:
-        """A frame of the pass, coded as `facts` say."""
-        tiny, picture = partial(self._tiny, frame), partial(self._picture, frame)
-        return RawFrame(time=time, damaged=damaged, tiny=tiny, picture=picture)
-
-    def raw_of_rgb(self, rgb: Picture, time: Fraction | None, *, damaged: bool = False) -> RawFrame:
-        """The same for a back end that gives RGB at the coded size, not turned."""
-        import av
-
-        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), time, damaged=damaged)
-
-    def _tiny(self, frame: "av.VideoFrame") -> Tiny:
-        if frame.format.name in ("yuv420p", "yuvj420p") and tiles(frame.width, frame.height):
-            return tiny_of_planes([_plane(plane) for plane in frame.planes], full_range=_is_full_range(frame))
-        # 4:2:0 because it halves the work on colour
-        small = _scaled(self._tiny_scaler, frame, (TINY_WIDTH_PX, TINY_HEIGHT_PX), "yuv420p")
-        return tiny_of_samples(small.to_ndarray().astype(np.uint8, copy=False).ravel())
-
-    def _picture(self, frame: "av.VideoFrame", max_area_px: int) -> Picture:
-        size = shown_size(frame.width, frame.height, self._facts.pixel_aspect, max_area_px)
-        rgb = _scaled(self._picture_scaler, frame, size, "rgb24").to_ndarray()
-        return turned(rgb.astype(np.uint8, copy=False), self._facts.turn)
-
-
-def _is_full_range(frame: "av.VideoFrame") -> bool:
-    from av.video.reformatter import ColorRange
-
-    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-
-
-def jpeg_luma(data: bytes) -> Picture:
+def jpeg_luma(data: bytes) -> Luma:
     """The luma [H, W] of a JPEG; raises Skip where code words are missing or wrong, which Pillow would paint grey."""
     import av
 
@@ -280,34 +226,10 @@ def jpeg_luma(data: bytes) -> Picture:
     try:
         (frame,) = [*codec.decode(av.Packet(data)), *codec.decode(None)]
     except (av.FFmpegError, ValueError) as error:
-        _stop_without_memory(error)
+        stop_without_memory(error)
         raise Skip(SkipReason.DECODE_ERROR, "a JPEG with missing or wrong data") from error
-    return _plane(frame.planes[0])
-
-
-def _plane(plane: Any) -> Picture:
-    """The pixels [H, W] of a plane, in place; its lines may be longer than the picture is wide."""
+    plane = frame.planes[0]
     return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-
-
-def _scaled(scaler: "VideoReformatter", frame: "av.VideoFrame", size: tuple[int, int], pix_fmt: str) -> "av.VideoFrame":
-    """`frame` shrunk by area and in full range; unmarked video is taken as limited range, as players do."""
-    import av
-
-    try:
-        return scaler.reformat(
-            frame,
-            *size,
-            pix_fmt,
-            interpolation="AREA",
-            src_color_range="JPEG" if _is_full_range(frame) else "MPEG",
-            dst_color_range="JPEG",
-            threads=1,
-        )
-    except av.FFmpegError as e:
-        _stop_without_memory(e)
-        what = f"pixel format {frame.format.name} at {frame.width}x{frame.height} cannot be converted"
-        raise Skip(SkipReason.UNSUPPORTED_CODEC, f"{what}: {e.strerror}") from e
 
 
 def _read_facts(container: "InputContainer", stream: "AvVideoStream", first: "av.VideoFrame") -> Facts:

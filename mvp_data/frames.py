@@ -7,33 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import IO, TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
+from typing import IO
 
 from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.crop import cover_box, is_black, letterbox, target_size
-from mvp_data.decode import Start, VideoStream, open_video
+from mvp_data.crop import letterbox, placed, target_size
+from mvp_data.decode import MAX_AREA_PX, Start, Still, VideoStream, open_video
 from mvp_data.errors import Skip, SkipReason
 from mvp_data.sampling import SampleGrid
 from mvp_data.shots import ShotDetector, in_transition, shot_detector
-from mvp_data.types import (
-    THUMBNAIL_HEIGHT_PX,
-    THUMBNAIL_WIDTH_PX,
-    Boundary,
-    Frame,
-    Picture,
-    VideoInfo,
-    rejections,
-)
+from mvp_data.types import Boundary, Frame, Luma, Picture, VideoInfo, rejections
+from mvp_data.verdicts import judge
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-# Luma levels are 0..255 after conversion to RGB.
-FLAT_CONTRAST = 5.0  # standard deviation of luma; a plain colour with compression noise has 1..3
-FROZEN_DIFFERENCE = 0.35  # mean absolute luma difference to the sample before; re-encoded stills stay below
+HELD_AREA_PX = 1 << 20  # of the pictures that wait for crop and size, 1.5 bytes a pixel; larger ones are shrunk to it
 BLUR_SHARE = 0.08  # of the video's own median sharpness: a whip pan or a failed focus, not a calm sky
 ROLL_FRAMES = 32  # looked at on either side of a part at least, however slow the video is: what shot detection sees
 PART_S = 1200.0  # of video: a longer one is worked in parts of this length, or says each time that it gets on
@@ -80,7 +65,7 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     time_s: float
-    picture: Picture
+    still: Still
     covers: range
     damaged: bool
 
@@ -157,9 +142,7 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
         if own:
             decoded, last_s = decoded + 1, frame.pts_s
         if covers and frame.pts_s < end_s:
-            # Four times the final area leaves the last resampling, after the crop, something to work with.
-            picture = frame.picture(4 * writer.max_pixels)
-            sample = _Sample(frame.pts_s, picture, covers, frame.damaged)
+            sample = _Sample(frame.pts_s, frame.picture(writer.area_px), covers, frame.damaged)
             writer.add(sample, grid) if own else writer.look(sample)
     damaged = video.damaged_packets if damaged is None else damaged
     writer.settle()
@@ -191,14 +174,18 @@ class _Writer:
         self._config = config
         self._on_stretch, self._stretch_frames = on_stretch, math.ceil(config.fps * part_length_s(config))
         self._waiting: list[_Sample] = []
-        self._last_luma: npt.NDArray[np.float32] | None = None
+        self._last_luma: Luma | None = None
         self.frames: list[Frame] = []
         self.size, self.crop = part.size, part.crop
-        self.max_pixels = config.max_pixels
 
     @property
     def is_settled(self) -> bool:
         return self.size != (0, 0)
+
+    @property
+    def area_px(self) -> int:
+        """How large a picture to ask for: all of it where it is used at once."""
+        return MAX_AREA_PX if self.is_settled else max(HELD_AREA_PX, 4 * self._config.max_pixels)
 
     def add(self, sample: _Sample, grid: SampleGrid) -> None:
         if self.is_settled:
@@ -219,8 +206,8 @@ class _Writer:
             return
         if not self._waiting:
             raise Skip(SkipReason.TOO_SHORT, "ends before the first frame to sample")
-        self.crop = letterbox([s.picture for s in self._waiting])
-        height, width = self._waiting[0].picture.shape[:2]
+        self.crop = letterbox(s.still.rgb() for s in self._waiting)
+        width, height = self._waiting[0].still.size
         left, top, right, bottom = self.crop
         self.size = target_size(
             round((right - left) * width),
@@ -234,35 +221,28 @@ class _Writer:
 
     def look(self, sample: _Sample) -> None:
         """Only remember a picture, for the comparison with the next."""
-        self._last_luma = np.asarray(self._resized(sample).convert("L"), dtype=np.float32)
+        self._last_luma = self._cut(sample)[1]
 
-    def _resized(self, sample: _Sample) -> "Image.Image":
-        from PIL import Image
-
-        height, width = sample.picture.shape[:2]
-        box = cover_box(width, height, self.crop, self.size)
-        return Image.fromarray(sample.picture).resize(self.size, Image.Resampling.HAMMING, box=box)
+    def _cut(self, sample: _Sample) -> tuple[Picture, Luma]:
+        whole, corner = placed(*sample.still.size, self.crop, self.size)
+        return sample.still.cut(whole, corner, self.size)
 
     def _write(self, sample: _Sample) -> None:
-        from PIL import Image
-
-        image = self._resized(sample)
-        grey = image.convert("L")
-        luma = np.asarray(grey, dtype=np.float32)
-        thumbnail = grey.resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
-        reject = "damaged" if sample.damaged else judge(luma, self._last_luma)
+        picture, luma = self._cut(sample)
+        verdict = judge(luma, self._last_luma)
         self._last_luma = luma
-        data = b"" if reject else encode_jpeg(image, quality=self._config.jpeg_quality)
+        reject = "damaged" if sample.damaged else verdict.reject
+        data = b"" if reject else encode_jpeg(picture, quality=self._config.jpeg_quality)
         self._blob.write(data)
         self.frames.append(
             Frame(
                 time_s=sample.time_s,
                 shot=0,  # known once all boundaries are
                 reject=reject,
-                luma=float(luma.mean()),
-                contrast=float(luma.std()),
-                sharpness=sharpness(luma),
-                thumbnail=thumbnail.tobytes(),
+                luma=verdict.luma,
+                contrast=verdict.contrast,
+                sharpness=verdict.sharpness,
+                thumbnail=verdict.thumbnail,
                 jpeg_bytes=len(data),
             )
         )
@@ -270,31 +250,15 @@ class _Writer:
             self._on_stretch()
 
 
-def encode_jpeg(image: "Image.Image", *, quality: int) -> bytes:
-    """JPEG bytes of a Pillow image: 4:2:0, no metadata."""
+def encode_jpeg(picture: Picture, *, quality: int) -> bytes:
+    """JPEG bytes of RGB [H, W, 3]: 4:2:0, no metadata."""
+    from PIL import Image
+
+    height, width, _ = picture.shape
     buffer = io.BytesIO()
+    image = Image.frombuffer("RGB", (width, height), picture, "raw", "RGB", 0, 1)
     image.save(buffer, "JPEG", quality=quality, subsampling=2)
     return buffer.getvalue()
-
-
-def judge(luma: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None) -> str:
-    """Why a picture [H, W] is no key frame on its own: black, flat, frozen, or "" when nothing is wrong."""
-    if is_black(luma):
-        return "black"
-    if luma.std() < FLAT_CONTRAST:
-        return "flat"
-    if before is not None and np.abs(luma - before).mean() < FROZEN_DIFFERENCE:
-        return "frozen"
-    return ""
-
-
-def sharpness(luma: npt.NDArray[np.float32]) -> float:
-    """Variance of the 4-neighbour Laplacian of a picture [H, W], a common focus measure (Pech-Pacheco et al., 2000)."""
-    if min(luma.shape) < 3:
-        return 0.0
-    inner = luma[1:-1, 1:-1]
-    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
-    return float(laplacian.var())
 
 
 def judge_in_context(found: Extract, trim_s: float) -> Extract:

@@ -8,12 +8,13 @@ lightning)?
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Half = npt.NDArray[np.int16]  # [18, 32, 3], YCbCr: the tiny frame at half size
+Half = npt.NDArray[np.int16]  # [3, 18, 32], YCbCr: the tiny frame at half size
 
 # All thresholds lie inside wide plateaus; docs/shots.md has the table.
 CUT_MIN = 5.0  # mean difference, 0..255: below it even a dark scene has not changed
@@ -53,10 +54,10 @@ class _Pending:
     limit: float  # a picture closer to `before` is its return
 
 
-def half_size(tiny: npt.NDArray[np.uint8]) -> Half:
-    """[36, 64, 3] to [18, 32, 3] by the mean of 2 x 2 pixels."""
-    rows = tiny[0::2].astype(np.int16) + tiny[1::2]
-    return (rows[:, 0::2] + rows[:, 1::2]) >> 2
+def half_sizes(tinies: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+    """[N, 3, 36, 64] to [N, 3, 18, 32] by the mean of 2 x 2 pixels."""
+    rows = np.add(tinies[:, :, 0::2], tinies[:, :, 1::2], dtype=np.int16)
+    return (rows[..., 0::2] + rows[..., 1::2]) >> 2
 
 
 def difference(a: Half, b: Half) -> float:
@@ -66,7 +67,7 @@ def difference(a: Half, b: Half) -> float:
 
 def active_area(a: Half, b: Half) -> tuple[slice, slice]:
     """Rows and columns without the bars that both pictures have; everything where little would be left."""
-    brightest = np.maximum(a[..., 0], b[..., 0])
+    brightest = np.maximum(a[0], b[0])
     rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
     columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)
     if len(rows) < 6 or len(columns) < 8:
@@ -94,10 +95,10 @@ def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shi
 def differs_everywhere(a: Half, b: Half) -> bool:
     """Whether two pictures show different things: most of the area changed and no shift explains it."""
     rows, columns = active_area(a, b)
-    a, b = a[rows, columns], b[rows, columns]
-    if (np.abs(a - b).mean(axis=2) > CHANGED).mean() < CUT_SHARE:
+    a, b = a[:, rows, columns], b[:, rows, columns]
+    if (np.abs(a - b).mean(axis=0) > CHANGED).mean() < CUT_SHARE:
         return False
-    luma_a, luma_b = a[..., 0].astype(np.float32), b[..., 0].astype(np.float32)
+    luma_a, luma_b = a[0].astype(np.float32), b[0].astype(np.float32)
     return best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X) < SAME_STRUCTURE
 
 
@@ -111,7 +112,7 @@ class _Seen:
 
 
 class CutFinder:
-    """Push half-size pictures in order; `finish` gives the cuts."""
+    """Push half-size pictures in order, any number at once; `finish` gives the cuts."""
 
     def __init__(self) -> None:
         """Nothing seen yet."""
@@ -120,14 +121,17 @@ class CutFinder:
         self._recent: deque[_Seen] = deque(maxlen=HISTORY_FRAMES)
         self._count = 0
 
-    def push(self, pts_s: float, half: Half) -> None:
-        """Take the next picture; the one LOOK_AHEAD frames ago now has all its neighbours and is judged."""
-        step = difference(half, self._recent[-1].half) if self._recent else 0.0
-        self._recent.append(_Seen(pts_s=pts_s, half=half, step=step))
-        self._count += 1
-        if self._pending:
-            self._confirm(pts_s, half)
-        self._judge(LOOK_AHEAD)
+    def push(self, times_s: Iterable[float], halves: npt.NDArray[np.int16]) -> None:
+        """Take the next pictures; with each, the one LOOK_AHEAD before it has all neighbours and is judged."""
+        before = self._recent[-1].half if self._recent else halves[0]
+        changes = np.abs(np.diff(halves, axis=0, prepend=before[None])).reshape(len(halves), -1)
+        steps = changes.sum(axis=1, dtype=np.int32) / changes.shape[1]
+        for pts_s, half, step in zip(times_s, halves, steps.tolist(), strict=True):
+            self._recent.append(_Seen(pts_s=pts_s, half=half, step=step))
+            self._count += 1
+            if self._pending:
+                self._confirm(pts_s, half)
+            self._judge(LOOK_AHEAD)
 
     def finish(self) -> list[Cut]:
         """Judge the last frames with the neighbours there are; a lone last frame is no shot."""
@@ -140,7 +144,7 @@ class CutFinder:
     def _judge(self, ahead: int) -> None:
         """Judge the frame that has `ahead` frames after it as the first that is not the old shot's alone."""
         place = len(self._recent) - 1 - ahead
-        if place < 1 or self._recent[place].step < CUT_MIN / (MIXED_MAX + 1):
+        if place < 1 or not self._may_stand_out(place):
             return
         recent = list(self._recent)
         for mixed in range(min(MIXED_MAX, ahead - 1), -1, -1):
@@ -159,6 +163,14 @@ class CutFinder:
                 self._pending.append(pending)
             return
 
+    def _may_stand_out(self, place: int) -> bool:
+        """Whether `_stands_out` could be true: at little cost, since it is asked of every frame."""
+        step = self._recent[place].step
+        if step < CUT_MIN / (MIXED_MAX + 1):
+            return False
+        before = [self._recent[i].step for i in range(max(1, place - RADIUS), place)]
+        return step >= CUT_RATIO * (_two_largest(before) / 2 + NOISE)
+
     def _confirm(self, pts_s: float, half: Half) -> None:
         """Drop the waiting cuts whose old picture is back, keep those that have waited long enough."""
         waiting = []
@@ -170,6 +182,10 @@ class CutFinder:
         self._pending = waiting
 
 
+def _two_largest(steps: list[float]) -> float:
+    return sum(sorted(steps)[-2:])
+
+
 def _stands_out(recent: list[_Seen], place: int, mixed: int) -> float:
     """The difference across a cut with so many mixed frames, or 0.0 where it does not stand out.
 
@@ -179,7 +195,7 @@ def _stands_out(recent: list[_Seen], place: int, mixed: int) -> float:
     new = place + mixed
     steps = [seen.step for seen in recent[place : new + 1]]
     around = recent[max(1, place - RADIUS) : place] + recent[new + 1 : new + 1 + RADIUS]
-    bar = CUT_RATIO * (sum(sorted(seen.step for seen in around)[-2:]) / 2 + NOISE)
+    bar = CUT_RATIO * (_two_largest([seen.step for seen in around]) / 2 + NOISE)
     if min(steps) < bar:
         return 0.0
     before, after = recent[max(0, place - 2) : place], recent[new : new + RADIUS]

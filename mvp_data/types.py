@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mvp_data.tasks import right_answer
 
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
+Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
 Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
 

@@ -75,7 +75,7 @@ def skip_of(path: Path, backend: str = "pyav") -> Skip:
     """The Skip that a file ends in, on opening or in the pass."""
     try:
         with open_video(path, backend=backend) as video:
-            shown = sum(frame.picture(MANY_PX).size > 0 for frame in video.frames())
+            shown = sum(frame.picture(MANY_PX).rgb().size > 0 for frame in video.frames())
     except Skip as skip:
         return skip
     raise AssertionError(f"{path.name} is not skipped but shows {shown} frames")
@@ -83,7 +83,7 @@ def skip_of(path: Path, backend: str = "pyav") -> Skip:
 
 def counters_of(path: Path, backend: str = "pyav") -> list[int]:
     with open_video(path, backend=backend) as video:
-        return [read_counter(frame.picture(MANY_PX)) for frame in video.frames()]
+        return [read_counter(frame.picture(MANY_PX).rgb()) for frame in video.frames()]
 
 
 # --- conformance
@@ -103,7 +103,7 @@ def test_conformance(variant: Variant, backend: str, clip: Callable[[Variant], P
     counters, tiny_counters, times_s, sizes = [], [], [], set()
     with open_video(path, backend=backend) as video:
         for frame in video.frames():
-            picture = frame.picture(MANY_PX)
+            picture = frame.picture(MANY_PX).rgb()
             counters.append(read_counter(picture))
             coded = np.rot90(frame.tiny[..., :1], -variant.rotation_deg // 90)  # tiny is not turned
             tiny_counters.append(read_counter(coded))
@@ -164,7 +164,7 @@ def test_picture_shrinks_to_the_area_and_never_grows(name: str, backend: str, cl
     with open_video(clip(variant), backend=backend) as video:
         for n, frame in enumerate(video.frames()):
             for area_px in (400, 1999, width * height - 1, width * height, MANY_PX):
-                picture = frame.picture(area_px)
+                picture = frame.picture(area_px).rgb()
                 h, w, _ = picture.shape
                 assert h * w <= area_px
                 assert w / h == pytest.approx(width / height, rel=0.12)  # 400 px leave sides of 15 to 27
@@ -211,7 +211,7 @@ def test_colours(name: str, colour: str, backend: str, tmp_path: Path) -> None:
         return
     with open_video(path, backend=backend) as video:
         for frame in video.frames():
-            assert frame.picture(MANY_PX).mean(axis=(0, 1)) == pytest.approx(rgb.astype(float), abs=6)
+            assert frame.picture(MANY_PX).rgb().mean(axis=(0, 1)) == pytest.approx(rgb.astype(float), abs=6)
             assert frame.tiny.mean(axis=(0, 1)) == pytest.approx(expected, abs=6)
 
 
@@ -310,7 +310,7 @@ def test_a_pixel_aspect_that_only_the_container_states(name: str, backend: str, 
         assert skip_of(tmp_path / name, backend).reason == SkipReason.UNSUPPORTED_CODEC
         return
     with open_video(tmp_path / name, backend=backend) as video:
-        assert next(video.frames()).picture(MANY_PX).shape == (72, 256, 3)
+        assert next(video.frames()).picture(MANY_PX).rgb().shape == (72, 256, 3)
         assert (video.info.width_px, video.info.height_px) == (256, 72)
 
 
@@ -323,7 +323,7 @@ def test_a_stream_that_changes_size_midway(tmp_path: Path, backend: str) -> None
         assert skip_of(path, backend).reason == SkipReason.UNSUPPORTED_CODEC
         return
     with open_video(path, backend=backend) as video:
-        seen = [(read_counter(p), p.shape[1::-1]) for p in (f.picture(MANY_PX) for f in video.frames())]
+        seen = [(read_counter(p), p.shape[1::-1]) for p in (f.picture(MANY_PX).rgb() for f in video.frames())]
     late = (192, 108) if backend == "pyav" else (128, 72)
     assert seen == [(n, (128, 72)) for n in range(10)] + [(n, late) for n in range(10)]
 
@@ -337,7 +337,7 @@ def test_a_stream_that_grows_beyond_the_limit_loses_those_frames(
     path.write_bytes(first.read_bytes() + second.read_bytes())
     monkeypatch.setattr("mvp_data.decode_pyav.MAX_AREA_PX", 200 * 200)
     with open_video(path) as video:
-        assert [read_counter(f.picture(MANY_PX)) for f in video.frames()] == list(range(10))
+        assert [read_counter(f.picture(MANY_PX).rgb()) for f in video.frames()] == list(range(10))
     assert video.damaged_packets >= 10
 
 
@@ -491,7 +491,7 @@ def test_damage_costs_single_frames_and_is_counted(backend: str, tmp_path: Path)
     with open_video(path, backend=backend) as video:
         for frame in video.frames():
             try:
-                right += read_counter(frame.picture(MANY_PX)) == round(frame.pts_s * 25)
+                right += read_counter(frame.picture(MANY_PX).rgb()) == round(frame.pts_s * 25)
             except ValueError:
                 continue  # a damaged picture
     assert 40 <= right < 60
@@ -513,7 +513,7 @@ def test_cut_and_flipped_files_end_in_frames_or_a_skip_and_in_nothing_else(tmp_p
                 with open_video(path) as video:
                     for frame in video.frames():
                         assert frame.pts_s > times_s[-1]
-                        assert frame.picture(10_000).size <= 30_000
+                        assert frame.picture(10_000).rgb().size <= 30_000
                         times_s.append(frame.pts_s)
             except Skip as skip:
                 assert skip.reason in SkipReason  # noqa: PT017 - any named reason will do
@@ -626,7 +626,7 @@ def test_leaving_early_ends_the_process(backend: str, tmp_path: Path) -> None:
     path = render(tmp_path / "long.mp4", frames=400, size=(320, 180))
     with open_video(path, backend=backend) as video:
         assert isinstance(video, FfmpegStream)
-        assert read_counter(next(video.frames()).picture(MANY_PX)) == 0
+        assert read_counter(next(video.frames()).picture(MANY_PX).rgb()) == 0
         assert video.process.poll() is None  # 69 MB of pictures do not fit in the pipe: it waits for us
     assert video.process.poll() is not None
 

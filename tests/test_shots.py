@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.shots import Score, measure, predicted_frames, read_truth, score
+from mvp_data import shots_adaptive
 from mvp_data.errors import ConfigError
 from mvp_data.shots import METHODS, in_transition, shot_detector, shot_number
 from mvp_data.shots_adaptive import MIN_SHOT_S
@@ -238,6 +239,20 @@ def test_boundaries_are_ordered_inside_and_apart(seed: int, lengths: list[int], 
     assert all(b.start_s > 0 for b in found)
     assert all(b.start_s - a.end_s >= MIN_SHOT_S for a, b in pairwise(found))
     assert detect(frames, times_s) == found
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000), lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_frames_worked_on_at_once_change_nothing(seed: int, lengths: list[int]) -> None:
+    """Whatever the video and however many at once: the boundaries of frame by frame."""
+    frames = _hostile(seed, lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shots_adaptive, "BLOCK_FRAMES", 1)
+        one_by_one = detect(frames)
+        for count in (2, 7, 31):
+            patch.setattr(shots_adaptive, "BLOCK_FRAMES", count)
+            assert detect(frames) == one_by_one
+    assert detect(frames) == one_by_one
 
 
 def test_memory_does_not_grow_with_pictures() -> None:
