@@ -215,10 +215,11 @@ def test_told_to_stop_it_ends_with_the_runs_in_hand(tmp_path: Path) -> None:
         text=True,
     )
     signal.signal(signal.SIGINT, before)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "run\n"
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    with running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=20)
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert out.count("run") < 100
 
