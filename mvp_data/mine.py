@@ -22,6 +22,7 @@ NEIGHBOURS = (
     64,
     1024,
 )  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
+FAR = 1e-3  # below the band by more than what the last bits may change
 TRIED = 32  # candidates that the solvers try for a puzzle, where distractors are to mislead them
 ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
 
@@ -185,7 +186,9 @@ class Miner:
             found = shelf.index.search(hidden, k, without=self._rows[video.entry.video_id])
             rows = np.unique(np.concatenate([f.rows for f in found]))
             pool = [d for row in rows.tolist() if (d := self._judged(shelf, row, video, hidden)) is not None]
-            if len(pool) >= wanted:
+            # What lies farther is too easy, or is not there.
+            last = all(len(f.rows) < k or f.similarity[-1] < self._thresholds.low - FAR for f in found)
+            if last or len(pool) >= wanted:
                 break
         return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
 
