@@ -4,7 +4,8 @@
     python benchmarks/neighbours.py --rows 100000 1000000 10000000 --dimension 384
 
 Rows are made up as frames are: films hold shots, shots hold frames, and what is near is mostly of the same shot. Each
-size runs in a process of its own. `memory` is what cannot leave RAM; the vectors lie in a file besides, made where --folder says.
+size runs in a process of its own. `memory` is what cannot leave RAM; the vectors lie in a
+file besides, made where --folder says.
 """
 
 import argparse
@@ -120,15 +121,12 @@ def main() -> None:
     if options.json:
         print(json.dumps({"sizes": found, "query_exponent": exponent}, indent=1))
         return
-    print(
-        "| rows | index | build, s | CPU s | a query of 64, CPU ms | recall@64 | memory, MB | its peak, MB | vectors on disk, MB |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = "rows | index | build, s | CPU s | a query of 64, CPU ms | recall@64 | memory, MB | peak, MB | vectors, MB"
+    print(f"| {head} |\n|{'---|' * 9}")
     for f in found:
         cells = f"{f['build_s']:.1f} | {f['build_cpu_s']:.1f} | {f['query_ms']:.2f} | {f['recall']:.3f}"
-        print(
-            f"| {f['rows']:,} | {f['kind']} | {cells} | {f['anonymous_mb']:,.0f} | {f['peak_mb']:,.0f} | {f['vectors_mb']:,.0f} |"
-        )
+        memory = " | ".join(f"{f[name]:,.0f}" for name in ("anonymous_mb", "peak_mb", "vectors_mb"))
+        print(f"| {f['rows']:,} | {f['kind']} | {cells} | {memory} |")
     print(f"\nA query's time grows as rows to the power {exponent:.2f}.")
     sys.stdout.flush()
 

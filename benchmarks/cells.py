@@ -1,0 +1,154 @@
+"""What mining in cells changes: true neighbours that lie outside a frame's cell, other distractors, other difficulty.
+
+    python benchmarks/cells.py
+    python benchmarks/cells.py --quick               # 200 videos
+
+The videos are those of benchmarks/pass2.py, in a single split. All distractors are scattered ones, half of them from
+other videos. Puzzles of a hundred videos are made among all videos and then in cells of 4, 16 and 64. *Lost* is the
+share of the true 64 nearest frames of other videos that are in no video of the cell, with its guests and without them.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pass2 import CONFIG, ENCODER, name_of, write_bank
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from mvp_data.bank import Bank
+from mvp_data.calibrate import SHIPPED
+from mvp_data.cells import Cell, cells, merged
+from mvp_data.config import MineConfig, PackConfig
+from mvp_data.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.pipeline import kept_videos
+from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.types import Source
+
+OPTIONS = {
+    "mine": MineConfig(decoy_share=0, neighbourhood_share=0.25, same_video_share=0.25),
+    "pack": PackConfig(val_share=0, test_share=0),
+}
+QUERIES, K = 500, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One number of cells against none."""
+
+    cells: int
+    largest: float  # share of the videos in the largest one, with its guests
+    lost: float
+    lost_without_guests: float
+    puzzles: int
+    more: int  # puzzles that only cells give
+    fewer: int  # that only the whole corpus gives
+    changed: float  # share of the puzzles of both that have another distractor
+    other_distractors: float  # share of their distractors
+    difficulty: float  # mean of those of both, less that of the whole corpus
+
+
+def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
+    """Made-up videos, as mining sees them."""
+    write_bank(root, range(videos))
+    bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
+    thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config)
+    names = sorted(map(name_of, range(videos)))
+    sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
+    entries = read_entries(bank, names)
+    return kept_videos(sources, entries, bank, ENCODER, replace(config, **OPTIONS), thresholds), thresholds
+
+
+def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own: Sequence[Cell]) -> float:
+    """Share of the true nearest frames of other videos that lie in none of the videos a cell can search."""
+    home = {id(video): number for number, cell in enumerate(own) for video in cell.videos}
+    inside = [{id(video) for video in members} for members in within]
+    everything = np.concatenate([video.vectors for video in videos])
+    owner = np.repeat(np.arange(len(videos)), [len(video.vectors) for video in videos])
+    shares = []
+    for row in np.linspace(0, len(everything) - 1, QUERIES).astype(int).tolist():
+        likeness = everything @ everything[row]
+        likeness[owner == owner[row]] = -1
+        nearest = np.argpartition(-likeness, K)[:K]
+        reach = inside[home[id(videos[owner[row]])]]
+        shares.append(np.mean([id(videos[owner[other]]) not in reach for other in nearest]))
+    return float(np.mean(shares))
+
+
+def compare(whole: PuzzleSet, found: PuzzleSet) -> dict[str, float]:
+    """Puzzles of the same hidden segment, with the distractors they got."""
+    one, two = ({puzzle.key: puzzle for puzzle in made.puzzles} for made in (whole, found))
+    both = sorted(one.keys() & two.keys())
+    wrong = [
+        [{(c.frame.video_id, c.frame.index) for c in made[key].candidates if c.order < 0} for made in (one, two)]
+        for key in both
+    ]
+    return {
+        "puzzles": len(two),
+        "more": len(two.keys() - one.keys()),
+        "fewer": len(one.keys() - two.keys()),
+        "changed": float(np.mean([a != b for a, b in wrong])),
+        "other_distractors": float(np.mean([len(b - a) / len(b) for a, b in wrong])),
+        "difficulty": float(np.mean([two[key].difficulty - one[key].difficulty for key in both])),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=2000)
+    parser.add_argument("--mined", type=int, default=100, help="videos of which puzzles are made")
+    parser.add_argument("--quick", action="store_true", help="200 videos, puzzles of 20")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+    count, mined = (200, 20) if options.quick else (options.videos, options.mined)
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        videos, thresholds = corpus(Path(folder), count)
+        chosen = {id(videos[place]) for place in np.linspace(0, count - 1, mined).astype(int).tolist()}
+
+        def made(cell: Cell) -> PuzzleSet:
+            own = [video for video in cell.videos if id(video) in chosen]
+            others = [video for video in (*cell.videos, *cell.guests) if id(video) not in chosen]
+            others += [video for video in cell.guests if id(video) in chosen]
+            return make_puzzles(own, replace(CONFIG, **OPTIONS), thresholds, guests=others)
+
+        whole = made(Cell(videos=tuple(videos)))
+        for number in (4, 16, 64):
+            found = list(cells(videos, number))
+            reach = [(*cell.videos, *cell.guests) for cell in found]
+            results.append(
+                Result(
+                    cells=len(found),
+                    largest=max(map(len, reach)) / count,
+                    lost=lost(videos, reach, found),
+                    lost_without_guests=lost(videos, [cell.videos for cell in found], found),
+                    **compare(whole, merged([made(cell) for cell in found])),
+                )
+            )
+    print(json.dumps([asdict(r) for r in results], indent=1) if options.json else table(results, len(whole.puzzles)))
+
+
+def table(results: Sequence[Result], puzzles: int) -> str:
+    """What the docs quote."""
+    lines = [
+        f"{puzzles} puzzles among all videos.",
+        "",
+        "| cells | largest, share of videos | 64 nearest lost | without guests | puzzles | new | gone | with another "
+        "distractor | other distractors | difficulty |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.cells} | {r.largest:.3f} | {r.lost:.3f} | {r.lost_without_guests:.3f} | {r.puzzles} | {r.more} "
+        f"| {r.fewer} | {r.changed:.3f} | {r.other_distractors:.3f} | {r.difficulty:+.4f} |"
+        for r in results
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
