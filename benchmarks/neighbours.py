@@ -43,6 +43,22 @@ def frames(rows: int, dimension: int, folder: Path, seed: int) -> Vectors:
     return matrix
 
 
+def like_real(rows: int, bank: Path, folder: Path, seed: int) -> Vectors:
+    """Unit vectors made of those in a bank: films lie where its frames do, shots and frames differ as its frames do."""
+    real = np.concatenate([np.load(path) for path in sorted(bank.rglob("*.npy"))]).astype(np.float32)
+    matrix = allocate(rows, real.shape[1], folder)
+    for start in range(0, rows, FILM_ROWS * 100):
+        count = min(FILM_ROWS * 100, rows - start)
+        random = np.random.default_rng([seed, start])
+
+        def drawn(each: int, count: int = count, random: np.random.Generator = random) -> Vectors:
+            return real[random.integers(len(real), size=math.ceil(count / each))].repeat(each, 0)[:count]
+
+        block = drawn(FILM_ROWS) + 0.7 * (drawn(SHOT_ROWS) - drawn(SHOT_ROWS)) + 0.3 * (drawn(1) - drawn(1))
+        matrix[start : start + count] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return matrix
+
+
 def anonymous_mb() -> float:
     """Memory of this process that no file backs; 0 where the system does not tell."""
     try:
@@ -72,10 +88,12 @@ class Peak(threading.Thread):
         return max(self.mb, anonymous_mb())
 
 
-def measure(rows: int, dimension: int, seed: int, place: Path | None) -> dict[str, Any]:
+def measure(rows: int, dimension: int, seed: int, place: Path | None, bank: Path | None) -> dict[str, Any]:
     """One size: build, ask, compare."""
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        vectors = frames(rows, dimension, Path(folder), seed)
+        vectors = (
+            frames(rows, dimension, Path(folder), seed) if bank is None else like_real(rows, bank, Path(folder), seed)
+        )
         before_mb, start_s, cpu_s = anonymous_mb(), time.perf_counter(), time.process_time()
         peak = Peak()
         peak.start()
@@ -90,14 +108,14 @@ def measure(rows: int, dimension: int, seed: int, place: Path | None) -> dict[st
         query_ms = 1000 * (time.process_time() - cpu_s) / QUERIES
         return {
             "rows": rows,
-            "dimension": dimension,
+            "dimension": vectors.shape[1],
             "kind": index.kind,
             **built,
             "query_ms": query_ms,
             "recall": index.recall,
             "anonymous_mb": anonymous_mb() - before_mb,
             "peak_mb": peak_mb - before_mb,
-            "vectors_mb": rows * dimension * 4 / 1e6,
+            "vectors_mb": vectors.nbytes / 1e6,
         }
 
 
@@ -106,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--folder", type=Path, help="where the vectors are put meanwhile")
+    parser.add_argument("--bank", type=Path, help="make the rows of the vectors in this bank")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     parser.add_argument("--json", action="store_true")
@@ -114,7 +133,7 @@ def main() -> None:
     found = []
     for rows in sizes:
         with multiprocessing.get_context("spawn").Pool(1) as alone:
-            found.append(alone.apply(measure, (rows, options.dimension, options.seed, options.folder)))
+            found.append(alone.apply(measure, (rows, options.dimension, options.seed, options.folder, options.bank)))
     exponent = math.nan
     if len(found) > 1:
         exponent = float(np.polyfit(np.log([f["rows"] for f in found]), np.log([f["query_ms"] for f in found]), 1)[0])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mvp_data.config import MINE_ORDERS, MineConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.mine import NEIGHBOURS, ORIGINS, Distractor, Miner, quotas, shortfall
+from mvp_data.neighbours import Found, Neighbours
 from mvp_data.rules import differ
 from mvp_data.solve import Sights, sights, success
 from mvp_data.types import Episode, FrameRef, Strip, Vectors
@@ -381,3 +382,31 @@ def test_beside_others(order: str) -> None:
     assert len({d.frame for d in found}) == 6
     assert Counter(d.origin for d in found[2:]) == quotas(options(), 4)
     assert miner.mine(episode, 2, beside=first) == first
+
+
+@pytest.mark.parametrize(
+    ("likeness", "asked"),
+    [
+        (0.0, NEIGHBOURS[:1]),  # too easy already: none farther is any harder
+        (0.95, NEIGHBOURS),  # the nearest are all ambiguous: what is admissible lies behind them
+        (0.5, NEIGHBOURS[:1]),
+    ],
+)
+def test_more_neighbours_are_asked_for_where_that_may_help(
+    monkeypatch: pytest.MonkeyPatch, likeness: float, asked: tuple[int, ...]
+) -> None:
+    video = kept_video(np.eye(200, dtype=np.float32)[:20], name="v0")
+    others = np.zeros((80, 200), np.float32)
+    others[:, 5:8] = likeness / 3**0.5 if likeness < 0.9 else 0
+    others[:, 5] += likeness if likeness >= 0.9 else 0
+    others[np.arange(80), 20 + np.arange(80)] = np.sqrt(1 - (others**2).sum(axis=1))
+    calls: list[int] = []
+    search = Neighbours.search
+
+    def counting(self: Neighbours, queries: Vectors, k: int, *, without: range) -> list[Found]:
+        calls.append(k)
+        return search(self, queries, k, without=without)
+
+    monkeypatch.setattr(Neighbours, "search", counting)
+    mine([video, kept_video(others, name="v1")], options(distractors=2), episode_of(video, 5, before=3, after=3, k=3))
+    assert tuple(calls) == tuple(asked)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
@@ -11,7 +11,7 @@ from mvp_data.dedup import deduplicate
 from mvp_data.embed import load_embedder
 from mvp_data.puzzles import make_puzzles
 from mvp_data.types import Vectors
-from mvp_data.unique import BLUR_SUM, blurred, distances, leaning, loops
+from mvp_data.unique import BLUR_SUM, blurred, distances, leaning, loops, middle
 from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
 from tests.test_rules import scene, thumbnail
@@ -165,3 +165,11 @@ def test_planted_twins_and_loops_are_found(known: Known) -> None:
     assert sum(n for (ambiguous, _), n in counts.segments.items() if ambiguous) > 100
     assert counts.recall >= 0.99
     assert counts.different_refused < 0.4 * counts.different, "not everything is refused"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-4080, 4080), min_size=2, max_size=40).filter(lambda values: len(values) % 2 == 0))
+def test_the_middle_is_the_median_cut_to_a_whole_number(values: list[int]) -> None:
+    rows = np.array([values, values[::-1], sorted(values)], np.int16)
+    assert middle(rows).tolist() == np.median(rows, axis=1, keepdims=True).astype(np.int16).tolist()
+    assert middle(rows[0]).tolist() == [int(np.median(values))]
