@@ -11,7 +11,7 @@ from mvp_data.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_with
 from mvp_data.label import label, likeness_solves
 from mvp_data.mask import Opening, openings
 from mvp_data.mine import Distractor, Miner, quotas, shortfall
-from mvp_data.rules import Drop
+from mvp_data.rules import Drop, forget
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_data.tasks import ORDER_ALONE
 from mvp_data.types import Puzzle
@@ -51,6 +51,7 @@ def make_puzzles(
         on_video()
     for key in sorted(alone):
         maker.across(alone[key])
+    forget()
     return PuzzleSet(
         puzzles=tuple(sorted(maker.puzzles, key=lambda p: p.key)),
         drops=dict(sum(maker.drops.values(), Counter())),

@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data import unique
 from mvp_data.config import MaskConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.types import Vectors
@@ -96,6 +97,12 @@ def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -
         far = np.concatenate([likeness[:previous], likeness[following + 1 :]])
         twins += bool(len(far) and far.max() > max(likeness[previous], likeness[following]))
     return 2 * twins > len(hidden)
+
+
+def forget() -> None:
+    """Let go of the videos for which answers are remembered, here and in `unique`."""
+    _recurs_between.cache_clear()
+    unique.forget()
 
 
 def _allowed(

@@ -96,6 +96,12 @@ def _longest(places: Sequence[Sequence[int]]) -> int:
     return max((rows for rows, _ in ends), default=0)
 
 
+def forget() -> None:
+    """Let go of the videos for which answers are remembered: with one, the vectors of all stay in memory or on disk."""
+    _leaning.cache_clear()
+    _loops.cache_clear()
+
+
 def distances(video: KeptVideo, first: Sequence[int], second: Sequence[int] | npt.NDArray[np.intp]) -> Numbers:
     """Mean difference of blurred thumbnails, in levels of 255, apart from light: [len(first), len(second)]."""
     if not len(first) or not len(second):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mvp_data import rules, unique
 from mvp_data.corpus import KeptVideo
 from mvp_data.puzzles import PuzzleSet, make_puzzles
 from mvp_data.schema import LABELS
@@ -184,3 +185,10 @@ def test_no_videos() -> None:
     assert make_puzzles([], config(), THRESHOLDS) == PuzzleSet(
         puzzles=(), drops={}, video_drops={}, origins={}, shortfalls={}, indexes={}
     )
+
+
+def test_no_video_is_held_when_all_is_done() -> None:
+    """One would keep the vectors of the whole corpus, and the file they lie in."""
+    make_puzzles(films(2), config(**SMALL), THRESHOLDS)
+    for remembered in (unique._leaning, unique._loops, rules._recurs_between):
+        assert remembered.cache_info().currsize == 0
