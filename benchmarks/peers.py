@@ -1,0 +1,262 @@
+"""What others' tools cost over the same files in the same run, as multiples of ours.
+
+    python benchmarks/peers.py --film .cache/demo/big_buck_bunny.mp4
+    python benchmarks/peers.py --quick --json
+
+Each way is a process of its own that works through all files of a set; its CPU time, with its children's, counts from
+start to end, imports included. `script` is what people write: PySceneDetect's adaptive detector over the file, then
+OpenCV moved to every sampled time, a JPEG of each grab, and the encoder on ONNX Runtime as it comes (batches of 32, all
+cores, centre crop). It takes as many pictures a second as our build took of that file, of the same area at most, and
+with the same weights. It stops there; our build goes on to puzzles and shards. Decoding alone, by PyAV on one thread
+and by `ffmpeg -threads 1 -f null -`, is the yardstick.
+
+The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time: kept in `.cache/peers`. Left out:
+video2dataset (RESULTS says why) and open_clip, whose weights need a download.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from mvp_data import BuildConfig, build
+from mvp_data.bank import Bank
+from mvp_data.decode import open_video
+from mvp_data.ledger import read_ledger
+from mvp_data.shots import shot_detector
+from mvp_data.weights import find
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
+CACHE = Path(".cache/peers")
+FILM_S, SAMPLE_S, SAMPLE_FROM_S = 200, 20, 100
+SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
+AREA_PX = 796 * 448  # of a stored picture, at most
+BATCH = 32
+
+
+def decode_pyav(jobs: Sequence[dict[str, Any]]) -> None:
+    for job in jobs:
+        with av.open(job["path"]) as container:
+            stream = container.streams.video[0]
+            stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            for _ in container.decode(stream):
+                pass
+
+
+def decode_ffmpeg(jobs: Sequence[dict[str, Any]]) -> None:
+    import imageio_ffmpeg
+
+    for job in jobs:
+        source = ["-threads", "1", "-i", job["path"], "-map", "0:v:0", "-f", "null", "-"]
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", *source], check=True)
+
+
+def shots_scenedetect(jobs: Sequence[dict[str, Any]]) -> None:
+    from scenedetect import AdaptiveDetector, detect
+
+    for job in jobs:
+        detect(job["path"], AdaptiveDetector())
+
+
+def shots_ours(jobs: Sequence[dict[str, Any]]) -> None:
+    for job in jobs:
+        detector = shot_detector("adaptive")
+        with open_video(job["path"]) as video:
+            for frame in video.frames():
+                detector.push(frame.pts_s, frame.tiny)
+        detector.finish()
+
+
+def script(jobs: Sequence[dict[str, Any]]) -> None:
+    """Shots, grabs, JPEGs and vectors of each file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(find("tinyvit")), providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as folder:
+        for number, job in enumerate(jobs):
+            out = Path(folder) / str(number)
+            out.mkdir()
+            shots_scenedetect([job])
+            pictures = grabbed(job["path"], job["rate_hz"], out)
+            if pictures:
+                np.save(out / "vectors.npy", embedded(session, pictures))
+
+
+def grabbed(path: str, rate_hz: float, out: Path) -> list[Any]:
+    """Frames at an even rate, each sought for by its time and written as a JPEG."""
+    import cv2
+
+    capture, pictures = cv2.VideoCapture(path), []
+    duration_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / max(capture.get(cv2.CAP_PROP_FPS), 1e-3)
+    for time_s in np.arange(0, duration_s, 1 / rate_hz):
+        capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * time_s)
+        found, frame = capture.read()
+        if not found:
+            break
+        height, width = frame.shape[:2]
+        if (scale := (AREA_PX / (width * height)) ** 0.5) < 1:
+            frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(out / f"{len(pictures):06d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        pictures.append(frame)
+    capture.release()
+    return pictures
+
+
+def embedded(session: Any, pictures: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Vectors [N, D] of BGR pictures: the usual centre crop, 32 at a time."""
+    import cv2
+
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    rows = []
+    for start in range(0, len(pictures), BATCH):
+        batch = []
+        for frame in pictures[start : start + BATCH]:
+            height, width = frame.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            square = cv2.resize(frame[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_CUBIC)
+            rgb = cv2.cvtColor(square, cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+            batch.append(((rgb - mean) / std).transpose(2, 0, 1))
+        rows.append(session.run(None, {"input": np.stack(batch)})[0])
+    return np.concatenate(rows)
+
+
+def build_ours(jobs: Sequence[dict[str, Any]]) -> None:
+    """A whole build in one worker; says at what rate each file was sampled, and how many pictures there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = tuple(job["path"] for job in jobs)
+        config = BuildConfig(src=paths, out=Path(folder) / "shards", bank=Path(folder) / "bank", workers=1)
+        build(config)
+        bank = Bank(config.bank_folder, config.extract_hash())
+        rows = [row for row in read_ledger(config.out) if row.video_id]
+        entries = {row.path: bank.read(row.video_id) for row in rows}
+    rates = {path: entry.rate_fps or 1.0 for path, entry in entries.items()}
+    print(json.dumps({"rates": rates, "pictures": sum(len(entry.usable) for entry in entries.values())}))
+
+
+WAYS: dict[str, Callable[[Sequence[dict[str, Any]]], None]] = {
+    "ours: whole build": build_ours,
+    "script: PySceneDetect, OpenCV, encoder": script,
+    "ours: decode and shots": shots_ours,
+    "PySceneDetect's pass": shots_scenedetect,
+    "decode only, PyAV": decode_pyav,
+    "decode only, ffmpeg": decode_ffmpeg,
+}
+
+
+def measured(way: str, jobs: Sequence[dict[str, Any]]) -> tuple[float, float, str]:
+    """CPU and wall seconds of a way in a process of its own, and what it printed."""
+    before, start_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, __file__, "--way", way]
+    done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{way}: {done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu_s, time.perf_counter() - start_s, done.stdout
+
+
+def compare(paths: Sequence[Path]) -> dict[str, Any]:
+    """All ways over a set of files; ours first, since it says at what rates the script is to sample."""
+    jobs = [{"path": str(path)} for path in paths]
+    found: dict[str, Any] = {}
+    for way in WAYS:
+        cpu_s, wall_s, said = measured(way, jobs)
+        if way == "ours: whole build":
+            told = json.loads(said.splitlines()[-1])
+            jobs = [{**job, "rate_hz": told["rates"].get(Path(job["path"]).name, 1.0)} for job in jobs]
+            found["files"], found["pictures"] = len(paths), told["pictures"]
+        found[way] = {"cpu_s": cpu_s, "wall_s": wall_s}
+    return found
+
+
+def cut(film: Path, seconds: float) -> Path:
+    """The beginning of a film, its packets as they are."""
+    path = CACHE / f"{film.stem}-{seconds:g}s.mp4"
+    if path.exists():
+        return path
+    with av.open(str(film)) as source, av.open(str(path.with_suffix(".new.mp4")), "w") as target:
+        video = source.streams.video[0]
+        copy = target.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.dts is None or packet.dts * video.time_base > seconds:
+                break
+            packet.stream = copy
+            target.mux(packet)
+    return path.with_suffix(".new.mp4").rename(path)
+
+
+def enlarged(film: Path, name: str) -> Path:
+    """Some seconds of a film as H.264 of another size; made once."""
+    path, (width, height) = CACHE / f"{film.stem}-{name}.mp4", SIZES[name]
+    if path.exists():
+        return path
+    with av.open(str(film)) as source, av.open(str(path.with_suffix(".new.mp4")), "w") as target:
+        stream = target.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        source.seek(SAMPLE_FROM_S * 1_000_000)
+        for number, frame in enumerate(source.decode(video=0)):
+            if number == SAMPLE_S * 24:
+                break
+            large = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")
+            large.pts, large.time_base = None, None
+            target.mux(stream.encode(large))
+        target.mux(stream.encode())
+    return path.with_suffix(".new.mp4").rename(path)
+
+
+def as_text(result: dict[str, dict[str, Any]]) -> str:
+    lines = []
+    for name, found in result.items():
+        ours, shots = found["ours: whole build"], found["ours: decode and shots"]
+        decode = found["decode only, PyAV"]["cpu_s"]
+        lines += [f"| {name}: {found['files']} files, {found['pictures']} pictures | CPU s | wall s | x decode only | "]
+        lines[-1] += "CPU, x ours |"
+        lines.append("|---|---|---|---|---|")
+        for way in WAYS:
+            row = found[way]
+            base = shots if "PySceneDetect's" in way else ours if way.startswith("script") else None
+            ratio = f"**{row['cpu_s'] / base['cpu_s']:.2f}**" if base else ""
+            cells = f"{row['cpu_s']:.1f} | {row['wall_s']:.1f} | {row['cpu_s'] / decode:.2f} | {ratio}"
+            lines.append(f"| {way} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--film", type=Path, default=DEMO_FILM)
+    parser.add_argument("--clips", type=Path, default=ROOT.parent / "shared" / "corpus" / "clips")
+    parser.add_argument("--quick", action="store_true", help="40 s of the film, 3 clips, no large samples")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # a process of its own
+    options = parser.parse_args()
+    if options.way:
+        WAYS[options.way](json.load(sys.stdin))
+        return
+    if not options.film.exists():
+        sys.exit(f"{options.film}: not there; `make demo` fetches it, or name another film with --film")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    clips = sorted(options.clips.glob("*"))
+    film_s = 40 if options.quick else FILM_S
+    sets = {f"film, first {film_s} s": [cut(options.film, film_s)]}
+    if clips:
+        sets["real clips"] = clips[:: 14 if options.quick else 4]
+    if not options.quick:
+        sets |= {f"{name}, {SAMPLE_S} s": [enlarged(options.film, name)] for name in SIZES}
+    result = {name: compare(paths) for name, paths in sets.items()}
+    print(json.dumps(result, indent=1) if options.json else as_text(result))
+
+
+if __name__ == "__main__":
+    main()
