@@ -64,8 +64,9 @@ def sharpness(luma: Luma) -> float:
     inner = levels[1:-1:2]
     around = levels[:-2:2] + levels[2::2]
     laplacian = around[:, 1:-1] + inner[:, :-2] + inner[:, 2:] - (inner[:, 1:-1] << 2)
-    values = laplacian.astype(np.float64).ravel()  # squares of whole numbers: exact sums in any order
-    return float(values @ values) / len(values) - (float(laplacian.sum(dtype=np.int64)) / len(values)) ** 2
+    squares = np.square(laplacian, dtype=np.int32)  # not by BLAS, whose threads cost more than the sum
+    mean = float(laplacian.sum(dtype=np.int64)) / laplacian.size
+    return float(squares.sum(dtype=np.int64)) / laplacian.size - mean**2
 
 
 def _difference(a: Luma, b: Luma) -> float:
