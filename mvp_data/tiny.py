@@ -48,7 +48,7 @@ def _interleaved(tiny: npt.NDArray[np.uint8], colour: npt.NDArray[np.uint8]) -> 
 
 
 def _means(planes: Sequence[Plane], width: int, shrunk: int, least_lines: int) -> npt.NDArray[np.uint8]:
-    """[N, 36, 64], or half of that where `shrunk` is 2: means of blocks of planes of one shape, by their chosen lines."""
+    """Means of the blocks of planes of one shape by their chosen lines: [N, 36, 64], half of it where `shrunk` is 2."""
     rows, columns = TINY_HEIGHT_PX // shrunk, TINY_WIDTH_PX // shrunk
     chosen, per_row = _lines(planes[0].shape[0], rows, least_lines)
     lines = np.empty((len(planes), len(chosen), planes[0].shape[1]), np.uint8)
