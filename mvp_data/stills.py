@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import av
     from av.video.reformatter import VideoReformatter
 
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
 
 class Shrinker:
     """Makes the tiny copies and the pictures of one stream."""
@@ -102,9 +104,7 @@ class AvStill:
 
 
 def _is_full_range(frame: "av.VideoFrame") -> bool:
-    from av.video.reformatter import ColorRange
-
-    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
 
 
 def _lines(plane: Any) -> Luma:

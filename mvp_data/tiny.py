@@ -15,22 +15,21 @@ import numpy.typing as npt
 from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Tiny
 
 Plane = npt.NDArray[np.uint8]  # [H, W]
-LINES_MIN = 2  # of each band: one of each field of interlaced video
-LINE_EVERY_PX = 15  # on average, in high pictures
+LUMA_LINES, COLOUR_LINES = 2, 1  # of each band: of luma one of each field of interlaced video
+MORE_FROM_PX = 30  # height of a band from which more lines are read
 
 
 def can_be_picked(width_px: int, height_px: int) -> bool:
     """Whether a picture has enough lines to choose from, and pixels in them."""
-    return height_px >= 2 * LINES_MIN * TINY_HEIGHT_PX and width_px >= 2 * TINY_WIDTH_PX
+    return height_px >= 2 * LUMA_LINES * TINY_HEIGHT_PX and width_px >= 2 * TINY_WIDTH_PX
 
 
 def tiny_of_planes(planes: Sequence[Plane], width_px: int, *, full_range: bool) -> Tiny:
     """A tiny frame from the planes Y [H, >= W], U and V [H/2, >= W/2]; lines may be longer than the picture is wide."""
     tiny = np.empty((3, TINY_HEIGHT_PX, TINY_WIDTH_PX), np.uint8)
     luma, colour = (_AS_IS, _AS_IS) if full_range else (_LUMA, _COLOUR)
-    luma.take(_means(planes[:1], width_px, TINY_HEIGHT_PX, TINY_WIDTH_PX)[0], out=tiny[0], mode="clip")
-    small = _means(planes[1:], (width_px + 1) // 2, TINY_HEIGHT_PX // 2, TINY_WIDTH_PX // 2)
-    return _interleaved(tiny, colour.take(small))
+    luma.take(_means(planes[:1], width_px, 1, LUMA_LINES)[0], out=tiny[0], mode="clip")
+    return _interleaved(tiny, colour.take(_means(planes[1:], (width_px + 1) // 2, 2, COLOUR_LINES)))
 
 
 def tiny_of_samples(samples: npt.NDArray[np.uint8]) -> Tiny:
@@ -48,15 +47,16 @@ def _interleaved(tiny: npt.NDArray[np.uint8], colour: npt.NDArray[np.uint8]) -> 
     return tiny.transpose(1, 2, 0)
 
 
-def _means(planes: Sequence[Plane], width: int, rows: int, columns: int) -> npt.NDArray[np.uint8]:
-    """Rounded means of [rows, columns] blocks of planes of one shape, as far as the chosen lines tell."""
-    chosen, per_row = _lines(planes[0].shape[0], rows)
+def _means(planes: Sequence[Plane], width: int, shrunk: int, least_lines: int) -> npt.NDArray[np.uint8]:
+    """Means of the blocks of planes of one shape by their chosen lines: [N, 36, 64], half of it where `shrunk` is 2."""
+    rows, columns = TINY_HEIGHT_PX // shrunk, TINY_WIDTH_PX // shrunk
+    chosen, per_row = _lines(planes[0].shape[0], rows, least_lines)
     lines = np.empty((len(planes), len(chosen), planes[0].shape[1]), np.uint8)
     for plane, picked in zip(planes, lines, strict=True):
         plane.take(chosen, axis=0, out=picked, mode="clip")
     by_row = lines.reshape(len(planes) * rows, per_row, -1)[..., :width]
-    sums: npt.NDArray[Any] = np.add(by_row[:, 0], by_row[:, 1], dtype=np.uint16)
-    for line in range(2, per_row):
+    sums: npt.NDArray[Any] = by_row[:, 0].astype(np.uint16)
+    for line in range(1, per_row):
         sums += by_row[:, line]
     edges, lengths = _columns(width, columns)
     if per_row * lengths.max() >= 1 << 8:  # more than 16 bits hold
@@ -70,12 +70,13 @@ def _means(planes: Sequence[Plane], width: int, rows: int, columns: int) -> npt.
 
 
 @lru_cache(maxsize=16)
-def _lines(height: int, rows: int) -> tuple[npt.NDArray[np.intp], int]:
+def _lines(height: int, rows: int, least: int) -> tuple[npt.NDArray[np.intp], int]:
     """The lines to read, evenly spread and of both fields in turn, and how many for each row."""
-    per_row = max(LINES_MIN, height // rows // LINE_EVERY_PX)
+    per_row = max(least, height // rows // MORE_FROM_PX * least)
     lines = ((np.arange(rows * per_row) + 0.5) * height / (rows * per_row)).astype(np.intp)
-    odd = np.arange(len(lines)) % per_row % 2
-    return np.minimum(lines // 2 * 2 + odd, height - 1), per_row
+    if per_row > 1:
+        lines = lines // 2 * 2 + np.arange(len(lines)) % per_row % 2
+    return np.minimum(lines, height - 1), per_row
 
 
 @lru_cache(maxsize=16)

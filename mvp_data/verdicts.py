@@ -61,11 +61,16 @@ def sharpness(luma: Luma) -> float:
     if min(luma.shape) < 3:
         return 0.0
     levels = luma.astype(np.int16)
-    inner = levels[1:-1:2]
+    inner = np.ascontiguousarray(levels[1:-1:2])
     around = levels[:-2:2] + levels[2::2]
-    laplacian = around[:, 1:-1] + inner[:, :-2] + inner[:, 2:] - (inner[:, 1:-1] << 2)
-    values = laplacian.astype(np.float64).ravel()  # squares of whole numbers: exact sums in any order
-    return float(values @ values) / len(values) - (float(laplacian.sum(dtype=np.int64)) / len(values)) ** 2
+    around -= 4 * inner
+    along, beside = around.ravel(), inner.ravel()  # in one run; what meets the next line is left out below
+    along[1:] += beside[:-1]
+    along[:-1] += beside[1:]
+    laplacian = around[:, 1:-1]
+    squares = np.square(laplacian, dtype=np.int32)  # not by BLAS, whose threads cost more than the sum
+    mean = float(laplacian.sum(dtype=np.int64)) / laplacian.size
+    return float(squares.sum(dtype=np.int64)) / laplacian.size - mean**2
 
 
 def _difference(a: Luma, b: Luma) -> float:

@@ -75,7 +75,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def test_one_module_names_each_heavy_library() -> None:
-    assert users(DATA, HEAVY) == {name: {module} for name, module in HEAVY.items()}
+    assert users(DATA, HEAVY) == {name: {module} for name, module in HEAVY.items()} | {"av": {"decode_pyav", "stills"}}
     assert users(TRAIN, HEAVY_IN_TRAINING) == HEAVY_IN_TRAINING
     assert not users(TRAIN, set(HEAVY) - {"yaml"})
 
