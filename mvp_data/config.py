@@ -28,6 +28,9 @@ class DecodeConfig:
     """How a video is decoded and cut."""
 
     decoder: str = option("pyav", "Back end that decodes.", choices=BACKENDS)
+    decode: str = option(
+        "sparse", "sparse leaves out what is neither sampled nor built on, with pyav alone.", choices=("sparse", "full")
+    )
     shots: str = option("adaptive", "Shot detector.", choices=METHODS)
 
     def __post_init__(self) -> None:

@@ -108,7 +108,7 @@ def test_damage_is_marked_where_one_pass_marks_it(tmp_path: Path) -> None:
     for place in rng.integers(len(data) * 2 // 5, len(data) * 3 // 5, 40):
         data[place] ^= 0xFF
     path.write_bytes(data)
-    assert differences(path) == []
+    assert differences(path) == ["left_out_frames"]  # only the parts that are damaged are decoded in full
     whole, _ = in_one(path)
     assert whole.damaged_packets > 3
     assert {"damaged"} < {frame.reject for frame in whole.frames}
