@@ -105,22 +105,20 @@ def compare(full: tuple[Boundary, ...], sparse: tuple[Boundary, ...], row: Row) 
 
 def measure(path: Path, truth: tuple[Spans, Spans] | None, repeat: int, row: Row) -> None:
     """Add one video to a row."""
-    spent: dict[str, list[float]] = {name: [] for name in row.cpu_s}
+    spent: dict[str, list[float]] = {"full": [], "sparse": [], "decode only": []}
     found: dict[str, tuple[Extract | None, bytes]] = {}
-    if extracted(path, "full")[0] is None:
-        row.differing += extracted(path, "sparse")[0] is not None
-        return
-    for _ in range(repeat):
-        for name in row.cpu_s:
-            start = time.process_time()
-            if name == "decode only":
-                decode_only(path)
-            else:
-                found[name] = extracted(path, name)
-            spent[name].append(time.process_time() - start)
+    for name in [*spent] * repeat:
+        if found.get("full", (True,))[0] is None and name == "decode only":
+            break  # no video
+        start = time.process_time()
+        if name == "decode only":
+            decode_only(path)
+        else:
+            found[name] = extracted(path, name)
+        spent[name].append(time.process_time() - start)
     (full, full_jpegs), (sparse, sparse_jpegs) = found["full"], found["sparse"]
     if full is None or sparse is None:
-        row.differing += 1
+        row.differing += full is not sparse
         return
     for name, seconds in spent.items():
         row.cpu_s[name] += statistics.median(seconds)
