@@ -94,6 +94,10 @@ def test_parts_give_what_one_pass_gives(name: str, tmp_path: Path) -> None:
     assert differences(film(tmp_path / name, **KINDS[name])) == []
 
 
+def test_parts_leave_out_what_one_pass_leaves_out(tmp_path: Path) -> None:
+    assert in_one(film(tmp_path / "a.mp4"))[0].left_out_frames > COUNT / 8
+
+
 def test_a_search_that_leads_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some containers cannot be searched exactly; then the file is read from its beginning."""
     path = film(tmp_path / "a.ts")

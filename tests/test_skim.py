@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.decode import open_video
 from mvp_data.errors import Unskimmable
 from mvp_data.frames import Extract, extract
+from mvp_data.long_videos import surely
 from mvp_data.skim import Skim, Skimmer, blended
 from mvp_data.types import Picture
 from tests.clips import render
@@ -155,6 +157,17 @@ def test_damage_is_decoded_in_full(name: str, tmp_path: Path) -> None:
     damage(path)
     assert passed(path, "full")[0].damaged_packets > 0
     assert share_left_out(path) == 0
+
+
+def test_what_came_out_damaged_is_read_twice(tmp_path: Path) -> None:
+    """The second time nothing is kept, and that must bear to be begun again as well."""
+    path = film(tmp_path / "a.mp4")
+    damage(path)
+    run = partial(extract, path, video_id="v", decode=DecodeConfig(), frames=OPTIONS, seed=0)
+    checks, blob = [], io.BytesIO()
+    blob.write(b"others")
+    assert (surely(run, blob, lambda: checks.append(1)), blob.getvalue()) == passed(path, "full")
+    assert checks
 
 
 def test_a_file_cut_off(tmp_path: Path) -> None:
