@@ -2,7 +2,7 @@
 
     python -m benchmarks.decoding --film .cache/demo/big_buck_bunny.mp4     # the whole table, some minutes
     python -m benchmarks.decoding clips groundtruth --repeat 1
-    python -m benchmarks.decoding spliced
+    python -m benchmarks.decoding film spliced --leader 99 --spare 99       # whatever the sizes of packets say
 
 CPU seconds are medians of passes in turn; `decode only` decodes every frame with PyAV on one thread and drops it. A
 boundary of the full pass is found again where the sparse pass has one within a quarter of a second; it moved where
@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.shots import CORPUS, Score, Spans, predicted_frames, read_truth, score
 from benchmarks.shots_spliced import FIRST_SEED, FPS, Frames, single_shots, splice
+from mvp_data import skim
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip
 from mvp_data.frames import Extract, extract
@@ -191,7 +192,10 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=CORPUS.parent, help="folder with clips/, groundtruth/, nasty/")
     parser.add_argument("--film", type=Path, default=DEMO_FILM)
     parser.add_argument("--repeat", type=int, default=3, help="passes of each kind over each video")
+    parser.add_argument("--leader", type=float, default=skim.LARGE_LEADER, help="another value of LARGE_LEADER")
+    parser.add_argument("--spare", type=float, default=skim.LARGE_SPARE, help="another value of LARGE_SPARE")
     options = parser.parse_args()
+    skim.LARGE_LEADER, skim.LARGE_SPARE = options.leader, options.spare
     if "film" in options.sets and not options.film.exists():
         sys.exit(f"{options.film} is not there; `make demo` fetches it, or give --film")
     rows: dict[str, Row] = {}
