@@ -45,6 +45,7 @@ class VideoEntry:
     info: VideoInfo | None = None
     duration_s: float = 0.0
     decoded_frames: int = 0
+    left_out_frames: int = 0  # of these
     damaged_packets: int = 0
     rate_fps: float = 0.0
     width_px: int = 0
@@ -52,6 +53,11 @@ class VideoEntry:
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     boundaries: tuple[Boundary, ...] = ()
     frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
+
+    @property
+    def decoded_share(self) -> float:
+        """Share of the frames that were really decoded."""
+        return 1 - self.left_out_frames / self.decoded_frames if self.decoded_frames else 0.0
 
     @property
     def usable(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from mvp_data.tasks import TASKS, parse_shares
 from mvp_data.yaml_text import parse_yaml, read_text
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
+DECODES = ("sparse", "full")
 MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
 EXTRACT_VERSION = 1  # raised whenever pass 1 would store something else for the same options
 
@@ -28,6 +29,7 @@ class DecodeConfig:
     """How a video is decoded and cut."""
 
     decoder: str = option("pyav", "Back end that decodes.", choices=BACKENDS)
+    decode: str = option("sparse", "sparse leaves out frames neither sampled nor built on (pyav).", choices=DECODES)
     shots: str = option("adaptive", "Shot detector.", choices=METHODS)
 
     def __post_init__(self) -> None:
@@ -153,7 +155,6 @@ class PackConfig:
     """How samples are written."""
 
     shard_order: str = option("mixed", "Order of the samples within a split.", choices=("mixed", "easy_first"))
-
     shard_samples: int = option(1000, "Most samples in a shard.", low=1)
     shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1, high=1e6)
     val_share: float = option(0.05, "Share of video groups in the validation split.", low=0, high=1)

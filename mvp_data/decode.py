@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from mvp_data.errors import ConfigError, Skip, SkipReason
+from mvp_data.skim import Skim
 from mvp_data.types import Luma, Picture, Tiny, VideoInfo
 
 BACKENDS = ("pyav", "decord", "ffmpeg")
@@ -68,6 +69,7 @@ class DecodedFrame:
     tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
     picture: Callable[[int], Still]
     damaged: bool = False  # it may build on lost data; PyAV: until the next key frame, ffmpeg: to the end
+    left_out: bool = False  # not decoded: `tiny` is a guess from the frames around, and there is no picture
 
 
 class VideoStream(Protocol):
@@ -104,11 +106,12 @@ class Packet(NamedTuple):
 
 
 def open_video(
-    path: str | Path, *, backend: str = "pyav", start: Start | None = None
+    path: str | Path, *, backend: str = "pyav", start: Start | None = None, skim: Skim | None = None
 ) -> AbstractContextManager[VideoStream]:
     """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
 
-    Only PyAV can begin elsewhere than at the first frame. Entering raises Skip where the file is no usable video,
+    Only PyAV can begin elsewhere than at the first frame, and leave out what `skim` does not need: then the pass may
+    end in Unskimmable, and must be done again without. Entering raises Skip where the file is no usable video,
     MissingDependencyError where the back end is not installed; an unknown back end is a ConfigError at once.
     """
     if start and backend != "pyav":
@@ -117,7 +120,7 @@ def open_video(
         case "pyav":
             from mvp_data.decode_pyav import open_pyav
 
-            return open_pyav(path, start)
+            return open_pyav(path, start, skim)
         case "decord":
             from mvp_data.decode_decord import open_decord
 
@@ -165,6 +168,7 @@ class RawFrame:
 
     time: Fraction | None
     damaged: bool = False
+    left_out: bool = False
     tiny: Callable[[], Tiny]
     picture: Callable[[int], Still]
 
@@ -190,7 +194,13 @@ class BackEnd:
                 continue
             first, last = raw.time if first is None else first, raw.time
             shown += 1
-            yield DecodedFrame(pts_s=float(raw.time - first), tiny=raw.tiny(), picture=raw.picture, damaged=raw.damaged)
+            yield DecodedFrame(
+                pts_s=float(raw.time - first),
+                tiny=raw.tiny(),
+                picture=raw.picture,
+                damaged=raw.damaged,
+                left_out=raw.left_out,
+            )
         if shown < 2 and not self.start:
             raise too_few(shown, self.damaged_packets)
 

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mvp_data.bitstreams import reader
 from mvp_data.decode import (
     CONTAINERS,
     MAX_AREA_PX,
@@ -26,6 +29,7 @@ from mvp_data.decode import (
     whole_name,
 )
 from mvp_data.errors import Skip, SkipReason
+from mvp_data.skim import Skim, Skimmer, between
 from mvp_data.stills import Shrinker
 from mvp_data.types import Luma
 
@@ -39,11 +43,11 @@ SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ah
 
 
 @contextmanager
-def open_pyav(path: str | Path, start: Start | None = None) -> "Iterator[PyAvStream]":
-    """The default back end of `decode.open_video`, which can begin at a key packet as well; raises Skip."""
+def open_pyav(path: str | Path, start: Start | None = None, skim: Skim | None = None) -> "Iterator[PyAvStream]":
+    """The default back end of `decode.open_video`, which can begin at a key packet, and skim; raises Skip."""
     with ExitStack() as stack:
         container = stack.enter_context(_open_container(path))
-        video = PyAvStream(container)
+        video = PyAvStream(container, skim)
         if start and not video.go_to(start, container, seek=True):
             again = stack.enter_context(_open_container(path))
             if not video.go_to(start, again, seek=False):
@@ -139,9 +143,9 @@ def _choose_stream(container: "InputContainer") -> "AvVideoStream":
 class PyAvStream(BackEnd):
     """One stream of one container, walked packet by packet so that damage costs single packets."""
 
-    def __init__(self, container: "InputContainer") -> None:
+    def __init__(self, container: "InputContainer", skim: Skim | None = None) -> None:
         """Decode up to the first frame, since only frames tell the rotation; raises Skip."""
-        self._container, self._stream = container, _choose_stream(container)
+        self._container, self._stream, self._skim = container, _choose_stream(container), skim
         codec = self._stream.codec_context
         check_size(codec.width, codec.height)
         codec.thread_type, codec.thread_count = "NONE", 1  # slice threads can deadlock when many workers decode
@@ -153,8 +157,8 @@ class PyAvStream(BackEnd):
             raise Skip(SkipReason.UNSUPPORTED_CODEC, f"{codec.name}: a variant that the decoder lacks")
         if first is None:
             raise too_few(0, self.damaged_packets)
-        self._first: tuple[av.VideoFrame, bool] | None = first
-        self.facts = _read_facts(container, self._stream, first[0])
+        self._first: _Shown | None = first
+        self.facts = _read_facts(container, self._stream, first.frame)
         self.info = self.facts.info
 
     @property
@@ -178,18 +182,20 @@ class PyAvStream(BackEnd):
             if packet is None or packet.pts is None or not packet.is_keyframe:
                 continue
             if ((time := packet.pts * self.facts.tick_s), packet.pos) == (start.time, start.place):
-                self.start, self._first, self._decoded = start, None, self._decode(chain([packet], rest))
+                self.start, self._first = start, None
+                self._decoded = self._decode(chain([packet], rest))
                 return True
             if seek and time > start.time:
                 return False  # too far, or another packet: only the way from the beginning is sure
         return False
 
-    def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[tuple[av.VideoFrame, bool]]":
-        """Frames, each with whether it is damaged: flagged so, or built on lost data since the last key frame."""
+    def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[_Shown]":
+        """The frames that come out; Unskimmable where not all was decoded that turns out to be needed."""
         import av
 
         damaged = False
-        for packet in source:
+        skimmer = self._skimmer()
+        for packet in skimmer.kept(source) if skimmer else source:
             try:
                 frames = self._stream.codec_context.decode(packet) if packet else []
                 self.damaged_packets += packet is None
@@ -198,23 +204,51 @@ class PyAvStream(BackEnd):
                 self.damaged_packets += 1
                 damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
+                if skimmer:
+                    skimmer.failed()
                 continue
             for frame in frames:
                 self.damaged_packets += frame.is_corrupt
                 damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                yield frame, damaged
+                yield _Shown(frame, damaged, skimmer.shown(frame.pts, damaged=damaged) if skimmer else [])
+        if skimmer:
+            skimmer.finish()
+
+    def _skimmer(self) -> "Skimmer[av.Packet[AvVideoStream]] | None":
+        codec = self._stream.codec_context
+        is_spare = reader(codec.codec.canonical_name, codec.extradata or b"") if self._skim else None
+        if self._skim is None or is_spare is None or self._counts_chunks:
+            return None
+        tick_s = self._stream.time_base or Fraction(1)
+        return Skimmer(self._skim, is_spare, tick_s, self.start.origin if self.start else None)
+
+    @property
+    def _counts_chunks(self) -> bool:
+        """AVI stores no PTS, and libavformat's guesses are out of order with B-frames: its time is a count, DTS."""
+        return self._container.format.name == "avi"
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """The first frame, kept since opening, and the rest; what an edit list hides the decoder drops."""
-        shrinker = Shrinker(self.facts)
-        # AVI stores no PTS, and libavformat's guesses are out of order with B-frames. Its time is a count of
-        # chunks, DTS, which only frames that the decoder held back to the end lack; they follow tick by tick.
-        counted, last = self._container.format.name == "avi", -1
-        for frame, damaged in chain([self._first] if self._first else [], self._decoded):
+        shrinker, last, before = Shrinker(self.facts), -1, None
+        for frame, damaged, left_out in chain([self._first] if self._first else [], self._decoded):
             ticks = frame.pts
-            if counted:
+            if self._counts_chunks:  # the decoder held back to the end what lacks it: it follows tick by tick
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            yield shrinker.raw(frame, None if ticks is None else ticks * self.facts.tick_s, damaged=damaged)
+            raw = shrinker.raw(frame, None if ticks is None else ticks * self.facts.tick_s, damaged=damaged)
+            if self._skim:
+                raw = replace(raw, tiny=cache(raw.tiny))  # those left out around it are made of it
+            if before and left_out:
+                yield from between(before, raw, [time * self.facts.tick_s for time in left_out])
+            yield raw
+            before = raw if self._skim else None
+
+
+class _Shown(NamedTuple):
+    """A frame that came out of the decoder."""
+
+    frame: "av.VideoFrame"
+    damaged: bool  # flagged so, or built on lost data since the last key frame
+    left_out: list[int]  # times of those left out before it, in ticks
 
 
 def jpeg_luma(data: bytes) -> Luma:

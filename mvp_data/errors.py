@@ -31,6 +31,10 @@ class ShardError(MvpError):
     """A shard or a record is damaged, or is of another schema version."""
 
 
+class Unskimmable(Exception):
+    """A video of which nothing can be left out after all; caught where the pass begins, which is repeated in full."""
+
+
 class SkipReason(StrEnum):
     """Why a source file gives no samples; the words users meet in the ledger."""
 

@@ -12,9 +12,10 @@ from typing import IO
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.crop import letterbox, placed, target_size
 from mvp_data.decode import MAX_AREA_PX, Start, Still, VideoStream, open_video
-from mvp_data.errors import Skip, SkipReason
+from mvp_data.errors import Skip, SkipReason, Unskimmable
 from mvp_data.sampling import SampleGrid
 from mvp_data.shots import ShotDetector, in_transition, shot_detector
+from mvp_data.skim import Skim
 from mvp_data.types import Boundary, Frame, Luma, Picture, VideoInfo, rejections
 from mvp_data.verdicts import judge
 
@@ -30,7 +31,8 @@ class Extract:
 
     info: VideoInfo
     duration_s: float  # time of the last frame shown
-    decoded_frames: int
+    decoded_frames: int  # of the video, those left out included
+    left_out_frames: int
     damaged_packets: int
     rate_fps: float  # rate at which it was sampled
     width_px: int  # of every stored picture
@@ -114,16 +116,39 @@ def extract_part(
     Raises:
         Skip: as above; of a later part only what the whole video would raise as well.
     """
+    begin = blob.tell()
+    if decode.decode == "sparse" and decode.shots != "transnetv2":  # which looks at every frame
+        try:
+            return _pass(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+        except Unskimmable:
+            blob.seek(begin)
+            blob.truncate()
+            on_stretch()
+    full = replace(decode, decode="full")
+    return _pass(path, part, decode=full, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+
+
+def _pass(
+    path: Path,
+    part: Part,
+    *,
+    decode: DecodeConfig,
+    frames: FramesConfig,
+    seed: int,
+    blob: IO[bytes],
+    on_stretch: Callable[[], object],
+) -> Extract:
     writer = _Writer(blob, frames, part, on_stretch)
     slowest = part.start is not None
     grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=part.video_id, slowest=slowest)
-    with open_video(path, backend=decode.decoder, start=part.start) as video:
+    skim = Skim(wanted=grid.may_cover, shots=decode.shots != "none") if decode.decode == "sparse" else None
+    with open_video(path, backend=decode.decoder, start=part.start, skim=skim) as video:
         return _walk(video, part, shot_detector(decode.shots), grid, writer)
 
 
 def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> Extract:
     """One pass over the frames of a part and around it; what lies around is not counted."""
-    decoded, later, last_s, end_s = 0, 0, 0.0, part.end_s
+    decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, part.end_s
     damaged_before: int | None = 0 if part.start is None else None
     damaged: int | None = None
     for frame in video.frames():
@@ -140,7 +165,7 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
         covers = grid.covers(frame.pts_s)
         own = part.first_s <= frame.pts_s < end_s
         if own:
-            decoded, last_s = decoded + 1, frame.pts_s
+            decoded, left_out, last_s = decoded + 1, left_out + frame.left_out, frame.pts_s
         if covers and frame.pts_s < end_s:
             sample = _Sample(frame.pts_s, frame.picture(writer.area_px), covers, frame.damaged)
             writer.add(sample, grid) if own else writer.look(sample)
@@ -150,6 +175,7 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
         info=video.info,
         duration_s=last_s,
         decoded_frames=decoded,
+        left_out_frames=left_out,
         damaged_packets=damaged - (damaged if damaged_before is None else damaged_before),
         rate_fps=grid.rate_fps,
         width_px=writer.size[0],

@@ -54,6 +54,7 @@ class LedgerRow:
     frames_rejected: str = "{}"  # JSON: reason -> count
     segments_refused: str = "{}"  # JSON: reason -> count
     damaged_packets: int = 0
+    decoded_share: float = 0.0  # of the video's frames; 1 where none was left out
 
 
 def make_ledger(
@@ -117,6 +118,7 @@ def _video_row(
         frames_rejected=json.dumps(rejected, sort_keys=True),
         segments_refused=json.dumps(refused, sort_keys=True),
         damaged_packets=entry.damaged_packets,
+        decoded_share=round(entry.decoded_share, 4),
     )
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from mvp_data.types import Source
 from mvp_data.workers import goes_on
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from mvp_data.frames import Extract, Part
 
 # Not facts about the bytes: such a source is not remembered, and every run tries it again.
@@ -231,8 +234,7 @@ def surely(run: "Callable[..., Extract]", blob: IO[bytes], check: Callable[[], N
     check()
     if skip is None or skip.reason not in PASSING:
         goes_on()
-        with open(os.devnull, "wb") as nowhere:
-            again, skip_again = _attempt(run, nowhere)
+        again, skip_again = _attempt(run, _Nowhere())
         if _told_apart(first, skip) != _told_apart(again, skip_again):
             raise Skip(
                 SkipReason.UNREADABLE, "read twice, it gave two results; look at its disk or network, and run again"
@@ -241,6 +243,13 @@ def surely(run: "Callable[..., Extract]", blob: IO[bytes], check: Callable[[], N
         assert skip is not None
         raise skip
     return first
+
+
+class _Nowhere(BytesIO):
+    """A file that keeps nothing, and can be cut off like any other, which the null device cannot."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        return memoryview(data).nbytes
 
 
 def _attempt(run: "Callable[..., Extract]", blob: IO[bytes]) -> "tuple[Extract | None, Skip | None]":

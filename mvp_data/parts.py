@@ -116,6 +116,7 @@ def merge(parts: Sequence[Extract], trim_s: float) -> Extract:
             parts[0],
             duration_s=max(part.duration_s for part in parts),
             decoded_frames=sum(part.decoded_frames for part in parts),
+            left_out_frames=sum(part.left_out_frames for part in parts),
             damaged_packets=sum(part.damaged_packets for part in parts),
             boundaries=_apart(chain.from_iterable(part.boundaries for part in parts)),
             frames=tuple(chain.from_iterable(part.frames for part in parts)),

@@ -48,6 +48,12 @@ class SampleGrid:
         self._next = max(self._next, last + 1)
         return covered
 
+    def may_cover(self, before_s: float, time_s: float) -> bool:
+        """Whether a frame is sampled that follows one at `before_s`, here or at a slower rate; changes nothing."""
+        base_s = self._phase_s % (1 / self.rate_fps)
+        before, last = (math.floor((t - base_s) * self.rate_fps + 1e-6) for t in (before_s, time_s))
+        return last > max(before, -1)
+
     def thin(self, samples: Iterable[range]) -> list[range]:
         """Halve the rate; returns what each earlier sample covers on the new grid (empty: drop it)."""
         slow_rate = self._rates[self._level + 1]

@@ -34,6 +34,7 @@ OTHER: dict[str, Any] = {
     "retry": "timeout,crash",
     "max_failures": 3,
     "decoder": "ffmpeg",
+    "decode": "full",
     "shots": "none",
     "fps": 2.0,
     "max_fps": 8.0,
@@ -118,8 +119,8 @@ def test_hashes_do_not_depend_on_where_or_how_options_are_given() -> None:
 def test_unknown_keys_are_all_listed() -> None:
     with pytest.raises(ConfigError, match="unknown options: fsp, hidden-frames"):
         from_options({**BASE, "hidden-frames": 4, "fsp": 1})
-    with pytest.raises(ConfigError, match=r"unknown option: decode\b"):
-        from_options({**BASE, "decode": {"decoder": "pyav"}})
+    with pytest.raises(ConfigError, match=r"unknown option: frames\b"):
+        from_options({**BASE, "frames": {"fps": 2}})
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def ledger(
 
 def test_used() -> None:
     videos = films(3)
+    videos[1] = replace(videos[1], entry=replace(videos[1].entry, left_out_frames=500))
     rows = ledger(videos, [outcome(f"{n}.mp4", f"film{n:02d}") for n in range(3)])
     made = Counter(p.episode.strip.video_id for p in make_puzzles(videos, config(**OPTIONS), THRESHOLDS).puzzles)
     row = rows["1.mp4"]
@@ -56,6 +57,7 @@ def test_used() -> None:
     )
     assert (row.samples, row.duration_s, row.sampled_fps, row.shots) == (made["film01"], 40.0, 1.0, 4)
     assert (row.frames_sampled, row.frames_kept) == (80, 40)
+    assert (row.decoded_share, rows["2.mp4"].decoded_share) == (0.5, 1.0)
     assert json.loads(row.frames_rejected) == {"black": 20, "transition": 20}
     assert sum(r.samples for r in rows.values()) == made.total()
 

@@ -124,3 +124,24 @@ def test_phase_is_drawn_by_seed_and_video() -> None:
     assert min(phases) < 200
     assert max(phases) > 800
     assert first(5, "a") == first(5, "a")
+
+
+@given(
+    steps_s=st.lists(st.floats(0.001, 3.0), min_size=1, max_size=200),
+    seed=st.integers(0, 1000),
+    thin_at=st.sets(st.integers(0, 199), max_size=2),
+)
+@settings(max_examples=60, deadline=None)
+def test_may_cover_foretells_what_is_covered(steps_s: list[float], seed: int, thin_at: set[int]) -> None:
+    """Exactly at the same rate; asked before the rate is halved, it says yes to more frames, never to fewer."""
+    grid, early = (SampleGrid(fps=1.0, max_fps=4.0, seed=seed, video_id="v") for _ in range(2))
+    assert list(grid.covers(0.0)) == list(early.covers(0.0))
+    before_s = 0.0
+    for number, step_s in enumerate(steps_s):
+        time_s = before_s + step_s
+        foretold = grid.may_cover(before_s, time_s)
+        assert foretold == bool(grid.covers(time_s))
+        assert early.may_cover(before_s, time_s) or not foretold
+        if number in thin_at:
+            grid.thin([])
+        before_s = time_s
