@@ -8,8 +8,8 @@ import logging
 import os
 import platform
 import secrets
-import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from mvp_data import engine_keeper
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.config import BuildConfig
 from mvp_data.embed import Embedder
@@ -215,7 +216,7 @@ def _connect(stack: ExitStack, config: BuildConfig) -> Any:
         raise ConfigError(f"ray_address: {config.ray_address} is no HOST:PORT of a head node; run this on a node")
     options: dict[str, Any] = {"address": config.ray_address}
     if not config.ray_address:
-        folder = stack.enter_context(_short_folder())
+        folder = stack.enter_context(_own_folder())
         own = {"num_cpus": config.worker_count, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         options = {"address": "local", "_temp_dir": str(folder), **own}
     stack.callback(_calmly, ray.shutdown)
@@ -239,14 +240,24 @@ def _last_line(error: Exception) -> str:
 
 
 @contextmanager
-def _short_folder() -> Iterator[Path]:
-    """A temporary folder whose name leaves room for those of sockets."""
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder for a cluster, all of whose processes are ended with the block, or with this process."""
     parent = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="mvp-", dir=parent if len(parent) <= _LONGEST_FOLDER else "/tmp"))
+    parent = parent if len(parent) <= _LONGEST_FOLDER else "/tmp"  # its name must leave room for those of sockets
+    folder = tempfile.mkdtemp(prefix="mvp-", dir=parent)
+    keeper = subprocess.Popen(
+        [sys.executable, "-I", engine_keeper.__file__, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.environ[engine_keeper.MARK] = folder  # inherited by what is started meanwhile
     try:
-        yield folder
+        yield Path(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop(engine_keeper.MARK, None)
+        _calmly(keeper.communicate)  # closes the pipe, and waits
 
 
 def _calmly(act: Callable[[], object]) -> None:

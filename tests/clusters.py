@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,21 +45,23 @@ class Site:
     """Where the processes of one test live."""
 
     folder: Path
+    started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def start(self, name: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Python with these arguments, in a session of its own; what it says goes to a file called `name`."""
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
         places = {"TMPDIR": str(self.folder), "RAY_TMPDIR": str(self.folder), "PYTHONPATH": str(ROOT)}
         with (self.folder / name).open("wb") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, *arguments],
                 env={**os.environ, **quiet, **places},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                close_fds=True,
             )
+        self.started.append(process)
+        return process
 
     def said(self, name: str) -> str:
         """What the process of this name has said so far."""
@@ -88,12 +90,31 @@ class Site:
                     found.append(int(environ.parent.name))
         return found
 
-    def await_none(self, limit_s: float = 20.0) -> list[int]:
-        """Those that are still there after a while; none, if all is well."""
+    def await_none(self, limit_s: float = 30.0) -> list[str]:
+        """The command lines of those that are still there after a while; none, if all is well."""
         until = time.monotonic() + limit_s
         while (left := self.processes()) and time.monotonic() < until:
             time.sleep(0.1)
-        return left
+        lines = []
+        for process_id in left:
+            with suppress(OSError):
+                words = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")
+                lines.append(f"{process_id} " + b" ".join(words).decode(errors="replace"))
+        return lines
+
+    def end(self) -> None:
+        """Kill all that is left, and wait for those that were started from here."""
+        until = time.monotonic() + 20
+        while (left := self.processes()) and time.monotonic() < until:
+            for process_id in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process_id, signal.SIGKILL)
+            for process in self.started:
+                process.poll()
+            time.sleep(0.05)
+        for process in self.started:
+            process.kill()
+            process.wait(20)
 
 
 @contextmanager
@@ -104,10 +125,5 @@ def site() -> Iterator[Site]:
     try:
         yield place
     finally:
-        until = time.monotonic() + 20
-        while (left := place.processes()) and time.monotonic() < until:
-            for process_id in left:
-                with suppress(ProcessLookupError):
-                    os.kill(process_id, signal.SIGKILL)
-            time.sleep(0.05)
+        place.end()
         shutil.rmtree(folder, ignore_errors=True)
