@@ -107,8 +107,8 @@ class _Crew(Generic[Job]):
         Raises:
             MvpError: nobody comes.
         """
-        # Those that have waited longest for their next job come first.
-        heard = self.place.hear([*self.busy, *self.starting], LOOK_S)
+        # Those that have waited longest for their next job come first, and before them those without any yet.
+        heard = self.place.hear([*self.starting, *self.busy], LOOK_S)
         if self.busy:
             self.seen_s = time.monotonic()
         elif time.monotonic() - self.seen_s > NO_WORKER_S:
