@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 class Engine(Protocol):
     """The seam: both methods are those of `workers` and `embed_bank`, wherever the processes are."""
 
+    unread_hint: str  # to say of a file that they cannot read and this process sees
+
     @property
     def worker_count(self) -> int:
         """Processes that decode at the same time."""
@@ -44,6 +46,8 @@ class Engine(Protocol):
 
 class Local:
     """The processes of this machine."""
+
+    unread_hint = ""
 
     def __init__(self, worker_count: int) -> None:
         self.worker_count = worker_count

@@ -46,6 +46,8 @@ _QUIET = {
 class Cluster:
     """The engine `ray`."""
 
+    unread_hint = "this machine sees it: every node must be able to read it under the same name"
+
     def __init__(self, config: BuildConfig, warn: Callable[[str], object] = lambda _: None) -> None:
         """Nothing is started yet; `warn` is told what became of workers."""
         self._config, self._warn = config, warn

@@ -84,7 +84,7 @@ def extract_all(
     Bank(config.bank_folder, config.extract_hash()).create()
     limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
     with Interrupts(news) as signals, Seen(config.bank_folder) as seen, ExitStack() as spooled:
-        work = _Extraction(config, seen, on_done)
+        work = _Extraction(config, seen, on_done, engine.unread_hint)
         jobs = Feed(work.long.jobs, work.jobs(sources, spooled))
         for job, result in engine.run_all(_work, jobs, limits=limits, stop=signals.came, usage=usage):
             if isinstance(result, Lost) and result.kind == "crash":
@@ -104,8 +104,8 @@ def extract_all(
 class _Extraction:
     """The parent's side of pass 1: which sources need work, and what became of each."""
 
-    def __init__(self, config: BuildConfig, seen: Seen, on_done: Callable[[Outcome], object]) -> None:
-        self._config, self._seen, self._on_done = config, seen, on_done
+    def __init__(self, config: BuildConfig, seen: Seen, on_done: Callable[[Outcome], object], hint: str) -> None:
+        self._config, self._seen, self._on_done, self._unread_hint = config, seen, on_done, hint
         self._extract_hash = config.extract_hash()
         self._bank = Bank(config.bank_folder, self._extract_hash)
         self.long = LongVideos(Bank(config.bank_folder, self._extract_hash, "parts"))
@@ -160,6 +160,8 @@ class _Extraction:
         ended = self.long.end(job) if job.long else {job.source: result.stamp if isinstance(result, _Done) else ""}
         if ended:  # not so for a part of a video that has failed before
             outcome = result.outcome if isinstance(result, _Done) else self._lost(job, result)
+            if outcome.skip == SkipReason.UNREADABLE and self._unread_hint and sight(job.uri):
+                outcome = replace(outcome, detail=f"{outcome.detail}; {self._unread_hint}")
             for source, seen_as in ended.items():
                 self._seen.add(seen_as if outcome.video_id else "", outcome.video_id)
                 self._end(replace(outcome, source=source))

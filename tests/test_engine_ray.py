@@ -143,6 +143,33 @@ def test_limits_hold_on_a_cluster_and_have_their_reasons(few_films: Path, tmp_pa
     assert Counter(row.reason for row in read_ledger(out)) == {"memory": 4}
 
 
+DRIVER_ALONE = """
+import os, sys
+from pathlib import Path
+from mvp_data.config import from_options
+from mvp_data.engine import engine_for
+from mvp_data.pass1 import extract_all
+from mvp_data.types import Source
+
+if __name__ == "__main__":
+    held = os.dup2(os.open(sys.argv[1], os.O_RDONLY), 200)  # a number that no other process has in use
+    config = from_options({"src": "x", "out": sys.argv[2], "engine": "ray", "workers": 1})
+    with engine_for(config) as engine:
+        (outcome,) = extract_all([Source(uri=f"/proc/self/fd/{held}", path="a.mp4")], config, engine=engine)
+    print(outcome.skip, outcome.detail)
+"""
+
+
+@pytest.mark.slow
+def test_what_only_the_driver_sees_is_explained(few_films: Path, tmp_path: Path, place: Site) -> None:
+    """A path that means something else in each process stands for a disk that the nodes do not have."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER_ALONE)
+    ended = place.run("build.log", [str(driver), str(few_films / "film 0.mp4"), str(tmp_path / "far")], limit_s=120)
+    assert ended.code == 0, ended.said
+    assert "No such file or directory; this machine sees it: every node must be able to read it" in ended.said
+
+
 def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path, place: Site) -> None:
     ended = place.run(
         "build.log", words(few_films, tmp_path / "far", "builtin:tinyvit", "--ray-address", "ray://x:1"), limit_s=60
