@@ -13,7 +13,7 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError, SkipReason
-from mvp_data.options import check_fields, option
+from mvp_data.options import can_be_named, check_fields, option
 from mvp_data.shots import METHODS
 from mvp_data.tasks import TASKS, parse_shares
 from mvp_data.yaml_text import parse_yaml, read_text
@@ -290,7 +290,7 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
     names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
     for name in names:
-        if isinstance(name, str | Path) and not _can_be_named(str(name)):
+        if isinstance(name, str | Path) and not can_be_named(str(name)):
             raise ConfigError(f"{str(name)!r}: not a name that a file can have")
     src = options.get("src", ())
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
@@ -304,14 +304,6 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
     own = grouped.get("", {})
     return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
-
-
-def _can_be_named(text: str) -> bool:
-    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
 
 
 def usable_cores() -> int:
