@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,6 +261,7 @@ def _own_folder() -> Iterator[Path]:
     finally:
         os.environ.pop(engine_keeper.MARK, None)
         _calmly(keeper.communicate)  # closes the pipe, and waits
+        shutil.rmtree(folder, ignore_errors=True)  # should it have been killed
 
 
 def _calmly(act: Callable[[], object]) -> None:

@@ -135,9 +135,11 @@ def test_a_killed_driver_takes_its_cluster_along(few_films: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_limits_hold_on_a_cluster_and_have_their_reasons(few_films: Path, tmp_path: Path, place: Site) -> None:
+def test_limits_hold_on_a_cluster_and_have_their_reasons(
+    few_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
     out = tmp_path / "far"
-    few = (*words(few_films, out, "builtin:tinyvit"), "--video-memory-mb", "60")
+    few = (*words(few_films, out, tinyvit), "--video-memory-mb", "60")
     ended = place.run("build.log", few, limit_s=120)
     assert ended.code == 1, ended.said
     assert Counter(row.reason for row in read_ledger(out)) == {"memory": 4}
@@ -170,9 +172,9 @@ def test_what_only_the_driver_sees_is_explained(few_films: Path, tmp_path: Path,
     assert "No such file or directory; this machine sees it: every node must be able to read it" in ended.said
 
 
-def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path, place: Site) -> None:
+def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path, tinyvit: str, place: Site) -> None:
     ended = place.run(
-        "build.log", words(few_films, tmp_path / "far", "builtin:tinyvit", "--ray-address", "ray://x:1"), limit_s=60
+        "build.log", words(few_films, tmp_path / "far", tinyvit, "--ray-address", "ray://x:1"), limit_s=60
     )
     assert ended.code == 1
     assert ended.said.splitlines()[-1].startswith("mvp-data: ray_address: ray://x:1 is no HOST:PORT")
