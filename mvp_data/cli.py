@@ -17,6 +17,7 @@ from mvp_data.cli_inspect import inspect_command
 from mvp_data.cli_merge import merge_command
 from mvp_data.cli_quiz import quiz_command
 from mvp_data.cli_status import ledger_command, status_command
+from mvp_data.cli_upload import upload_command
 from mvp_data.cli_verify import verify_command
 from mvp_data.cli_weights import weights_app
 from mvp_data.config import all_options, from_options, read_yaml
@@ -199,6 +200,7 @@ app.command("status")(status_command)
 app.command("ledger")(ledger_command)
 app.command("doctor")(doctor_command)
 app.command("merge")(merge_command)
+app.command("upload")(upload_command)
 
 
 @app.command("export")

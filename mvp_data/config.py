@@ -13,7 +13,7 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError, SkipReason
-from mvp_data.options import check_fields, option
+from mvp_data.options import can_be_named, check_fields, option
 from mvp_data.shots import METHODS
 from mvp_data.tasks import TASKS, parse_shares
 from mvp_data.yaml_text import parse_yaml, read_text
@@ -179,6 +179,8 @@ class BuildConfig:
     bank: Path | None = option(None, "Where frames and vectors are kept [OUT.bank].")
     seed: int = option(0, "Seed of every random choice.", low=0, high=2**63 - 1)
     workers: int = option(0, "Processes that decode (0: one per core).", low=0)
+    engine: str = option("local", "Where videos are decoded and embedded: here, or on Ray.", choices=("local", "ray"))
+    ray_address: str = option("", "Ray cluster to use, HOST:PORT or auto [one of this machine, made for this run].")
     limit: int = option(0, "Use only the first N sources (0: all).", low=0)
     video_timeout_s: float = option(
         1800.0, "Longest time for a video, or for 20 minutes of a long one (seconds).", low=1, high=1e6
@@ -211,6 +213,8 @@ class BuildConfig:
         if unknown:
             reasons = ", ".join(reason.value for reason in SkipReason)
             raise ConfigError(f"retry: no reason is called {', '.join(unknown)}; there are {reasons}")
+        if self.ray_address and self.engine != "ray":
+            raise ConfigError("ray_address: is of no use without --engine ray")
         bank, out = self.bank_folder.resolve(), self.out.resolve()
         if any(Path(src).resolve() == out for src in self.src):
             raise ConfigError(f"out: {self.out} is also a --src; choose another folder")
@@ -287,7 +291,7 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
     names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
     for name in names:
-        if isinstance(name, str | Path) and not _can_be_named(str(name)):
+        if isinstance(name, str | Path) and not can_be_named(str(name)):
             raise ConfigError(f"{str(name)!r}: not a name that a file can have")
     src = options.get("src", ())
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
@@ -301,14 +305,6 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
     own = grouped.get("", {})
     return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
-
-
-def _can_be_named(text: str) -> bool:
-    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
 
 
 def usable_cores() -> int:

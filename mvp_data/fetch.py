@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
     suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
     try:
         spool.mkdir(parents=True, exist_ok=True)
-        prefix = f"{SPOOL_PREFIX}{os.getpid()}-"
+        prefix = _prefix(os.getpid(), socket.gethostname())
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix[0] if suffix else "", dir=spool)
     except OSError as err:
         raise OutputError(f"{spool}: cannot hold fetched files ({remote.explain(err)})") from err
@@ -83,9 +84,14 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
             os.unlink(name)
 
 
-def sweep(spool: Path, process_id: int) -> None:
+def _prefix(process_id: int, host: str) -> str:
+    """Of what a process fetches; others on other machines may have its number."""
+    return f"{SPOOL_PREFIX}{''.join(c if c.isalnum() else '-' for c in host)}-{process_id}-"
+
+
+def sweep(spool: Path, process_id: int, host: str) -> None:
     """Remove what a process that was killed has fetched."""
-    for path in spool.glob(f"{SPOOL_PREFIX}{process_id}-*"):
+    for path in spool.glob(f"{_prefix(process_id, host)}*"):
         with suppress(OSError):  # as above
             path.unlink()
 

@@ -1,6 +1,7 @@
 """An option as a dataclass field: its default, its help, its limits, and the check of a value against them."""
 
 import math
+import os
 from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ def value_type(f: Field[Any]) -> type:
     assert len(plain) == 1, f.name
     assert isinstance(plain[0], type), f.name
     return plain[0]
+
+
+def can_be_named(text: str) -> bool:
+    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _typed(name: str, value: Any, f: Field[Any]) -> Any:

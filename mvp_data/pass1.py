@@ -11,13 +11,14 @@ from typing import IO, TYPE_CHECKING
 
 from mvp_data.bank import SPOOL, Bank, VideoEntry, skipped
 from mvp_data.config import BuildConfig
+from mvp_data.engine import Engine, Local
 from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint, local_file, sweep
 from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seen import Seen, remote_stamp, sight, size_bytes, stamp
 from mvp_data.types import Source
-from mvp_data.workers import Limits, Lost, Usage, goes_on, note, run_all
+from mvp_data.workers import Limits, Lost, Usage, goes_on, note
 
 if TYPE_CHECKING:
     from mvp_data.frames import Part
@@ -67,34 +68,34 @@ def extract_all(
     on_done: Callable[[Outcome], object] = lambda _: None,
     usage: Usage | None = None,
     news: str = f"\n{STOPPING}\n",
+    engine: Engine | None = None,
 ) -> tuple[Outcome, ...]:
     """Bring every source into the bank; the outcomes in the order of `sources`.
 
     A video that breaks a limit, crashes its process or meets a defect of this program becomes an outcome; only what
     would hit every video alike (a full disk, a missing package) ends the run. Ctrl-C lets the videos in hand end, and
-    `news` is said then.
+    `news` is said then. Without an `engine`, processes of this machine do the work.
 
     Raises:
         MvpError: as above, or `max_failures` videos failed and none went well.
         Stopped: Ctrl-C or SIGTERM came; what was done lies in the bank.
     """
+    engine = engine or Local(config.worker_count)
     Bank(config.bank_folder, config.extract_hash()).create()
     limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
     with Interrupts(news) as signals, Seen(config.bank_folder) as seen, ExitStack() as spooled:
-        work = _Extraction(config, seen, on_done)
+        work = _Extraction(config, seen, on_done, engine.unread_hint)
         jobs = Feed(work.long.jobs, work.jobs(sources, spooled))
-        for job, result in run_all(
-            _work, jobs, workers=config.worker_count, limits=limits, stop=signals.came, usage=usage
-        ):
+        for job, result in engine.run_all(_work, jobs, limits=limits, stop=signals.came, usage=usage):
             if isinstance(result, Lost) and result.kind == "crash":
-                sweep(config.bank_folder / SPOOL, result.process_id)
+                sweep(config.bank_folder / SPOOL, result.process_id, result.host)
                 work.crashed.append(job)
             else:
                 work.take(job, result)
         # Once more and alone: a process that was killed for another one's memory must not cost a video.
         work.long.jobs.extend(work.crashed)
         jobs = Feed(work.long.jobs, iter(()))
-        for job, result in run_all(_work, jobs, workers=1, limits=limits, stop=signals.came, usage=usage):
+        for job, result in engine.run_all(_work, jobs, limits=limits, stop=signals.came, usage=usage, alone=True):
             work.take(job, result)
         signals.raise_if_any()
         return tuple(work.done[source] for source in sources)
@@ -103,8 +104,8 @@ def extract_all(
 class _Extraction:
     """The parent's side of pass 1: which sources need work, and what became of each."""
 
-    def __init__(self, config: BuildConfig, seen: Seen, on_done: Callable[[Outcome], object]) -> None:
-        self._config, self._seen, self._on_done = config, seen, on_done
+    def __init__(self, config: BuildConfig, seen: Seen, on_done: Callable[[Outcome], object], hint: str) -> None:
+        self._config, self._seen, self._on_done, self._unread_hint = config, seen, on_done, hint
         self._extract_hash = config.extract_hash()
         self._bank = Bank(config.bank_folder, self._extract_hash)
         self.long = LongVideos(Bank(config.bank_folder, self._extract_hash, "parts"))
@@ -120,7 +121,7 @@ class _Extraction:
                 yield Job(
                     source=source,
                     uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
-                    bank_root=self._config.bank_folder,
+                    bank_root=self._config.bank_folder.absolute(),  # on a cluster it is read from another folder
                     extract_hash=self._extract_hash,
                     decode=self._config.decode,
                     frames=self._config.frames,
@@ -159,12 +160,14 @@ class _Extraction:
         ended = self.long.end(job) if job.long else {job.source: result.stamp if isinstance(result, _Done) else ""}
         if ended:  # not so for a part of a video that has failed before
             outcome = result.outcome if isinstance(result, _Done) else self._lost(job, result)
+            if outcome.skip == SkipReason.UNREADABLE and self._unread_hint and sight(job.uri):
+                outcome = replace(outcome, detail=f"{outcome.detail}; {self._unread_hint}")
             for source, seen_as in ended.items():
                 self._seen.add(seen_as if outcome.video_id else "", outcome.video_id)
                 self._end(replace(outcome, source=source))
 
     def _lost(self, job: Job, lost: Lost) -> Outcome:
-        sweep(self._config.bank_folder / SPOOL, lost.process_id)
+        sweep(self._config.bank_folder / SPOOL, lost.process_id, lost.host)
         reason, detail = SkipReason(lost.kind), f"{lost.detail}; {ADVICE[lost.kind]}"
         if lost.note:
             self._bank.write_facts(skipped(lost.note, reason, detail))

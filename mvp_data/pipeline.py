@@ -16,7 +16,8 @@ from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
-from mvp_data.embed_bank import calibration_for, embed_all
+from mvp_data.embed_bank import calibration_for
+from mvp_data.engine import Engine, engine_for
 from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.finished import corpus_hash, may_be_better, refuse_others
 from mvp_data.journal import Journal
@@ -63,8 +64,9 @@ def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_j
         found = _scan(config, journal)
         problems = found.problems if task_index == 0 else ()  # said once
         share = replace(found, sources=found.sources[task_index::num_tasks], problems=problems)
-        outcomes, _ = _extract(config, share, journal)
-        done = _embed(config, embedder, share, outcomes, journal)
+        with engine_for(config, journal.warn) as engine:
+            outcomes, _ = _extract(config, share, journal, engine)
+            done = _embed(config, embedder, share, outcomes, journal, engine)
     skipped = Counter(p.reason.value for p in done.found.problems)
     skipped.update(o.skip for o in done.outcomes if o.skip)
     return IndexReport(
@@ -95,10 +97,11 @@ def build(config: BuildConfig, *, overwrite: bool = False, log_json: bool = Fals
         if finished is not None:
             refuse_others(config, finished, found)
         with _bank(config).held(), journal.kept_in(config.out, lock):
-            outcomes, workers = _extract(config, found, journal)
-            if finished is not None and not may_be_better(config, finished, corpus_hash(found, outcomes)):
-                return stored_report(config)
-            done = _embed(config, embedder, found, outcomes, journal)
+            with engine_for(config, journal.warn) as engine:
+                outcomes, workers = _extract(config, found, journal, engine)
+                if finished is not None and not may_be_better(config, finished, corpus_hash(found, outcomes)):
+                    return stored_report(config)
+                done = _embed(config, embedder, found, outcomes, journal, engine)
             return _make(config, config_hash, replace(done, workers=workers), journal)
 
 
@@ -137,7 +140,9 @@ def _scan(config: BuildConfig, journal: Journal) -> ScanResult:
         return scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
 
 
-def _extract(config: BuildConfig, found: ScanResult, journal: Journal) -> tuple[tuple[Outcome, ...], dict[str, float]]:
+def _extract(
+    config: BuildConfig, found: ScanResult, journal: Journal, engine: Engine
+) -> tuple[tuple[Outcome, ...], dict[str, float]]:
     """Bring every source into the bank; what became of each, and how the worker processes were used."""
     if missing := undecodable(config.decode.decoder):
         journal.warn(
@@ -151,18 +156,23 @@ def _extract(config: BuildConfig, found: ScanResult, journal: Journal) -> tuple[
             advance(1, known=outcome.known)
             journal.video(outcome.source.path, outcome.video_id, outcome.skip, outcome.detail)
 
-        outcomes = extract_all(found.sources, config, ended, usage, journal.stopping)
+        outcomes = extract_all(found.sources, config, ended, usage, journal.stopping, engine)
     took_s = max(journal.seconds["extract"], 1e-3)
     workers = {
-        "count": config.worker_count,
-        "busy_share": round(usage.busy_s / config.worker_count / took_s, 3),
+        "count": engine.worker_count,
+        "busy_share": round(usage.busy_s / engine.worker_count / took_s, 3),
         "peak_mb": round(usage.peak_mb, 1),
     }
     return outcomes, workers
 
 
 def _embed(
-    config: BuildConfig, embedder: Embedder, found: ScanResult, outcomes: tuple[Outcome, ...], journal: Journal
+    config: BuildConfig,
+    embedder: Embedder,
+    found: ScanResult,
+    outcomes: tuple[Outcome, ...],
+    journal: Journal,
+    engine: Engine,
 ) -> _Indexed:
     """Give every video in the bank its vectors."""
     bank = _bank(config)
@@ -173,7 +183,7 @@ def _embed(
     frames = sum(len(entry.usable) for entry in to_do)
     journal.log("encoder", **asdict(embedder.encoder))
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
-        embed_all(bank, to_do, embedder, advance)
+        engine.embed_all(bank, to_do, embedder, advance)
     with journal.step("calibrate"):
         calibration = calibration_for(embedder, bank, entries, config.seed)
     return _Indexed(

@@ -34,7 +34,7 @@ _VERSIONS = [
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
 
-Sight = tuple[int, int, int, int, int]  # size, mtime and ctime (ns), inode, device
+Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
 
 
 def sight(uri: str) -> Sight | None:
@@ -47,7 +47,7 @@ def sight(uri: str) -> Sight | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def size_bytes(uri: str, seen: Sight | None) -> int:

@@ -8,6 +8,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -47,6 +48,7 @@ class Lost:
     detail: str
     note: str = ""  # what the job last said with `note`
     process_id: int = field(default=0, compare=False)  # of the worker that is no more; 0 where it lives on
+    host: str = field(default="", compare=False)  # where that was
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ def run_all(
                 usage.busy_s += time.monotonic() - worker.began_s
                 if isinstance(result, Lost):
                     worker.end()
-                    result = replace(result, process_id=worker.process.pid or 0)
+                    result = replace(result, process_id=worker.process.pid or 0, host=socket.gethostname())
                 elif worker.jobs < JOBS_OF_A_PROCESS:
                     idle.append(worker)
                 else:

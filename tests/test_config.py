@@ -33,6 +33,8 @@ OTHER: dict[str, Any] = {
     "video_memory_mb": 512,
     "retry": "timeout,crash",
     "max_failures": 3,
+    "engine": "ray",
+    "ray_address": "head:6379",
     "decoder": "ffmpeg",
     "decode": "full",
     "shots": "none",
@@ -67,6 +69,7 @@ OTHER: dict[str, Any] = {
     "val_share": 0.2,
     "test_share": 0.1,
 }
+NEEDS = {"ray_address": {"engine": "ray"}}  # other options that one is of no use without
 PASS_1 = {"decode", "frames"}  # and the seed
 
 
@@ -82,7 +85,7 @@ def test_every_option_has_help_another_value_and_a_unique_name() -> None:
 
 @pytest.mark.parametrize("name", OTHER)
 def test_each_option_arrives_and_goes_round(name: str, tmp_path: Path) -> None:
-    config = from_options({**BASE, name: OTHER[name]})
+    config = from_options({**BASE, **NEEDS.get(name, {}), name: OTHER[name]})
     assert config != from_options(BASE)
     assert from_options(config.to_options()) == config
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(config.to_options()))
@@ -102,7 +105,7 @@ def test_null_means_the_default() -> None:
 @pytest.mark.parametrize(("group", "name"), [(group, f.name) for group, f in all_options()])
 def test_hashes_change_with_what_they_name(group: str, name: str) -> None:
     """Decode and frames options and the seed name pass 1; every group and the seed name the shards."""
-    before, after = from_options(BASE), from_options({**BASE, name: OTHER[name]})
+    before, after = from_options(BASE), from_options({**BASE, **NEEDS.get(name, {}), name: OTHER[name]})
     assert (before.extract_hash() != after.extract_hash()) == (group in PASS_1 or name == "seed")
     assert (before.content_hash() != after.content_hash()) == (group != "" or name == "seed")
 
@@ -127,6 +130,8 @@ def test_unknown_keys_are_all_listed() -> None:
     "wrong",
     [
         {"fps": "2"},
+        {"engine": "spark"},
+        {"ray_address": "head:6379"},
         {"fps": True},
         {"fps": float("nan")},
         {"fps": [1]},

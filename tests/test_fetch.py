@@ -230,9 +230,10 @@ def test_tar_members(tmp_path: Path, spool: Path) -> None:
 
 
 def test_what_a_killed_worker_fetched_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    mine = tmp_path / f"{fetch.SPOOL_PREFIX}77-x.mp4"
-    others = [tmp_path / f"{fetch.SPOOL_PREFIX}777-x.mp4", tmp_path / "77-notes.txt"]
+    mine = tmp_path / f"{fetch.SPOOL_PREFIX}node-1-77-x.mp4"
+    names = (f"{fetch.SPOOL_PREFIX}node-1-777-x.mp4", f"{fetch.SPOOL_PREFIX}node-2-77-x.mp4", "77-notes.txt")
+    others = [tmp_path / name for name in names]
     for path in (mine, *others):
         path.touch()
-    fetch.sweep(tmp_path, 77)
+    fetch.sweep(tmp_path, 77, "node.1")
     assert sorted(tmp_path.iterdir()) == sorted(others)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data import build, frames, pass1, read_index
+from mvp_data import build, frames, read_index, workers
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.errors import SkipReason
@@ -77,7 +77,7 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "PART_S", 1e9)
-        patch.setattr(pass1, "run_all", here)
+        patch.setattr(workers, "run_all", here)
         extract_all(scan([str(long_films)]).sources, config)
     return config, stored(config)
 
@@ -93,7 +93,7 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return extract_part(path, part, **options)
 
     monkeypatch.setattr(frames, "extract_part", watched)
-    monkeypatch.setattr(pass1, "run_all", here)
+    monkeypatch.setattr(workers, "run_all", here)
     return begun
 
 
@@ -121,7 +121,7 @@ def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: st
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mvp_data import frames, pass1
+from mvp_data import frames, pass1, workers
 from tests.test_long_videos import config_for, here, scan
 
 extract_part, begun = frames.extract_part, []
@@ -132,7 +132,7 @@ def killed_at_the_third(path, part, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return extract_part(path, part, **options)
 
-frames.extract_part, pass1.run_all = killed_at_the_third, here
+frames.extract_part, workers.run_all = killed_at_the_third, here
 films, out = map(Path, sys.argv[1:])
 pass1.extract_all(scan([str(films)]).sources, config_for(films, out))
 """
@@ -173,13 +173,13 @@ def test_a_lost_part_is_a_lost_video(
             video = fingerprint(long_films / "long.mkv")
             yield job, Lost("timeout", "not done after 1 s", video) if job.number == 1 else work(job)
 
-    monkeypatch.setattr(pass1, "run_all", lossy)
+    monkeypatch.setattr(workers, "run_all", lossy)
     config = config_for(long_films, tmp_path / "out")
     outcomes = extract_all(scan([str(long_films)]).sources, config)
     assert {o.source.path: o.skip for o in outcomes} == dict(EXPECTED) | {"long.mkv": "timeout", "again.mkv": "timeout"}
     assert extracted == [0, 0, 0], "no other part is begun"
     assert not [name for name in stored(config) if "/parts/" in name]
-    monkeypatch.setattr(pass1, "run_all", here)
+    monkeypatch.setattr(workers, "run_all", here)
     again = extract_all(scan([str(long_films)]).sources, config_for(long_films, tmp_path / "out", retry="timeout"))
     assert [(o.source.path, o.skip) for o in again] == EXPECTED
 
@@ -197,7 +197,7 @@ def test_a_file_that_changes_between_parts(
                 path.touch()
             yield job, work(job)
 
-    monkeypatch.setattr(pass1, "run_all", touched)
+    monkeypatch.setattr(workers, "run_all", touched)
     config = config_for(path.parent, tmp_path / "out")
     (outcome,) = extract_all(scan([str(path)]).sources, config)
     assert outcome.skip == SkipReason.CHANGED

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvp_data import frames, pass1
+from mvp_data import frames, pass1, workers
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
@@ -117,7 +117,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             worked.append(job.source.path)
             yield job, work(job)
 
-    monkeypatch.setattr(pass1, "run_all", run_all)
+    monkeypatch.setattr(workers, "run_all", run_all)
     return worked
 
 
@@ -222,7 +222,7 @@ def test_what_failed_is_tried_again_when_asked(
     sources = scan([str(films / "film 0.mp4")]).sources
     with monkeypatch.context() as patch:
         lost = Lost("timeout", "not done after 1800 s", fingerprint(films / "film 0.mp4"))
-        patch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+        patch.setattr(workers, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
         (slow,) = extract_all(sources, config)
     assert (slow.skip, slow.detail.endswith("--video-timeout-s and --retry timeout")) == ("timeout", True)
     assert extract_all(sources, config) == (slow,), "what took too long once is not waited for again"
@@ -234,7 +234,7 @@ def test_what_failed_is_tried_again_when_asked(
 
 def test_when_everything_fails_it_stops(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Lost("crash", "its process died (signal SIGSEGV)")
-    monkeypatch.setattr(pass1, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+    monkeypatch.setattr(workers, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
     config = config_for(films, tmp_path / "out", max_failures=3)
     sources = scan([str(films)]).sources
     with pytest.raises(SourceError) as caught:

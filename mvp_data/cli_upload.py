@@ -1,0 +1,33 @@
+"""The command `mvp-data upload`; `cli` registers it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def upload_command(
+    shards: Annotated[Path, typer.Argument(help="A finished build.")],
+    url: Annotated[str, typer.Argument(help="Folder to bring it to: s3://, gs://, az:// or file://.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+) -> None:
+    """Bring a finished build into an object store, its index last. The same command goes on with what is missing.
+
+    Example:
+
+      mvp-data upload shards/ s3://bucket/masked-videos
+    """
+    from mvp_data.progress import Progress
+    from mvp_data.report import plural
+    from mvp_data.upload import upload
+
+    count = sum(1 for _ in shards.glob("*")) if shards.is_dir() else 0
+    with Progress(count, "uploading", "file") as bar:
+        report = upload(shards, url, lambda _: bar.update())
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1))
+        return
+    typer.echo(f"{plural(report.files, 'file')}, {report.bytes} bytes, are in {report.url}")
+    typer.echo(f"  there before  {report.known}")

@@ -1,0 +1,40 @@
+"""The seam between a build and those who do its work."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvp_data import workers
+from mvp_data.config import from_options
+from mvp_data.engine import Local, engine_for
+from mvp_data.errors import MissingDependencyError
+from mvp_data.workers import Limits
+from tests.test_workers import act
+
+
+def test_the_default_is_this_machine(tmp_path: Path) -> None:
+    config = from_options({"src": "videos", "out": tmp_path / "out", "workers": 2})
+    with engine_for(config) as engine:
+        assert isinstance(engine, Local)
+        assert engine.worker_count == 2
+        done = engine.run_all(act, [("a", 1), ("b", 2)], limits=Limits(timeout_s=30.0), stop=lambda: False)
+        assert dict(done) == {("a", 1): "a 1", ("b", 2): "b 2"}
+
+
+def test_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(workers, "run_all", lambda work, jobs, *, workers, **_: iter([asked.append(workers)]))
+    for alone in (False, True):
+        list(Local(5).run_all(act, [], limits=Limits(), stop=lambda: False, alone=alone))
+    assert asked == [5, 1]
+
+
+def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    config = from_options({"src": "videos", "out": tmp_path / "out", "engine": "ray"})
+    with (
+        pytest.raises(MissingDependencyError, match=r"pip install 'masked-video-prediction\[ray\]'"),
+        engine_for(config),
+    ):
+        pass

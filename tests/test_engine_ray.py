@@ -1,0 +1,180 @@
+"""Builds on real Ray clusters. What they are made of has quick tests in `test_fleet` and `test_engine_node`."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mvp_data import build, read_index
+from mvp_data.config import from_options
+from mvp_data.ledger import read_ledger
+from tests.clusters import BUILD, OPTIONS, Site, needs_ray, site
+from tests.ray_nodes import start_nodes
+from tests.scenes import film
+
+pytestmark = needs_ray
+
+
+@pytest.fixture
+def place() -> Iterator[Site]:
+    with site() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def few_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three little films and a file that is none."""
+    folder = tmp_path_factory.mktemp("few")
+    for seed in range(3):
+        film(folder / f"film {seed}.mp4", seed=seed, seconds=6)
+    (folder / "text.mp4").write_text("no video at all")
+    return folder
+
+
+def words(src: Path, out: Path, embedder: str, *more: str) -> tuple[str, ...]:
+    """The arguments of a build on Ray."""
+    ray = ("--engine", "ray", "--workers", "2", *more)
+    return (*BUILD, "--src", str(src), "--out", str(out), "--embedder", embedder, *OPTIONS, *ray)
+
+
+def on_this_machine(src: Path, out: Path, embedder: str) -> dict[str, bytes]:
+    """What the local engine makes of the same."""
+    pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
+    numbers = {
+        name.removeprefix("--").replace("-", "_"): float(value) if "." in value else int(value) for name, value in pairs
+    }
+    build(from_options({"src": str(src), "out": out, "embedder": embedder, **numbers}))
+    return results(out)
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """All that a build leaves and that does not tell of its times."""
+    read_index(out)
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.name != "report.json"}
+
+
+def test_a_cluster_of_this_machine_gives_the_same_files_and_is_gone(
+    few_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
+    ended = place.run("build.log", words(few_films, tmp_path / "far", tinyvit), limit_s=120)
+    assert ended.code == 0, ended.said
+    assert results(tmp_path / "far") == on_this_machine(few_films, tmp_path / "near", tinyvit)
+    assert place.await_none() == []
+    assert not list(place.folder.glob("mvp-*")), "Ray's own files are gone as well"
+    assert ended.said.startswith(f"{read_index(tmp_path / 'near').counts['samples']} samples"), (
+        "and nothing else is said"
+    )
+
+
+def until(what: Callable[[], object], limit_s: float = 60.0) -> None:
+    """Wait for something to be true."""
+    over = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < over
+        time.sleep(0.02)
+
+
+def entries(bank: Path) -> int:
+    """Videos that are done."""
+    return len(list(bank.glob("*/frames/*/*.parquet")))
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_nothing_but_time(tmp_path: Path, tinyvit: str, place: Site) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for seed in range(8):
+        film(many / f"film {seed}.mp4", seed=seed, seconds=12)
+    address = start_nodes(place)
+    build_args = words(many, tmp_path / "far", tinyvit, "--ray-address", address)
+    process = place.start("build.log", build_args)
+    until(lambda: entries(tmp_path / "far.bank") >= 2)
+    (place.folder / "kill").touch()
+    ended = place.ended("build.log", process, limit_s=180)
+    assert (place.folder / "killed").exists()
+    assert ended.code == 0, ended.said
+    assert "is lost" in ended.said
+    assert results(tmp_path / "far") == on_this_machine(many, tmp_path / "near", tinyvit)
+    assert not list((tmp_path / "far.bank" / "tmp").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("after_s", [0.5, 2.0, 4.0, 0.0])
+def test_a_signal_ends_a_cluster_of_this_machine(
+    few_films: Path, tmp_path: Path, tinyvit: str, place: Site, number: int, code: int, after_s: float
+) -> None:
+    """While Ray starts, too, where an exception out of a handler crashes the process; 0: amid the videos."""
+    process = place.start("build.log", words(few_films, tmp_path / "far", tinyvit))
+    until(lambda: list(place.folder.glob("mvp-*")))
+    if after_s:
+        time.sleep(after_s)
+    else:
+        until(lambda: entries(tmp_path / "far.bank"))
+    process.send_signal(number)
+    ended = place.ended("build.log", process, limit_s=60)
+    assert ended.code in (code, 0), ended.said
+    if ended.code:
+        assert ended.said.endswith("mvp-data: stopped; the same command goes on where this one ended\n")
+    assert place.await_none() == []
+    assert not list(place.folder.glob("mvp-*"))
+
+
+@pytest.mark.slow
+def test_a_killed_driver_takes_its_cluster_along(few_films: Path, tmp_path: Path, tinyvit: str, place: Site) -> None:
+    process = place.start("build.log", words(few_films, tmp_path / "far", tinyvit))
+    until(lambda: entries(tmp_path / "far.bank"))
+    process.kill()
+    process.wait()
+    assert place.await_none(60.0) == []
+    ended = place.run("again.log", words(few_films, tmp_path / "far", tinyvit), limit_s=120)
+    assert ended.code == 0, ended.said
+
+
+@pytest.mark.slow
+def test_limits_hold_on_a_cluster_and_have_their_reasons(
+    few_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
+    out = tmp_path / "far"
+    few = (*words(few_films, out, tinyvit), "--video-memory-mb", "60")
+    ended = place.run("build.log", few, limit_s=120)
+    assert ended.code == 1, ended.said
+    assert Counter(row.reason for row in read_ledger(out)) == {"memory": 4}
+
+
+DRIVER_ALONE = """
+import os, sys
+from pathlib import Path
+from mvp_data.config import from_options
+from mvp_data.engine import engine_for
+from mvp_data.pass1 import extract_all
+from mvp_data.types import Source
+
+if __name__ == "__main__":
+    held = os.dup2(os.open(sys.argv[1], os.O_RDONLY), 200)  # a number that no other process has in use
+    config = from_options({"src": "x", "out": sys.argv[2], "engine": "ray", "workers": 1})
+    with engine_for(config) as engine:
+        (outcome,) = extract_all([Source(uri=f"/proc/self/fd/{held}", path="a.mp4")], config, engine=engine)
+    print(outcome.skip, outcome.detail)
+"""
+
+
+@pytest.mark.slow
+def test_what_only_the_driver_sees_is_explained(few_films: Path, tmp_path: Path, place: Site) -> None:
+    """A path that means something else in each process stands for a disk that the nodes do not have."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER_ALONE)
+    ended = place.run("build.log", [str(driver), str(few_films / "film 0.mp4"), str(tmp_path / "far")], limit_s=120)
+    assert ended.code == 0, ended.said
+    assert "No such file or directory; this machine sees it: every node must be able to read it" in ended.said
+
+
+def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path, tinyvit: str, place: Site) -> None:
+    ended = place.run(
+        "build.log", words(few_films, tmp_path / "far", tinyvit, "--ray-address", "ray://x:1"), limit_s=60
+    )
+    assert ended.code == 1
+    assert ended.said.splitlines()[-1].startswith("mvp-data: ray_address: ray://x:1 is no HOST:PORT")
