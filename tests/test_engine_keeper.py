@@ -1,9 +1,12 @@
 """Whoever ends what a killed driver has started."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,24 +17,37 @@ from mvp_data.engine_keeper import MARK, marked
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+def until(what: Callable[[], bool]) -> None:
+    over = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < over
+        time.sleep(0.02)
+
+
+def ignores(process_id: int, number: int) -> bool:
+    """Whether a process ignores a signal."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return bool(int(re.findall(r"SigIgn:\s*([0-9a-f]+)", status)[0], 16) >> (number - 1) & 1)
+
+
 def test_all_that_bear_the_mark_are_ended_and_nobody_else(tmp_path: Path) -> None:
     folder, other = tmp_path / "cluster", tmp_path / "cluster2"
     folder.mkdir()
     (folder / "socket").touch()
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
     theirs, stays = (subprocess.Popen(sleep, env={**os.environ, MARK: str(path)}) for path in (folder, other))
     keeper = subprocess.Popen([sys.executable, "-I", engine_keeper.__file__, str(folder)], stdin=subprocess.PIPE)
     try:
-        time.sleep(0.3)
-        assert marked(str(folder)) == [theirs.pid]
+        until(lambda: marked(str(folder)) == [theirs.pid])
+        until(lambda: ignores(keeper.pid, signal.SIGTERM))
         keeper.terminate()  # told to the whole group, it stays until its driver is gone
         time.sleep(0.1)
         assert keeper.poll() is None
-        keeper.communicate(timeout=20)
-        assert theirs.wait(5) < 0
+        keeper.communicate(timeout=60)
+        assert theirs.wait(60) < 0
         assert stays.poll() is None
         assert not folder.exists()
     finally:
         for process in (theirs, stays, keeper):
             process.kill()
-            process.wait()
+            process.communicate()
