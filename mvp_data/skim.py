@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain
 from statistics import median
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class Packet(Protocol):
     is_corrupt: bool
 
     def __bytes__(self) -> bytes: ...
+    def has_sidedata(self, dtype: Literal["new_extradata"], /) -> bool: ...  # noqa: D102 - as of PyAV
 
 
 P = TypeVar("P", bound=Packet)
@@ -100,8 +101,8 @@ class Skimmer(Generic[P]):
         """
         packets = iter(source)
         for packet in packets:
-            if packet and packet.size and packet.pts is not None:
-                self._look(packet, packet.pts)
+            if packet and packet.size:
+                self._look(packet, self._top if packet.pts is None else packet.pts)
                 self._await(packet)
             yield packet
             if self._begun:
@@ -167,6 +168,8 @@ class Skimmer(Generic[P]):
 
     def _look(self, packet: P, ticks: int) -> tuple[bool, bool]:
         """Whether a packet is spare, and whether it is a leader."""
+        if packet.has_sidedata("new_extradata"):
+            self._is_spare = _never  # other parameters of the codec, which are not known here
         spare = self._is_spare(bytes(packet)) and not packet.is_discard and not packet.is_corrupt
         leads = not spare and ticks > self._top
         self._top = max(self._top, ticks)
@@ -235,6 +238,10 @@ def blended(before: Tiny, after: Tiny, share: Fraction) -> Tiny:
 
 def _no_picture(max_area_px: int) -> "Still":
     raise Unskimmable(f"a frame that was left out is sampled after all, {max_area_px} px")
+
+
+def _never(packet: bytes) -> bool:
+    return False
 
 
 def _is_much(ahead: Iterable[_Group[P]]) -> bool:

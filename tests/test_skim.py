@@ -205,6 +205,10 @@ class FakePacket:
     is_keyframe: bool = False
     is_discard: bool = False
     is_corrupt: bool = False
+    new_header: bool = False
+
+    def has_sidedata(self, sidedata_type: str, /) -> bool:
+        return self.new_header and sidedata_type == "new_extradata"
 
     @property
     def size(self) -> int:
@@ -281,6 +285,13 @@ def test_what_comes_with_a_key_packet_is_decoded() -> None:
 def test_hidden_and_corrupt_packets_are_decoded(changed: dict[str, bool]) -> None:
     packets = [replace(p, **changed) if p.pts == 14 else p for p in groups(9)]
     assert 14 in decoded_of([KEY, *packets, FLUSH])
+
+
+def test_after_new_parameters_everything_is_decoded() -> None:
+    packets = [replace(p, new_header=True) if p.pts == 16 else p for p in groups(9)]
+    came = decoded_of([KEY, *packets, FLUSH])
+    assert 11 not in came
+    assert {*range(13, 37)} <= {*came}
 
 
 def test_a_group_that_goes_back_in_time_is_decoded() -> None:
