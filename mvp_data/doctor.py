@@ -27,7 +27,7 @@ from mvp_data.weights import DEFAULT, WEIGHTS, listing
 from mvp_data.workers import Limits, Lost, can_limit_memory, run_all
 
 DISTRIBUTION = "masked-video-prediction"
-EXTRAS = ("clip", "shots", "decord", "ffmpeg", "train")
+EXTRAS = ("clip", "shots", "decord", "ffmpeg", "ray", "train")
 CHECK_TIMEOUT_S = 120.0  # torch may take a minute to load from a slow disk
 WORKER_MB = 300  # with room: one takes 90 to 170 MB for videos up to 1080p
 LEAST_FREE_MB = 1000

@@ -43,6 +43,9 @@ class Encoder:
     dimension: int
     engine: str  # <runtime>-<device>-<number format>, as onnxruntime-cpu-fp32
 
+    def __str__(self) -> str:
+        return f"{self.name}, {self.engine}"
+
 
 class Embedder(Protocol):
     """The seam: RGB pictures of any sizes in, [N, D] rows of length 1 out, each independent of its batch."""

@@ -129,7 +129,7 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journa
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(done.found.problems, done.outcomes, done.entries, kept, puzzle_set, config)
     report = make_report(config, rows, puzzle_set, packed, thresholds, done.workers, journal)
-    report = replace(report, encoder=f"{done.encoder.name}, {done.encoder.engine}")
+    report = replace(report, encoder=str(done.encoder))
     _write_all(config, config_hash, done, rows, packed, report)
     return report
 

@@ -6,7 +6,7 @@ pass 2 is run once more, and a shard is put in place only if it has the sha256 o
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mvp_data import __version__
@@ -155,7 +155,7 @@ class _Workshop:
             packed, rows = Packed(shards=index.shards, records=tuple(records)), read_ledger(out)
             no_times = Journal()
             report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, {}, no_times)
-            write_report(out, asdict(report))
+            write_report(out, asdict(replace(report, encoder=str(self._encoder))))
             self.rebuilt.append(REPORT_NAME)
         if CARD_NAME in self._broken:
             facts = card_facts(self._config, index.config_hash, self._encoder, stored_report(self._config))

@@ -21,12 +21,13 @@ from tests.test_workers import act
 
 
 @pytest.fixture(autouse=True)
-def main_file(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`ready` takes the main program's file away, which this one needs afterwards."""
-    main = sys.modules["__main__"]
-    monkeypatch.setattr(main, "__file__", getattr(main, "__file__", "main"), raising=False)
+def main_file() -> Iterator[None]:
+    """`ready` takes the main program's file away, where it has one; later tests need it."""
+    main = vars(sys.modules["__main__"])
+    before = main.get("__file__")
     yield
-    vars(main).setdefault("__file__", "main")  # or it could not be put back
+    if before is not None:
+        main["__file__"] = before
 
 
 @pytest.fixture
