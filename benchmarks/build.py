@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -67,8 +68,9 @@ def shots(film: Path) -> None:
     detector.finish()
 
 
-def whole_extraction(film: Path) -> None:
-    extract(film, video_id="bench", decode=DecodeConfig(), frames=FramesConfig(), seed=0, blob=io.BytesIO())
+def whole_extraction(film: Path, decode: str = "full") -> None:
+    decoding = DecodeConfig(decode=decode)
+    extract(film, video_id="bench", decode=decoding, frames=FramesConfig(), seed=0, blob=io.BytesIO())
 
 
 def without_jpeg(film: Path) -> None:
@@ -82,7 +84,8 @@ PASSES: dict[str, Callable[[Path], None]] = {
     "+ tiny frames": tiny_frames,
     "+ shot detection": shots,
     "+ sampling, resizing": without_jpeg,
-    "+ JPEG": whole_extraction,
+    "+ JPEG: the full pass": whole_extraction,
+    "the same, sparse": partial(whole_extraction, decode="sparse"),
 }
 
 
