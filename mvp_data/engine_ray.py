@@ -249,7 +249,7 @@ def _own_folder() -> Iterator[Path]:
     parent = parent if len(parent) <= _LONGEST_FOLDER else "/tmp"  # its name must leave room for those of sockets
     folder = tempfile.mkdtemp(prefix="mvp-", dir=parent)
     keeper = subprocess.Popen(
-        [sys.executable, "-I", engine_keeper.__file__, folder],
+        [sys.executable, "-I", engine_keeper.__file__, folder, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
