@@ -2,7 +2,7 @@
 
 A driver that is killed cannot end what it started, and some of Ray's processes then live on for minutes, or for ever,
 and hold what they inherited. So the driver starts this beside its cluster. When the driver closes its end of the pipe,
-or has died, every process that bears the mark in its environment is killed, and the folder of the cluster is removed.
+or has died, every process of the cluster is killed, and its folder is removed.
 """
 
 import os
@@ -16,15 +16,15 @@ MARK = "MVP_CLUSTER"  # in the environment of all processes of a cluster: its fo
 MOST_S = 30.0  # for processes to go
 
 
-def keep(folder: str) -> None:
-    """Wait for the end of standard input, then clean up."""
+def keep(folder: str, driver: int) -> None:
+    """Wait for the end of standard input, then clean up; the driver may still have files of the cluster open."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 1):
         pass
     until = time.monotonic() + MOST_S
-    while marked(folder) and time.monotonic() < until:
-        for process_id in marked(folder):
+    while (found := set(marked(folder)) - {driver}) and time.monotonic() < until:
+        for process_id in found:
             try:
                 os.kill(process_id, signal.SIGKILL)
             except ProcessLookupError:
@@ -34,16 +34,25 @@ def keep(folder: str) -> None:
 
 
 def marked(folder: str) -> list[int]:
-    """The processes that bear the mark of this folder."""
+    """The processes of the cluster whose folder this is.
+
+    The mark alone does not tell: Ray's processes change their titles, which overwrites the head of their environment.
+    """
     mark, found = os.fsencode(f"{MARK}={folder}"), []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in environ.read_bytes().split(b"\0"):
-                found.append(int(environ.parent.name))
+            environment = (process / "environ").read_bytes()
+            if mark in environment.split(b"\0") or (b"RAY_" in environment and _has_open(process, folder)):
+                found.append(int(process.name))
         except OSError:  # gone, or another user's
             continue
     return found
 
 
+def _has_open(process: Path, folder: str) -> bool:
+    """Whether a process has a file open that lies, or lay, in a folder."""
+    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
+
+
 if __name__ == "__main__":
-    keep(sys.argv[1])
+    keep(sys.argv[1], int(sys.argv[2]))

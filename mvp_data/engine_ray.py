@@ -70,7 +70,7 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._open.__exit__(kind, error, trace)
 
     @property
     def worker_count(self) -> int:
@@ -249,7 +249,7 @@ def _own_folder() -> Iterator[Path]:
     parent = parent if len(parent) <= _LONGEST_FOLDER else "/tmp"  # its name must leave room for those of sockets
     folder = tempfile.mkdtemp(prefix="mvp-", dir=parent)
     keeper = subprocess.Popen(
-        [sys.executable, "-I", engine_keeper.__file__, folder],
+        [sys.executable, "-I", engine_keeper.__file__, folder, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -294,11 +294,18 @@ def _ends_in_order() -> Iterator[None]:
         yield
         return
 
+    came: list[int] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         raise Stopped(number)
 
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if came and not isinstance(error, Stopped):  # raised while Ray waits, it comes out as a plain Ctrl-C
+            raise Stopped(came[0]) from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,7 +3,8 @@
 Ray starts a dozen processes, some in sessions of their own, which may outlive whoever started them and hold whatever
 they inherited: pipes, terminals, folders. So nothing of Ray runs in the process of a test. A `Site` has a temporary
 folder of its own, with a short name (sockets lie in it), that is in the environment of all that is started from it;
-output goes to files; and at the end all processes that have the folder in their environment are killed.
+output goes to files; and at the end all processes are killed that have the folder in their environment, or a file of
+it open.
 """
 
 import os
@@ -83,12 +84,15 @@ class Site:
 
     def processes(self) -> list[int]:
         """All that live and were started from here, by whomever."""
-        mark, found = os.fsencode(self.folder), []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
+        # Ray's processes change their titles, which overwrites the head of what their environment was: see also what
+        # they have open.
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if mark in environ.read_bytes() and int(environ.parent.name) != os.getpid():
-                    found.append(int(environ.parent.name))
-        return found
+                named = os.fsencode(self.folder) in (process / "environ").read_bytes()
+                if named or any(str(self.folder) in os.readlink(file) for file in (process / "fd").iterdir()):
+                    found.append(int(process.name))
+        return [process_id for process_id in found if process_id != os.getpid()]
 
     def await_none(self, limit_s: float = 30.0) -> list[str]:
         """The command lines of those that are still there after a while; none, if all is well."""

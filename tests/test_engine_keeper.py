@@ -36,18 +36,25 @@ def test_all_that_bear_the_mark_are_ended_and_nobody_else(tmp_path: Path) -> Non
     (folder / "socket").touch()
     sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
     theirs, stays = (subprocess.Popen(sleep, env={**os.environ, MARK: str(path)}) for path in (folder, other))
-    keeper = subprocess.Popen([sys.executable, "-I", engine_keeper.__file__, str(folder)], stdin=subprocess.PIPE)
+    # The environment of one that has a new title may begin with anything; what it has open tells then.
+    with (folder / "log").open("wb") as log:
+        renamed = subprocess.Popen(sleep, env={**os.environ, "RAY_X": "1"}, stdout=log)
+        reader = subprocess.Popen(sleep, stdout=log)
+    command = [sys.executable, "-I", engine_keeper.__file__, str(folder), str(os.getpid())]
+    keeper = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
-        until(lambda: marked(str(folder)) == [theirs.pid])
+        until(lambda: sorted(marked(str(folder))) == sorted([theirs.pid, renamed.pid]))
         until(lambda: ignores(keeper.pid, signal.SIGTERM))
         keeper.terminate()  # told to the whole group, it stays until its driver is gone
         time.sleep(0.1)
         assert keeper.poll() is None
         keeper.communicate(timeout=60)
         assert theirs.wait(60) < 0
+        assert renamed.wait(60) < 0
         assert stays.poll() is None
+        assert reader.poll() is None, "somebody else, who looks at its log"
         assert not folder.exists()
     finally:
-        for process in (theirs, stays, keeper):
+        for process in (theirs, renamed, reader, stays, keeper):
             process.kill()
             process.communicate()

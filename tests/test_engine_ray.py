@@ -64,9 +64,8 @@ def test_a_cluster_of_this_machine_gives_the_same_files_and_is_gone(
     assert results(tmp_path / "far") == on_this_machine(few_films, tmp_path / "near", tinyvit)
     assert place.await_none() == []
     assert not list(place.folder.glob("mvp-*")), "Ray's own files are gone as well"
-    assert ended.said.startswith(f"{read_index(tmp_path / 'near').counts['samples']} samples"), (
-        "and nothing else is said"
-    )
+    for word in ("ray", "Warning", "session"):
+        assert word not in ended.said, "nothing of Ray is seen; bars of a slow machine may be"
 
 
 def until(what: Callable[[], object], limit_s: float = 60.0) -> None:
@@ -116,8 +115,10 @@ def test_a_signal_ends_a_cluster_of_this_machine(
         until(lambda: entries(tmp_path / "far.bank"))
     process.send_signal(number)
     ended = place.ended("build.log", process, limit_s=60)
-    assert ended.code in (code, 0), ended.said
-    if ended.code:
+    # For a moment of its start Ray has a handler of SIGTERM below Python's, which aborts: nothing is left then either.
+    aborts = {-signal.SIGABRT} if number == signal.SIGTERM and after_s else set()
+    assert ended.code in {code, 0} | aborts, ended.said
+    if ended.code == code:
         assert ended.said.endswith("mvp-data: stopped; the same command goes on where this one ended\n")
     assert place.await_none() == []
     assert not list(place.folder.glob("mvp-*"))
