@@ -13,13 +13,14 @@ default; at a constant distance of key frames, so that no key frame marks a cut;
 
 import argparse
 import io
+import json
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -198,7 +199,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="passes of each kind over each video")
     parser.add_argument("--leader", type=float, default=skim.LARGE_LEADER, help="another value of LARGE_LEADER")
     parser.add_argument("--spare", type=float, default=skim.LARGE_SPARE, help="another value of LARGE_SPARE")
+    parser.add_argument("--quick", action="store_true", help="one pass of each kind over the annotated videos")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    if options.quick:
+        options.sets, options.repeat = ["groundtruth"], 1
     skim.LARGE_LEADER, skim.LARGE_SPARE = options.leader, options.spare
     if "film" in options.sets and not options.film.exists():
         sys.exit(f"{options.film} is not there; `make demo` fetches it, or give --film")
@@ -210,7 +215,8 @@ def main() -> None:
             for row, path, truth in videos:
                 print(path.name, file=sys.stderr)
                 measure(path, truth, options.repeat, rows.setdefault(row, Row()))
-    print(table(rows))
+    facts = {name: {**vars(row), "full": asdict(row.full), "sparse": asdict(row.sparse)} for name, row in rows.items()}
+    print(json.dumps(facts, indent=1) if options.json else table(rows))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mvp_data.errors import WeightsError
 from mvp_data.weights import find
@@ -14,6 +15,10 @@ from tests.scenes import SAME_BYTES, film, journey
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 
