@@ -189,12 +189,16 @@ class Bank:
         Raises:
             OutputError: the entry is damaged.
         """
+        path = self._path(video_id, ".parquet")
+        return self.parse(path, path)
+
+    def parse(self, file: Path | IO[bytes], path: Path) -> VideoEntry:
+        """The entry in a Parquet file; `path` is for what `read` may raise."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self._path(video_id, ".parquet")
         try:
-            table = pq.ParquetFile(path).read()
+            table = pq.ParquetFile(file).read()
             facts = json.loads(table.schema.metadata[_FACTS])
             facts["info"] = VideoInfo(**facts["info"]) if facts["info"] else None
             facts["boundaries"] = tuple(Boundary(**b) for b in facts["boundaries"])

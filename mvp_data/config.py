@@ -181,6 +181,7 @@ class BuildConfig:
     workers: int = option(0, "Processes that decode (0: one per core).", low=0)
     engine: str = option("local", "Where videos are decoded and embedded: here, or on Ray.", choices=("local", "ray"))
     ray_address: str = option("", "Ray cluster to use, HOST:PORT or auto [one of this machine, made for this run].")
+    store: str = option("", "URL of an object store, for nodes of a Ray cluster without a common disk.")
     limit: int = option(0, "Use only the first N sources (0: all).", low=0)
     video_timeout_s: float = option(
         1800.0, "Longest time for a video, or for 20 minutes of a long one (seconds).", low=1, high=1e6
@@ -213,8 +214,9 @@ class BuildConfig:
         if unknown:
             reasons = ", ".join(reason.value for reason in SkipReason)
             raise ConfigError(f"retry: no reason is called {', '.join(unknown)}; there are {reasons}")
-        if self.ray_address and self.engine != "ray":
-            raise ConfigError("ray_address: is of no use without --engine ray")
+        for name in ("ray_address", "store"):
+            if getattr(self, name) and self.engine != "ray":
+                raise ConfigError(f"{name}: is of no use without --engine ray")
         bank, out = self.bank_folder.resolve(), self.out.resolve()
         if any(Path(src).resolve() == out for src in self.src):
             raise ConfigError(f"out: {self.out} is also a --src; choose another folder")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.embed_bank import embed_all
 from mvp_data.errors import MissingDependencyError, MvpError, OutputError, WeightsError
 from mvp_data.fleet import Answer
-from mvp_data.workers import Limits, Usage, run_all
+from mvp_data.store import Store
+from mvp_data.stored_bank import StoredBank, sweep_scratch
+from mvp_data.workers import Limits, Lost, Usage, run_all
 
 Version = tuple[str, str]
 
@@ -30,8 +33,9 @@ def version() -> Version:
 class Terms:
     """What must hold on a node before it is given any work."""
 
-    mark: Path  # a file that lies in the bank while the run goes on
+    mark: Path  # a file that lies in the bank, or in the store, while the run goes on
     version: Version
+    store: str = ""  # its URL
 
     def check(self) -> None:
         """Raises MvpError where the node is not fit."""
@@ -39,7 +43,11 @@ class Terms:
         if version() != self.version:
             ours, theirs = (f"mvp-data {tool} on Python {python}" for tool, python in (version(), self.version))
             raise MissingDependencyError(f"node {here} has {ours}, and the run has {theirs}: install the same there")
-        if not self.mark.is_file() or not os.access(self.mark.parent, os.W_OK):
+        if self.store:
+            store = Store(self.store)
+            if store.size(self.mark.name) < 0:
+                raise OutputError(f"node {here} does not find this run in {store}: give a --store that every node has")
+        elif not self.mark.is_file() or not os.access(self.mark.parent, os.W_OK):
             folder = self.mark.parent.parent
             wanted = "give --bank a folder that every node has under this name"
             raise OutputError(f"node {here} cannot write to the bank {folder}: {wanted}")
@@ -55,6 +63,8 @@ class VideoHand:
 
     def ready(self) -> Answer:
         """Whether the node is fit."""
+        if self._terms.store:
+            sweep_scratch()  # after a run that was killed
         # A spawned worker loads the main program first: here Ray's, which would cost it a second and 100 MB.
         vars(sys.modules["__main__"]).pop("__file__", None)
         return _answer(self._terms.check)
@@ -64,6 +74,8 @@ class VideoHand:
         self._todo.append(job)
         before_s = self._usage.busy_s
         answer = _answer(lambda: next(self._results)[1])
+        if self._terms.store and isinstance(answer.result, Lost):
+            sweep_scratch()
         return Answer(result=answer.result, busy_s=self._usage.busy_s - before_s, peak_mb=self._usage.peak_mb)
 
 
@@ -93,9 +105,10 @@ class EmbedHand:
 
     def _embed(self, video_ids: tuple[str, ...]) -> int:
         assert self._embedder is not None
-        entries = [self._bank.read(video_id) for video_id in video_ids]
-        embed_all(self._bank, entries, self._embedder)
-        return sum(len(entry.usable) for entry in entries)
+        with self._bank.afield() if isinstance(self._bank, StoredBank) else nullcontext(self._bank) as bank:
+            entries = [bank.read(video_id) for video_id in video_ids]
+            embed_all(bank, entries, self._embedder)
+            return sum(len(entry.usable) for entry in entries)
 
 
 def _answer(act: Callable[[], Any]) -> Answer:

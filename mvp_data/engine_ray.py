@@ -29,6 +29,8 @@ from mvp_data.errors import ConfigError, MissingDependencyError, MvpError, Outpu
 from mvp_data.files import atomic_write
 from mvp_data.fleet import Answer, Gone, Hand, run_fleet
 from mvp_data.interrupts import Stopped
+from mvp_data.store import Store
+from mvp_data.stored_bank import StoredBank, bank_at
 from mvp_data.workers import Limits, Lost, Usage
 
 Job = TypeVar("Job")
@@ -36,6 +38,7 @@ Result = TypeVar("Result")
 
 EMBED_FRAMES = 512  # that a job of embedding has at least: a second of work or more, so the way to it does not count
 STORE_BYTES = 128 << 20  # for what passes between processes: jobs and their results are small
+_MARK = b"in use by a run on a cluster\n"
 _LONGEST_FOLDER = 30  # letters; Ray's sockets lie in it, whose paths may have a hundred
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no network by default
@@ -52,7 +55,7 @@ class Cluster:
     def __init__(self, config: BuildConfig, warn: Callable[[str], object] = lambda _: None) -> None:
         """Nothing is started yet; `warn` is told what became of workers."""
         self._config, self._warn = config, warn
-        self._bank = Bank(config.bank_folder.absolute(), config.extract_hash())
+        self._bank = bank_at(config.bank_folder.absolute(), config.extract_hash(), store=config.store)
         self._ray: Any = None
         self._open = ExitStack()
 
@@ -100,11 +103,20 @@ class Cluster:
         encoder, spec = embedder.encoder, self._config.embed.embedder
         gpu = "cuda" in encoder.engine
         place = _Place(self, EmbedHand, lambda: (self._terms(), self._bank, spec, encoder), gpu=gpu)
-        todo = _groups(entry for entry in entries if not bank.has_vectors(entry.video_id, encoder))
+        todo = _groups(self._sent(entry) for entry in entries if not bank.has_vectors(entry.video_id, encoder))
         for video_ids, frames in run_fleet(place, todo, warn=self._warn):
             if isinstance(frames, Lost):
                 raise OutputError(f"videos cannot be embedded: {frames.detail} ({', '.join(video_ids)}); run again")
+            if isinstance(self._bank, StoredBank):
+                for video_id in video_ids:
+                    self._bank.bring_vectors(video_id, encoder)
             on_frames(frames)
+
+    def _sent(self, entry: VideoEntry) -> VideoEntry:
+        """An entry that nodes can read."""
+        if isinstance(self._bank, StoredBank):
+            self._bank.send(entry.video_id)
+        return entry
 
     def connected(self) -> Any:
         """The module ray, connected; the first call starts or joins the cluster.
@@ -118,15 +130,19 @@ class Cluster:
         return self._ray
 
     def _terms(self) -> Terms:
-        return Terms(mark=self._mark(), version=version())
+        return Terms(mark=self._mark(), version=version(), store=self._config.store)
 
     def _mark(self) -> Path:
-        """A file in the bank by which nodes see that it is this one."""
+        """A file in the bank, and the store, by which nodes see that it is this one."""
         path = self._bank.workspace / f"cluster-{platform.node()}-{os.getpid()}"
         if not path.exists():
             with atomic_write(path) as file:
-                file.write(b"this bank is in use by a run on a cluster\n")
+                file.write(_MARK)
             self._open.callback(path.unlink, missing_ok=True)
+            if self._config.store:
+                store = Store(self._config.store)
+                store.write(path.name, _MARK)
+                self._open.callback(store.remove, path.name)
         return path
 
 

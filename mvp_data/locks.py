@@ -174,3 +174,16 @@ def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
         yield lock
     finally:
         lock.release()
+
+
+def lives(process_id: int) -> bool:
+    """Whether a process of this machine is there; Windows cannot tell without ending it."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

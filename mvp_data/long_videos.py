@@ -18,6 +18,7 @@ from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip, SkipReason
 from mvp_data.frame_table import FrameTable
 from mvp_data.seen import Sight
+from mvp_data.stored_bank import bank_at
 from mvp_data.types import Source
 from mvp_data.workers import goes_on
 
@@ -52,6 +53,7 @@ class Job:
     frames: FramesConfig
     seed: int
     retried: frozenset[str]
+    store: str = ""  # URL of what nodes have in common; `bank_root` is then the worker's own
     ask: bool = False  # only what a URL's video is known by, before any of it is fetched
     stamp: str = ""  # the answer
     long: Long | None = None  # None: a whole source, of which nothing is known yet
@@ -67,6 +69,10 @@ class Job:
         """Whether the file lies where other workers can read it as well, and stays there."""
         return os.path.isabs(self.uri)
 
+    def bank(self, kind: str = "frames") -> Bank:
+        """Where the result goes."""
+        return bank_at(self.bank_root, self.extract_hash, kind, store=self.store)
+
 
 class PartStore:
     """The worker's side: extracts parts, and keeps them in the bank until all are there."""
@@ -74,7 +80,7 @@ class PartStore:
     def __init__(self, path: Path, video_id: str, job: Job, check: Callable[[], None]) -> None:
         """`check` raises Skip where the file has changed meanwhile."""
         self._path, self._video_id, self._job, self._check = path, video_id, job, check
-        self._bank = Bank(job.bank_root, job.extract_hash, "parts")
+        self._bank = job.bank("parts")
         self.parts: tuple[Part, ...] = job.long.parts if job.long else ()
 
     def leaves_to_others(self) -> bool:

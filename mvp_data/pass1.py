@@ -17,6 +17,7 @@ from mvp_data.fetch import fingerprint, local_file, sweep
 from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seen import Seen, remote_stamp, sight, size_bytes, stamp
+from mvp_data.stored_bank import StoredBank, bank_at, scratch
 from mvp_data.types import Source
 from mvp_data.workers import Limits, Lost, Usage, goes_on, note
 
@@ -107,8 +108,8 @@ class _Extraction:
     def __init__(self, config: BuildConfig, seen: Seen, on_done: Callable[[Outcome], object], hint: str) -> None:
         self._config, self._seen, self._on_done, self._unread_hint = config, seen, on_done, hint
         self._extract_hash = config.extract_hash()
-        self._bank = Bank(config.bank_folder, self._extract_hash)
-        self.long = LongVideos(Bank(config.bank_folder, self._extract_hash, "parts"))
+        self._bank = bank_at(config.bank_folder, self._extract_hash, store=config.store)
+        self.long = LongVideos(bank_at(config.bank_folder, self._extract_hash, "parts", store=config.store))
         self._failed: list[Outcome] = []
         self._went_well = 0
         self.done: dict[Source, Outcome] = {}
@@ -127,6 +128,7 @@ class _Extraction:
                     frames=self._config.frames,
                     seed=self._config.seed,
                     retried=self._config.retried,
+                    store=self._config.store,
                     ask=bool(self._seen),
                 )
 
@@ -159,12 +161,19 @@ class _Extraction:
             return
         ended = self.long.end(job) if job.long else {job.source: result.stamp if isinstance(result, _Done) else ""}
         if ended:  # not so for a part of a video that has failed before
-            outcome = result.outcome if isinstance(result, _Done) else self._lost(job, result)
+            outcome = self._brought(result.outcome) if isinstance(result, _Done) else self._lost(job, result)
             if outcome.skip == SkipReason.UNREADABLE and self._unread_hint and sight(job.uri):
                 outcome = replace(outcome, detail=f"{outcome.detail}; {self._unread_hint}")
             for source, seen_as in ended.items():
                 self._seen.add(seen_as if outcome.video_id else "", outcome.video_id)
                 self._end(replace(outcome, source=source))
+
+    def _brought(self, outcome: Outcome) -> Outcome:
+        """What a worker has finished, also where it has another bank than this process."""
+        if not outcome.video_id or not isinstance(self._bank, StoredBank):
+            return outcome
+        skip, detail = self._bank.bring(outcome.video_id)
+        return replace(outcome, skip=skip, detail=detail)
 
     def _lost(self, job: Job, lost: Lost) -> Outcome:
         sweep(self._config.bank_folder / SPOOL, lost.process_id, lost.host)
@@ -218,11 +227,20 @@ def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
 
 
 def _work(job: Job) -> "_Done | _Asked | Long | None":
-    """One source in a worker process, or what a long video has come to; None for a part that is in the bank."""
+    """One job in a worker process; see `_result`."""
+    if not job.store:
+        return _result(job)
+    with scratch() as folder:
+        Bank(folder, job.extract_hash).create()
+        return _result(replace(job, bank_root=folder))
+
+
+def _result(job: Job) -> "_Done | _Asked | Long | None":
+    """What came of a source, or what a long video has come to; None for a part that is in the bank."""
     seen_as = job.stamp or (remote_stamp(job.uri) if not job.long else "")
     if job.ask and seen_as:
         return _Asked(seen_as)
-    bank, video_id = Bank(job.bank_root, job.extract_hash), job.long.video_id if job.long else ""
+    bank, video_id = job.bank(), job.long.video_id if job.long else ""
     before = job.long.seen if job.long else sight(job.uri)
 
     def check(path: Path, *, read_again: bool) -> None:
@@ -257,7 +275,7 @@ def _extract(path: Path, video_id: str, job: Job, check: Callable[..., None]) ->
     """
     from mvp_data.frames import extract
 
-    bank = Bank(job.bank_root, job.extract_hash)
+    bank = job.bank()
     store = PartStore(path, video_id, job, partial(check, path, read_again=False))
 
     def make(blob: IO[bytes]) -> VideoEntry:

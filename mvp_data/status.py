@@ -1,7 +1,6 @@
 """Where a build stands: at work, finished, stopped, failed or killed, and what to do next."""
 
 import json
-import os
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from mvp_data.errors import OutputError
 from mvp_data.inspect import printable
 from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LEDGER_NAME
-from mvp_data.locks import is_fresh, is_held
+from mvp_data.locks import is_fresh, is_held, lives
 from mvp_data.output import STARTED_NAME
 from mvp_data.report import counts, plural
 from mvp_data.shard_index import INDEX_NAME, read_index
@@ -117,15 +116,7 @@ def _speaks(path: Path, said: dict[str, Any]) -> bool:
     """Whether a run that holds no lock of its own, as `index`, is still writing."""
     if not said or said["state"] != "running" or not is_fresh(path):
         return False
-    if said["host"] != socket.gethostname() or os.name == "nt":
-        return True
-    try:
-        os.kill(int(said["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return said["host"] != socket.gethostname() or lives(int(said["pid"]))
 
 
 def to_text(status: Status) -> str:

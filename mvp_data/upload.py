@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mvp_data import remote
-from mvp_data.errors import OutputError, ShardError, SourceError
+from mvp_data.errors import OutputError, ShardError
 from mvp_data.locks import LOCK_NAME
 from mvp_data.output import is_own
 from mvp_data.shard_index import INDEX_NAME, index_bytes, parse_index
+from mvp_data.store import Store
 
 MARK_NAME = "upload.json"  # there while an upload is unfinished: says of which build
-SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +36,12 @@ def upload(shards: Path, url: str, on_file: Callable[[str], object] = lambda _: 
     """
     data = index_bytes(shards)
     names = _checked(shards, data)
-    store = _Store(url)
+    store = _Build(url)
     known = store.begin(data)
     sent, total = 0, 0
     for name in names:
         size = (shards / name).stat().st_size
-        if not store.has(name, size):
+        if store.size(name) != size:  # since the place is this build's, its size tells
             store.put(shards / name, name, size)
             sent += 1
         total += size
@@ -72,80 +70,22 @@ def _checked(shards: Path, data: bytes) -> list[str]:
     return first + [name for name in beside if not name.startswith(".")]
 
 
-class _Store:
-    """The folder behind the URL. All that goes wrong there is an OutputError."""
-
-    def __init__(self, url: str) -> None:
-        if remote.scheme_of(url) not in SCHEMES:
-            raise SourceError(f"{remote.name_in(url)}: cannot be written to; use one of {', '.join(SCHEMES)}")
-        self._url = url.rstrip("/")
-        self._system, root = self._try(lambda: remote.filesystem(self._url))
-        self._root = str(root).rstrip("/")
-        if remote.scheme_of(url) == "file":
-            self._try(lambda: os.makedirs(self._root, exist_ok=True))
+class _Build(Store):
+    """A build in a store."""
 
     def begin(self, data: bytes) -> bool:
         """Mark the place as this build's; whether all of it is there."""
-        there = self._read(INDEX_NAME)
+        there = self.read(INDEX_NAME)
         if there == data:
-            self._unmark()  # killed just before it could
+            self.remove(MARK_NAME)  # killed just before it could
             return True
         mark = json.dumps({"index_sha256": hashlib.sha256(data).hexdigest()}).encode()
-        if there is not None or self._read(MARK_NAME) not in (None, mark):
-            where = remote.name_in(self._url)
-            raise OutputError(f"{where}: another build lies there; choose another URL, or remove it")
-        self._write(MARK_NAME, mark)
+        if there is not None or self.read(MARK_NAME) not in (None, mark):
+            raise OutputError(f"{self}: another build lies there; choose another URL, or remove it")
+        self.write(MARK_NAME, mark)
         return False
-
-    def has(self, name: str, size: int) -> bool:
-        """Whether a file of this build is there; since the place is this build's, its size tells."""
-        return self._size(name) == size
-
-    def put(self, path: Path, name: str, size: int) -> None:
-        """Send a file."""
-        self._try(lambda: self._system.put_file(str(path), self._path(name)))
-        if (found := self._size(name)) != size:
-            problem = f"{found} of {size} bytes have arrived"
-            raise OutputError(f"{remote.name_in(self._path(name))}: {problem}; the same command sends it again")
 
     def end(self, data: bytes) -> None:
         """Put the index there, by which readers know that all the rest is."""
-        self._write(INDEX_NAME, data)
-        self._unmark()
-
-    def _unmark(self) -> None:
-        if self._size(MARK_NAME) >= 0:
-            self._try(lambda: self._system.rm_file(self._path(MARK_NAME)))
-
-    def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
-
-    def _size(self, name: str) -> int:
-        """Bytes of a file there, -1 where there is none."""
-        self._system.invalidate_cache()
-        try:
-            return int(self._try(lambda: self._system.info(self._path(name)))["size"])
-        except _AbsentError:
-            return -1
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._try(lambda: self._system.cat_file(self._path(name))))
-        except _AbsentError:
-            return None
-
-    def _write(self, name: str, data: bytes) -> None:
-        self._try(lambda: self._system.pipe_file(self._path(name), data))
-
-    def _try(self, act: Callable[[], Any]) -> Any:
-        try:
-            return act()
-        except FileNotFoundError as error:
-            raise _AbsentError(f"{remote.name_in(self._url)}: there is no such place") from error
-        except remote.failures(self._url) as error:
-            where = remote.name_in(self._url)
-            raise OutputError(f"{where}: {remote.explain(error)}; the same command goes on from there") from error
-
-
-class _AbsentError(OutputError):
-    """Nothing of that name is there."""
+        self.write(INDEX_NAME, data)
+        self.remove(MARK_NAME)

@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "max_failures": 3,
     "engine": "ray",
     "ray_address": "head:6379",
+    "store": "s3://bucket/work",
     "decoder": "ffmpeg",
     "decode": "full",
     "shots": "none",
@@ -69,7 +70,7 @@ OTHER: dict[str, Any] = {
     "val_share": 0.2,
     "test_share": 0.1,
 }
-NEEDS = {"ray_address": {"engine": "ray"}}  # other options that one is of no use without
+NEEDS = {name: {"engine": "ray"} for name in ("ray_address", "store")}  # what one is of no use without
 PASS_1 = {"decode", "frames"}  # and the seed
 
 
@@ -132,6 +133,7 @@ def test_unknown_keys_are_all_listed() -> None:
         {"fps": "2"},
         {"engine": "spark"},
         {"ray_address": "head:6379"},
+        {"store": "s3://bucket/work"},
         {"fps": True},
         {"fps": float("nan")},
         {"fps": [1]},

@@ -57,6 +57,16 @@ def test_a_node_that_does_not_see_the_bank_is_told_so(terms: Terms) -> None:
     assert f"cannot write to the bank {terms.mark.parent.parent}" in str(found)
 
 
+def test_a_node_looks_for_the_run_in_the_store_where_there_is_one(terms: Terms, tmp_path: Path) -> None:
+    there = replace(terms, store=f"file://{tmp_path / 'store'}")
+    terms.mark.unlink()
+    found = VideoHand(there, act, Limits()).ready().result
+    assert isinstance(found, OutputError)
+    assert f"does not find this run in file://{tmp_path / 'store'}" in str(found)
+    (tmp_path / "store" / "mark").touch()
+    assert VideoHand(there, act, Limits()).ready().result is None
+
+
 def test_a_node_with_another_version_is_refused(terms: Terms) -> None:
     found = VideoHand(replace(terms, version=("9.9", "3.99")), act, Limits()).ready().result
     assert isinstance(found, MissingDependencyError)

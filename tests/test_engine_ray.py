@@ -1,5 +1,7 @@
 """Builds on real Ray clusters. What they are made of has quick tests in `test_fleet` and `test_engine_node`."""
 
+import json
+import shutil
 import signal
 import time
 from collections import Counter
@@ -14,6 +16,7 @@ from mvp_data.ledger import read_ledger
 from tests.clusters import BUILD, OPTIONS, Site, needs_ray, site
 from tests.ray_nodes import start_nodes
 from tests.scenes import film
+from tests.test_long_videos import SLOW, all_of, slide_show
 
 pytestmark = needs_ray
 
@@ -31,6 +34,15 @@ def few_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):
         film(folder / f"film {seed}.mp4", seed=seed, seconds=6)
     (folder / "text.mp4").write_text("no video at all")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough for something to happen meanwhile."""
+    folder = tmp_path_factory.mktemp("many")
+    for seed in range(8):
+        film(folder / f"film {seed}.mp4", seed=seed, seconds=12)
     return folder
 
 
@@ -82,13 +94,11 @@ def entries(bank: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_costs_nothing_but_time(tmp_path: Path, tinyvit: str, place: Site) -> None:
-    many = tmp_path / "many"
-    many.mkdir()
-    for seed in range(8):
-        film(many / f"film {seed}.mp4", seed=seed, seconds=12)
+def test_a_node_that_is_lost_costs_nothing_but_time(
+    many_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
     address = start_nodes(place)
-    build_args = words(many, tmp_path / "far", tinyvit, "--ray-address", address)
+    build_args = words(many_films, tmp_path / "far", tinyvit, "--ray-address", address)
     process = place.start("build.log", build_args)
     until(lambda: entries(tmp_path / "far.bank") >= 2)
     (place.folder / "kill").touch()
@@ -96,8 +106,69 @@ def test_a_node_that_is_lost_costs_nothing_but_time(tmp_path: Path, tinyvit: str
     assert (place.folder / "killed").exists()
     assert ended.code == 0, ended.said
     assert "is lost" in ended.said
-    assert results(tmp_path / "far") == on_this_machine(many, tmp_path / "near", tinyvit)
+    assert results(tmp_path / "far") == on_this_machine(many_films, tmp_path / "near", tinyvit)
     assert not list((tmp_path / "far.bank" / "tmp").iterdir())
+
+
+DRIVER_APART = """
+import json, os, sys
+from mvp_data import build
+from mvp_data.config import from_options
+
+if __name__ == "__main__":
+    os.dup2(os.open(sys.argv[1], os.O_RDONLY), 200, inheritable=False)
+    build(from_options(json.loads(sys.argv[2])))
+"""
+
+
+@pytest.mark.slow
+def test_nodes_without_a_common_disk_give_the_same_bytes(
+    few_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
+    """The bank of the driver has a name that means nothing on a node; a long film goes through in parts."""
+    src = tmp_path / "src"
+    shutil.copytree(few_films, src)
+    slide_show(src / "long.mkv")
+    options = {"src": str(src), "embedder": tinyvit, "val_share": 0.0, **SLOW}
+    build(from_options({**options, "out": str(tmp_path / "near")}))
+    (tmp_path / "driver.py").write_text(DRIVER_APART)
+    far = {"engine": "ray", "workers": 2, "ray_address": start_nodes(place), "store": f"file://{tmp_path}/store"}
+    times: list[dict[str, int]] = []
+    for name in ("far", "again"):
+        (tmp_path / name).mkdir()
+        given = {**options, **far, "out": str(tmp_path / name / "out"), "bank": "/proc/self/fd/200/bank"}
+        driver = [str(tmp_path / "driver.py"), str(tmp_path / name), json.dumps(given)]
+        ended = place.run(f"{name}.log", driver, limit_s=240)
+        assert ended.code == 0, ended.said
+        assert results(tmp_path / name / "out") == results(tmp_path / "near")
+        assert all_of(tmp_path / name / "bank") == all_of(tmp_path / "near.bank")
+        assert all_of(tmp_path / "store") == all_of(tmp_path / "near.bank"), "no part and no mark is left"
+        assert not list(place.folder.glob("mvp-scratch-*"))
+        times.append({str(path): path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.*")})
+    assert times[0] == times[1], "what lies in the store is not worked again"
+
+
+@pytest.mark.slow
+def test_a_killed_run_finds_its_work_in_the_store_and_a_lost_node_costs_none(
+    many_films: Path, tmp_path: Path, tinyvit: str, place: Site
+) -> None:
+    """The driver is killed, then a node while the same command goes on."""
+    out, store = tmp_path / "far", tmp_path / "store"
+    far = words(many_films, out, tinyvit, "--ray-address", start_nodes(place), "--store", f"file://{store}")
+    process = place.start("killed.log", far)
+    until(lambda: entries(store) >= 2)
+    process.kill()
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in store.glob("*/frames/*/*.parquet")}
+    process = place.start("build.log", far)
+    until(lambda: entries(store) > len(before))
+    (place.folder / "kill").touch()
+    ended = place.ended("build.log", process, limit_s=180)
+    assert (place.folder / "killed").exists()
+    assert ended.code == 0, ended.said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert results(out) == on_this_machine(many_films, tmp_path / "near", tinyvit)
+    assert all_of(tmp_path / "far.bank") == all_of(tmp_path / "near.bank")
 
 
 @pytest.mark.slow

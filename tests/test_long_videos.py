@@ -14,7 +14,7 @@ import pytest
 from mvp_data import build, frames, read_index, workers
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.config import BuildConfig, from_options
-from mvp_data.errors import SkipReason
+from mvp_data.errors import OutputError, SkipReason
 from mvp_data.fetch import fingerprint
 from mvp_data.long_videos import part_name
 from mvp_data.pass1 import extract_all
@@ -35,9 +35,16 @@ SLOW = {"fps": 1 / 30, "max_fps": 1 / 30, "min_frames": 2}  # all frames of such
 def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of an hour, a frame each half minute, its copy, and a short one."""
     folder = tmp_path_factory.mktemp("long")
+    slide_show(folder / "long.mkv")
+    shutil.copy(folder / "long.mkv", folder / "again.mkv")
+    film(folder / "short.mp4", seed=2, seconds=3)
+    return folder
+
+
+def slide_show(path: Path) -> None:
+    """A film of an hour, a frame each half minute."""
     count = 2 * MINUTES
     world = journey(1, count // 3)
-    path = folder / "long.mkv"
 
     def slides(n: int, width: int, height: int) -> Picture:
         return world(n // 3, width, height)
@@ -51,9 +58,6 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paint=slides,
         options={"g": "4", "x264-params": "scenecut=0"},
     )
-    shutil.copy(path, folder / "again.mkv")
-    film(folder / "short.mp4", seed=2, seconds=3)
-    return folder
 
 
 def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
@@ -62,7 +66,11 @@ def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
 
 def stored(config: BuildConfig) -> dict[str, bytes]:
     """Everything that pass 1 leaves in the bank, but the list of files seen."""
-    root = config.bank_folder
+    return all_of(config.bank_folder)
+
+
+def all_of(root: Path) -> dict[str, bytes]:
+    """The same of any folder."""
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "seen.txt"}
 
 
@@ -105,6 +113,37 @@ def test_parts_are_worked_once_and_the_last_one_joins_them(
     assert [(o.source.path, o.skip) for o in outcomes] == EXPECTED
     assert extracted == [0, 1200, 2400, 0, 0], "the last two are the short film, which gives nothing"
     assert stored(config) == in_one_piece[1]
+
+
+def test_parts_pass_through_a_store(
+    long_films: Path,
+    in_one_piece: Piece,
+    extracted: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers with a bank of their own for each job; also after a run that was lost with all that its driver had."""
+    config = config_for(long_films, tmp_path / "out", engine="ray", store=f"file://{tmp_path / 'store'}")
+    sources = scan([str(long_films)]).sources
+    with monkeypatch.context() as patch:
+        extract_part = frames.extract_part
+
+        def fails_later(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+            if part.first_s == 2400:
+                raise OutputError("no room")
+            return extract_part(path, part, **options)
+
+        patch.setattr(frames, "extract_part", fails_later)
+        with pytest.raises(OutputError, match="no room"):
+            extract_all(sources, config)
+    assert extracted == [0, 1200]
+    assert {path.parent.parent.name for path in (tmp_path / "store").rglob("*.*")} == {"parts"}
+    shutil.rmtree(config.bank_folder)
+    outcomes = extract_all(sources, config)
+    assert [(o.source.path, o.skip) for o in outcomes] == EXPECTED
+    assert extracted == [0, 1200, 2400, 0, 0], "what was finished is not worked again"
+    assert stored(config) == in_one_piece[1]
+    assert all_of(tmp_path / "store") == stored(config), "no part is left"
 
 
 def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: str, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Files in an object store, or on a mounted disk behind `file://`. All that goes wrong there is an OutputError."""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from mvp_data import remote
+from mvp_data.errors import OutputError, SourceError
+
+SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss")
+_CHUNK_BYTES = 1 << 20
+
+
+class AbsentError(OutputError):
+    """Nothing of that name is there."""
+
+
+class Store:
+    """The folder behind a URL; names in it are relative, with slashes."""
+
+    def __init__(self, url: str) -> None:
+        """Raises MvpError for a place that is not taken or cannot be reached."""
+        if remote.scheme_of(url) not in SCHEMES:
+            raise SourceError(f"{remote.name_in(url)}: cannot be written to; use one of {', '.join(SCHEMES)}")
+        self._url, self._is_disk = url.rstrip("/"), remote.scheme_of(url) == "file"
+        self._system, root = self._try(lambda: remote.filesystem(self._url))
+        self._root = str(root).rstrip("/")
+        if self._is_disk:
+            self._try(lambda: os.makedirs(self._root, exist_ok=True))
+
+    def __str__(self) -> str:
+        return remote.name_in(self._url)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, -1 where there is none."""
+        return self._size(self._path(name))
+
+    def put(self, path: Path, name: str, size: int) -> None:
+        """Send a file of this size; it is there whole, in the place of any other, or not at all."""
+        target = self._path(name)
+        if not self._is_disk:
+            self._send(path, target, size)
+            return
+        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # only a disk shows what has not arrived in full
+        try:
+            self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
+            self._send(path, half, size)
+            self._try(lambda: os.replace(half, target))
+        finally:
+            with suppress(OSError):
+                os.unlink(half)
+
+    def get(self, name: str, file: IO[bytes]) -> None:
+        """Fetch a file. Raises OutputError where it is not there in full."""
+        size, came = self.size(name), 0
+        with self._try(lambda: self._system.open(self._path(name), "rb")) as source:
+            while chunk := self._try(lambda: source.read(_CHUNK_BYTES)):
+                file.write(chunk)
+                came += len(chunk)
+        if came != size:
+            raise OutputError(f"{self}/{name}: {came} of {size} bytes have come; the same command fetches it again")
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a small file, None where there is none."""
+        try:
+            return bytes(self._try(lambda: self._system.cat_file(self._path(name))))
+        except AbsentError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a small file there."""
+        self._try(lambda: self._system.pipe_file(self._path(name), data))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, should it be there."""
+        with suppress(AbsentError):
+            self._try(lambda: self._system.rm_file(self._path(name)))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _send(self, path: Path, target: str, size: int) -> None:
+        self._try(lambda: self._system.put_file(str(path), target))
+        if (found := self._size(target)) != size:
+            problem = f"{found} of {size} bytes have arrived"
+            raise OutputError(f"{remote.name_in(target)}: {problem}; the same command sends it again")
+
+    def _size(self, target: str) -> int:
+        self._system.invalidate_cache()
+        try:
+            return int(self._try(lambda: self._system.info(target))["size"])
+        except AbsentError:
+            return -1
+
+    def _try(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except FileNotFoundError as error:
+            raise AbsentError(f"{self}: there is no such place") from error
+        except remote.failures(self._url) as error:
+            raise OutputError(f"{self}: {remote.explain(error)}; the same command goes on from there") from error
