@@ -1,5 +1,6 @@
 """Where the work on videos is done: on this machine, or on a cluster. What is done, and the result, is the same."""
 
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -8,7 +9,10 @@ from mvp_data import embed_bank, workers
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.config import BuildConfig
 from mvp_data.embed import Embedder
+from mvp_data.errors import ConfigError
 from mvp_data.workers import Limits, Lost, Usage
+
+ANSWER_S = 5.0  # for a head node to take a connection
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -83,7 +87,20 @@ def engine_for(config: BuildConfig, warn: Callable[[str], object] = lambda _: No
     if config.engine == "local":
         yield Local(config.worker_count)
         return
+    if config.ray_address not in ("", "auto"):
+        _must_answer(config.ray_address)
     from mvp_data.engine_ray import Cluster
 
     with Cluster(config, warn) as cluster:
         yield cluster
+
+
+def _must_answer(address: str) -> None:
+    """Raise ConfigError where nothing listens: Ray would try for minutes before it says so."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal() or int(port) >= 1 << 16:
+        raise ConfigError(f"ray_address: {address} is no HOST:PORT of a head node; run this on a node, with auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise ConfigError(f"ray_address: nothing answers at {address} ({error}); is that the head node?") from error

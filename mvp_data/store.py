@@ -23,13 +23,16 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """Raises MvpError for a place that is not taken or cannot be reached."""
-        if remote.scheme_of(url) not in SCHEMES:
-            raise SourceError(f"{remote.name_in(url)}: cannot be written to; use one of {', '.join(SCHEMES)}")
-        self._url, self._is_disk = url.rstrip("/"), remote.scheme_of(url) == "file"
+        scheme = remote.scheme_of(url)
+        if scheme not in SCHEMES:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            raise SourceError(f"{remote.name_in(url)}: is no URL that can be written to; use one of {known}")
+        if scheme == "file" and not url.removeprefix("file://").startswith("/"):
+            raise SourceError(f"{url}: is no absolute path, such as file:///mnt/bucket")
+        self._url = url.rstrip("/")
         self._system, root = self._try(lambda: remote.filesystem(self._url))
         self._root = str(root).rstrip("/")
-        if self._is_disk:
-            self._try(lambda: os.makedirs(self._root, exist_ok=True))
+        self.folder = Path(self._root) if scheme == "file" else None
 
     def __str__(self) -> str:
         return remote.name_in(self._url)
@@ -41,7 +44,7 @@ class Store:
     def put(self, path: Path, name: str, size: int) -> None:
         """Send a file of this size; it is there whole, in the place of any other, or not at all."""
         target = self._path(name)
-        if not self._is_disk:
+        if not self.folder:
             self._send(path, target, size)
             return
         half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # only a disk shows what has not arrived in full
@@ -72,7 +75,10 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Put a small file there."""
-        self._try(lambda: self._system.pipe_file(self._path(name), data))
+        target = self._path(name)
+        if self.folder:
+            self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
+        self._try(lambda: self._system.pipe_file(target, data))
 
     def remove(self, name: str) -> None:
         """Remove a file, should it be there."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +32,14 @@ def upload(shards: Path, url: str, on_file: Callable[[str], object] = lambda _: 
     Shards are compared with the hashes of the index before they are sent, and sizes with those of the store afterwards.
 
     Raises:
-        MvpError: the build is unfinished or damaged, another one lies there, or the store cannot be written.
+        MvpError: the build is unfinished or damaged, something else lies there, or the store cannot be written.
     """
     data = index_bytes(shards)
     names = _checked(shards, data)
     store = _Build(url)
-    known = store.begin(data)
+    if store.folder and store.folder.resolve().is_relative_to(shards.resolve()):
+        raise OutputError(f"{store}: lies in the build itself; choose another URL")
+    known = store.begin(data, names)
     sent, total = 0, 0
     for name in names:
         size = (shards / name).stat().st_size
@@ -73,16 +75,21 @@ def _checked(shards: Path, data: bytes) -> list[str]:
 class _Build(Store):
     """A build in a store."""
 
-    def begin(self, data: bytes) -> bool:
-        """Mark the place as this build's; whether all of it is there."""
+    def begin(self, data: bytes, names: Sequence[str]) -> bool:
+        """Mark the place as this build's, unless others' files are in the way; whether all of it is there."""
         there = self.read(INDEX_NAME)
         if there == data:
             self.remove(MARK_NAME)  # killed just before it could
             return True
         mark = json.dumps({"index_sha256": hashlib.sha256(data).hexdigest()}).encode()
-        if there is not None or self.read(MARK_NAME) not in (None, mark):
+        marked = self.read(MARK_NAME)
+        if there is not None or marked not in (None, mark):
             raise OutputError(f"{self}: another build lies there; choose another URL, or remove it")
-        self.write(MARK_NAME, mark)
+        if marked is None:
+            foreign = next((name for name in names if self.size(name) >= 0), "")
+            if foreign:
+                raise OutputError(f"{self}: {foreign} is there, not of this build; choose another URL, or remove it")
+            self.write(MARK_NAME, mark)
         return False
 
     def end(self, data: bytes) -> None:

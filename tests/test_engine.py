@@ -1,5 +1,6 @@
 """The seam between a build and those who do its work."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from mvp_data import workers
 from mvp_data.config import from_options
 from mvp_data.engine import Local, engine_for
-from mvp_data.errors import MissingDependencyError
+from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.workers import Limits
 from tests.test_workers import act
 
@@ -38,3 +39,19 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytes
         engine_for(config),
     ):
         pass
+
+
+@pytest.mark.parametrize("address", ["ray://head:1", "head", "head:port", "head:70000"])
+def test_what_is_no_address(tmp_path: Path, address: str) -> None:
+    config = from_options({"src": "videos", "out": tmp_path / "out", "engine": "ray", "ray_address": address})
+    with pytest.raises(ConfigError, match=f"{address} is no HOST:PORT"), engine_for(config):
+        pass
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path) -> None:
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        config = from_options({"src": "videos", "out": tmp_path / "out", "engine": "ray", "ray_address": address})
+        with pytest.raises(ConfigError, match=f"nothing answers at {address}"), engine_for(config):
+            pass

@@ -63,6 +63,7 @@ def test_a_node_looks_for_the_run_in_the_store_where_there_is_one(terms: Terms, 
     found = VideoHand(there, act, Limits()).ready().result
     assert isinstance(found, OutputError)
     assert f"does not find this run in file://{tmp_path / 'store'}" in str(found)
+    (tmp_path / "store").mkdir()
     (tmp_path / "store" / "mark").touch()
     assert VideoHand(there, act, Limits()).ready().result is None
 

@@ -121,8 +121,27 @@ def test_another_build_is_left_alone(shards: Path, bucket: Path, left: str) -> N
 
 @pytest.mark.parametrize("url", ["https://host/x", "plain/folder", "memory://x", "ftp://host/x"])
 def test_places_that_cannot_be_written(shards: Path, url: str) -> None:
-    with pytest.raises(SourceError, match="cannot be written to; use one of file, s3"):
+    with pytest.raises(SourceError, match="is no URL that can be written to; use one of file://, s3://"):
         upload(shards, url)
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_files_of_others_are_left_alone(shards: Path, bucket: Path, same_size: bool) -> None:
+    """One of the same size would pass for what an earlier run had sent."""
+    bucket.mkdir(parents=True)
+    size = (shards / "shard-000000.tar").stat().st_size if same_size else 1
+    (bucket / "shard-000000.tar").write_bytes(bytes(size))
+    with pytest.raises(OutputError, match=r"shard-000000.tar is there, not of this build"):
+        upload(shards, f"file://{bucket}")
+    assert content(bucket) == {"shard-000000.tar": bytes(size)}
+
+
+def test_a_build_is_not_sent_into_itself(shards: Path) -> None:
+    before = content(shards)
+    for place in (shards, shards / "inner"):
+        with pytest.raises(OutputError, match="lies in the build itself"):
+            upload(shards, f"file://{place}")
+    assert content(shards) == before
 
 
 def test_the_command(shards: Path, bucket: Path) -> None:
