@@ -20,6 +20,7 @@ from PIL import Image
 
 from mvp_data.config import usable_cores
 from mvp_data.errors import ConfigError, WeightsError
+from mvp_data.interrupts import held_back
 from mvp_data.types import Picture, Vectors
 from mvp_data.weights import DEFAULT, OPEN_CLIP_PREFIX, WEIGHTS, find
 
@@ -147,16 +148,16 @@ def side_by_side(
     """What `run` makes of the pictures, shrunk and cut into batches, as one matrix [N, D] in their order; N > 0.
 
     Pictures are shrunk on `threads` threads. So are batches run if `at_once`, else one after another on this thread,
-    which fits a GPU: it works while the next pictures are shrunk. Ctrl-C ends it after the runs in hand.
+    which fits a GPU: it works while the next pictures are shrunk. Ctrl-C counts when all are done.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
-    try:
-        # By index: a sequence that decodes its pictures when asked for them does so on these threads as well.
-        squares = pool.map(lambda i: shrink(pictures[i], side_px), range(len(pictures)))
-        batches = iter(lambda: list(islice(squares, batch)), [])
-        return np.concatenate(list(pool.map(run, batches) if at_once else map(run, batches)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with held_back(), ThreadPoolExecutor(threads, thread_name_prefix="embed") as pool:
+        try:
+            # By index: a sequence that decodes its pictures when asked for them does so on these threads as well.
+            squares = pool.map(lambda i: shrink(pictures[i], side_px), range(len(pictures)))
+            batches = iter(lambda: list(islice(squares, batch)), [])
+            return np.concatenate(list(pool.map(run, batches) if at_once else map(run, batches)))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def shrink(picture: Picture, side_px: int) -> npt.NDArray[np.uint8]:

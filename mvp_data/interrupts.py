@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -52,3 +54,25 @@ class Interrupts:
             raise Stopped(number)
         self._number = number
         os.write(2, self._news)  # not print, which this may have interrupted
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Both signals wait until the block is left; meant for blocks of seconds.
+
+    What a signal raises in the middle of a thread pool's own code may leave one of its locks taken for ever: a signal
+    can come between the moment a `Condition` takes its lock and the moment the `with` statement knows of it.
+    """
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not None:  # else it is not Python's, and could not be put back
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
