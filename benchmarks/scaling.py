@@ -29,7 +29,7 @@ from mvp_data.ledger import read_ledger
 from tests.scenes import film
 
 SECONDS = 10.0  # of a drawn film
-SIZES, QUICK_SIZES = (30, 100, 300), (5, 10, 20)
+SIZES, QUICK_SIZES = (10, 30, 100), (3, 6, 12)
 HOURS = (1e3, 1e5, 1e7)
 MACHINE = {"cores": 16.0, "memory_gb": 64.0, "disk_tb": 10.0, "days": 1.0}  # one box, and how long one may wait for it
 GPU_PICTURES_S = 1000.0  # assumed
