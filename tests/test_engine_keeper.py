@@ -35,7 +35,8 @@ def test_all_that_bear_the_mark_are_ended_and_nobody_else(tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "socket").touch()
     sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
-    theirs, stays = (subprocess.Popen(sleep, env={**os.environ, MARK: str(path)}) for path in (folder, other))
+    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # of earlier tests
+    theirs, stays = (subprocess.Popen(sleep, env={**without, MARK: str(path)}) for path in (folder, other))
     # The environment of one that has a new title may begin with anything; what it has open tells then.
     with (folder / "log").open("wb") as log:
         renamed = subprocess.Popen(sleep, env={**os.environ, "RAY_X": "1"}, stdout=log)
