@@ -39,8 +39,8 @@ def test_all_that_bear_the_mark_are_ended_and_nobody_else(tmp_path: Path) -> Non
     theirs, stays = (subprocess.Popen(sleep, env={**without, MARK: str(path)}) for path in (folder, other))
     # The environment of one that has a new title may begin with anything; what it has open tells then.
     with (folder / "log").open("wb") as log:
-        renamed = subprocess.Popen(sleep, env={**os.environ, "RAY_X": "1"}, stdout=log)
-        reader = subprocess.Popen(sleep, stdout=log)
+        renamed = subprocess.Popen(sleep, env={**without, "RAY_X": "1"}, stdout=log)
+        reader = subprocess.Popen(sleep, env=without, stdout=log)
     command = [sys.executable, "-I", engine_keeper.__file__, str(folder), str(os.getpid())]
     keeper = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
