@@ -29,7 +29,7 @@ from mvp_data.ledger import read_ledger
 from tests.scenes import film
 
 SECONDS = 10.0  # of a drawn film
-SIZES, QUICK_SIZES = (10, 30, 100), (3, 6, 12)
+SIZES, QUICK_SIZES = (6, 20, 60), (3, 6, 12)
 HOURS = (1e3, 1e5, 1e7)
 MACHINE = {"cores": 16.0, "memory_gb": 64.0, "disk_tb": 10.0, "days": 1.0}  # one box, and how long one may wait for it
 GPU_PICTURES_S = 1000.0  # assumed
@@ -259,7 +259,7 @@ def main() -> None:
     speed = speed_up(sources, 1 if options.quick else options.runs)
     hour = an_hour(one(sources, 2))
     costs = grown(QUICK_SIZES if options.quick else SIZES)
-    second = pass_2(100 if options.quick else 3000)
+    second = pass_2(100 if options.quick else 1000)
     if options.json:
         plans = {f"{hours:.0f}": plan(hour, second, hours) for hours in HOURS}
         found = {"speed_up": speed, "growth": [asdict(cost) for cost in costs], "foretold": foretold(costs)}
