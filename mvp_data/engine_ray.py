@@ -28,7 +28,7 @@ from mvp_data.engine_node import EmbedHand, Terms, VideoHand, version
 from mvp_data.errors import ConfigError, MissingDependencyError, MvpError, OutputError
 from mvp_data.files import atomic_write
 from mvp_data.fleet import Answer, Gone, Hand, run_fleet
-from mvp_data.interrupts import Stopped
+from mvp_data.interrupts import Stopped, held_back
 from mvp_data.store import Store
 from mvp_data.stored_bank import StoredBank, bank_at
 from mvp_data.workers import Limits, Lost, Usage
@@ -279,26 +279,9 @@ def _own_folder() -> Iterator[Path]:
 
 
 def _calmly(act: Callable[[], object]) -> None:
-    """Let nothing be raised by a signal amid Ray's start or end, which kills the process; then let it come.
-
-    All handlers are as before, too: Ray leaves one of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
+    """Ray's start or end: a signal amid it would kill the process, and Ray leaves a handler of its own."""
+    with held_back():
         act()
-        return
-    came: list[int] = []
-
-    def later(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-
-    before = {number: signal.signal(number, later) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        act()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 @contextmanager
