@@ -10,7 +10,7 @@ cores, centre crop). It takes as many pictures a second as our build took of tha
 with the same weights. It stops there; our build goes on to puzzles and shards. Decoding alone, by PyAV on one thread
 and by `ffmpeg -threads 1 -f null -`, is the yardstick.
 
-The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time: kept in `.cache/peers`. Left out:
+The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time, those of `build.py`. Left out:
 video2dataset (RESULTS says why) and open_clip, whose weights need a download.
 """
 
@@ -28,6 +28,9 @@ from typing import Any
 import av
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.build import SAMPLE_S, SAMPLE_SIZES, enlarged
 from mvp_data import BuildConfig, build
 from mvp_data.bank import Bank
 from mvp_data.decode import open_video
@@ -38,8 +41,7 @@ from mvp_data.weights import find
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 CACHE = Path(".cache/peers")
-FILM_S, SAMPLE_S, SAMPLE_FROM_S = 200, 20, 100
-SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
+FILM_S = 200
 AREA_PX = 796 * 448  # of a stored picture, at most
 BATCH = 32
 
@@ -196,25 +198,6 @@ def cut(film: Path, seconds: float) -> Path:
     return path.with_suffix(".new.mp4").rename(path)
 
 
-def enlarged(film: Path, name: str) -> Path:
-    """Some seconds of a film as H.264 of another size; made once."""
-    path, (width, height) = CACHE / f"{film.stem}-{name}.mp4", SIZES[name]
-    if path.exists():
-        return path
-    with av.open(str(film)) as source, av.open(str(path.with_suffix(".new.mp4")), "w") as target:
-        stream = target.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        source.seek(SAMPLE_FROM_S * 1_000_000)
-        for number, frame in enumerate(source.decode(video=0)):
-            if number == SAMPLE_S * 24:
-                break
-            large = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")
-            large.pts, large.time_base = None, None
-            target.mux(stream.encode(large))
-        target.mux(stream.encode())
-    return path.with_suffix(".new.mp4").rename(path)
-
-
 def as_text(result: dict[str, dict[str, Any]]) -> str:
     lines = []
     for name, found in result.items():
@@ -253,7 +236,7 @@ def main() -> None:
     if clips:
         sets["real clips"] = clips[:: 14 if options.quick else 4]
     if not options.quick:
-        sets |= {f"{name}, {SAMPLE_S} s": [enlarged(options.film, name)] for name in SIZES}
+        sets |= {f"{name}, {SAMPLE_S} s": [enlarged(options.film, name)] for name in SAMPLE_SIZES}
     result = {name: compare(paths) for name, paths in sets.items()}
     print(json.dumps(result, indent=1) if options.json else as_text(result))
 
