@@ -13,13 +13,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from mvp_data.errors import ConfigError, Skip, SkipReason
-from mvp_data.skim import Skim
 from mvp_data.types import Luma, Picture, Tiny, VideoInfo
+
+if TYPE_CHECKING:
+    from mvp_data.skim import Skim
 
 BACKENDS = ("pyav", "decord", "ffmpeg")
 MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
@@ -87,13 +89,13 @@ class VideoStream(Protocol):
 class Start:
     """A key packet at which a pass can begin that is not about the whole video; `parts` finds them.
 
-    Times are in seconds on the stream's own clock; `place` is where the packet lies in the file (bytes), None where
-    the container does not say.
+    Times are in units of `Facts.tick_s`; `place` is where the packet lies in the file (bytes), None where the
+    container does not say.
     """
 
-    time: Fraction
+    ticks: int
     place: int | None
-    origin: Fraction  # the time of the video's first frame: what all others count from
+    origin: int  # the time of the video's first frame: what all others count from
 
 
 class Packet(NamedTuple):
@@ -106,7 +108,7 @@ class Packet(NamedTuple):
 
 
 def open_video(
-    path: str | Path, *, backend: str = "pyav", start: Start | None = None, skim: Skim | None = None
+    path: str | Path, *, backend: str = "pyav", start: Start | None = None, skim: "Skim | None" = None
 ) -> AbstractContextManager[VideoStream]:
     """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
 
@@ -164,9 +166,9 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFrame:
-    """What a back end hands to `BackEnd.frames`; `time` is in seconds from any origin, None where unknown."""
+    """What a back end hands to `BackEnd.frames`; its time is in units of `BackEnd.tick_s`, None where unknown."""
 
-    time: Fraction | None
+    ticks: int | None
     damaged: bool = False
     left_out: bool = False
     tiny: Callable[[], Tiny]
@@ -177,6 +179,7 @@ class BackEnd:
     """The rules that all back ends share: times from the first frame, strictly rising, two frames or more."""
 
     info: VideoInfo
+    tick_s: Fraction  # unit of the times
     damaged_packets: int = 0
     start: Start | None = None  # where a pass over a part begins; it may come out empty
 
@@ -189,13 +192,13 @@ class BackEnd:
         first, last = self.start.origin if self.start else None, None
         shown = 0
         for raw in self.raw_frames():
-            if raw.time is None or (last is not None and raw.time <= last):
+            if raw.ticks is None or (last is not None and raw.ticks <= last):
                 self.damaged_packets += 1
                 continue
-            first, last = raw.time if first is None else first, raw.time
+            first, last = raw.ticks if first is None else first, raw.ticks
             shown += 1
             yield DecodedFrame(
-                pts_s=float(raw.time - first),
+                pts_s=seconds(raw.ticks - first, self.tick_s),
                 tiny=raw.tiny(),
                 picture=raw.picture,
                 damaged=raw.damaged,
@@ -203,6 +206,11 @@ class BackEnd:
             )
         if shown < 2 and not self.start:
             raise too_few(shown, self.damaged_packets)
+
+
+def seconds(ticks: int, tick_s: Fraction) -> float:
+    """A time in seconds, rounded once."""
+    return ticks * tick_s.numerator / tick_s.denominator
 
 
 def too_few(shown: int, damaged: int) -> Skip:

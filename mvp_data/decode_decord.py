@@ -9,7 +9,6 @@ three to four times the CPU time of PyAV on 720p, since every frame becomes RGB.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def open_decord(path: str | Path) -> Iterator["DecordStream"]:
         raise MissingDependencyError(f"the decord back end needs decord: {line}") from e
     facts = probe(path)
     refuse_unsafe(facts)
-    times, hidden = shown_times(path, facts.stream)
+    ticks, hidden = shown_times(path, facts.stream)
     if hidden:
         raise _refused(f"an edit list hides {hidden} packets")
     decord.logging.set_level(decord.logging.QUIET)  # its libavcodec writes to stderr otherwise
@@ -44,7 +43,7 @@ def open_decord(path: str | Path) -> Iterator["DecordStream"]:
         reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
     except (decord.DECORDError, RuntimeError) as e:
         raise _refused(f"it cannot open the file ({type(e).__name__})") from e
-    yield DecordStream(reader, facts, times)
+    yield DecordStream(reader, facts, ticks)
 
 
 def refuse_unsafe(facts: Facts) -> None:
@@ -66,15 +65,16 @@ def _refused(what: str) -> Skip:
 class DecordStream(BackEnd):
     """A file read by decord from front to back; it turns pictures itself, so they are turned back first."""
 
-    def __init__(self, reader: Any, facts: Facts, times: list[Fraction]) -> None:
+    def __init__(self, reader: Any, facts: Facts, ticks: list[int]) -> None:
         """Compare what decord counted with the packets; raises Skip where they differ."""
-        self.info, self._facts, self._reader, self._times = facts.info, facts, reader, times
-        if len(reader) != len(times):
-            raise _refused(f"it counts {len(reader)} frames, the file has {len(times)}")
-        starts = reader.get_frame_timestamp(range(len(times)))[:, 0]
-        wrong = np.abs(starts - starts[0] - np.array([float(t) for t in times])) > TIME_TOLERANCE_S
+        self.info, self.tick_s = facts.info, facts.tick_s
+        self._facts, self._reader, self._ticks = facts, reader, ticks
+        if len(reader) != len(ticks):
+            raise _refused(f"it counts {len(reader)} frames, the file has {len(ticks)}")
+        starts = reader.get_frame_timestamp(range(len(ticks)))[:, 0]
+        wrong = np.abs(starts - starts[0] - np.array(ticks) * float(self.tick_s)) > TIME_TOLERANCE_S
         if wrong.any():
-            raise _refused(f"{int(wrong.sum())} of its {len(times)} times are wrong")
+            raise _refused(f"{int(wrong.sum())} of its {len(ticks)} times are wrong")
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """Frames with the times of the packets; a failure on the way is Skip(DECODE_ERROR)."""
@@ -83,9 +83,9 @@ class DecordStream(BackEnd):
         a, b, c, d = self._facts.turn
         back: Turn = (a, c, b, d)
         shrinker = Shrinker(self._facts)
-        for i, time in enumerate(self._times):
+        for i, ticks in enumerate(self._ticks):
             try:
                 rgb = self._reader.next().asnumpy()
             except (decord.DECORDError, RuntimeError, StopIteration) as e:
                 raise Skip(SkipReason.DECODE_ERROR, f"decord failed at frame {i} ({type(e).__name__})") from e
-            yield shrinker.raw_of_rgb(turned(rgb, back), time)
+            yield shrinker.raw_of_rgb(turned(rgb, back), ticks)

@@ -84,7 +84,8 @@ class FfmpegStream(BackEnd):
     def __init__(self, process: "subprocess.Popen[bytes]", facts: Facts) -> None:
         """Start reading the messages, else ffmpeg would stop when their pipe is full."""
         self.info, self._facts, self.process = facts.info, facts, process
-        self._times: queue.SimpleQueue[Fraction | None] = queue.SimpleQueue()
+        self.tick_s = facts.tick_s
+        self._ticks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._last_words = b""
         self._silent = False  # no more messages will come
         assert process.stderr is not None
@@ -92,21 +93,20 @@ class FfmpegStream(BackEnd):
         self._reader.start()
 
     def _read_messages(self, messages: IO[bytes]) -> None:
-        base = Fraction(1)
         for line in messages:
             if found := _TIME_BASE.search(line):
-                base = Fraction(int(found[1]), int(found[2]))
+                self.tick_s = Fraction(int(found[1]), int(found[2]))
             elif found := _PTS.search(line):
-                self._times.put(None if found[1] == b"NOPTS" else int(found[1]) * base)
+                self._ticks.put(None if found[1] == b"NOPTS" else int(found[1]))
             elif _DAMAGE.search(line):
                 self.damaged_packets += 1
             else:
                 self._last_words = line.strip() or self._last_words
         self._silent = True
-        self._times.put(None)  # wakes a reader of the pipe that waits for one more
+        self._ticks.put(None)  # wakes a reader of the pipe that waits for one more
 
-    def _next_time(self) -> Fraction | None:
-        return None if self._silent and self._times.empty() else self._times.get()
+    def _next_ticks(self) -> int | None:
+        return None if self._silent and self._ticks.empty() else self._ticks.get()
 
     def raw_frames(self) -> Iterator[RawFrame]:
         """Pictures as they come; raises Skip where ffmpeg died, or gave none at all and ended in an error."""
@@ -118,8 +118,8 @@ class FfmpegStream(BackEnd):
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1
             rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            time = self._next_time()  # with it, all messages before this picture's have been read
-            yield shrinker.raw_of_rgb(rgb, time, damaged=self.damaged_packets > 0)
+            ticks = self._next_ticks()  # with it, all messages before this picture's have been read
+            yield shrinker.raw_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
         code = self.process.wait()
         self._reader.join()
         words = _BRACKETS.sub(b"", self._last_words).decode(errors="replace")

@@ -70,15 +70,15 @@ def probe(path: str | Path) -> Facts:
         return video.facts
 
 
-def shown_times(path: str | Path, stream: int) -> tuple[list[Fraction], int]:
-    """Packet times of one stream in display order, from the first, and how many packets an edit list hides.
+def shown_times(path: str | Path, stream: int) -> tuple[list[int], int]:
+    """Packet times (ticks) of one stream as shown, from the first, and how many packets an edit list hides.
 
     Reads the whole file but decodes nothing: the truth against which a back end can be checked.
     """
     with _open_container(path) as container:
         packets = [p for p in container.demux(container.streams[stream]) if p.size and p.pts is not None]
-    kept = sorted((p.pts or 0) * p.time_base for p in packets if not p.is_discard)
-    return [time - kept[0] for time in kept], len(packets) - len(kept)
+    kept = sorted(p.pts or 0 for p in packets if not p.is_discard)
+    return [ticks - kept[0] for ticks in kept], len(packets) - len(kept)
 
 
 def packets(path: str | Path) -> Iterator[Packet]:
@@ -159,7 +159,7 @@ class PyAvStream(BackEnd):
             raise too_few(0, self.damaged_packets)
         self._first: _Shown | None = first
         self.facts = _read_facts(container, self._stream, first.frame)
-        self.info = self.facts.info
+        self.info, self.tick_s = self.facts.info, self.facts.tick_s
 
     @property
     def codec_threads(self) -> int:
@@ -173,7 +173,7 @@ class PyAvStream(BackEnd):
         stream = _choose_stream(container)
         if seek:
             try:
-                container.seek(math.floor((start.time - SEEK_EARLY_S) / self.facts.tick_s), stream=stream)
+                container.seek(math.floor(start.ticks - SEEK_EARLY_S / self.tick_s), stream=stream)
             except av.FFmpegError:
                 return False
         self._stream.codec_context.flush_buffers()
@@ -181,11 +181,11 @@ class PyAvStream(BackEnd):
         for packet in rest:
             if packet is None or packet.pts is None or not packet.is_keyframe:
                 continue
-            if ((time := packet.pts * self.facts.tick_s), packet.pos) == (start.time, start.place):
+            if (packet.pts, packet.pos) == (start.ticks, start.place):
                 self.start, self._first = start, None
                 self._decoded = self._decode(chain([packet], rest))
                 return True
-            if seek and time > start.time:
+            if seek and packet.pts > start.ticks:
                 return False  # too far, or another packet: only the way from the beginning is sure
         return False
 
@@ -234,11 +234,11 @@ class PyAvStream(BackEnd):
             ticks = frame.pts
             if self._counts_chunks:  # the decoder held back to the end what lacks it: it follows tick by tick
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            raw = shrinker.raw(frame, None if ticks is None else ticks * self.facts.tick_s, damaged=damaged)
+            raw = shrinker.raw(frame, ticks, damaged=damaged)
             if self._skim:
                 raw = replace(raw, tiny=cache(raw.tiny))  # those left out around it are made of it
             if before and left_out:
-                yield from between(before, raw, [time * self.facts.tick_s for time in left_out])
+                yield from between(before, raw, left_out)
             yield raw
             before = raw if self._skim else None
 

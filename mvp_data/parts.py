@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.decode import Packet, Start
+from mvp_data.decode import Packet, Start, seconds
 from mvp_data.frames import ROLL_FRAMES, Extract, Part, judge_in_context, part_length_s
 from mvp_data.shots_adaptive import MIN_SHOT_S
 from mvp_data.types import Boundary
@@ -42,15 +42,15 @@ def plan_parts(path: Path, *, video_id: str, decode: DecodeConfig, frames: Frame
         facts = video.facts
         if facts.info.header_duration_s < 1.5 * length_s or facts.container in UNCUT:
             return ()
-        origin = next((raw.time for raw in video.raw_frames() if raw.time is not None), None)
+        origin = next((raw.ticks for raw in video.raw_frames() if raw.ticks is not None), None)
     if origin is None:
         return ()
     length, roll, gap = (math.ceil(s / facts.tick_s) for s in (length_s, max(ROLL_S, 2 / frames.fps), 1 / frames.fps))
-    cuts = _cuts(packets(path), _Ticks(origin=math.floor(origin / facts.tick_s), length=length, roll=roll, gap=gap))
+    cuts = _cuts(packets(path), _Ticks(origin=origin, length=length, roll=roll, gap=gap))
     if not cuts:
         return ()
-    edges_s = [0.0, *(float(cut * facts.tick_s - origin) for cut, _ in cuts), math.inf]
-    starts = [None, *(Start(time=k.ticks * facts.tick_s, place=k.place, origin=origin) for _, k in cuts)]
+    edges_s = [0.0, *(seconds(cut - origin, facts.tick_s) for cut, _ in cuts), math.inf]
+    starts = [None, *(Start(ticks=k.ticks, place=k.place, origin=origin) for _, k in cuts)]
     return tuple(
         Part(video_id=video_id, first_s=first_s, end_s=end_s, roll_s=ROLL_S, start=start)
         for first_s, end_s, start in zip(edges_s, edges_s[1:], starts, strict=False)

@@ -8,21 +8,19 @@ decided from the packets around, before they are decoded, so a file is always sk
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from itertools import chain
 from statistics import median
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from mvp_data.bitstreams import IsSpare
+from mvp_data.decode import RawFrame, Still, seconds
 from mvp_data.errors import Unskimmable
 from mvp_data.types import Tiny
-
-if TYPE_CHECKING:
-    from mvp_data.decode import RawFrame, Still
 
 # Something happens in a group of packets where one is larger than so many times the median around.
 LARGE_LEADER = 1.5  # a cut, or faster motion
@@ -83,8 +81,8 @@ class _Group(Generic[P]):
 class Skimmer(Generic[P]):
     """Stands between demuxer and decoder: lets through what must be decoded, and checks what comes out."""
 
-    def __init__(self, skim: Skim, is_spare: IsSpare, tick_s: Fraction, origin: Fraction | None = None) -> None:
-        """`origin`: the time of the video's first frame, None where that is the first one to come out."""
+    def __init__(self, skim: Skim, is_spare: IsSpare, tick_s: Fraction, origin: int | None = None) -> None:
+        """`origin`: the time of the video's first frame (ticks), None where that is the first one to come out."""
         self._skim, self._is_spare, self._tick_s, self._origin = skim, is_spare, tick_s, origin
         self._begun = False
         self._awaited: list[int] = []  # times of what the decoder was given, a heap
@@ -161,7 +159,7 @@ class Skimmer(Generic[P]):
 
     def _begin(self, ticks: int) -> None:
         """What was to come before the first sound picture never will."""
-        self._origin = ticks * self._tick_s if self._origin is None else self._origin
+        self._origin = ticks if self._origin is None else self._origin
         self._awaited = sorted(time for time in self._awaited if time >= ticks)
         self._decided = self._top
         self._begun = True
@@ -216,27 +214,26 @@ class Skimmer(Generic[P]):
                 yield packet
 
     def _seconds(self, ticks: int) -> float:
-        return float(ticks * self._tick_s - (self._origin or 0))
+        return seconds(ticks - (self._origin or 0), self._tick_s)
 
 
-def between(before: "RawFrame", after: "RawFrame", times: Iterable[Fraction]) -> "Iterator[RawFrame]":
-    """What stands for the frames left out between two others; times in seconds."""
-    for time in times:
-        assert before.time is not None  # else nothing would be left out
-        assert after.time is not None
-        share = (time - before.time) / (after.time - before.time)
-        tiny = partial(blended, before.tiny(), after.tiny(), share)
-        yield replace(after, time=time, tiny=tiny, picture=_no_picture, left_out=True)
+def between(before: RawFrame, after: RawFrame, times: Iterable[int]) -> Iterator[RawFrame]:
+    """What stands for the frames left out between two others; times in ticks."""
+    for ticks in times:
+        assert before.ticks is not None  # else nothing would be left out
+        assert after.ticks is not None
+        part = round(256 * (ticks - before.ticks) / (after.ticks - before.ticks))
+        tiny = partial(blended, before.tiny(), after.tiny(), part)
+        yield RawFrame(ticks=ticks, tiny=tiny, picture=_no_picture, left_out=True)
 
 
-def blended(before: Tiny, after: Tiny, share: Fraction) -> Tiny:
-    """A tiny frame between two others, `share` of the way."""
-    part = round(256 * share)
+def blended(before: Tiny, after: Tiny, part: int) -> Tiny:
+    """A tiny frame between two others, `part` of 256 of the way."""
     mixed = before * np.uint16(256 - part) + after * np.uint16(part)  # 16 bits are enough for both
     return ((mixed + np.uint16(128)) >> 8).astype(np.uint8)
 
 
-def _no_picture(max_area_px: int) -> "Still":
+def _no_picture(max_area_px: int) -> Still:
     raise Unskimmable(f"a frame that was left out is sampled after all, {max_area_px} px")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mvp_data.decode import Facts, RawFrame, Turn, shown_size, square_size, stop_without_memory, turned
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.tiny import can_be_picked, tiny_of_planes, tiny_of_samples
+from mvp_data.tiny import chosen_lines, lines_read, tiny_of_planes
 from mvp_data.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Luma, Picture, Tiny
 
 if TYPE_CHECKING:
@@ -31,26 +31,42 @@ class Shrinker:
         from av.video.reformatter import VideoReformatter
 
         self._facts = facts
+        self._picked: av.VideoFrame | None = None  # what is read of a large picture, for its tiny frame
         self._tiny_scaler, self._scaler = VideoReformatter(), VideoReformatter()
         self._scalers = _Scalers(whole=VideoReformatter(), part=VideoReformatter(), rgb=VideoReformatter())
 
-    def raw(self, frame: "av.VideoFrame", time: Fraction | None, *, damaged: bool = False) -> RawFrame:
+    def raw(self, frame: "av.VideoFrame", ticks: int | None, *, damaged: bool = False) -> RawFrame:
         """A frame of the pass, coded as `facts` say."""
         tiny, picture = partial(self._tiny, frame), partial(self._picture, frame)
-        return RawFrame(time=time, damaged=damaged, tiny=tiny, picture=picture)
+        return RawFrame(ticks=ticks, damaged=damaged, tiny=tiny, picture=picture)
 
-    def raw_of_rgb(self, rgb: Picture, time: Fraction | None, *, damaged: bool = False) -> RawFrame:
+    def raw_of_rgb(self, rgb: Picture, ticks: int | None, *, damaged: bool = False) -> RawFrame:
         """The same for a back end that gives RGB at the coded size, not turned."""
         import av
 
-        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), time, damaged=damaged)
+        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), ticks, damaged=damaged)
 
     def _tiny(self, frame: "av.VideoFrame") -> Tiny:
-        if frame.format.name in ("yuv420p", "yuvj420p") and can_be_picked(frame.width, frame.height):
-            return tiny_of_planes([_lines(p) for p in frame.planes], frame.width, full_range=_is_full_range(frame))
         # 4:2:0 because it halves the work on colour
-        small = _scaled(self._tiny_scaler, frame, (TINY_WIDTH_PX, TINY_HEIGHT_PX), "yuv420p")
-        return tiny_of_samples(small.to_ndarray().astype(np.uint8, copy=False).ravel())
+        small = _scaled(self._tiny_scaler, self._read(frame), (TINY_WIDTH_PX, TINY_HEIGHT_PX), "yuv420p")
+        return tiny_of_planes(*(_lines(plane) for plane in small.planes))
+
+    def _read(self, frame: "av.VideoFrame") -> "av.VideoFrame":
+        """The lines of a frame that are read, as a frame; all of them where that costs no more."""
+        import av
+
+        count, kind = lines_read(frame.height), frame.format.name
+        if count == frame.height or not kind.startswith("yuv"):
+            return frame
+        picked = self._picked
+        if picked is None or (picked.width, picked.height, picked.format.name) != (frame.width, count, kind):
+            self._picked = picked = av.VideoFrame(frame.width, count, kind)
+        picked.color_range = frame.color_range
+        for plane, target in zip(frame.planes, picked.planes, strict=True):
+            width = min(plane.line_size, target.line_size)
+            chosen = _lines(plane).take(chosen_lines(plane.height, target.height), axis=0, mode="clip")
+            _lines(target)[:, :width] = chosen[:, :width]
+        return picked
 
     def _picture(self, frame: "av.VideoFrame", max_area_px: int) -> "AvStill":
         aspect, turn = self._facts.pixel_aspect, self._facts.turn

@@ -370,8 +370,8 @@ def test_before_a_sound_picture_nothing_is_awaited() -> None:
 
 def test_blended() -> None:
     black, white = np.zeros((36, 64, 3), np.uint8), np.full((36, 64, 3), 255, np.uint8)
-    assert np.unique(blended(black, white, Fraction(1, 4))).tolist() == [64]
-    assert np.unique(blended(white, white, Fraction(1, 3))).tolist() == [255]
+    assert np.unique(blended(black, white, 64)).tolist() == [64]
+    assert np.unique(blended(white, white, 85)).tolist() == [255]
 
 
 class NoShots:

@@ -1,23 +1,57 @@
-"""Tiny frames from picked lines: near the mean of the area, whatever the size, and steady where the picture is."""
+"""Tiny frames: near the mean of the area, whatever size and pixel format, and steady where the picture is."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mvp_data.tiny import can_be_picked, tiny_of_planes, tiny_of_samples
+from mvp_data.decode import UPRIGHT, Facts
+from mvp_data.stills import Shrinker
+from mvp_data.tiny import chosen_lines, lines_read, tiny_of_planes
 from mvp_data.types import Tiny
 from tests.builders import rng
 
 Grey = npt.NDArray[np.uint8]
-SIZES = [(1280, 720), (640, 360), (568, 320), (1920, 1080), (641, 361), (204, 360), (3840, 2160)]
+SIZES = [(1280, 720), (640, 360), (568, 320), (1920, 1080), (641, 361), (204, 360), (3840, 2160), (320, 240), (60, 30)]
+JPEG_RANGE, MPEG_RANGE = 2, 1
 
 
-def tiny_of(luma: Grey, blue: int = 128, red: int = 128, *, full_range: bool = True, padding: int = 0) -> Tiny:
-    """Of a picture in 4:2:0 whose colour is the same everywhere and whose lines are longer than it is wide."""
+def shrinker() -> Shrinker:
+    facts = Facts(
+        codec="none",
+        header_duration_s=Fraction(0),
+        container="none",
+        stream=0,
+        moving_streams=1,
+        width_px=64,
+        height_px=36,
+        pixel_aspect=Fraction(1),
+        turn=UPRIGHT,
+        tick_s=Fraction(1),
+    )
+    return Shrinker(facts)
+
+
+def fill(plane: av.video.plane.VideoPlane, levels: npt.NDArray[np.generic]) -> None:
+    """Samples into a plane, and into what lies beside the picture the largest there are."""
+    lines = np.frombuffer(memoryview(plane), levels.dtype).reshape(plane.height, -1)
+    lines[:] = np.iinfo(levels.dtype).max
+    lines[:, : plane.width] = levels
+
+
+def tiny_of(
+    luma: npt.NDArray[np.generic], blue: int = 128, red: int = 128, *, full: bool = True, pix_fmt: str = "yuv420p"
+) -> Tiny:
+    """Of a picture whose colour is the same everywhere."""
     height, width = luma.shape
-    colours = [np.full(((height + 1) // 2, (width + 1) // 2 + padding), level, np.uint8) for level in (blue, red)]
-    padded = np.pad(luma, ((0, 0), (0, padding)), constant_values=255)
-    return tiny_of_planes([padded, *colours], width, full_range=full_range)
+    frame = av.VideoFrame(width, height, pix_fmt)
+    frame.color_range = JPEG_RANGE if full else MPEG_RANGE
+    fill(frame.planes[0], luma)
+    for plane, level in zip(frame.planes[1:], (blue, red), strict=False):
+        fill(plane, np.full((plane.height, plane.width), level, luma.dtype))
+    return shrinker().raw(frame, 0).tiny()
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -27,14 +61,39 @@ def test_a_slope_comes_out_as_one(width: int, height: int) -> None:
     luma = (20 + 120 * across + 80 * down[:, None]).astype(np.uint8)
     across, down = (np.arange(64) + 0.5) / 64, (np.arange(36) + 0.5) / 36
     exact = 20 + 120 * across + 80 * down[:, None]
-    found = tiny_of(luma, 90, 170, padding=32)
+    found = tiny_of(luma, 90, 170)
     assert found.shape == (36, 64, 3)
     assert np.abs(found[..., 0] - exact).max() < 2.5
     assert set(found[..., 1].ravel().tolist()) == {90}
     assert set(found[..., 2].ravel().tolist()) == {170}
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv410p", "gray", "yuv420p10le"])
+def test_any_format(pix_fmt: str) -> None:
+    """Truth: the upper third is darker."""
+    scale, kind = (4, np.uint16) if pix_fmt.endswith("10le") else (1, np.uint8)
+    luma = np.where(np.arange(720) < 240, 60, 180)[:, None].repeat(1280, axis=1)
+    found = tiny_of((scale * luma).astype(kind), scale * 90, scale * 170, pix_fmt=pix_fmt).astype(int)
+    assert np.abs(found[:11, :, 0] - 60).max() <= 2
+    assert np.abs(found[13:, :, 0] - 180).max() <= 2
+    colours = (128, 128) if pix_fmt == "gray" else (90, 170)
+    assert np.abs(found[..., 1:] - colours).max() <= 1
+
+
+def test_sizes_and_formats_may_change_on_the_way() -> None:
+    """Truth: each frame is of one level; what is kept of the one before must not show."""
+    one = shrinker()
+    for number, (size, pix_fmt) in enumerate(
+        [((1280, 720), "yuv420p"), ((640, 720), "yuv420p"), ((640, 720), "yuv444p"), ((1280, 720), "yuv420p")] * 2
+    ):
+        frame = av.VideoFrame(*size, pix_fmt)
+        frame.color_range = JPEG_RANGE
+        for plane in frame.planes:
+            fill(plane, np.full((plane.height, plane.width), 20 * number + 10, np.uint8))
+        assert set(one.raw(frame, 0).tiny().ravel().tolist()) == {20 * number + 10}
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[:-1])
 def test_grain_averages_out(width: int, height: int) -> None:
     """Truth: grey with grain of 20 levels; no tiny pixel is off by more than what so few samples explain."""
     grain = rng("grain", width, height).normal(120, 20, (height, width)).clip(0, 255).astype(np.uint8)
@@ -52,30 +111,41 @@ def test_fine_columns_do_not_flicker_when_they_move(period: int) -> None:
     assert max(np.abs(a - shown[0]).max() for a in shown) <= 170 / 20 * period / 2 + 1
 
 
-def test_both_fields_of_interlaced_video_are_seen() -> None:
+@pytest.mark.parametrize("height", [480, 576, 720, 1080])
+def test_both_fields_of_interlaced_video_are_seen(height: int) -> None:
     """Truth: odd lines are 80 brighter than even ones."""
-    lines = np.where(np.arange(576) % 2, 140, 60).astype(np.uint8)
-    assert set(tiny_of(np.tile(lines[:, None], (1, 720)))[..., 0].ravel().tolist()) == {100}
+    lines = np.where(np.arange(height) % 2, 140, 60).astype(np.uint8)
+    found = tiny_of(np.tile(lines[:, None], (1, 720)))[..., 0].astype(int)
+    assert np.abs(found - 100).max() <= 1
 
 
 def test_limited_range_is_stretched() -> None:
     for level, full in ((16, 0), (126, 128), (235, 255), (0, 0), (255, 255)):
-        found = tiny_of(np.full((360, 640), level, np.uint8), 128, 240, full_range=False)
-        assert set(found[..., 0].ravel().tolist()) == {full}
-        assert set(found[..., 1].ravel().tolist()) == {128}
-        assert set(found[..., 2].ravel().tolist()) == {255}
+        found = tiny_of(np.full((360, 640), level, np.uint8), 128, 240, full=False).astype(int)
+        for channel, expected in enumerate((full, 128, 255)):
+            assert np.abs(found[..., channel] - expected).max() <= 1
 
 
 def test_samples_are_put_in_place() -> None:
-    luma, colour = rng("y").integers(0, 256, (36, 64)), rng("c").integers(0, 256, (2, 18, 32))
-    found = tiny_of_samples(np.concatenate([luma.ravel(), colour.ravel()]).astype(np.uint8))
-    assert (found[..., 0] == luma).all()
-    assert all((found[y, x, 1:] == colour[:, y // 2, x // 2]).all() for y in range(36) for x in range(64))
+    luma = rng("y").integers(0, 256, (36, 80), dtype=np.uint8)
+    colours = rng("c").integers(0, 256, (2, 18, 48), dtype=np.uint8)
+    found = tiny_of_planes(luma, *colours)
+    assert (found[..., 0] == luma[:, :64]).all()
+    assert all((found[y, x, 1:] == colours[:, y // 2, x // 2]).all() for y in range(36) for x in range(64))
 
 
-@pytest.mark.parametrize(("width", "height"), [(128, 144), (8192, 4320)])
-def test_the_smallest_and_the_largest(width: int, height: int) -> None:
-    assert can_be_picked(width, height)
-    assert not can_be_picked(127, 1000)
-    assert not can_be_picked(1000, 143)
-    assert set(tiny_of(np.full((height, width), 255, np.uint8)).ravel().tolist()) == {255, 128}
+def test_few_lines_are_read_of_large_pictures() -> None:
+    assert [lines_read(height) for height in (30, 144, 287, 288, 720, 1080, 2160, 4320)] == (
+        [30, 144, 287, 72, 72, 72, 144, 288]
+    )
+
+
+@pytest.mark.parametrize("height", [288, 289, 361, 720, 1080, 4320])
+def test_lines_are_spread_and_of_both_fields(height: int) -> None:
+    count = lines_read(height)
+    lines = chosen_lines(height, count)
+    assert lines.min() >= 0
+    assert lines.max() < height
+    assert (np.diff(lines) > 0).all()
+    assert np.abs(lines - (np.arange(count) + 0.5) * height / count).max() <= 1.5
+    assert set((lines[:-1] % 2 == np.arange(count)[:-1] % 2).tolist()) == {True}
