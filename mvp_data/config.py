@@ -21,7 +21,7 @@ from mvp_data.yaml_text import parse_yaml, read_text
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 DECODES = ("sparse", "full")
 MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
-EXTRACT_VERSION = 1  # raised whenever pass 1 would store something else for the same options
+EXTRACT_VERSION = 2  # raised whenever pass 1 would store something else for the same options
 
 
 @dataclass(frozen=True, kw_only=True)
