@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py --film .cache/demo/big_buck_bunny.mp4
     python benchmarks/peers.py --quick --json
+    VIDEO2DATASET_PYTHON=other/bin/python python benchmarks/peers.py
 
 Each way is a process of its own that works through all files of a set; its CPU time, with its children's, counts from
 start to end, imports included. `script` is what people write: PySceneDetect's adaptive detector over the file, then
@@ -10,15 +11,20 @@ cores, centre crop). It takes as many pictures a second as our build took of tha
 with the same weights. It stops there; our build goes on to puzzles and shards. Decoding alone, by PyAV on one thread
 and by `ffmpeg -threads 1 -f null -`, is the yardstick.
 
-The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time, those of `build.py`. Left out:
-video2dataset (RESULTS says why) and open_clip, whose weights need a download.
+The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time, those of `build.py`.
+`video2dataset` has an environment of its own, since it wants old packages (`pip install video2dataset 'pyarrow<18'`);
+one process, its cut detection and a video of a picture a second: no pictures, no vectors. Left out: open_clip, whose
+weights need a download.
 """
 
 import argparse
+import io
 import json
+import os
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +50,25 @@ CACHE = Path(".cache/peers")
 FILM_S = 200
 AREA_PX = 796 * 448  # of a stored picture, at most
 BATCH = 32
+SUBSET = """
+subsampling:
+  CutDetectionSubsampler:
+    cuts_are_clips: false
+    args: {cut_detection_mode: all, framerates: null, threshold: 27, min_scene_len: 15}
+  FrameSubsampler:
+    args: {frame_rate: 1}
+reading: {yt_args: null, timeout: 60, sampler: null}
+storage: {number_sample_per_shard: 1000, oom_shard_count: 5, captions_are_subtitles: false}
+distribution: {processes_count: 1, thread_count: 1, subjob_size: 1000, distributor: multiprocessing}
+"""
+RUN_SUBSET = """
+from video2dataset import video2dataset
+if __name__ == "__main__":
+    video2dataset(
+        url_list="in/{00000..00000}.tar", input_format="webdataset", output_folder="out", output_format="webdataset",
+        stage="subset", encode_formats={"video": "mp4"}, config="subset.yaml", max_shard_retry=0,
+    )
+"""
 
 
 def decode_pyav(jobs: Sequence[dict[str, Any]]) -> None:
@@ -146,9 +171,36 @@ def build_ours(jobs: Sequence[dict[str, Any]]) -> None:
     print(json.dumps({"rates": rates, "pictures": sum(len(entry.usable) for entry in entries.values())}))
 
 
+def video2dataset(jobs: Sequence[dict[str, Any]]) -> None:
+    """Its `subset` stage over one tar of all files."""
+    import imageio_ffmpeg
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("in", "bin"):
+            (folder / part).mkdir()
+        (folder / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+        (folder / "subset.yaml").write_text(SUBSET)
+        (folder / "run.py").write_text(RUN_SUBSET)
+        with tarfile.open(folder / "in" / "00000.tar", "w") as tar:
+            for number, job in enumerate(jobs):
+                said = {"key": f"{number:08d}", "status": "success", "error_message": None, "url": job["path"]}
+                for suffix, data in (("mp4", Path(job["path"]).read_bytes()), ("json", json.dumps(said).encode())):
+                    member = tarfile.TarInfo(f"{number:08d}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        paths = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        python = Path(os.environ["VIDEO2DATASET_PYTHON"]).absolute()
+        subprocess.run([python, "run.py"], cwd=folder, env=os.environ | paths, check=True)
+        done = json.loads((folder / "out" / "00000_stats.json").read_text())
+        if done["successes"] != len(jobs):
+            sys.exit(f"video2dataset did {done['successes']} of {len(jobs)} files: {done['status_dict']}")
+
+
 WAYS: dict[str, Callable[[Sequence[dict[str, Any]]], None]] = {
     "ours: whole build": build_ours,
     "script: PySceneDetect, OpenCV, encoder": script,
+    "video2dataset: cuts, 1 picture a second": video2dataset,
     "ours: decode and shots": shots_ours,
     "PySceneDetect's pass": shots_scenedetect,
     "decode only, PyAV": decode_pyav,
@@ -172,7 +224,9 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """All ways over a set of files; ours first, since it says at what rates the script is to sample."""
     jobs = [{"path": str(path)} for path in paths]
     found: dict[str, Any] = {}
-    for way in WAYS:
+    for way, work in WAYS.items():
+        if work is video2dataset and "VIDEO2DATASET_PYTHON" not in os.environ:
+            continue
         cpu_s, wall_s, said = measured(way, jobs)
         if way == "ours: whole build":
             told = json.loads(said.splitlines()[-1])
@@ -206,9 +260,10 @@ def as_text(result: dict[str, dict[str, Any]]) -> str:
         lines += [f"| {name}: {found['files']} files, {found['pictures']} pictures | CPU s | wall s | x decode only | "]
         lines[-1] += "CPU, x ours |"
         lines.append("|---|---|---|---|---|")
-        for way in WAYS:
-            row = found[way]
-            base = shots if "PySceneDetect's" in way else ours if way.startswith("script") else None
+        for way, row in found.items():
+            if way not in WAYS:
+                continue
+            base = shots if "PySceneDetect's" in way else None if way.startswith(("ours", "decode")) else ours
             ratio = f"**{row['cpu_s'] / base['cpu_s']:.2f}**" if base else ""
             cells = f"{row['cpu_s']:.1f} | {row['wall_s']:.1f} | {row['cpu_s'] / decode:.2f} | {ratio}"
             lines.append(f"| {way} | {cells} |")

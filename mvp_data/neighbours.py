@@ -16,7 +16,7 @@ from mvp_data.types import Vectors
 EXACT_BELOW = 10_000  # rows; there an exact query takes as long as one through lists, half a millisecond
 LIST_ROWS = 128  # rows of a list, usually: lists get more numerous with the rows, not longer, so a query costs the same
 MOST_LISTS = 1 << 16  # their centres are held as numbers of four bytes
-PROBED_LISTS = 48
+PROBED_LISTS = 96
 MORE_LISTS = 10  # times as many, where a video's own rows, which are left out, fill the lists that were probed
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 32, 100, 96  # of the graph (HNSW) through which the lists are found
 TRAINING_ROWS = 200_000  # spread through the vectors; more changes no recall that can be measured
