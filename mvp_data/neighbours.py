@@ -18,7 +18,10 @@ LIST_ROWS = 128  # rows of a list, usually: lists get more numerous with the row
 MOST_LISTS = 1 << 16  # their centres are held as numbers of four bytes
 PROBED_LISTS = 96
 MORE_LISTS = 10  # times as many, where a video's own rows, which are left out, fill the lists that were probed
-LINKS, BUILD_BREADTH, SEARCH_BREADTH = 32, 100, 96  # of the graph (HNSW) through which the lists are found
+LINKS, BUILD_BREADTH = 32, 100  # of the graph (HNSW) through which the lists are found
+# Centres looked at when a row's list is found, and for each list that is probed. Frames need a quarter of it; where
+# tens of thousands of films have nothing in common, as in noise, a narrow search takes a wrong list two times in three.
+ADD_BREADTH, PROBE_BREADTH = 64, 4
 TRAINING_ROWS = 200_000  # spread through the vectors; more changes no recall that can be measured
 ROUNDS = 10  # of k-means
 RECALL_QUERIES = 64
@@ -64,7 +67,7 @@ class Neighbours:
         with _one_thread():
             found = _many_centres(sample, max(1, min(rows // LIST_ROWS, MOST_LISTS)))
             finder = faiss.IndexHNSWFlat(dimension, LINKS, faiss.METRIC_INNER_PRODUCT)
-            finder.hnsw.efConstruction = BUILD_BREADTH
+            finder.hnsw.efConstruction, finder.hnsw.efSearch = BUILD_BREADTH, ADD_BREADTH
             finder.add(found)
             # A byte a number: the index takes a quarter of the vectors, which may lie on disk. Both are needed: FAISS
             # finds more than is asked for, the vectors decide.
@@ -93,7 +96,7 @@ class Neighbours:
         chosen = faiss.IDSelectorNot(faiss.IDSelectorRange(without.start, without.stop))
         parameters: Any = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]  # not in its stubs
         if lists:
-            breadth = faiss.SearchParametersHNSW(efSearch=max(SEARCH_BREADTH, 2 * lists))  # type: ignore[attr-defined]
+            breadth = faiss.SearchParametersHNSW(efSearch=PROBE_BREADTH * lists)  # type: ignore[attr-defined]
             parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
                 sel=chosen, nprobe=min(lists, self._index.nlist), quantizer_params=breadth
             )
