@@ -1,7 +1,7 @@
-"""Shards as the datasets of other trainers: each project's own layout, one file a split.
+"""Exports shards as datasets for other trainers: one file for each split, in the layout of the chosen target.
 
-A target is one small function that makes a row of a sample (`mvp_data.export_rows`); splits, pictures, files and the
-folder are shared.
+Each project has a `Target` in `mvp_data.export.targets`. Splits, images, files and the output folder are handled here
+for all of them.
 """
 
 import json
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.export_rows import JSONL, PARQUET, TARGETS, Item, Row
-from mvp_data.export_texts import ABOUT_NAME, UNFINISHED, ExportReport, texts
+from mvp_data.export.catalogue import TARGETS
+from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
+from mvp_data.export.target import ExportReport, Item, Row, Target
 from mvp_data.files import atomic_write
 from mvp_data.progress import Progress
 from mvp_data.prompt import PromptConfig, pictures
@@ -28,14 +29,15 @@ from mvp_data.summary import iter_samples
 from mvp_data.tasks import TASKS
 
 IMAGES_NAME = "images"
-GROUP_BYTES = 32 << 20  # pictures of one Parquet row group
-GROUP_ROWS = 1000  # of one row group at most, and samples in one folder of pictures
-# What `datasets` needs to show a list of bytes as pictures; this spelling is read by version 3 to 5.
+GROUP_BYTES = 32 << 20  # images in one Parquet row group
+GROUP_ROWS = 1000  # most rows in one row group, and most samples in one folder of images
+# `datasets` needs this to decode a list of bytes as images; versions 3 to 5 read this spelling.
 _HUB_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
-_PICTURE = re.compile(r"[0-9]{5}(/[a-z0-9_-]{1,84}\.(context_[0-9]{2}|candidate_[a-z])\.jpg)?")
+_IMAGE = re.compile(r"[0-9]{5}(/[a-z0-9_-]{1,84}\.(context_[0-9]{2}|candidate_[a-z])\.jpg)?")
 _OWN_NAMES = re.compile(
-    rf"(({'|'.join(SPLITS)})\.(parquet|jsonl)|{IMAGES_NAME}|{ABOUT_NAME}|README\.md|grpo\.yaml|dataset_info\.json"
-    r"|\..*\.tmp)"
+    rf"(({'|'.join(SPLITS)})\.(parquet|jsonl)|\..*\.tmp|"
+    + "|".join(map(re.escape, (IMAGES_NAME, ABOUT_NAME, "README.md", *(n for t in TARGETS.values() for n in t.files))))
+    + ")"
 )
 
 
@@ -48,21 +50,21 @@ def export(
     pass_rates: Path | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
-    """Write the samples of a tar or of a folder of shards to `out`, in the layout of project `to`.
+    """Write the samples of one shard, or of a folder of shards, to `out` in the layout of the target `to`.
 
-    Memory holds a row group and the keys of `pass_rates`. The files with the rows appear after their pictures, and
-    `export.json` last of all. With `pass_rates` (Parquet: key, rollouts, reward_std) only samples whose
-    completions earned different rewards are taken: the others teach GRPO nothing.
+    Memory holds one row group and the keys of `pass_rates`. The row files appear after their images, and `export.json`
+    appears last. With `pass_rates` (Parquet: key, rollouts, reward_std) the export keeps only samples whose
+    completions earned different rewards; GRPO learns nothing from the others.
 
     Raises:
-        ConfigError: no such project, a thinking prompt for llamafactory, unreadable pass rates, no sample left.
-        OutputError: `out` is not empty, or with `overwrite` holds files that are not an export's.
+        ConfigError: unknown target, a thinking prompt for a target without reasoning, unreadable pass rates, or no
+            sample is left.
+        OutputError: `out` is not empty, or with `overwrite` it holds files that no export wrote.
         ShardError: a damaged or unfinished set of shards.
     """
-    _check(to, prompt)
+    target = _target(to, prompt)
     samples, total = iter_samples(shards), read_index(shards).counts["samples"] if shards.is_dir() else 0
-    verdicts = _read_pass_rates(pass_rates) if pass_rates is not None else None
-    make_row = {**PARQUET, **JSONL}[to]
+    reasons = _read_pass_rates(pass_rates) if pass_rates is not None else None
     _prepare(out, overwrite=overwrite)
     splits: Counter[str] = Counter()
     tasks: Counter[str] = Counter()
@@ -73,14 +75,15 @@ def export(
         for sample in samples:
             progress.update()
             record = sample.record
-            if verdicts is not None and (reason := verdicts.get(record.key, "not_measured")):
+            if reasons is not None and (reason := reasons.get(record.key, "not_measured")):
                 left_out[reason] += 1
                 continue
             if record.split not in writers:
-                writers[record.split] = files.enter_context(_writer(out, record.split, to))
-            images = _images(out, sample, prompt, splits.total()) if to in JSONL else _inline(sample, prompt)
+                writers[record.split] = files.enter_context(_writer(out / target.file(record.split), target))
+            inline = target.format == "parquet"
+            images = _inline(sample, prompt) if inline else _write_images(out, sample, prompt, splits.total())
             item = Item(record=record, prompt=prompt, images=images, number=splits[record.split])
-            writers[record.split](make_row(item))
+            writers[record.split](target.row(item))
             splits[record.split] += 1
             tasks[record.task] += 1
             sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
@@ -99,26 +102,28 @@ def export(
         timestamps=prompt.timestamps,
         **most,
     )
-    _write(out, texts(report))
+    _write(out, texts(report, target))
     return report
 
 
-def _check(to: str, prompt: PromptConfig) -> None:
-    if to not in TARGETS:
-        raise ConfigError(f"--to {to}: no such project; one of {', '.join(TARGETS)}")
-    if to == "llamafactory" and prompt.thinking:
-        raise ConfigError("--to llamafactory: examples hold no reasoning to imitate; leave --thinking out")
+def _target(to: str, prompt: PromptConfig) -> Target:
+    target = TARGETS.get(to)
+    if target is None:
+        raise ConfigError(f"--to {to}: unknown target; choose one of {', '.join(TARGETS)}")
+    if prompt.thinking and not target.reward:
+        raise ConfigError(f"--to {to}: its examples contain no reasoning to imitate; remove --thinking")
+    return target
 
 
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
-    """Pictures as `datasets.Image` stores them; the name in `path` tells the format and nothing else."""
+    """Images as `datasets.Image` stores them; the name in `path` only tells the format."""
     names = sample.record.member_names
     data = pictures(sample, prompt)
     return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
 
 
-def _images(out: Path, sample: Sample, prompt: PromptConfig, number: int) -> list[str]:
-    """Write a sample's pictures under the names they have in the shard; their paths from `out`, with slashes."""
+def _write_images(out: Path, sample: Sample, prompt: PromptConfig, number: int) -> list[str]:
+    """Write the images of a sample under their names in the shard; returns their paths from `out`, with slashes."""
     folder = out / IMAGES_NAME / f"{number // GROUP_ROWS:05d}"
     paths = []
     try:
@@ -135,10 +140,10 @@ def _images(out: Path, sample: Sample, prompt: PromptConfig, number: int) -> lis
 
 
 @contextmanager
-def _writer(out: Path, split: str, to: str) -> Iterator[Callable[[Row], None]]:
-    """A function that adds a row to the file of a split, which appears when the block ends well."""
-    with atomic_write(out / f"{split}.{'parquet' if to in PARQUET else 'jsonl'}") as file:
-        if to in JSONL:
+def _writer(path: Path, target: Target) -> Iterator[Callable[[Row], None]]:
+    """Yields a function that adds a row to a file. The file appears when the block ends without an error."""
+    with atomic_write(path) as file:
+        if target.format == "jsonl":
             yield lambda row: _write_line(file, row)
         else:
             rows = _ParquetRows(file)
@@ -153,7 +158,7 @@ def _write_line(file: IO[bytes], row: Row) -> None:
 
 
 class _ParquetRows:
-    """Rows to a Parquet file, a row group for every 32 MiB of pictures. The first rows say what the columns are."""
+    """Writes rows to a Parquet file, one row group for every 32 MiB of images. The first group sets the schema."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._rows, self._bytes = file, list[Row](), 0
@@ -179,38 +184,41 @@ class _ParquetRows:
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         if self._writer is None:
             self._schema = table.schema.with_metadata({"huggingface": json.dumps(_HUB_FEATURES)})
-            options = {"use_dictionary": False, "write_statistics": False}  # of no use for pictures, and large
+            options = {"use_dictionary": False, "write_statistics": False}  # useless for images, and large
             self._writer = pq.ParquetWriter(self._file, self._schema, **options)
         self._writer.write_table(table)
         self._rows, self._bytes = [], 0
 
 
 def _read_pass_rates(path: Path) -> dict[str, str]:
-    """Why to leave a sample out, by key; empty for those to take."""
+    """Reason to leave a sample out, by key; empty for the samples to keep."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.read_table(path, columns=["key", "rollouts", "reward_std"])
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        return {key: _verdict(rollouts, std) for key, rollouts, std in rows}
+        return {key: _reason(rollouts, std) for key, rollouts, std in rows}
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path}: not the pass rates that `mvp-train filter` writes ({problem:.200})") from error
 
 
-def _verdict(rollouts: int, reward_std: float) -> str:
-    """A group of completions that all earn the same has nothing to prefer."""
+def _reason(rollouts: int, reward_std: float) -> str:
+    """GRPO learns nothing from a group of completions that all earn the same reward."""
     return "not_measured" if rollouts <= 0 else "" if reward_std > 0 else "always_the_same"
 
 
 def _prepare(out: Path, *, overwrite: bool) -> None:
-    """An empty folder but for `export.json`: made, or cleared of an earlier export. Nothing else is ever removed."""
+    """Create the folder, or clear it of an earlier export; then it holds only `export.json`.
+
+    Files that no export wrote are never removed.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = sorted(path.name for path in out.iterdir())
         foreign = [name for name in names if not _OWN_NAMES.fullmatch(name) or not _is_export(out)]
-        foreign = foreign or [name for name in _pictures_in(out) if not _PICTURE.fullmatch(name)]
+        foreign = foreign or [name for name in _images_in(out) if not _IMAGE.fullmatch(name)]
         if foreign or (names and not overwrite):
             advice = "" if foreign else ", or pass --overwrite to replace the export"
             shown = ", ".join((foreign or names)[:3])
@@ -226,15 +234,15 @@ def _prepare(out: Path, *, overwrite: bool) -> None:
 
 
 def _is_export(out: Path) -> bool:
-    """Whether the `export.json` there is one of ours."""
+    """Whether the folder has an `export.json` that an export wrote."""
     try:
         return "complete" in json.loads((out / ABOUT_NAME).read_bytes())
     except (OSError, ValueError, TypeError):
         return False
 
 
-def _pictures_in(out: Path) -> Iterator[str]:
-    """Names below the folder of pictures; a link there, or in its place, is named so that it is no picture."""
+def _images_in(out: Path) -> Iterator[str]:
+    """Names below the folder of images; the name of a link is marked, so that it never matches an image of ours."""
     folder = out / IMAGES_NAME
     if folder.is_symlink():
         yield f"{IMAGES_NAME} (a link)"
@@ -250,6 +258,6 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
 
 
 def _sync() -> None:
-    """Pictures on disk before the rows that name them; one call, since an fsync for each takes longer than writing."""
+    """Flush the images to disk before the rows that name them. One call: an fsync for each file takes longer."""
     if hasattr(os, "sync"):
         os.sync()

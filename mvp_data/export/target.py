@@ -1,24 +1,39 @@
-"""The rows of an export: what one sample becomes in the layout of each project.
+"""What an export target is, and the parts that several targets share.
 
-The words of the question come from `mvp_data.prompt` alone. Where a project has one column for the truth it holds
-`CAFB/8`, the answer and how many labels there are to choose from, or `ABCF/8/any` where order does not count: all that
-the rewards of `mvp_train.adapters` need. Samples of several tasks lie in one file; each row names its own.
+A target describes the dataset layout of one project as a `Target` object: how a sample becomes a row, and what the
+README says about training. The text of the question comes from `mvp_data.prompt` alone.
+
+Some projects have a single column for the truth. There it is `CAFB/8`: the answer, and the number of labels to choose
+from. Where order does not count it is `ABCF/8/any`. The rewards of `mvp_train.adapters` need nothing else. One file may
+hold samples of several tasks; each row names its own task.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
-from mvp_data.prompt import PromptConfig, flat_text, messages
-from mvp_data.schema import Record, to_json
+from mvp_data.prompt import PromptConfig, flat_text
+from mvp_data.schema import Record
 
 Row: TypeAlias = dict[str, Any]
+
+HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+TEXT_TOKENS = 512  # the question and the chat template
+PICTURE_TOKENS = 16  # around an image: its label or time, and its begin and end tokens
+PATCH_PX = 28  # Qwen2.5-VL makes one token of 28 x 28 px, Qwen3-VL of 32 x 32
+ANSWER_TOKENS, THINKING_TOKENS = 128, 2048
+ADAPTERS_FILE = '$(python -c "import mvp_train.adapters as a; print(a.__file__)")'  # for a shell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """What a row is made of; `images` has one entry a placeholder, bytes for Parquet and paths for JSON Lines."""
+    """The input of a row function.
+
+    `images` has one entry for each image placeholder of the prompt: `{"bytes", "path"}` for Parquet, a path relative
+    to the export for JSON Lines.
+    """
 
     record: Record
     prompt: PromptConfig
@@ -26,69 +41,73 @@ class Item:
     number: int  # of the sample in its split, from 0
 
 
-def trl_row(item: Item) -> Row:
-    """`datasets.load_dataset(folder)` gives messages and PIL images; the truth reaches the reward as columns."""
-    return {"prompt": messages(item.record, item.prompt), "images": item.images, **_truth(item), **_facts(item)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportReport:
+    """What an export wrote. `left_out` counts samples by reason: always_the_same, not_measured."""
+
+    out: Path
+    to: str
+    samples: int
+    splits: dict[str, int]
+    tasks: dict[str, int]
+    left_out: dict[str, int]
+    pictures: int  # most images in one sample
+    width_px: int  # of the widest image
+    height_px: int  # of the tallest image
+    thinking: bool
+    timestamps: bool
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An upper limit for the tokens of a prompt of Qwen2.5-VL with images at full size, in multiples of 1024."""
+        image = math.ceil(self.width_px / PATCH_PX) * math.ceil(self.height_px / PATCH_PX)
+        return math.ceil((self.pictures * (image + PICTURE_TOKENS) + TEXT_TOKENS) / 1024) * 1024
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens to reserve for a completion: more if the prompt asks for reasoning."""
+        return THINKING_TOKENS if self.thinking else ANSWER_TOKENS
 
 
-def verl_row(item: Item) -> Row:
-    """verl's RLHFDataset: `<image>` in the text, the truth in `reward_model`, the rest in `extra_info`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The dataset layout of one project."""
 
-    It reports validation for each `data_source`, so that is the task.
-    """
-    return {
-        "data_source": item.record.task,
-        "prompt": _one_message(item),
-        "images": item.images,
-        "ability": "mvp",
-        "reward_model": {"style": "rule", "ground_truth": _ground_truth(item.record)},
-        "extra_info": {"split": item.record.split, "index": item.number, **_truth(item), **_facts(item)},
-    }
+    name: str  # the value of `--to`
+    format: Literal["parquet", "jsonl"]  # Parquet holds the images, JSON Lines their paths
+    row: Callable[[Item], Row]
+    training: Callable[[ExportReport], str]  # the section `Train` of the README
+    files: Mapping[str, Callable[[ExportReport], str]] = field(default_factory=dict)  # name -> content, besides README
+    reward: str = ""  # dotted path of the reward in `mvp_train`; empty for supervised fine-tuning
 
-
-def easyr1_row(item: Item) -> Row:
-    """EasyR1's RLHFDataset: one string with `<image>`, one string of truth."""
-    text = flat_text(item.record, item.prompt)
-    return {"problem": text, "answer": _ground_truth(item.record), "images": item.images, **_facts(item)}
+    def file(self, split: str) -> str:
+        """Name of the file with the rows of a split."""
+        return f"{split}.{self.format}"
 
 
-def swift_row(item: Item) -> Row:
-    """ms-swift's standard columns, and `solution`, which it keeps for the reward."""
-    truth = _ground_truth(item.record)
-    return {"messages": _one_message(item), "images": item.images, "solution": truth, **_facts(item)}
-
-
-def llamafactory_row(item: Item) -> Row:
-    """LLaMA-Factory's sharegpt rows with the true answer: it trains on examples, it has no GRPO."""
-    answer = {"role": "assistant", "content": f"<answer>{', '.join(item.record.answer)}</answer>"}
-    return {"messages": [*_one_message(item), answer], "images": item.images, **_facts(item)}
-
-
-def jsonl_row(item: Item) -> Row:
-    """Everything, for a loader of your own: messages, pictures in the order of the placeholders, the whole record."""
-    record = json.loads(to_json(item.record))
-    return {"messages": messages(item.record, item.prompt), "images": item.images, **_truth(item), "record": record}
-
-
-PARQUET: dict[str, Callable[[Item], Row]] = {"trl": trl_row, "verl": verl_row, "easyr1": easyr1_row}
-JSONL: dict[str, Callable[[Item], Row]] = {"ms-swift": swift_row, "llamafactory": llamafactory_row, "jsonl": jsonl_row}
-TARGETS = (*PARQUET, *JSONL)
-
-
-def _one_message(item: Item) -> list[dict[str, str]]:
+def one_message(item: Item) -> list[dict[str, str]]:
+    """The question as a single user message with `<image>` placeholders."""
     return [{"role": "user", "content": flat_text(item.record, item.prompt)}]
 
 
-def _truth(item: Item) -> Row:
+def truth(item: Item) -> Row:
+    """The truth as columns: `answer` (`CAFB`), `pool` (labels to choose from), `ordered` (whether order counts)."""
     asked = item.record.question
     return {"answer": "".join(item.record.answer), "pool": asked.choices, "ordered": asked.ordered}
 
 
-def _ground_truth(record: Record) -> str:
+def ground_truth(record: Record) -> str:
+    """The truth as one string: `CAFB/8`, or `ABCF/8/any` where order does not count."""
     asked = record.question
     return f"{''.join(record.answer)}/{asked.choices}{'' if asked.ordered else '/any'}"
 
 
-def _facts(item: Item) -> Row:
-    record = item.record
-    return {name: getattr(record, name) for name in ("key", "task", "k", "difficulty", "video_path")}
+def facts(item: Item) -> Row:
+    """The columns that describe a sample in every layout."""
+    return {name: getattr(item.record, name) for name in ("key", "task", "k", "difficulty", "video_path")}
+
+
+def parquet_files(report: ExportReport) -> str:
+    """The arguments that name the data files, in the form that verl and EasyR1 share."""
+    train, *others = report.splits
+    return f"data.train_files={train}.parquet data.val_files={others[0] if others else train}.parquet"

@@ -2,9 +2,9 @@
 
 Each needs an environment of its own, since they pin different versions of transformers and datasets:
 
-    pip install verl qwen-vl-utils && pytest tests/test_export_projects.py -k verl
-    pip install ms-swift msgspec qwen-vl-utils && pytest tests/test_export_projects.py -k swift -m 'slow or not slow'
-    pip install llamafactory && pytest tests/test_export_projects.py -k llamafactory
+    pip install verl qwen-vl-utils && pytest tests/export/test_projects.py -k verl
+    pip install ms-swift msgspec qwen-vl-utils && pytest tests/export/test_projects.py -k swift -m 'slow or not slow'
+    pip install llamafactory && pytest tests/export/test_projects.py -k llamafactory
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from mvp_data.export import ExportReport, export
+from mvp_data.export.run import export
+from mvp_data.export.target import ExportReport
 from mvp_data.prompt import PromptConfig
 from mvp_train import adapters
 from tests.samples import make_shard

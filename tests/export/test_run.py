@@ -1,9 +1,10 @@
 """Exports: the columns, types and files that each project's loader reads, and what happens to the folder.
 
 The schemas here are those read by TRL 1.16 with datasets 3.0, 4.0 and 5.2, verl 0.9.1, ms-swift 4.6.0,
-LLaMA-Factory 0.9.5 and EasyR1 (source at 8700709); `test_export_projects.py` runs the real loaders.
+LLaMA-Factory 0.9.5 and EasyR1 (source at 8700709); `test_projects.py` runs the real loaders.
 """
 
+import importlib
 import io
 import json
 from pathlib import Path
@@ -15,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mvp_data import export as export_module
 from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.export import export
-from mvp_data.export_rows import JSONL, PARQUET, TARGETS
+from mvp_data.export import run, targets
+from mvp_data.export.catalogue import TARGETS
+from mvp_data.export.run import export
 from mvp_data.prompt import PromptConfig, flat_text, messages
 from mvp_data.shards import Sample, read_shard, write_shard
 from mvp_data.tasks import TASKS
@@ -26,6 +27,8 @@ from tests.samples import make_folder, make_sample, make_shard
 from tests.task_samples import make_mixed_folder, make_task_sample
 
 PROMPT = PromptConfig()
+PARQUET = [name for name, target in TARGETS.items() if target.format == "parquet"]
+JSONL = [name for name, target in TARGETS.items() if target.format == "jsonl"]
 FACTS = dict.fromkeys(("key", "task"), pa.string())
 FACTS |= {"k": pa.int64(), "difficulty": pa.float64(), "video_path": pa.string()}
 TRUTH = {"answer": pa.string(), "pool": pa.int64(), "ordered": pa.bool_()}
@@ -59,21 +62,21 @@ def jpegs(sample: Sample) -> list[bytes]:
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_one_file_a_split_and_every_sample_once(shards: Path, tmp_path: Path, to: str) -> None:
+def test_each_split_is_one_file_with_every_sample_once(shards: Path, tmp_path: Path, to: str) -> None:
     report = export(shards, tmp_path / "out", to=to, prompt=PROMPT)
     assert report.splits == {"train": 6, "test": 3}
     assert (report.samples, report.pictures, report.width_px, report.height_px) == (9, 20, 112, 56)
     for split, count in report.splits.items():
-        assert len(rows_of(tmp_path / "out" / report.file(split))) == count
+        assert len(rows_of(tmp_path / "out" / TARGETS[to].file(split))) == count
     about = json.loads((tmp_path / "out" / "export.json").read_bytes())
     assert about["complete"]
     assert about["splits"] == report.splits
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_a_picture_for_each_placeholder_in_their_order(shards: Path, tmp_path: Path, to: str) -> None:
-    report = export(shards, tmp_path, to=to, prompt=PROMPT)
-    for row, sample in zip(rows_of(tmp_path / report.file("train")), samples_of(shards), strict=True):
+def test_each_placeholder_has_its_image_in_order(shards: Path, tmp_path: Path, to: str) -> None:
+    export(shards, tmp_path, to=to, prompt=PROMPT)
+    for row, sample in zip(rows_of(tmp_path / TARGETS[to].file("train")), samples_of(shards), strict=True):
         if to in JSONL:
             stored = [(tmp_path / path).read_bytes() for path in row["images"]]
         else:
@@ -143,7 +146,7 @@ def test_easyr1_reads_a_file_as_its_source_says(shards: Path, tmp_path: Path) ->
         assert isinstance(row["answer"], str)
 
 
-def test_what_the_jsonl_targets_hold(shards: Path, tmp_path: Path) -> None:
+def test_columns_of_the_jsonl_targets(shards: Path, tmp_path: Path) -> None:
     record = samples_of(shards)[0].record
     truth = "".join(record.answer)
     rows = {}
@@ -166,7 +169,7 @@ def test_what_the_jsonl_targets_hold(shards: Path, tmp_path: Path) -> None:
     }
 
 
-def test_paths_of_pictures_are_relative_and_stay_in_the_folder(shards: Path, tmp_path: Path) -> None:
+def test_image_paths_are_relative_and_stay_in_the_folder(shards: Path, tmp_path: Path) -> None:
     export(shards, tmp_path, to="jsonl", prompt=PROMPT)
     paths = [
         path for split in ("train", "test") for row in rows_of(tmp_path / f"{split}.jsonl") for path in row["images"]
@@ -176,10 +179,10 @@ def test_paths_of_pictures_are_relative_and_stay_in_the_folder(shards: Path, tmp
     assert set(paths) == on_disk
 
 
-def test_a_folder_of_pictures_holds_at_most_so_many_samples(
+def test_folders_of_images_and_row_groups_have_a_size_limit(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "GROUP_ROWS", 4)
+    monkeypatch.setattr(run, "GROUP_ROWS", 4)
     export(shards, tmp_path / "lines", to="jsonl", prompt=PROMPT)
     counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "lines" / "images").iterdir()}
     assert counts == {"00000": 80, "00001": 80, "00002": 20}
@@ -189,9 +192,9 @@ def test_a_folder_of_pictures_holds_at_most_so_many_samples(
     assert [row["extra_info"]["index"] for row in rows_of(tmp_path / "table" / "train.parquet")] == list(range(6))
 
 
-def test_row_groups_end_where_pictures_fill_them(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_groups_end_when_images_fill_them(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = sum(map(len, jpegs(samples_of(shards)[0])))
-    monkeypatch.setattr(export_module, "GROUP_BYTES", one // 2)
+    monkeypatch.setattr(run, "GROUP_BYTES", one // 2)
     export(shards, tmp_path, to="trl", prompt=PROMPT)
     assert pq.ParquetFile(tmp_path / "train.parquet").num_row_groups == 6
 
@@ -206,7 +209,7 @@ def test_all_tasks_in_one_export(tmp_path: Path, to: str) -> None:
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "Tasks: mvp 2, jigsaw 2, select 2, next 2, arrow 2, odd-one-out 2." in text
     records = [make_task_sample(task, i, context=4).record for task in TASKS for i in range(2)]
-    for row, record in zip(rows_of(tmp_path / "out" / report.file("train")), records, strict=True):
+    for row, record in zip(rows_of(tmp_path / "out" / TARGETS[to].file("train")), records, strict=True):
         told = row.get("record") or row.get("extra_info") or row
         assert (told["key"], told["task"]) == (record.key, record.task)
         assert len(row["images"]) == 4 + len(record.candidates)
@@ -245,7 +248,7 @@ def test_the_prompt_is_the_one_asked_for(shards: Path, tmp_path: Path) -> None:
     assert (report.thinking, report.timestamps, report.pictures) == (True, True, 8)
 
 
-def test_one_tar_is_enough(shards: Path, tmp_path: Path) -> None:
+def test_a_single_shard_can_be_exported(shards: Path, tmp_path: Path) -> None:
     report = export(shards / "test-000000.tar", tmp_path, to="trl", prompt=PROMPT)
     assert report.splits == {"test": 3}
     assert "dataset_train_split: test" in (tmp_path / "grpo.yaml").read_text(encoding="utf-8")
@@ -258,7 +261,7 @@ def write_rates(path: Path, rates: dict[str, tuple[int, float]]) -> Path:
     return path
 
 
-def test_pass_rates_keep_what_earns_different_rewards(shards: Path, tmp_path: Path) -> None:
+def test_pass_rates_keep_samples_with_different_rewards(shards: Path, tmp_path: Path) -> None:
     keys = [sample.record.key for sample in samples_of(shards)]
     rates = {keys[0]: (8, 0.0), keys[1]: (8, 0.0), keys[2]: (8, 0.01), keys[3]: (8, 0.4), keys[4]: (0, 0.0)}
     file = write_rates(tmp_path / "rates.parquet", rates)
@@ -295,7 +298,7 @@ def test_nothing_is_replaced_unasked(shards: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["notes.txt", "export.json"], ["README.md", "images/cat.jpg", "train.parquet"]])
-def test_the_files_of_others_are_never_removed(shards: Path, tmp_path: Path, names: list[str]) -> None:
+def test_foreign_files_are_never_removed(shards: Path, tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
@@ -304,7 +307,7 @@ def test_the_files_of_others_are_never_removed(shards: Path, tmp_path: Path, nam
     assert [(tmp_path / name).read_text() for name in names] == ["mine"] * len(names)
 
 
-def test_a_folder_of_shards_is_no_place_for_an_export(shards: Path) -> None:
+def test_an_export_into_a_folder_of_shards_is_refused(shards: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         export(shards, shards, to="trl", prompt=PROMPT, overwrite=True)
     assert len(samples_of(shards)) == 6
@@ -332,7 +335,7 @@ def test_a_key_that_comes_twice_does_not_mix_pictures(tmp_path: Path) -> None:
         export(tmp_path, tmp_path / "out", to="jsonl", prompt=PROMPT)
 
 
-def test_words_that_are_no_target(shards: Path, tmp_path: Path) -> None:
+def test_unknown_targets_and_thinking_for_sft_are_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one of trl, verl, easyr1, ms-swift, llamafactory, jsonl"):
         export(shards, tmp_path / "out", to="nemo", prompt=PROMPT)
     with pytest.raises(ConfigError, match="thinking"):
@@ -340,11 +343,11 @@ def test_words_that_are_no_target(shards: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_odd_text_travels_unchanged(tmp_path: Path) -> None:
+def test_unusual_text_is_exported_unchanged(tmp_path: Path) -> None:
     make_shard(tmp_path / "shard-000000.tar", 2, video_path='a "b"/ünï\u2028\ncode\\.mp4')
     for to in ("jsonl", "verl"):
-        report = export(tmp_path / "shard-000000.tar", tmp_path / to, to=to, prompt=PROMPT)
-        path = tmp_path / to / report.file("train")
+        export(tmp_path / "shard-000000.tar", tmp_path / to, to=to, prompt=PROMPT)
+        path = tmp_path / to / TARGETS[to].file("train")
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if to == "jsonl" else rows_of(path)
         facts = rows[0]["record"] if to == "jsonl" else rows[0]["extra_info"]
         assert facts["video_path"] == 'a "b"/ünï\u2028\ncode\\.mp4'
@@ -362,10 +365,10 @@ def test_the_readme_names_its_files_and_how_to_train(shards: Path, tmp_path: Pat
         "llamafactory": ["no GRPO", "dataset=mvp_train eval_dataset=mvp_test"],
         "jsonl": ["from mvp_train.reward import RewardConfig, score"],
     }
-    assert [word for word in [*wanted[to], *map(report.file, report.splits)] if word not in text] == []
+    assert [word for word in [*wanted[to], *map(TARGETS[to].file, report.splits)] if word not in text] == []
 
 
-def test_the_limit_of_a_prompt_grows_with_its_pictures(tmp_path: Path) -> None:
+def test_the_prompt_limit_grows_with_the_number_of_images(tmp_path: Path) -> None:
     few = export(make_tar(tmp_path / "few.tar", context=4), tmp_path / "few", to="verl", prompt=PROMPT)
     many = export(make_tar(tmp_path / "many.tar", context=90), tmp_path / "many", to="verl", prompt=PROMPT)
     assert few.prompt_tokens == 1024  # 12 pictures of 8 tokens, 16 around each, 512 of text
@@ -378,7 +381,7 @@ def make_tar(path: Path, context: int) -> Path:
     return path
 
 
-def test_pictures_that_are_no_exports_are_never_removed(shards: Path, tmp_path: Path) -> None:
+def test_foreign_images_are_never_removed(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(shards, out, to="jsonl", prompt=PROMPT)
     mine = out / "images" / "my_photo.jpg"
@@ -391,3 +394,15 @@ def test_pictures_that_are_no_exports_are_never_removed(shards: Path, tmp_path: 
     (out / "export.json").write_text('{"mine": 1}')
     with pytest.raises(OutputError, match="not empty"):
         export(shards, out, to="jsonl", prompt=PROMPT, overwrite=True)
+
+
+def test_the_catalogue_lists_each_module_of_targets_once() -> None:
+    modules = {path.stem for path in Path(targets.__file__).parent.glob("*.py")} - {"__init__"}
+    assert len(TARGETS) == len(modules)
+    assert {target.row.__module__.rpartition(".")[2] for target in TARGETS.values()} == modules
+
+
+@pytest.mark.parametrize("to", [name for name, target in TARGETS.items() if target.reward])
+def test_the_reward_of_a_target_exists_in_the_trainer(to: str) -> None:
+    module, _, name = TARGETS[to].reward.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))

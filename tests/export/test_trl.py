@@ -11,7 +11,8 @@ from typing import Any
 import datasets
 import pytest
 
-from mvp_data.export import ExportReport, export
+from mvp_data.export.run import export
+from mvp_data.export.target import ExportReport
 from mvp_data.prompt import PromptConfig
 from tests.samples import make_shard
 

@@ -1,0 +1,45 @@
+"""verl: rows for its `RLHFDataset`, with the truth in `reward_model` and the rest in `extra_info`."""
+
+from mvp_data.export.target import (
+    ExportReport,
+    Item,
+    Row,
+    Target,
+    facts,
+    ground_truth,
+    one_message,
+    parquet_files,
+    truth,
+)
+
+
+def _row(item: Item) -> Row:
+    """One row; verl reports validation for each `data_source`, so that column holds the task."""
+    return {
+        "data_source": item.record.task,
+        "prompt": one_message(item),
+        "images": item.images,
+        "ability": "mvp",
+        "reward_model": {"style": "rule", "ground_truth": ground_truth(item.record)},
+        "extra_info": {"split": item.record.split, "index": item.number, **truth(item), **facts(item)},
+    }
+
+
+def _training(report: ExportReport) -> str:
+    return f"""
+    python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \\
+      {parquet_files(report)} data.image_key=images \\
+      data.max_prompt_length={report.prompt_tokens} data.max_response_length={report.answer_tokens} \\
+      reward.custom_reward_function.path=pkg://mvp_train.adapters \\
+      reward.custom_reward_function.name=verl_score \\
+      actor_rollout_ref.model.path=Qwen/Qwen2.5-VL-7B-Instruct actor_rollout_ref.rollout.name=vllm \\
+      actor_rollout_ref.rollout.n=8 data.train_batch_size=64
+
+in this folder; on several machines give whole paths. The rest (batch sizes per GPU, parallelism) is verl's, and
+`mvp_train` must be installed where its workers run. `reward_model.ground_truth` is `CAFB/8`: the answer and the
+number of labels to choose from, with `/any` behind it where order does not count. `data_source` is the task, so
+validation is reported for each.
+"""
+
+
+TARGET = Target(name="verl", format="parquet", row=_row, training=_training, reward="mvp_train.adapters.verl_score")
