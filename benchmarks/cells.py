@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mvp_data.bank import Bank
 from mvp_data.calibrate import SHIPPED
-from mvp_data.cells import Cell, cells, merged
 from mvp_data.config import MineConfig, PackConfig
-from mvp_data.corpus import KeptVideo, Thresholds, read_entries
 from mvp_data.pipeline import kept_videos
-from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.partitions import Cell, cells, merged
 from mvp_data.types import Source
 
 OPTIONS = {

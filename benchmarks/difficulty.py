@@ -32,7 +32,7 @@ from mvp_data.config import BuildConfig, FramesConfig, MaskConfig, MineConfig, P
 from mvp_data.embed import load_embedder
 from mvp_data.errors import WeightsError
 from mvp_data.pipeline import build
-from mvp_data.solve import graded
+from mvp_data.puzzles.similarity_solvers import graded
 from mvp_data.summary import iter_samples
 
 CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"

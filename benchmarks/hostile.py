@@ -109,7 +109,8 @@ def spoil(good: Sequence[tuple[str, bytes]], count: int, folder: Path) -> None:
 def build(videos: Path, out: Path, decoder: str, embedder: str) -> dict[str, Any]:
     """A real build of a folder of videos: the ledger and what the run took."""
     count = len(list(videos.iterdir()))
-    command = [sys.executable, "-m", "mvp_data.cli", "build", "--src", str(videos), "--out", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "mvp_data.cli.main", "build", "--src", str(videos), "--out", str(out)]
+    command += ["--workers", "2"]
     command += ["--video-timeout-s", str(VIDEO_TIMEOUT_S), "--max-failures", "0", "--embedder", embedder]
     command += ["--decoder", decoder, "--hidden-frames", "2", "--context-frames", "3", "--fps", "2", "--log-json"]
     command += ["--decoy-share", "0", "--mask-policy", "free"]

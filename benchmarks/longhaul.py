@@ -96,7 +96,7 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
     with (folder / "words.txt").open("ab") as words:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "mvp_data.cli", "build", "--src", str(folder / "videos")),
+                *(sys.executable, "-m", "mvp_data.cli.main", "build", "--src", str(folder / "videos")),
                 *("--out", str(folder / "out"), *OPTIONS),
             ],
             start_new_session=True,

@@ -26,18 +26,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data import decoys, dedup, mine
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import SHIPPED
 from mvp_data.config import BuildConfig, MineConfig
-from mvp_data.corpus import KeptVideo, Thresholds, read_entries
-from mvp_data.decoys import Pair, Run, pairs_across
 from mvp_data.embed import Encoder
 from mvp_data.frame_table import FrameTable
-from mvp_data.mask import Opening
 from mvp_data.neighbours import Neighbours
 from mvp_data.pipeline import kept_videos
-from mvp_data.puzzles import make_puzzles
+from mvp_data.puzzles import decoys, dedup, distractors
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.puzzles.decoys import Pair, Run, pairs_across
+from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.mask import Opening
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Episode, Frame, Source, Strip, Vectors
 
 FRAMES, SHOT = 60, 12
@@ -152,7 +152,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
         cpu_s[name] = time.process_time() - start_s - Timed.spent_s
         cpu_s[f"{name} index"] = Timed.spent_s
 
-    for module in (mine, dedup, decoys):
+    for module in (distractors, dedup, decoys):
         module.Neighbours = Timed
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config)

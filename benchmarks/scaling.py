@@ -61,7 +61,8 @@ class Cost:
 def build(sources: Sequence[Path], workers: int, folder: Path) -> Cost:
     """The command as users give it, into a new folder, on as many cores as workers: encoders take all they may use."""
     out, cores = folder / "out", sorted(os.sched_getaffinity(0))[:workers]
-    command = [sys.executable, "-m", "mvp_data.cli", "build", "--out", str(out), "--workers", str(workers), "--json"]
+    command = [sys.executable, "-m", "mvp_data.cli.main", "build", "--out", str(out), "--workers"]
+    command += [str(workers), "--json"]
     for source in sources:
         command += ["--src", str(source)]
     began = time.monotonic()

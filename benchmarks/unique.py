@@ -31,11 +31,11 @@ from mvp_data import build
 from mvp_data.bank import Bank
 from mvp_data.calibrate import SHIPPED
 from mvp_data.config import BuildConfig, MaskConfig, from_options
-from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep
 from mvp_data.embed import load_embedder
 from mvp_data.ledger import read_ledger
-from mvp_data.mask import REACH
-from mvp_data.rules import differ, refuse
+from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep
+from mvp_data.puzzles.mask import REACH
+from mvp_data.puzzles.rules import differ, refuse
 from mvp_data.schema import Record
 from mvp_data.shards import read_shard, shard_paths
 from mvp_data.types import Source

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mvp_data.audit_overlay import overlay
-from mvp_data.audit_spaces import Floats, Space, space
 from mvp_data.embed import Embedder
 from mvp_data.errors import ShardError
+from mvp_data.puzzles.shortest_path import Floats, Space, space
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import shuffled
 from mvp_data.shards import Sample, jpeg_size

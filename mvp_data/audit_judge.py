@@ -7,9 +7,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from mvp_data.audit_spaces import Floats, Numbers
 from mvp_data.audit_tasks import LEAK, guessing, judged, kind, least, metrics
 from mvp_data.intervals import Estimate, ratio_intervals
+from mvp_data.puzzles.shortest_path import Floats, Numbers
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks import Question
 

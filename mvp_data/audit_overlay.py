@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.audit_spaces import Space, space
+from mvp_data.puzzles.shortest_path import Space, space
 
 Luma = npt.NDArray[np.uint8]  # [pictures, height, width]
 Cells = npt.NDArray[np.uint8]  # [pictures, cells, 8 * 8]

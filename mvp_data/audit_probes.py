@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.audit_spaces import Floats, Numbers, best_subset
+from mvp_data.puzzles.shortest_path import Floats, Numbers, best_subset
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks import Question
 

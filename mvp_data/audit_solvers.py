@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from mvp_data import solve
 from mvp_data.audit_features import Look
-from mvp_data.audit_spaces import Floats, Places, best_subset, searchable, shortest_path
+from mvp_data.puzzles import similarity_solvers
+from mvp_data.puzzles.shortest_path import Floats, Places, best_subset, searchable, shortest_path
 
 Solver = Callable[[Look], Places]
 
@@ -51,17 +51,17 @@ def chain(look: Look, name: str) -> Places:
 
 def nearest(look: Look, name: str) -> Places:
     """The K candidates nearest to either frame by the gap, each next one the nearest to the one before."""
-    return solve.nearest(look.spaces[name], look.k)
+    return similarity_solvers.nearest(look.spaces[name], look.k)
 
 
 def path(look: Look, name: str) -> Places:
     """The shortest path through K candidates from the frame before the gap to the frame after it."""
-    return solve.path(look.spaces[name], look.k)
+    return similarity_solvers.path(look.spaces[name], look.k)
 
 
 def overlay(look: Look) -> Places:
     """The shortest path inside the region of a clock or counter; a guess where there is none."""
-    return random(look) if look.overlay is None else solve.path(look.overlay, look.k)
+    return random(look) if look.overlay is None else similarity_solvers.path(look.overlay, look.k)
 
 
 def pool_features(look: Look) -> Floats:

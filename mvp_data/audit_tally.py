@@ -10,8 +10,8 @@ import numpy.typing as npt
 from mvp_data.audit_features import ARTEFACTS, OF_THE_FILE, Embeddings, look, see
 from mvp_data.audit_probes import EVERY, Learned, by_label, by_position, by_probe, relative
 from mvp_data.audit_solvers import Solver, pool_features, solvers
-from mvp_data.audit_spaces import Numbers, searchable
 from mvp_data.audit_tasks import right_slots, to_answer
+from mvp_data.puzzles.shortest_path import Numbers, searchable
 from mvp_data.schema import LABELS, Record
 from mvp_data.seeds import stable_hash
 from mvp_data.shards import Sample

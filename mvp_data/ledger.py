@@ -9,11 +9,11 @@ from typing import Any
 
 from mvp_data.bank import VideoEntry
 from mvp_data.config import BuildConfig
-from mvp_data.corpus import KeptVideo
 from mvp_data.errors import ShardError, SkipReason
 from mvp_data.files import atomic_write
 from mvp_data.pass1 import Outcome
-from mvp_data.puzzles import PuzzleSet
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.scan import ScanProblem
 
 LEDGER_NAME = "ledger.parquet"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.difficulty import bucket
 from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write, remove
 from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.locks import LOCK_NAME, Lock, locked_folder
-from mvp_data.mine import ORIGINS
 from mvp_data.pack import SHARD_STEMS, shard_stem
+from mvp_data.puzzles.difficulty import bucket
+from mvp_data.puzzles.distractors import ORIGINS
 from mvp_data.schema import SPLITS, Record
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shard_offsets import OFFSETS_NAME

@@ -10,8 +10,8 @@ from tarfile import BLOCKSIZE, RECORDSIZE
 from mvp_data import __version__
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, PackConfig
-from mvp_data.corpus import KeptVideo
 from mvp_data.embed import Encoder
+from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_json, to_json
 from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import ShardInfo

@@ -10,11 +10,8 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
-from mvp_data.cells import mine_all
 from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
-from mvp_data.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
-from mvp_data.dedup import Track, group_videos
 from mvp_data.embed import Embedder, Encoder, load_embedder
 from mvp_data.embed_bank import calibration_for
 from mvp_data.engine import Engine, engine_for
@@ -26,6 +23,9 @@ from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
 from mvp_data.pass1 import Outcome, extract_all
+from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
+from mvp_data.puzzles.dedup import Track, group_videos
+from mvp_data.puzzles.partitions import mine_all
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from mvp_data.config import BuildConfig
-from mvp_data.corpus import Thresholds
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow
 from mvp_data.output import read_report
 from mvp_data.pack import Packed
-from mvp_data.puzzles import PuzzleSet
+from mvp_data.puzzles.corpus import Thresholds
+from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.schema import SPLITS
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ("-m", "mvp_data.cli", "build")
+BUILD = ("-m", "mvp_data.cli.main", "build")
 OPTIONS = (
     *("--hidden-frames", "2", "--context-frames", "2", "--distractors", "2", "--fps", "2", "--min-frames", "2"),
     *("--max-pixels", "6272", "--jpeg-quality", "70", "--val-share", "0", "--test-share", "0"),

@@ -126,7 +126,7 @@ def run_build(
     paths = os.pathsep.join([str(site.folder / "hook"), str(ROOT)])
     src = Site(folder=sources or site.folder, embedder="").sources(order)
     command = [
-        *(sys.executable, "-m", "mvp_data.cli", "build", *src, *OPTIONS),
+        *(sys.executable, "-m", "mvp_data.cli.main", "build", *src, *OPTIONS),
         *("--out", str(place / "out"), "--bank", str(place / "bank")),
         *("--embedder", site.embedder, "--workers", str(workers)),
     ]

@@ -30,7 +30,7 @@ from mvp_data.shard_index import Index, ShardInfo, parse_index
 from mvp_data.shard_offsets import load_offsets
 from mvp_data.shard_set import open_shards
 from mvp_data.shards import Sample, read_shard
-from mvp_data.verify_beside import LedgerCheck, Totals, report_finding, rows_of
+from mvp_data.verify.table_checks import LedgerCheck, Totals, report_finding, rows_of
 from mvp_train.dataset import to_row
 from mvp_train.recipe import read_recipe
 from mvp_train.reward import RewardConfig, score

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mvp_data.audit_features import ARTEFACTS, Look
 from mvp_data.audit_solvers import alike, chain, nearest, overlay, path, pool_features, random, solvers
-from mvp_data.audit_spaces import Floats, Space, best_subset, searchable, shortest_path, space
+from mvp_data.puzzles.shortest_path import Floats, Space, best_subset, searchable, shortest_path, space
 
 SHAPES = [(n, k) for n in range(1, 8) for k in range(1, n + 1)]
 

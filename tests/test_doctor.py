@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from mvp_data import codecs, doctor
-from mvp_data.cli_doctor import doctor_command
+from mvp_data.cli.doctor import doctor_command
 from mvp_data.decode import open_video
 from mvp_data.decode_pyav import probe
 from mvp_data.doctor import Check, checks, examine, to_json, to_text, unfit

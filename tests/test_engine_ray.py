@@ -190,7 +190,7 @@ def test_a_signal_ends_a_cluster_of_this_machine(
     aborts = {-signal.SIGABRT} if number == signal.SIGTERM and after_s else set()
     assert ended.code in {code, 0} | aborts, ended.said
     if ended.code == code:
-        assert ended.said.endswith("mvp-data: stopped; the same command goes on where this one ended\n")
+        assert ended.said.endswith("mvp-data: stopped; run the same command again to resume\n")
     assert place.await_none() == []
     assert not list(place.folder.glob("mvp-*"))
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from mvp_data.bank import Bank
 from mvp_data.config import PackConfig
-from mvp_data.corpus import KeptVideo
 from mvp_data.errors import OutputError
 from mvp_data.pack import Packer, cut, shard_stem
-from mvp_data.puzzles import make_puzzles
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import make_puzzles
 from mvp_data.shards import read_shard
 from mvp_data.tasks import TASKS
 from mvp_data.types import Puzzle

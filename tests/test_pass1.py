@@ -278,7 +278,7 @@ def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path)
 
 def started(films: Path, tinyvit: str, folder: Path) -> "subprocess.Popen[str]":
     """A build in a group of its own, as a terminal starts it, that has a first video in its bank."""
-    command = [sys.executable, "-m", "mvp_data.cli", "build", "--src", str(films), "--embedder", tinyvit]
+    command = [sys.executable, "-m", "mvp_data.cli.main", "build", "--src", str(films), "--embedder", tinyvit]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     running = subprocess.Popen(
         [*command, "--out", str(folder / "out")], start_new_session=True, stderr=subprocess.PIPE, text=True
@@ -300,7 +300,7 @@ def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
     assert err.splitlines() == [
         "",
         "stopping: the videos in hand are finished first; Ctrl-C again stops at once",
-        "mvp-data: stopped; the same command goes on where this one ended",
+        "mvp-data: stopped; run the same command again to resume",
     ]
     assert not (tmp_path / "out" / "index.json").exists()
     assert read_status(tmp_path / "out").state == "stopped"

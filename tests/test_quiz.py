@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from mvp_data import quiz as quiz_module
 from mvp_data.chance import chance
-from mvp_data.cli_quiz import quiz_command
+from mvp_data.cli.quiz import quiz_command
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.quiz import choose, grade, page, prepare, puzzle_id, read_answers, write_quiz
 from mvp_data.quiz_score import Answer, QuizConfig, QuizResult, graded, measure, result, to_json, to_text

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mvp_data.errors import ConfigError
-from mvp_data.export import export
+from mvp_data.export.run import export
 from mvp_data.prompt import PromptConfig
 from mvp_data.tasks import TASKS
 from mvp_train import adapters

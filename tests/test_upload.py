@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mvp_data import ShardError, read_index
-from mvp_data.cli import app
+from mvp_data.cli.main import app
 from mvp_data.errors import MvpError, OutputError, SourceError
 from mvp_data.upload import MARK_NAME, upload
 from tests.samples import make_folder, make_shard

@@ -1,13 +1,14 @@
-"""The command `mvp-data doctor`; `cli` registers it."""
+"""The command `mvp-data doctor`."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
+
 
 def doctor_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try everything that building and training need; exit code 1 if a build with default options cannot run here.
 

@@ -1,16 +1,17 @@
-"""The command `mvp-data inspect`; `cli` registers it."""
+"""The command `mvp-data inspect`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
 from mvp_data.errors import ConfigError
 
 
 def inspect_command(
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
     puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
     sample: Annotated[str, typer.Option("--sample", help="The sample to show, here and first on the page.")] = "",
@@ -38,6 +39,6 @@ def inspect_command(
         from mvp_data.page import write_page
 
         if path.is_dir() and html.resolve().parent == path.resolve():
-            raise ConfigError(f"{html}: lies in the folder of shards, which holds nothing else; choose another place")
+            raise ConfigError(f"{html}: is in the folder of shards, which must hold nothing else; choose another one")
         shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
         typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)

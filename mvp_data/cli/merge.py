@@ -1,4 +1,4 @@
-"""The command `mvp-data merge`; `cli` registers it."""
+"""The command `mvp-data merge`."""
 
 import json
 from dataclasses import asdict
@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
+
 
 def merge_command(
     banks: Annotated[list[Path], typer.Argument(help="Banks of `mvp-data index`; they stay as they are.")],
     bank: Annotated[Path, typer.Option("--bank", help="The bank to bring them into; made if need be.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring banks that several machines filled together. Where all share one bank there is nothing to merge.
 

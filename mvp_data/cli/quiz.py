@@ -1,4 +1,4 @@
-"""The command `mvp-data quiz`; `cli` registers it."""
+"""The command `mvp-data quiz`."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
 from mvp_data.errors import ConfigError, OutputError
 
 
@@ -23,7 +24,7 @@ def quiz_command(
     seed: Annotated[int, typer.Option("--seed", help="Another seed asks other puzzles.")] = 0,
     split: Annotated[str, typer.Option("--split", help="Only train, val or test.")] = "",
     task: Annotated[str, typer.Option("--task", help="Only puzzles of this task, such as mvp.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a person solve puzzles, by hand: the score beside chance is the human baseline.
 
@@ -41,7 +42,7 @@ def quiz_command(
         raise ConfigError("give one of --out PAGE, --serve and --grade ANSWERS")
     for file in (out, results):
         if file is not None and shards.is_dir() and file.resolve().parent == shards.resolve():
-            raise OutputError(f"{file}: lies in the folder of shards, which holds nothing else; choose another place")
+            raise OutputError(f"{file}: is in the folder of shards, which must hold nothing else; choose another one")
     config = quiz_score.QuizConfig(puzzles=n, seed=seed, split=split, task=task)
     if out is not None:
         count = quiz.write_quiz(shards, out, config)

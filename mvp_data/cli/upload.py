@@ -1,4 +1,4 @@
-"""The command `mvp-data upload`; `cli` registers it."""
+"""The command `mvp-data upload`."""
 
 import json
 from dataclasses import asdict
@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
+
 
 def upload_command(
     shards: Annotated[Path, typer.Argument(help="A finished build.")],
     url: Annotated[str, typer.Argument(help="Folder to bring it to: s3://, gs://, az:// or file://.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring a finished build into an object store, its index last. The same command goes on with what is missing.
 

@@ -1,4 +1,4 @@
-"""The command `mvp-data verify`; `cli` registers it."""
+"""The command `mvp-data verify`."""
 
 import json
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mvp_data.cli.common import AsJson
 from mvp_data.errors import ConfigError
 
 
@@ -14,7 +15,7 @@ def verify_command(
     shards: Annotated[Path, typer.Argument(help="The --out folder of a finished build.")],
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged and missing files again.")] = False,
     bank: Annotated[Path | None, typer.Option("--bank", help="The bank to repair from [SHARDS.bank].")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every byte, picture and rule of a finished build; exit code 0 only if all is well.
 
@@ -24,22 +25,22 @@ def verify_command(
 
       mvp-data verify shards/ --repair
     """
-    from mvp_data import repair as workshop
-    from mvp_data import verify as checks
+    from mvp_data.verify.repair import repair as repair_build
+    from mvp_data.verify.run import to_json, to_text, verify
 
     if bank is not None and not repair:
-        raise ConfigError("--bank is for --repair; without it nothing but the folder is read")
+        raise ConfigError("--bank is only used with --repair; add --repair, or remove --bank")
     if not repair:
-        found = checks.verify(shards)
-        typer.echo(checks.to_json(found) if as_json else checks.to_text(found))
+        found = verify(shards)
+        typer.echo(to_json(found) if as_json else to_text(found))
     else:
-        done = workshop.repair(shards, bank=bank)
+        done = repair_build(shards, bank=bank)
         found = done.after
         if as_json:
             facts = {"rebuilt": done.rebuilt, "failed": done.failed, "after": {**asdict(found), "ok": found.ok}}
             typer.echo(json.dumps(facts, indent=1))
         else:
             typer.echo("\n".join([f"made again: {', '.join(done.rebuilt) or 'nothing'}", *done.failed, ""]))
-            typer.echo(checks.to_text(found))
+            typer.echo(to_text(found))
     if not found.ok:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`mvp-data weights`: the built-in encoders' files."""
+"""The command `mvp-data weights`: list and fetch the files of the built-in encoders."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+from mvp_data.cli.common import AsJson
+
 weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
 
 

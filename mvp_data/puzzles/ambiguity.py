@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 
 Numbers = npt.NDArray[np.floating]

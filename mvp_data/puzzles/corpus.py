@@ -9,9 +9,9 @@ import numpy as np
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
 from mvp_data.config import BuildConfig
-from mvp_data.dedup import deduplicate
 from mvp_data.errors import ConfigError
 from mvp_data.matrix import Gathered
+from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.seeds import unit
 from mvp_data.types import Source, Vectors
 

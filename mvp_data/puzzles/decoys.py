@@ -12,11 +12,11 @@ from itertools import islice
 
 import numpy as np
 
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.mask import Opening
-from mvp_data.mine import Distractor
 from mvp_data.neighbours import Neighbours
-from mvp_data.rules import differ, fits_the_gap
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.distractors import Distractor
+from mvp_data.puzzles.mask import Opening
+from mvp_data.puzzles.rules import differ, fits_the_gap
 from mvp_data.seeds import shuffled, unit
 from mvp_data.types import Episode, FrameRef, Vectors
 

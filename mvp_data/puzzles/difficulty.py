@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvp_data.corpus import Thresholds
-from mvp_data.solve import Sights
+from mvp_data.puzzles.corpus import Thresholds
+from mvp_data.puzzles.similarity_solvers import Sights
 
 BUCKETS = 10
 
@@ -46,7 +46,8 @@ def measure(
 ) -> Difficulty:
     """The parts for K hidden frames at `times_s`, sampled every `step_s`, and (origin, similarity) of each distractor.
 
-    A distractor's similarity is its highest cosine to a hidden frame; `success` is that of `mvp_data.solve`.
+    A distractor's similarity is its highest cosine to a hidden frame; `success` is the result of
+    `similarity_solvers.success`.
     """
     band = thresholds.ambiguous - thresholds.low
     motion, gap_s = 0.0, step_s

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from mvp_data import schema
 from mvp_data.config import MineConfig
-from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
-from mvp_data.rules import differ
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.rules import differ
+from mvp_data.puzzles.similarity_solvers import Sights, lures, sights, sights_of, success
 from mvp_data.seeds import shuffled
-from mvp_data.solve import Sights, lures, sights, sights_of, success
 from mvp_data.types import Episode, FrameRef, Vectors
 
 NEIGHBOURS = (

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mvp_data.config import BuildConfig
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.difficulty import measure
-from mvp_data.mine import Distractor
-from mvp_data.rules import doubt
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.difficulty import measure
+from mvp_data.puzzles.distractors import Distractor
+from mvp_data.puzzles.rules import doubt
+from mvp_data.puzzles.similarity_solvers import sights, sights_of, success
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, unit
-from mvp_data.solve import sights, sights_of, success
 from mvp_data.tasks import question
 from mvp_data.types import Candidate, Episode, FrameRef, Puzzle
 

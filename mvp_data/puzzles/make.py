@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from mvp_data.config import BuildConfig
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
-from mvp_data.label import label, likeness_solves
-from mvp_data.mask import Opening, openings
-from mvp_data.mine import Distractor, Miner, quotas, shortfall
-from mvp_data.rules import Drop, forget
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
+from mvp_data.puzzles.distractors import Distractor, Miner, quotas, shortfall
+from mvp_data.puzzles.label import label, likeness_solves
+from mvp_data.puzzles.mask import Opening, openings
+from mvp_data.puzzles.rules import Drop, forget
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_data.tasks import ORDER_ALONE
 from mvp_data.types import Puzzle

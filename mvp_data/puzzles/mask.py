@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from mvp_data.config import MaskConfig
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.rules import Drop, refuse
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.rules import Drop, refuse
 from mvp_data.seeds import shuffled, unit
 from mvp_data.types import Episode, Strip
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvp_data.config import BuildConfig
-from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.neighbours import centres, nearest_centre, spread
-from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.types import Vectors
 
 TRAINING_VIDEOS = 100_000  # spread through the corpus: k-means need not see more

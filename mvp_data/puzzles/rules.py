@@ -8,11 +8,11 @@ from itertools import combinations, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data import unique
 from mvp_data.config import MaskConfig
-from mvp_data.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles import ambiguity
+from mvp_data.puzzles.ambiguity import BLUR_SUM, REMEMBERED, Places, blurred, leaning, loops, middle
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.types import Vectors
-from mvp_data.unique import BLUR_SUM, REMEMBERED, Places, blurred, leaning, loops, middle
 
 # A block of a thumbnail is 1/32 by 1/18 of the picture; sensor noise and compression average out in it.
 MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
@@ -102,7 +102,7 @@ def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -
 def forget() -> None:
     """Let go of the videos for which answers are remembered, here and in `unique`."""
     _recurs_between.cache_clear()
-    unique.forget()
+    ambiguity.forget()
 
 
 def _allowed(

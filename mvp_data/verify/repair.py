@@ -27,14 +27,14 @@ from mvp_data.output import (
 from mvp_data.pack import Packed, Packer
 from mvp_data.pipeline import card_facts, kept_videos
 from mvp_data.progress import Progress
-from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.report import make_report, stored_report
 from mvp_data.schema import parse_object
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shards import sample_spans, write_shard
 from mvp_data.types import Source
-from mvp_data.verify import Verification, read_config, verify
-from mvp_data.verify_beside import rows_of
+from mvp_data.verify.run import Verification, read_config, verify
+from mvp_data.verify.table_checks import rows_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

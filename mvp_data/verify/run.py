@@ -9,17 +9,17 @@ from pathlib import Path
 
 from mvp_data import __version__
 from mvp_data.config import GROUPS, BuildConfig
-from mvp_data.corpus import Thresholds
 from mvp_data.embed import Encoder
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.inspect import printable
 from mvp_data.output import STARTED_NAME, is_own
 from mvp_data.pipeline import build_hash
+from mvp_data.puzzles.corpus import Thresholds
 from mvp_data.report import plural
 from mvp_data.shard_cache import megabytes
 from mvp_data.shard_index import INDEX_NAME, Index, read_index
-from mvp_data.verify_shards import ShardWalk
-from mvp_data.verify_tally import Check, Finding, Tally
+from mvp_data.verify.findings import Check, Finding, Tally
+from mvp_data.verify.shards import ShardWalk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from mvp_data.decode_pyav import jpeg_luma
 from mvp_data.errors import Skip
-from mvp_data.rules import differ
+from mvp_data.puzzles.rules import differ
 from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
-from mvp_data.verify_tally import Finding
+from mvp_data.verify.findings import Finding
 
 CODING_LUMA = 2  # thumbnails of two JPEGs of one picture are this near in each block, of 255 levels
 SLACK = 1e-5  # records keep five decimals of a cosine, the rules compare some of them unrounded

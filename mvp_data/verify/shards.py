@@ -15,9 +15,9 @@ from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo
 from mvp_data.shards import Sample, read_shard
 from mvp_data.summary import label_balance
 from mvp_data.tasks import question
-from mvp_data.verify_beside import LedgerCheck, SamplesCheck, Totals, report_finding
-from mvp_data.verify_sample import sample_findings
-from mvp_data.verify_tally import Finding, Tally
+from mvp_data.verify.findings import Finding, Tally
+from mvp_data.verify.sample_checks import sample_findings
+from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
 
 RARE_P = 1e-6  # chance alone makes the labels of one build in a million less even than this
 AT_THE_LIMIT = "the build judged otherwise, before JPEG coding; `mvp-data inspect --sample` shows it"

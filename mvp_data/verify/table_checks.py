@@ -12,7 +12,7 @@ from mvp_data.output import REPORT_NAME, SAMPLES_NAME, SampleRow, sample_row
 from mvp_data.parquet import open_parquet, plain_value, scalars
 from mvp_data.schema import MAX_JSON_BYTES, SPLITS, Record, parse_object
 from mvp_data.seeds import stable_hash
-from mvp_data.verify_tally import Finding
+from mvp_data.verify.findings import Finding
 
 MAX_REPORT_BYTES = 64 << 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.cli import main
+from mvp_data.cli.main import main
 from mvp_data.shards import read_shard, write_shard
 from tests.audit_plants import PLANTS, plant_shard
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mvp_data import cli
+from mvp_data import __version__
+from mvp_data.cli import main as cli
 from mvp_data.config import BuildConfig, all_options
 
 
@@ -55,7 +56,7 @@ def test_every_option_is_on_the_command_line(run) -> None:  # type: ignore[no-un
 
 def test_the_version(run) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("--version")
-    assert (code, out) == (0, f"mvp-data {cli.__version__}\n")
+    assert (code, out) == (0, f"mvp-data {__version__}\n")
 
 
 def test_a_whole_session(run, films: Path, tinyvit: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

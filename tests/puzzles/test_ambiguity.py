@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
-from mvp_data.corpus import KeptVideo
-from mvp_data.dedup import deduplicate
 from mvp_data.embed import load_embedder
-from mvp_data.puzzles import make_puzzles
+from mvp_data.puzzles.ambiguity import BLUR_SUM, blurred, distances, leaning, loops, middle
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.dedup import deduplicate
+from mvp_data.puzzles.make import make_puzzles
 from mvp_data.types import Vectors
-from mvp_data.unique import BLUR_SUM, blurred, distances, leaning, loops, middle
 from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
 from tests.test_rules import scene, thumbnail

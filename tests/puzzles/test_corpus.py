@@ -7,8 +7,8 @@ import pytest
 
 from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
-from mvp_data.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.errors import ConfigError
+from mvp_data.puzzles.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups
 from tests.builders import config, films, kept_video, store, with_gram
 
 CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvp_data.corpus import KeptVideo
-from mvp_data.decoys import COHERENCE, SPACING, Run, pairs_within
-from mvp_data.mask import Opening
-from mvp_data.puzzles import PuzzleSet, make_puzzles
-from mvp_data.rules import Drop, differ
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.decoys import COHERENCE, SPACING, Run, pairs_within
+from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.mask import Opening
+from mvp_data.puzzles.rules import Drop, differ
 from mvp_data.seeds import shuffled
 from mvp_data.tasks import TASKS
 from mvp_data.types import Episode, FrameRef, Puzzle, Strip

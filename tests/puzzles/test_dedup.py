@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.dedup import Track, deduplicate, group_videos
+from mvp_data.puzzles.dedup import Track, deduplicate, group_videos
 from mvp_data.seeds import shuffled
 from mvp_data.types import Vectors
 from tests.builders import rng, walk, with_gram

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data import rules, unique
-from mvp_data.corpus import KeptVideo
-from mvp_data.puzzles import PuzzleSet, make_puzzles
+from mvp_data.puzzles import ambiguity, rules
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.schema import LABELS
 from mvp_data.types import Puzzle
 from tests.builders import THRESHOLDS, config, films, kept_video, walk
@@ -190,5 +190,5 @@ def test_no_videos() -> None:
 def test_no_video_is_held_when_all_is_done() -> None:
     """One would keep the vectors of the whole corpus, and the file they lie in."""
     make_puzzles(films(2), config(**SMALL), THRESHOLDS)
-    for remembered in (unique._leaning, unique._loops, rules._recurs_between):
+    for remembered in (ambiguity._leaning, ambiguity._loops, rules._recurs_between):
         assert remembered.cache_info().currsize == 0

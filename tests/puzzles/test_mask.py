@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvp_data.config import MASK_POLICIES, MaskConfig
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.mask import REACH, Opening, openings
-from mvp_data.rules import Drop, moves
+from mvp_data.puzzles.ambiguity import leaning
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.mask import REACH, Opening, openings
+from mvp_data.puzzles.rules import Drop, moves
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Episode, Vectors
-from mvp_data.unique import leaning
 from tests.builders import THRESHOLDS, kept_video, noise, walk, with_gram
 
 BLOCKS = THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX

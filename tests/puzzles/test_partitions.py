@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mvp_data.cells import cells, merged, mine_all, mine_cell
-from mvp_data.corpus import KeptVideo
-from mvp_data.puzzles import make_puzzles
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.partitions import cells, merged, mine_all, mine_cell
 from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, rng, walk
 

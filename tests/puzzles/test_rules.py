@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 
 from mvp_data.calibrate import jitter
 from mvp_data.config import MaskConfig
-from mvp_data.corpus import KeptVideo
-from mvp_data.puzzles import make_puzzles
-from mvp_data.rules import Drop, differ, doubt, fits_the_gap, moves, refuse
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.rules import Drop, differ, doubt, fits_the_gap, moves, refuse
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from tests.builders import THRESHOLDS, config, kept_video, noise, rng
 from tests.scenes import journey

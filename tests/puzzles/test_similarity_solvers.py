@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.audit_spaces import Space
-from mvp_data.solve import Sights, graded, lures, nearest, path, sights, success
+from mvp_data.puzzles.shortest_path import Space
+from mvp_data.puzzles.similarity_solvers import Sights, graded, lures, nearest, path, sights, success
 from tests.builders import rng
 
 NONE = sights(np.empty((0, 3), np.float32), [])

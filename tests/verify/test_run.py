@@ -24,21 +24,21 @@ from typer.testing import CliRunner
 from mvp_data import pipeline
 from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
-from mvp_data.cli_verify import verify_command
+from mvp_data.cli.verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
 from mvp_data.journal import Journal
 from mvp_data.output import locked, write_samples
 from mvp_data.pass1 import Outcome
-from mvp_data.repair import repair
 from mvp_data.scan import ScanResult
 from mvp_data.seeds import shuffled, unit
 from mvp_data.shard_index import read_index, write_index
 from mvp_data.shards import Sample, read_shard, write_shard
 from mvp_data.types import Source
-from mvp_data.verify import Verification, to_text, verify
-from mvp_data.verify_sample import jpeg_settings
-from mvp_data.verify_shards import HashingReader
+from mvp_data.verify.repair import repair
+from mvp_data.verify.run import Verification, to_text, verify
+from mvp_data.verify.sample_checks import jpeg_settings
+from mvp_data.verify.shards import HashingReader
 from tests.builders import ENCODER, config, films, store
 
 TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know

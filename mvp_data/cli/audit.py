@@ -1,0 +1,38 @@
+"""The command `mvp-data audit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvp_data.cli.common import AsJson, fail
+
+
+def audit_command(
+    shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.html and audit.json.")] = None,
+    embedder: Annotated[str, typer.Option("--embedder", help="Another encoder than the build's.")] = "",
+    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Compare by encoder too.")] = True,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins, or too little was asked.")
+    ] = "none",
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether the puzzles can be won without understanding them.
+
+    Examples:
+
+      mvp-data audit shards/ --out audit/
+
+      mvp-data audit shards/ --fail-on leak --json
+    """
+    from mvp_data.audit import audit, embedder_for
+    from mvp_data.audit_report import check, gate, to_json, to_text, write_report
+
+    check(out, shards, fail_on)
+    found = audit(shards, embedder=embedder_for(shards, embedder) if embedding else None)
+    typer.echo(to_json(found) if as_json else to_text(found))
+    if out is not None:
+        typer.echo(f"report: {write_report(found, out, shards).resolve().as_uri()}", err=as_json)
+    if reason := gate(found, fail_on):
+        fail(reason)

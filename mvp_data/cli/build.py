@@ -1,0 +1,161 @@
+"""The commands `mvp-data build` and `mvp-data index`.
+
+Their options are made from the fields of the configuration, so the two cannot differ.
+"""
+
+import inspect as signatures
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvp_data.cli.common import AsJson, fail
+from mvp_data.config import all_options, from_options, read_yaml
+from mvp_data.interrupts import Stopped
+from mvp_data.options import value_type
+from mvp_data.pipeline import build, index
+from mvp_data.report import counts, times, to_text
+
+PANELS = {
+    "": "Run",
+    "decode": "Decode and cut",
+    "frames": "Frames",
+    "embed": "Likeness",
+    "mask": "What is hidden",
+    "mine": "Distractors",
+    "puzzle": "Puzzles",
+    "pack": "Shards",
+}
+_INDEX_PANELS = ("", "decode", "frames", "embed")
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--src", help="Folder, file, glob, manifest, tar of videos or URL; may be given several times."),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON, a line an event, without bars.")]
+
+
+def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace the `**options` of a command by one typed parameter for each option of these panels."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = signatures.signature(command)
+        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        for group, f in all_options():
+            if group not in panels:
+                continue
+            flag = "--" + f.name.replace("_", "-")
+            choices = f" One of: {', '.join(f.metadata['choices'])}." if f.metadata["choices"] else ""
+            default = "" if f.default is None else f" Default: {f.default}."
+            text = (f.metadata["help"] + choices + default).replace("[", r"\[")  # else markup
+            extra = typer.Option(flag, help=text, show_default=False, rich_help_panel=PANELS[group])
+            annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
+            parameters.append(
+                signatures.Parameter(f.name, signatures.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            )
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+@_takes_options(*PANELS)
+def build_command(
+    src: Sources = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; new or empty.")] = None,
+    config: ConfigFile = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in OUT.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    **options: Any,
+) -> None:
+    """Make shards of puzzles out of videos. The same command resumes what was interrupted.
+
+    Examples:
+
+      mvp-data build --src ./videos --out shards/
+
+      mvp-data build --src list.csv --src 'more/*.mkv' --out shards/ --hidden-frames 5 --mask-policy within_shot
+
+      mvp-data build --config build.yaml --workers 8
+    """
+    chosen = from_options(_merge(config, {"src": src, "out": out, **options}))
+    if dry_run:
+        options = {**chosen.to_options(), "bank": str(chosen.bank_folder)}
+        _say_plan(options, chosen.src, chosen.limit, as_json=as_json)
+        return
+    report = _resumable(lambda: build(chosen, overwrite=overwrite, log_json=log_json))
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+    else:
+        typer.echo(to_text(report))
+    if not report.samples:
+        alone = report.refused.get("no_decoy", 0)
+        hint = f" ({alone} hidden segments found no decoy run: try --decoy-share 0)" if alone else ""
+        fail(f"no samples were written{hint}; mvp-data ledger {report.out} --skipped shows why for each file")
+
+
+@_takes_options(*_INDEX_PANELS)
+def index_command(
+    src: Sources = None,
+    config: ConfigFile = None,
+    num_tasks: Annotated[int, typer.Option("--num-tasks", help="Share the sources between this many runs.")] = 1,
+    task_index: Annotated[int, typer.Option("--task-index", help="Which of them this is, from 0.")] = 0,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
+    **options: Any,
+) -> None:
+    """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
+
+    Examples:
+
+      mvp-data index --src ./videos --bank bank/
+
+      mvp-data index --src ./videos --bank bank/ --num-tasks 8 --task-index $SLURM_ARRAY_TASK_ID
+    """
+    merged = _merge(config, {"src": src, **options})
+    if not merged.get("bank"):
+        fail("no bank: give --bank a folder")
+    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # never created
+    report = _resumable(lambda: index(chosen, num_tasks=num_tasks, task_index=task_index, log_json=log_json))
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        return
+    typer.echo(f"{report.videos} videos of {report.sources} sources are in {report.bank}")
+    typer.echo(f"  skipped   {counts(report.skipped)}")
+    typer.echo(f"  time      {times(report.seconds)}")
+
+
+def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the file; those given on the command line replace them."""
+    from_file = read_yaml(config) if config is not None else {}
+    return {**from_file, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _resumable(run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Stopped) else 130
+        fail("stopped; run the same command again to resume", code)
+
+
+def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    from mvp_data.embed import load_embedder
+    from mvp_data.scan import scan
+
+    load_embedder(options["embedder"])  # an encoder that stops the build also stops the plan
+    found = scan(src, limit=limit)
+    plan = {"sources": len(found.sources), "problems": len(found.problems), "options": dict(options)}
+    if as_json:
+        typer.echo(json.dumps(plan, indent=1))
+        return
+    typer.echo(f"would decode {plan['sources']} sources ({plan['problems']} files are not usable), with:")
+    for name, value in options.items():
+        typer.echo(f"  {name}: {value}")

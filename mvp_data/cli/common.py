@@ -1,0 +1,24 @@
+"""Parts that several commands share: the option `--json`, and errors on standard error."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from mvp_data.inspect import printable
+from mvp_data.journal import log_line
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+def complain(message: str, event: str = "error") -> None:
+    """Print one line to standard error; as JSON with `--log-json`."""
+    in_json = "--log-json" in sys.argv
+    line = log_line(event, message=message) if in_json else f"mvp-data: {printable(message)}\n"
+    typer.echo(line, err=True, nl=False)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print the message and end the command with this exit code."""
+    complain(message, "error" if code == 1 else "stopped")
+    raise typer.Exit(code)

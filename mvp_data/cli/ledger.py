@@ -1,0 +1,34 @@
+"""The command `mvp-data ledger`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvp_data.cli.common import AsJson
+
+
+def ledger_command(
+    out: Annotated[Path, typer.Argument(help="The --out folder of a build.")],
+    skipped: Annotated[bool, typer.Option("--skipped", help="Only the files that gave no samples.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of every source file, and why.
+
+    Example:
+
+      mvp-data ledger shards/ --skipped
+    """
+    from mvp_data.inspect import printable
+    from mvp_data.ledger import read_ledger
+
+    rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    for row in rows:
+        what = f"{row.samples} samples" if row.outcome == "used" else row.reason
+        detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
+        typer.echo(f"{printable(row.path)}\n    {what}: {printable(detail)}")
