@@ -41,8 +41,7 @@ from mvp_data.shard_cache import fetch_shards
 from mvp_data.shard_index import parse_index
 from mvp_data.shards import Sample, read_shard
 from mvp_data.types import Source
-from mvp_data.verify.findings import Check
-from mvp_data.verify.run import Verification, to_text
+from mvp_data.verify.findings import Check, Verification, to_text
 from mvp_data.verify.table_checks import rows_of
 from mvp_train.dataset import to_row
 from mvp_train.models import base_of

@@ -25,8 +25,9 @@ def verify_command(
 
       mvp-data verify shards/ --repair
     """
+    from mvp_data.verify.findings import to_json, to_text
     from mvp_data.verify.repair import repair as repair_build
-    from mvp_data.verify.run import to_json, to_text, verify
+    from mvp_data.verify.run import verify
 
     if bank is not None and not repair:
         raise ConfigError("--bank is only used with --repair; add --repair, or remove --bank")

@@ -1,7 +1,7 @@
-"""`mvp-data verify --repair`: make the damaged files of a build again out of its bank, byte for byte, and no others.
+"""`mvp-data verify --repair`: makes the damaged files of a build again from its bank, byte for byte.
 
-No video is needed. The index states options and thresholds, the ledger the videos, the bank holds frames and vectors:
-pass 2 is run once more, and a shard is put in place only if it has the sha256 of the index.
+It needs no video: options and thresholds come from the index, the list of videos from the ledger, frames and vectors
+from the bank. Pass 2 runs again, and a shard is replaced only if the new one has the sha256 of the index.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,14 @@ from mvp_data.schema import parse_object
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shards import sample_spans, write_shard
 from mvp_data.types import Source
-from mvp_data.verify.run import Verification, read_config, verify
+from mvp_data.verify.findings import Verification
+from mvp_data.verify.run import read_config, verify
 from mvp_data.verify.table_checks import rows_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repair:
-    """What was made again, what could not be and why, and what `verify` says then."""
+    """The files that were made again, the failures with their reasons, and the result of `verify` afterwards."""
 
     rebuilt: tuple[str, ...]
     failed: tuple[str, ...]
@@ -47,10 +48,10 @@ class Repair:
 
 
 def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
-    """Make what is damaged or missing in a folder of shards again; what is whole is left alone.
+    """Make the damaged and missing files of a build again; all others stay as they are.
 
     Raises:
-        OutputError: there is no such folder, another run is at work there, the index is damaged, or the bank is not the
+        OutputError: the folder does not exist, another run is using it, the index is damaged, or the bank is not the
             one of this build. Nothing is changed then.
     """
     folder = Path(folder)
@@ -59,22 +60,21 @@ def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
     with locked(folder):
         found = verify(folder)
         if INDEX_NAME in found.broken:
-            raise OutputError(f"{found.checks[0].lines[0]}; only shards and what lies beside them can be repaired")
+            raise OutputError(f"{found.checks[0].lines[0]}; only the shards and the tables can be repaired")
         rebuilt: list[str] = []
         failed: list[str] = []
-        while (
-            set(found.broken) - set(rebuilt) and not failed
-        ):  # shards first: only then it is seen whether the rest fits them
-            workshop = _Workshop(folder, bank, found.broken)
-            workshop.run()
-            rebuilt += workshop.rebuilt
-            failed += workshop.failed
+        # Shards first: whether the tables match them shows only when the shards are whole.
+        while set(found.broken) - set(rebuilt) and not failed:
+            repairer = _Repairer(folder, bank, found.broken)
+            repairer.run()
+            rebuilt += repairer.rebuilt
+            failed += repairer.failed
             found = verify(folder)
         return Repair(rebuilt=tuple(rebuilt), failed=tuple(failed), after=found)
 
 
-class _Workshop:
-    """One repair: pass 2 again, then the broken files."""
+class _Repairer:
+    """One round of repair: the broken shards, or the broken tables if all shards are whole."""
 
     def __init__(self, folder: Path, bank: Path | None, broken: Sequence[str]) -> None:
         self._folder, self._broken = folder, set(broken)
@@ -84,32 +84,33 @@ class _Workshop:
             written, advice = self._index.tool_version, "repair it with that version"
             raise OutputError(f"{folder}: written by mvp-data {written}, this is {__version__}: {advice}")
         self.rebuilt: list[str] = []
-        self.failed: list[str] = []  # a line each
+        self.failed: list[str] = []  # one line for each file
 
     def run(self) -> None:
-        """Make the broken shards again; where there are none, the files beside them."""
+        """Make the broken shards again, or the broken tables if there is no broken shard."""
         shards = [info for info in self._index.shards if info.name in self._broken]
         if LEDGER_NAME in self._broken:
-            line = f"{self._folder / LEDGER_NAME}: is in no bank: delete it and run the same `mvp-data build` command"
+            advice = "delete it and run the same `mvp-data build` command"
+            line = f"{self._folder / LEDGER_NAME}: cannot be repaired from a bank: {advice}"
             if shards:
                 raise OutputError(f"{line}; without it no shard can be repaired")
             self.failed.append(line)
         if shards:
             self._shards(shards)
         else:
-            self._beside()
+            self._tables()
 
     def _pass_2(self) -> tuple[PuzzleSet, Packer]:
-        """The puzzles of the build, and what packs them.
+        """Run pass 2 on the bank: the puzzles of the build, and their packer.
 
         Raises:
             OutputError: the bank is damaged, or not the one of this build.
         """
         root = self._config.bank_folder
         if not root.is_dir():
-            raise OutputError(f"{root}: there is no bank: give the bank of this build with --bank, or build again")
+            raise OutputError(f"{root}: no such bank: give the bank of this build with --bank, or build again")
         bank = Bank(root, self._config.extract_hash())
-        rows = [row for row in read_ledger(self._folder) if row.split]  # the others gave no usable frame
+        rows = [row for row in read_ledger(self._folder) if row.split]  # the other videos gave no usable frame
         needed = {row.video_id: row.path for row in rows}
         missing = [path for video_id, path in needed.items() if not bank.has(video_id)]
         if missing:
@@ -126,11 +127,11 @@ class _Workshop:
         return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)
 
     def _shards(self, broken: Sequence[ShardInfo]) -> None:
-        """Write the broken shards; one that comes out otherwise than the index says is not put in place."""
+        """Write the broken shards; a shard whose sha256 differs from the index is not replaced."""
         puzzle_set, packer = self._pass_2()
         plan = dict(packer.plan(puzzle_set.puzzles))
         if {name: len(puzzles) for name, puzzles in plan.items()} != {s.name: s.samples for s in self._index.shards}:
-            found = f"gives other samples than {self._folder} has: it is damaged, or of another build"
+            found = f"does not give the samples of {self._folder}: it is damaged, or of another build"
             raise OutputError(f"{self._config.bank_folder}: {found}: build again")
         with Progress(len(broken), "packing", "shard") as bar:
             for info in broken:
@@ -143,8 +144,8 @@ class _Workshop:
                     self.failed.append(f"{self._folder / info.name}: left as it is ({problem}): build again")
                 bar.update()
 
-    def _beside(self) -> None:
-        """Write the broken ones of the files beside whole shards."""
+    def _tables(self) -> None:
+        """Write the broken tables; all shards are whole."""
         out, index = self._folder, self._index
         records = [(info.name, span.record) for info in index.shards for span in sample_spans(out / info.name)]
         if SAMPLES_NAME in self._broken:
@@ -164,7 +165,7 @@ class _Workshop:
 
 
 def _extra_columns(folder: Path, index: Index, broken: set[str]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """A manifest's other columns of each video, from `samples.parquet`, or as far as known from whole shards."""
+    """The extra manifest columns of each video, from `samples.parquet`, or if that is broken from the whole shards."""
     found: dict[str, str] = {}
     with suppress(ShardError):
         for row in rows_of(folder / SAMPLES_NAME, SampleRow):

@@ -1,49 +1,45 @@
-"""`mvp-data verify`: a folder of shards against its index, its other files, and the rules of a good puzzle.
+"""`mvp-data verify`: checks a finished build against its index, its tables, and the rules of a puzzle.
 
-One pass over the bytes; nothing is changed. docs/verify.md says what each check means.
+It reads every byte once and changes nothing. Of all samples but the current one it keeps only hashes of their names.
+docs/verify.md explains each check.
 """
 
-import json
-from dataclasses import asdict, dataclass
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from mvp_data import __version__
 from mvp_data.config import GROUPS, BuildConfig
 from mvp_data.embed import Encoder
 from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.inspect import printable
-from mvp_data.output import STARTED_NAME, is_own
+from mvp_data.ledger import LEDGER_NAME
+from mvp_data.output import CARD_NAME, REPORT_NAME, SAMPLES_NAME, STARTED_NAME, is_own
 from mvp_data.pipeline import build_hash
 from mvp_data.puzzles.corpus import Thresholds
-from mvp_data.report import plural
+from mvp_data.schema import Record
+from mvp_data.seeds import stable_hash
 from mvp_data.shard_cache import megabytes
-from mvp_data.shard_index import INDEX_NAME, Index, read_index
-from mvp_data.verify.findings import Check, Finding, Tally
-from mvp_data.verify.shards import ShardWalk
+from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
+from mvp_data.shards import Sample, read_shard
+from mvp_data.summary import label_balance
+from mvp_data.tasks import question
+from mvp_data.verify.findings import Finding, Tally, Verification
+from mvp_data.verify.sample_checks import sample_findings
+from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
-    """What `verify` found; plain values only, so that `asdict` is JSON."""
-
-    path: str
-    shards: int
-    samples: int  # that could be read
-    checks: tuple[Check, ...]
-    broken: tuple[str, ...]  # files of the build that are damaged or missing
-    foreign: tuple[str, ...]  # files that are not of the build
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong; warnings do not count."""
-        return not any(check.problems for check in self.checks)
+RARE_P = 1e-6  # labels of an unbiased build are less even than this once in a million builds
+AT_THE_LIMIT = "the build accepted it before JPEG coding; see it with `mvp-data inspect --sample`"
+MADE_SO = "the build itself wrote this: report it, and build again with another version of mvp-data"
+_READ_BYTES = 1 << 20
 
 
 def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
-    """Check a folder of shards; `quiet` shows no progress.
+    """Check the output folder of a build; `quiet` hides the progress bar.
 
     Raises:
-        OutputError: there is no such folder.
+        OutputError: the folder does not exist, or cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -54,21 +50,21 @@ def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
         index = _index(folder)
     except ShardError as error:
         there = (folder / INDEX_NAME).exists()
-        text = str(error) if there else f"{folder}: no {INDEX_NAME}, so no finished build"
+        text = str(error) if there else f"{folder}: no {INDEX_NAME}, so the build is not finished"
         tally.add(Finding(check=INDEX_NAME, text=text), _index_advice(folder))
         return Verification(
             path=str(folder), shards=0, samples=0, checks=tally.checks(), broken=(INDEX_NAME,), foreign=()
         )
-    foreign = _look_around(folder, index, tally)
-    walk = ShardWalk(folder, index, tally)
+    foreign = _foreign_files(folder, index, tally)
+    checks = _ShardChecks(folder, index, tally)
     with megabytes(sum(shard.bytes for shard in index.shards), "verify", quiet=quiet) as add:
         for shard in index.shards:
-            walk.shard(shard, add)
-    walk.finish()
+            checks.shard(shard, add)
+    checks.finish()
     return Verification(
         path=str(folder),
         shards=len(index.shards),
-        samples=walk.totals.samples,
+        samples=checks.totals.samples,
         checks=tally.checks(),
         broken=tuple(tally.broken),
         foreign=foreign,
@@ -76,41 +72,41 @@ def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
 
 
 def read_config(index: Index, folder: Path, bank: Path | None) -> tuple[BuildConfig, Encoder, Thresholds]:
-    """The configuration, encoder and thresholds that an index states; sources are written nowhere.
+    """Read configuration, encoder and thresholds from an index. It does not contain the sources.
 
     Raises:
-        ShardError: it states none that this version knows.
+        ShardError: they are missing, or from a version that this one cannot read.
     """
     try:
         options = index.config["options"]
         groups = {name: kind(**options[name]) for name, kind in GROUPS.items()}
         config = BuildConfig(src=("not known",), out=folder, bank=bank, seed=options["seed"], **groups)
         if not all(isinstance(value, float) for value in index.config["thresholds"].values()):
-            raise TypeError("a threshold is no number")
+            raise TypeError("a threshold is not a number")
         return config, Encoder(**index.config["encoder"]), Thresholds(**index.config["thresholds"])
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{folder / INDEX_NAME}: states no whole configuration ({error!r})") from error
+        raise ShardError(f"{folder / INDEX_NAME}: has no complete configuration ({error!r})") from error
 
 
 def _index(folder: Path) -> Index:
-    """The index, if it agrees with itself."""
+    """The index; raises `ShardError` if it contradicts itself."""
     index = read_index(folder)
     config, encoder, _ = read_config(index, folder, None)
     if index.tool_version == __version__ and build_hash(config, encoder) != index.config_hash:
-        raise ShardError(f"{folder / INDEX_NAME}: its options are not those of its config_hash")
+        raise ShardError(f"{folder / INDEX_NAME}: its options do not match its config_hash")
     return index
 
 
 def _index_advice(folder: Path) -> str:
     if (folder / STARTED_NAME).exists():
-        return "the same `mvp-data build` command finishes the build"
+        return "run the same `mvp-data build` command to finish the build"
     if (folder / INDEX_NAME).exists():
-        return "the same `mvp-data build` command with --overwrite writes it again; the bank keeps what is decoded"
-    return "empty the folder and run the same `mvp-data build` command; the bank keeps what is decoded"
+        return "run the same `mvp-data build` command with --overwrite; the bank keeps the decoded videos"
+    return "empty the folder and run the same `mvp-data build` command; the bank keeps the decoded videos"
 
 
-def _look_around(folder: Path, index: Index, tally: Tally) -> tuple[str, ...]:
-    """Name what lies in the folder and is not of this build; what is hidden harms no reader, so it is a warning."""
+def _foreign_files(folder: Path, index: Index, tally: Tally) -> tuple[str, ...]:
+    """Names of the files that do not belong to the build. A hidden file is a warning, since no loader reads it."""
     shards = {shard.name for shard in index.shards}
     foreign: list[str] = []
     try:
@@ -124,35 +120,162 @@ def _look_around(folder: Path, index: Index, tally: Tally) -> tuple[str, ...]:
             continue
         foreign.append(name)
         if name == STARTED_NAME:
-            text, advice = "says that a build is not finished", "the same `mvp-data build` command finishes it"
+            text, advice = "the build is not finished", "run the same `mvp-data build` command to finish it"
         elif is_own(name) and name.endswith(".tmp"):
-            text, advice = "left by a run that was killed", "remove it, unless a build is at work there"
+            text, advice = "left by a run that was killed", "remove it, unless a build is running there"
         elif is_own(name):
-            text, advice = f"a shard that {INDEX_NAME} does not name", "move it away"
+            text, advice = f"a shard that is not in {INDEX_NAME}", "move it away"
         else:
-            text, advice = "no file of a build", "move it away"
+            text, advice = "not a file of a build", "move it away"
         tally.add(Finding(check="folder", text=f"{path}: {text}", warning=name.startswith(".")), advice)
     return tuple(foreign)
 
 
-def to_json(found: Verification) -> str:
-    """The findings as JSON, for scripts."""
-    return json.dumps({**asdict(found), "ok": found.ok}, indent=1)
+class _ShardChecks:
+    """Checks shard after shard; `finish` makes the checks that need all of them."""
+
+    def __init__(self, folder: Path, index: Index, tally: Tally) -> None:
+        self._folder, self._index, self._tally = folder, index, tally
+        self._keys: set[int] = set()  # 64-bit hashes: for a million keys, 1 build in 40 million has a collision
+        self._groups: dict[int, str] = {}  # hash of a group -> split
+        self._shapes: dict[str, tuple[int, int, int]] = {}  # task -> k, l, context frames
+        self._positives: dict[str, Counter[str]] = defaultdict(Counter)
+        self._samples, self._ledger = SamplesCheck(folder), LedgerCheck(folder)
+        self._complete = True  # every shard so far was complete
+        self.totals = Totals()
+
+    def shard(self, info: ShardInfo, add: Callable[[int], None]) -> None:
+        """Check one shard; `add` receives the number of bytes read.
+
+        A problem in a shard whose sha256 differs from the index is damage. With the right sha256 it is a defect of the
+        build.
+        """
+        path, tally = self._folder / info.name, self._tally
+        tally.looked_at["bytes"] += 1
+        records: list[Record] = []
+        findings: list[Finding] = []
+        problem = f"{path}: missing, or not a regular file"
+        if path.is_file():
+            try:
+                problem = self._read(info, path, add, records, findings)
+            except OSError as error:
+                problem = f"{path}: cannot be read ({error.strerror})"
+        if problem:
+            tally.damaged("bytes", info.name, problem)
+        if problem or len(records) != info.samples:
+            self._complete = False
+            self._samples.skip(info.samples)
+        else:
+            self._samples.compare(info.name, records)
+        for f in findings:
+            advice = AT_THE_LIMIT if f.warning else tally.remedy if problem else MADE_SO
+            tally.add(Finding(check=f.check, text=f"{path}: {f.text}", warning=f.warning), advice)
+
+    def _read(
+        self, info: ShardInfo, path: Path, add: Callable[[int], None], records: list[Record], findings: list[Finding]
+    ) -> str:
+        """Read a whole shard; appends to `records` and `findings`.
+
+        Returns how its bytes differ from the index, or an empty string.
+        """
+        with path.open("rb") as file:
+            reader = HashingReader(file, str(path), add)
+            try:
+                for sample in read_shard(reader):  # type: ignore[arg-type] # it only calls `read`
+                    findings += self._sample(info, sample)
+                    records.append(sample.record)
+                if len(records) != info.samples:
+                    text = f"{len(records)} samples, {INDEX_NAME} says {info.samples}"
+                    findings.append(Finding(check="records", text=text))
+            except ShardError as error:
+                findings.append(Finding(check="records", text=str(error).removeprefix(f"{path}: ")))
+            reader.drain()
+        found = reader.sha256.hexdigest()
+        if (reader.size, found) == (info.bytes, info.sha256):
+            return ""
+        said = f"{INDEX_NAME} says {info.bytes} and {info.sha256[:16]}..."
+        return f"{path}: has {reader.size} bytes and sha256 {found[:16]}..., {said}"
+
+    def finish(self) -> None:
+        """Check the balance of the labels, and the tables against all shards."""
+        tally, totals = self._tally, self.totals
+        for task, samples in sorted(totals.tasks.items()):
+            asked = question(task, *self._shapes[task][:2])
+            _, p = label_balance(self._positives[task], samples=samples, k=asked.slots, pool=asked.choices)
+            if p < RARE_P:
+                text = f"{self._folder}: the labels of {task} are not equally often right (p {p:.1g})"
+                tally.add(Finding(check="labels", text=text, warning=True), "`mvp-data inspect` shows which")
+        if problem := self._samples.finish():
+            tally.damaged(SAMPLES_NAME, SAMPLES_NAME, problem)
+        complete = self._complete  # otherwise the totals are incomplete
+        problem = self._ledger.finish(totals.videos) if complete else self._ledger.problem
+        found = Finding(check=LEDGER_NAME, text=problem) if problem else None
+        if complete and found is None:
+            found = report_finding(self._folder, self._index.config["thresholds"], totals, self._ledger)
+        if found is not None and found.check == LEDGER_NAME:
+            tally.broken[LEDGER_NAME] = None
+            first = f"delete {LEDGER_NAME} and " if (self._folder / LEDGER_NAME).exists() else ""
+            tally.add(found, f"{first}run the same `mvp-data build` command; the bank keeps the decoded videos")
+        elif found is not None:
+            tally.damaged(REPORT_NAME, REPORT_NAME, found.text)
+        if not (self._folder / CARD_NAME).is_file():
+            tally.damaged(CARD_NAME, CARD_NAME, f"{self._folder / CARD_NAME}: missing")
+        tally.looked_at.update({SAMPLES_NAME: totals.samples, "labels": totals.samples, CARD_NAME: 1})
+        tally.looked_at.update({LEDGER_NAME: self._ledger.sources, REPORT_NAME: 1} if complete else {})
+
+    def _sample(self, info: ShardInfo, sample: Sample) -> list[Finding]:
+        """Check one sample alone, and against the samples before it."""
+        record, looked_at = sample.record, self._tally.looked_at
+        for name in ("records", "keys", "shape", "splits", "repeats", "margin", "encoding"):
+            looked_at[name] += 1
+        looked_at["pictures"] += len(record.member_names) - 1
+        self.totals.add(record)
+        self._positives[record.task].update(record.answer)
+        self._ledger.compare(record)
+        found = [Finding(check="records", text=text) for text in self._mismatches(info, record)]
+        key, group = stable_hash(record.key), stable_hash(record.video_group)
+        if key in self._keys:
+            found.append(Finding(check="keys", text=f"{record.key}: the key comes twice in the build"))
+        self._keys.add(key)
+        if (split := self._groups.setdefault(group, record.split)) != record.split:
+            text = f"{record.key}: in {record.split}, others of its video group {record.video_group} are in {split}"
+            found.append(Finding(check="splits", text=text))
+        shape = (record.k, record.l, len(record.context))
+        if (first := self._shapes.setdefault(record.task, shape)) != shape:
+            text = f"{record.key}: k, l and context frames {shape}, other samples of {record.task} have {first}"
+            found.append(Finding(check="shape", text=text))
+        return [*found, *sample_findings(sample, self._index.config["thresholds"])]
+
+    def _mismatches(self, info: ShardInfo, record: Record) -> list[str]:
+        """The fields of a record that contradict the index."""
+        index, encoder = self._index, self._index.config["encoder"]
+        pairs = {
+            "task": (record.task, info.task),
+            "split": (record.split, info.split),
+            "config_hash": (record.config_hash, index.config_hash),
+            "tool_version": (record.tool_version, index.tool_version),
+            "seed": (record.seed, index.config["options"]["seed"]),
+            "encoder": (record.encoder_weights_sha256, encoder["weights_sha256"]),
+        }
+        return [f"{record.key}: {name} is {a}, {INDEX_NAME} says {b}" for name, (a, b) in pairs.items() if a != b]
 
 
-def to_text(found: Verification) -> str:
-    """A table of the checks, then one line for each of the first problems of each."""
-    lines = [f"{found.path}: {plural(found.samples, 'sample')} in {plural(found.shards, 'shard')}", ""]
-    lines += [f"{'check':<16} {'looked at':>9}  found"]
-    for check in found.checks:
-        state = plural(check.problems, "problem") if check.problems else "ok" if check.looked_at else "not checked"
-        state = plural(check.warnings, "warning") if check.warnings and not check.problems else state
-        lines.append(f"{check.name:<16} {check.looked_at:>9}  {state:<12} {check.meaning}")
-    for check in found.checks:
-        lines += ["", *check.lines] if check.lines else []
-        more = check.problems + check.warnings - len(check.lines)
-        lines += [f"... and {more} more of {check.name}"] if more else []
-    warnings = sum(check.warnings for check in found.checks)
-    well = f"all is well, {plural(warnings, 'warning')}" if warnings else "all is well"
-    lines += ["", well if found.ok else "not well: see above"]
-    return "\n".join(map(printable, lines))  # names of files and groups that somebody else chose
+class HashingReader:
+    """A file that hashes and counts the bytes read from it."""
+
+    def __init__(self, file: IO[bytes], name: str, add: Callable[[int], None]) -> None:
+        self.name, self.size, self.sha256 = name, 0, hashlib.sha256()
+        self._file, self._add = file, add
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data = self._file.read(size)
+        self.size += len(data)
+        self.sha256.update(data)
+        self._add(len(data))
+        return data
+
+    def drain(self) -> None:
+        """Read the rest of the file."""
+        while self.read(_READ_BYTES):
+            pass

@@ -1,4 +1,4 @@
-"""What can be checked of one sample by itself: its pictures, and the rules that a puzzle keeps (docs/verify.md)."""
+"""The checks of one sample alone: its images, and the rules of a puzzle (docs/verify.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -14,12 +14,12 @@ from mvp_data.shards import Sample
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 from mvp_data.verify.findings import Finding
 
-CODING_LUMA = 2  # thumbnails of two JPEGs of one picture are this near in each block, of 255 levels
-SLACK = 1e-5  # records keep five decimals of a cosine, the rules compare some of them unrounded
+CODING_LUMA = 2  # most difference per block between thumbnails of two JPEGs of one frame, of 255 levels
+SLACK = 1e-5  # records round cosines to five decimals; some rules compare them unrounded
 
 
 def sample_findings(sample: Sample, thresholds: Mapping[str, float]) -> Iterator[Finding]:
-    """What is wrong with a sample; `thresholds` are those of its build, as `corpus.Thresholds` names them."""
+    """The problems of a sample. `thresholds` are those of its build, by the field names of `corpus.Thresholds`."""
     yield from _frame_findings(sample.record)
     yield from _similarity_findings(sample.record, thresholds)
     yield from _byte_findings(sample)
@@ -41,7 +41,7 @@ def jpeg_settings(data: bytes) -> bytes:
 
 
 def _frame_findings(record: Record) -> Iterator[Finding]:
-    """Frames by name: none is shown twice, and no distractor comes out of the hidden segment."""
+    """By frame number: no frame is shown twice, and no distractor is from the hidden segment."""
     shown = [(record.video_id, c.frame) for c in record.context]
     shown += [(c.video_id, c.frame) for c in record.candidates]
     if len(set(shown)) < len(shown):
@@ -50,16 +50,16 @@ def _frame_findings(record: Record) -> Iterator[Finding]:
         inside = record.hidden_start_s <= candidate.time_s <= record.hidden_end_s
         if inside and candidate.video_id == record.video_id:
             yield Finding(
-                check="repeats", text=f"{record.key}: distractor {candidate.label} lies in the hidden segment"
+                check="repeats", text=f"{record.key}: distractor {candidate.label} is from the hidden segment"
             )
 
 
 def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Iterator[Finding]:
-    """The similarities that a record states against the thresholds, and its margin against both."""
+    """The similarities of a record against the thresholds, and its margin against both."""
     ambiguous, low = thresholds["ambiguous"], thresholds["low"]
     most = max(c.similarity for c in record.candidates)
     if record.margin < -SLACK or abs(record.margin - (ambiguous - most)) > SLACK:
-        text = f"margin {record.margin:g}, the threshold {ambiguous:g} less the highest similarity {most:g} is another"
+        text = f"margin {record.margin:g} is not the threshold {ambiguous:g} minus the highest similarity {most:g}"
         yield Finding(check="margin", text=f"{record.key}: {text}")
     for candidate in _distractors(record):
         scattered = candidate.decoy < 0
@@ -71,21 +71,23 @@ def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Ite
 
 
 def _byte_findings(sample: Sample) -> Iterator[Finding]:
-    """The files as they are: no two the same, and all from one encoder."""
+    """By bytes: no two images are the same, and all come from one JPEG encoder."""
     record, pictures = sample.record, sample.context + sample.candidates
     if len(set(pictures)) < len(pictures):
         names = record.member_names[1:]
         twice = next((a, b) for a, b in combinations(range(len(names)), 2) if pictures[a] == pictures[b])
-        yield Finding(check="repeats", text=f"{names[twice[0]]} and {names[twice[1]]} are the same picture")
+        yield Finding(check="repeats", text=f"{names[twice[0]]} and {names[twice[1]]} are the same image")
     settings = [jpeg_settings(data) for data in pictures]
     for name, found in zip(record.member_names[1:], settings, strict=True):
         if found != settings[0]:
-            yield Finding(check="encoding", text=f"{name}: other JPEG headers than {record.member_names[1]} has")
+            yield Finding(
+                check="encoding", text=f"{name}: its JPEG headers differ from those of {record.member_names[1]}"
+            )
             return
 
 
 def _picture_findings(sample: Sample) -> Iterator[Finding]:
-    """Every picture decoded in full; then what is seen must not be seen twice."""
+    """By pixels: every image decodes, has its stated size, and is not shown twice."""
     record = sample.record
     thumbnails: list[bytes] = []
     for name, data in zip(record.member_names[1:], sample.context + sample.candidates, strict=True):
@@ -104,10 +106,10 @@ def _picture_findings(sample: Sample) -> Iterator[Finding]:
 
 
 def _seen_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
-    """Pairs that the build's judge of pixels takes for the same picture.
+    """Pairs of images that are the same to the pixel rule of the build, `differ`.
 
-    It saw the frames before they were JPEGs, so a pair at its limit may come out otherwise here: that is a warning, and
-    only what the coding alone can explain is a problem.
+    The build applied it before JPEG coding, so a pair near its limit may be judged differently here: that is a warning.
+    It is a problem only if the difference is as small as that of two JPEGs of one frame.
     """
     names, size = record.member_names[1:], len(record.context)
     for b in range(size, len(names)):
@@ -119,7 +121,7 @@ def _seen_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding
 
 
 def _distance(first: bytes, second: bytes) -> int:
-    """The greatest difference of luma of a block of two thumbnails, of 255 levels."""
+    """The largest luma difference of a block between two thumbnails, of 255 levels."""
     a, b = (np.frombuffer(thumbnail, np.uint8).astype(np.int16) for thumbnail in (first, second))
     return int(np.abs(a - b).max())
 

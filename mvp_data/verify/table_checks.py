@@ -1,4 +1,4 @@
-"""The files beside the shards, checked against what the shards hold: samples.parquet, ledger.parquet, report.json."""
+"""Checks samples.parquet, ledger.parquet and report.json against the shards."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,33 +18,34 @@ MAX_REPORT_BYTES = 64 << 20
 
 
 def rows_of(path: Path, row_type: type) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file whose columns are the fields of a dataclass, one in memory at a time.
+    """The rows of a Parquet file whose columns are the fields of a dataclass; one row is in memory at a time.
 
-    Raises `ShardError` if it is missing, damaged or has other columns.
+    Raises:
+        ShardError: the file is missing or damaged, or has other columns.
     """
     import pyarrow as pa
 
     types = {f.name: f.type for f in fields(row_type)}
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # opening a pipe would block
         raise ShardError(f"{path}: is not a file")
     try:
         with path.open("rb") as raw, open_parquet(raw) as file:
             if file.schema_arrow.names != list(types):
-                raise ShardError(f"{path}: has other columns than this version writes")
+                raise ShardError(f"{path}: its columns are not those that this version writes")
             for cells in scalars(file):
                 row = {name: plain_value(cell, MAX_JSON_BYTES) for name, cell in zip(types, cells, strict=True)}
                 if any(type(row[name]) is not kind for name, kind in types.items()):
                     raise ShardError(f"{path}: has a value of the wrong type")
                 yield row
     except FileNotFoundError as error:
-        raise ShardError(f"{path}: not there") from error
+        raise ShardError(f"{path}: missing") from error
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise ShardError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 @dataclass(kw_only=True, slots=True)
 class Totals:
-    """What the shards add up to."""
+    """Sums over all shards."""
 
     samples: int = 0
     splits: Counter[str] = field(default_factory=Counter)
@@ -64,7 +65,7 @@ class Totals:
 
 
 class SamplesCheck:
-    """Reads `samples.parquet` along with the shards; `problem` is the first one, which is enough to write it anew."""
+    """Compares `samples.parquet` with the shards, row by row; `problem` is the first problem, or empty."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SAMPLES_NAME
@@ -73,20 +74,20 @@ class SamplesCheck:
         self.problem = ""
 
     def compare(self, shard: str, records: Sequence[Record]) -> None:
-        """The rows of one shard."""
+        """Compare the rows of one shard."""
         for record in records:
             row = self._next()
             if not self.problem and row != sample_row(shard, record):
-                self.problem = f"{self._path}: row {self._number} is not that of {record.key} in {shard}"
+                self.problem = f"{self._path}: row {self._number} does not match sample {record.key} in {shard}"
 
     def skip(self, count: int) -> None:
-        """Pass the rows of a shard that cannot be read."""
+        """Skip the rows of a shard that cannot be read."""
         for _ in range(count):
-            if self._next() is None:  # an index may claim any number
+            if self._next() is None:  # a damaged index may claim any number
                 return
 
     def finish(self) -> str:
-        """The problem, if there is any."""
+        """The problem, or an empty string."""
         if not self.problem and self._next() is not None:
             self.problem = f"{self._path}: has more rows than there are samples"
         return self.problem
@@ -101,7 +102,7 @@ class SamplesCheck:
 
 
 class LedgerCheck:
-    """Holds what `ledger.parquet` says of the videos; `problem` is the first one."""
+    """Compares `ledger.parquet` with the shards; `problem` is the first problem, or empty."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LEDGER_NAME
@@ -117,7 +118,7 @@ class LedgerCheck:
             self.problem = str(error)
 
     def compare(self, record: Record) -> None:
-        """Whether the videos of a sample are those of the ledger, and of one split."""
+        """Compare the videos of a sample with their rows in the ledger."""
         if self.problem:
             return
         for video_id, path in {(record.video_id, record.video_path)} | {
@@ -129,7 +130,7 @@ class LedgerCheck:
                 self.problem = f"{self._path}: {said} the video of {record.key}, {path!r:.200} of {record.split}"
 
     def finish(self, videos: Mapping[int, int]) -> str:
-        """The problem, if there is any; `videos` are samples by the hash of the video's id."""
+        """The problem, or an empty string. `videos` maps the hash of a video id to its number of samples."""
         for video_id, (path, _, samples) in self._videos.items():
             if not self.problem and samples != (found := videos.get(stable_hash(video_id), 0)):
                 self.problem = f"{self._path}: {samples} samples of {path!r:.200}, the shards have {found}"
@@ -142,20 +143,20 @@ class LedgerCheck:
         rejected = parse_object(row.frames_rejected.encode(), limit_bytes=MAX_JSON_BYTES)
         self.rejected.update({reason: count for reason, count in rejected.items() if isinstance(count, int)})
         wrong = (row.outcome == "used") != (row.samples > 0) or (row.outcome == "used") == bool(row.reason)
-        twice = bool(row.split) and row.video_id in self._videos  # a file of the same bytes has no split
+        twice = bool(row.split) and row.video_id in self._videos  # a second file with the same bytes has no split
         if not self.problem and (wrong or twice or row.outcome not in ("used", "skipped")):
             self.problem = f"{self._path}: the row of {row.path!r:.200} contradicts itself or another one"
-        if row.split:  # it gave frames; others only bear a name
+        if row.split:  # it gave frames
             self._videos[row.video_id] = (row.path, row.split, row.samples)
 
 
 def report_finding(
     folder: Path, thresholds: Mapping[str, float], totals: Totals, ledger: LedgerCheck
 ) -> Finding | None:
-    """What `report.json` says otherwise than the other files, or why it cannot be read.
+    """The first difference between `report.json` and the other files, or why it cannot be read.
 
-    Where it contradicts the ledger alone, nothing tells which of the two is wrong: that is put down to the ledger,
-    since only a build makes both.
+    If it contradicts only the ledger, either file may be wrong. The finding then names the ledger: only a build can
+    write that again, and it writes both.
     """
     path = folder / REPORT_NAME
     if path.exists() and not path.is_file():

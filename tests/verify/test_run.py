@@ -35,10 +35,10 @@ from mvp_data.seeds import shuffled, unit
 from mvp_data.shard_index import read_index, write_index
 from mvp_data.shards import Sample, read_shard, write_shard
 from mvp_data.types import Source
+from mvp_data.verify.findings import Verification, to_text
 from mvp_data.verify.repair import repair
-from mvp_data.verify.run import Verification, to_text, verify
+from mvp_data.verify.run import HashingReader, verify
 from mvp_data.verify.sample_checks import jpeg_settings
-from mvp_data.verify.shards import HashingReader
 from tests.builders import ENCODER, config, films, store
 
 TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know
@@ -102,7 +102,7 @@ def first_shard(folder: Path) -> Path:
     return folder / "shard-000000.tar"
 
 
-def test_a_build_is_well(built: BuildConfig) -> None:
+def test_a_good_build_has_no_findings(built: BuildConfig) -> None:
     before = content(built.out)
     found = verify(built.out)
     assert found.ok
@@ -190,8 +190,8 @@ def test_missing_swapped_and_extra_shards(folder: Path) -> None:
     found = verify(folder)
     assert set(found.broken) == {first.name, second.name, third.name}
     assert found.foreign == (".shard-000001.tar.12-ab.tmp", "notes.txt", "val-000077.tar")
-    assert "val-000077.tar: a shard that index.json does not name: move it away" in failed(found)["folder"]
-    assert "notes.txt: no file of a build" in failed(found)["folder"]
+    assert "val-000077.tar: a shard that is not in index.json: move it away" in failed(found)["folder"]
+    assert "notes.txt: not a file of a build" in failed(found)["folder"]
     (warning,) = (line for check in found.checks for line in check.lines if ".tmp" in line)
     assert "left by a run that was killed: remove it" in warning
     third.rmdir()
@@ -222,9 +222,9 @@ def edit(path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: [{**rows[0], "difficulty": 0.123}, *rows[1:]], "row 1 is not that of"),
-        (lambda rows: [*rows[:-2], rows[-1], rows[-2]], "is not that of"),
-        (lambda rows: rows[:-1], "is not that of"),
+        (lambda rows: [{**rows[0], "difficulty": 0.123}, *rows[1:]], "row 1 does not match sample"),
+        (lambda rows: [*rows[:-2], rows[-1], rows[-2]], "does not match sample"),
+        (lambda rows: rows[:-1], "does not match sample"),
         (lambda rows: [*rows, rows[0]], "has more rows than there are samples"),
         (lambda rows: [{**rows[0], "extra": None}, *rows[1:]], "has a value of the wrong type"),
     ],
@@ -239,7 +239,7 @@ def test_an_edited_table_of_samples(folder: Path, change: Any, words: str) -> No
     assert content(folder) == before
 
 
-def test_side_files_that_are_gone_or_torn(folder: Path) -> None:
+def test_tables_that_are_missing_or_truncated(folder: Path) -> None:
     before, report = content(folder), json.loads((folder / "report.json").read_bytes())
     (folder / "samples.parquet").write_bytes((folder / "samples.parquet").read_bytes()[:-9])
     (folder / "README.md").unlink()
@@ -258,7 +258,7 @@ def test_side_files_that_are_gone_or_torn(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["samples", "splits", "tasks", "decoys", "origins", "thresholds"])
-def test_a_report_that_adds_up_to_something_else(folder: Path, name: str) -> None:
+def test_a_report_that_contradicts_the_shards(folder: Path, name: str) -> None:
     report = json.loads((folder / "report.json").read_bytes())
     report[name] = {"x": 1} if isinstance(report[name], dict) else report[name] + 1
     (folder / "report.json").write_text(json.dumps(report))
@@ -289,7 +289,7 @@ def test_an_edited_ledger(folder: Path, change: Any, words: str) -> None:
     assert "delete ledger.parquet and run the same `mvp-data build` command" in failed(found)["ledger.parquet"]
     done = repair(folder)
     assert done.rebuilt == ()
-    assert "is in no bank" in done.failed[0]
+    assert "cannot be repaired from a bank" in done.failed[0]
     assert content(folder) == before
 
 
@@ -309,11 +309,11 @@ def other_seed(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "words", "advice"),
     [
-        (lambda data: data[:-50], "not readable as JSON", "--overwrite writes it again"),
+        (lambda data: data[:-50], "not readable as JSON", "command with --overwrite; the bank keeps"),
         (lambda data: b"", "not readable as JSON", "--overwrite"),
         (lambda data: data.replace(b'"samples"', b'"samplez"', 1), "counts", "--overwrite"),
         (other_seed, "its options are not those of its config_hash", "--overwrite"),
-        (lambda data: data.replace(b'"repeat"', b'"repeet"'), "states no whole configuration", "--overwrite"),
+        (lambda data: data.replace(b'"repeat"', b'"repeet"'), "has no complete configuration", "--overwrite"),
         (None, "no index.json", "empty the folder"),
     ],
 )
@@ -330,16 +330,16 @@ def test_a_broken_index(folder: Path, change: Callable[[bytes], bytes] | None, w
     assert words in line
     assert line.count("`mvp-data build` command") == 1
     assert advice in line
-    with pytest.raises(OutputError, match="only shards and what lies beside them can be repaired"):
+    with pytest.raises(OutputError, match="only the shards and the tables can be repaired"):
         repair(folder)
     assert content(folder) == before
 
 
 def test_a_build_that_is_not_finished(folder: Path) -> None:
     (folder / "started.json").write_text("{}")
-    assert "the same `mvp-data build` command finishes it" in failed(verify(folder))["folder"]
+    assert "run the same `mvp-data build` command to finish it" in failed(verify(folder))["folder"]
     (folder / "index.json").unlink()
-    assert "the same `mvp-data build` command finishes the build" in failed(verify(folder))["index.json"]
+    assert "run the same `mvp-data build` command to finish the build" in failed(verify(folder))["index.json"]
 
 
 def test_an_index_may_claim_any_number_of_samples(folder: Path) -> None:
@@ -408,9 +408,9 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
         (last_of(config_hash="another"), "records", "config_hash is another"),
         (last_of(seed=9), "records", "seed is 9"),
         (last_of(video_path="gone.mp4"), "ledger.parquet", "knows as"),
-        (pictures_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same picture"),
+        (pictures_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same image"),
         (pictures_of(lambda s: (encoded(s.context[1], 70), *s.candidates[1:])), "repeats", "shows the same as"),
-        (pictures_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "other JPEG headers"),
+        (pictures_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "JPEG headers differ"),
         (
             pictures_of(lambda s: (s.candidates[0][:-40] + b"\xff\xd9", *s.candidates[1:])),
             "pictures",
@@ -431,7 +431,7 @@ def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words:
         assert "build again with another mvp-data" in failed(found)[check]
 
 
-def test_what_only_several_shards_show(folder: Path) -> None:
+def test_problems_across_shards(folder: Path) -> None:
     """A key that comes twice, a group in two splits, samples of two shapes."""
     other = next(iter(read_shard(folder / "shard-000001.tar")))
     rewrite(folder, "shard-000000.tar", lambda samples: [*samples[:-1], other])
@@ -485,7 +485,7 @@ def test_a_hostile_shard(folder: Path, header: tarfile.TarInfo, data: bytes, wor
     assert sorted(folder.parent.iterdir()) == names
 
 
-def test_what_is_no_plain_file_is_not_opened(folder: Path) -> None:
+def test_only_regular_files_are_opened(folder: Path) -> None:
     """A pipe or an endless device in the place of a shard would hang a reader."""
     first, second = sorted(folder.glob("shard-*.tar"))[:2]
     first.unlink()
@@ -494,7 +494,7 @@ def test_what_is_no_plain_file_is_not_opened(folder: Path) -> None:
     second.symlink_to("/dev/zero")
     found = verify(folder)
     assert found.broken == (first.name, second.name)
-    assert failed(found)["bytes"].count("not there, or no plain file") == 2
+    assert failed(found)["bytes"].count("missing, or not a regular file") == 2
     assert repair(folder).after.ok
 
 
@@ -538,7 +538,7 @@ def test_a_repair_needs_the_bank_of_the_build(folder: Path) -> None:
     first_shard(folder).unlink()
     before, bank = content(folder), folder.with_name("shards.bank")
     bank.rename(folder.with_name("elsewhere"))
-    with pytest.raises(OutputError, match=r"there is no bank: give the bank .* --bank"):
+    with pytest.raises(OutputError, match=r"no such bank: give the bank .* --bank"):
         repair(folder)
     assert content(folder) == before
     assert not bank.exists()
@@ -571,7 +571,7 @@ def vectors_changed(bank: Path) -> None:
         (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "is gone"),
         (lambda bank: next(bank.rglob("film00.jpgs")).write_bytes(b""), "damaged"),
         (pictures_swapped, "these samples give other bytes"),
-        (vectors_changed, "gives other samples|these samples give other bytes"),
+        (vectors_changed, "does not give the samples|these samples give other bytes"),
     ],
 )
 def test_a_damaged_bank_changes_nothing(folder: Path, harm: Callable[[Path], object], words: str) -> None:
@@ -592,7 +592,7 @@ def test_a_damaged_bank_changes_nothing(folder: Path, harm: Callable[[Path], obj
     assert not list(folder.glob(".*"))
 
 
-def test_the_columns_of_a_manifest_come_back(folder: Path) -> None:
+def test_the_columns_of_a_manifest_are_restored(folder: Path) -> None:
     """From the other shards, where the table of samples is lost as well."""
     before = content(folder)
     lost = first_shard(folder)
@@ -603,7 +603,7 @@ def test_the_columns_of_a_manifest_come_back(folder: Path) -> None:
     assert content(folder) == before
 
 
-def test_a_repair_waits_for_no_build(folder: Path) -> None:
+def test_a_repair_refuses_while_a_build_runs(folder: Path) -> None:
     with locked(folder), pytest.raises(OutputError, match="another build is at work there"):
         repair(folder)
 
