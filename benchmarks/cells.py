@@ -57,7 +57,7 @@ def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
     """Made-up videos, as mining sees them."""
     write_bank(root, range(videos))
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
-    thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config)
+    thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
     names = sorted(map(name_of, range(videos)))
     sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     entries = read_entries(bank, names)
@@ -115,7 +115,7 @@ def main() -> None:
             own = [video for video in cell.videos if id(video) in chosen]
             others = [video for video in (*cell.videos, *cell.guests) if id(video) not in chosen]
             others += [video for video in cell.guests if id(video) in chosen]
-            return make_puzzles(own, replace(CONFIG, **OPTIONS), thresholds, guests=others)
+            return make_puzzles(own, replace(CONFIG, **OPTIONS).puzzle_options, thresholds, guests=others)
 
         whole = made(Cell(videos=tuple(videos)))
         for number in (4, 16, 64):

@@ -26,7 +26,7 @@ from mvp_data.calibrate import SHIPPED, Calibration, calibrate, jitter
 from mvp_data.decode import open_video
 from mvp_data.embed import Embedder, load_embedder
 from mvp_data.errors import Skip
-from mvp_data.puzzles.rules import differ
+from mvp_data.puzzles.thumbnails import differ
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from mvp_data.weights import WEIGHTS
 

@@ -37,8 +37,8 @@ from mvp_data.puzzles import decoys, dedup, distractors
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
 from mvp_data.puzzles.decoys import Pair, Run, pairs_across
 from mvp_data.puzzles.make import make_puzzles
-from mvp_data.puzzles.mask import Opening
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Episode, Frame, Source, Strip, Vectors
+from mvp_data.puzzles.types import Episode, Opening, Strip
+from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Frame, Source, Vectors
 
 FRAMES, SHOT = 60, 12
 SUBJECTS = 20_000
@@ -155,7 +155,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     for module in (distractors, dedup, decoys):
         module.Neighbours = Timed
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
-    thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config)
+    thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
     names = sorted(name_of(number) for number in range(videos))
     Timed(made_up(0)[1])  # what a first use of the libraries takes is none of the corpus
     before_mb = memory_mb("RssAnon")
@@ -168,7 +168,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     with step("mine"):
         own = [kept[place] for place in np.unique(np.linspace(0, videos - 1, mined).astype(int))]
         chosen = {id(video) for video in own}
-        found = make_puzzles(own, config, thresholds, guests=[v for v in kept if id(v) not in chosen])
+        found = make_puzzles(own, config.puzzle_options, thresholds, guests=[v for v in kept if id(v) not in chosen])
     with step("across"):
         tried = across(kept, thresholds)
     return Result(

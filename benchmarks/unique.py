@@ -34,8 +34,9 @@ from mvp_data.config import BuildConfig, MaskConfig, from_options
 from mvp_data.embed import load_embedder
 from mvp_data.ledger import read_ledger
 from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep
-from mvp_data.puzzles.mask import REACH
-from mvp_data.puzzles.rules import differ, refuse
+from mvp_data.puzzles.mask_policies import REACH
+from mvp_data.puzzles.rules import refuse
+from mvp_data.puzzles.thumbnails import differ
 from mvp_data.schema import Record
 from mvp_data.shards import read_shard, shard_paths
 from mvp_data.types import Source
@@ -137,7 +138,11 @@ def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
 
 def default_thresholds() -> Thresholds:
     """Those of the default encoder."""
-    return Thresholds.resolve(SHIPPED["builtin:tinyvit"], from_options({"src": ["films"], "out": "shards"}))
+    return Thresholds.resolve(
+        SHIPPED["builtin:tinyvit"],
+        from_options({"src": ["films"], "out": "shards"}).embed,
+        from_options({"src": ["films"], "out": "shards"}).mine,
+    )
 
 
 def count_all(videos: Iterable[tuple[Film, KeptVideo]], mask: MaskConfig | None = None) -> Counts:

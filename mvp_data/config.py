@@ -167,6 +167,16 @@ class PackConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PuzzleOptions:
+    """The options of pass 2 up to the finished puzzles: what is hidden, which distractors are shown, what is kept."""
+
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    mine: MineConfig = field(default_factory=MineConfig)
+    puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildConfig:
     """A whole build. `BuildConfig(src=("videos",), out=Path("shards"))` is what `mvp-data build` runs by default.
 
@@ -232,6 +242,11 @@ class BuildConfig:
             return self.bank
         out = self.out if self.out.name not in ("", "..") else self.out.resolve()
         return out.parent / f"{out.name}.bank"
+
+    @property
+    def puzzle_options(self) -> PuzzleOptions:
+        """The options that decide the puzzles of a given corpus."""
+        return PuzzleOptions(mask=self.mask, mine=self.mine, puzzle=self.puzzle, seed=self.seed)
 
     @property
     def retried(self) -> frozenset[str]:

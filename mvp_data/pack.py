@@ -12,12 +12,12 @@ from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, PackConfig
 from mvp_data.embed import Encoder
 from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.types import Candidate, Puzzle
 from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_json, to_json
 from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
 from mvp_data.tasks import TASKS
-from mvp_data.types import Candidate, Puzzle
 
 SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar
 

@@ -116,12 +116,12 @@ def build_hash(config: BuildConfig, encoder: Encoder) -> str:
 
 def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journal) -> BuildReport:
     """Pass 2: puzzles and shards out of the bank."""
-    thresholds = Thresholds.resolve(done.calibration, config)
+    thresholds = Thresholds.resolve(done.calibration, config.embed, config.mine)
     with journal.step("deduplicate"):
         source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
         videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
     with journal.step("mine", "mining", total=len(videos), unit="video") as advance:
-        puzzle_set = mine_all(videos, config, thresholds, lambda: advance(1))
+        puzzle_set = mine_all(videos, config.puzzle_options, thresholds, lambda: advance(1))
     start(config.out, config_hash)
     packer = Packer(videos, done.bank, config, done.encoder, config_hash)
     with journal.step("pack", "packing", total=len(puzzle_set.puzzles), unit="sample") as advance:

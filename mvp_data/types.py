@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.tasks import right_answer
-
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
 Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
@@ -80,73 +78,3 @@ class Frame:
 def rejections(frames: Iterable[Frame]) -> Counter[str]:
     """How many frames are no key frames, by reason."""
     return Counter(frame.reject for frame in frames if frame.reject)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FrameRef:
-    """A kept frame by name: the video's id and the frame's position among the bank's frames of that video."""
-
-    video_id: str
-    index: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Strip:
-    """A run of de-duplicated frames of one video, in order: the raw material of one sample."""
-
-    video_id: str
-    frames: tuple[int, ...]  # indices into the bank's frames of the video, rising
-    shots: tuple[int, ...]  # the shot of each
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Episode:
-    """A strip with a hidden segment: `frames[mask_start : mask_start + k]` are hidden, the rest is context."""
-
-    strip: Strip
-    mask_start: int
-    k: int
-
-    def __post_init__(self) -> None:
-        if self.k < 1 or not 0 <= self.mask_start <= len(self.strip.frames) - self.k:
-            raise ValueError(f"mask [{self.mask_start}, +{self.k}) outside a strip of {len(self.strip.frames)} frames")
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Frame indices of the hidden segment, in order."""
-        return self.strip.frames[self.mask_start : self.mask_start + self.k]
-
-    @property
-    def context(self) -> tuple[int, ...]:
-        """Frame indices of the visible frames, in order."""
-        return self.strip.frames[: self.mask_start] + self.strip.frames[self.mask_start + self.k :]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
-    """One labelled picture of the pool. `order` is its place in the hidden segment, or -1 for a distractor."""
-
-    label: str
-    frame: FrameRef
-    order: int
-    decoy: int  # its place in a decoy run, or -1
-    origin: str  # hidden | neighbourhood | same_video | corpus
-    similarity: float  # highest cosine similarity to a hidden frame (to another one, for a hidden frame)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Puzzle:
-    """An episode with its labelled pool: everything of a sample but the pixels."""
-
-    key: str
-    task: str
-    episode: Episode
-    candidates: tuple[Candidate, ...]
-    difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # why its order may be argued about, where such runs are kept: reversible, looping or empty
-    margin: float  # distance of the most alike pair that must differ from the ambiguity threshold, in cosine
-
-    @property
-    def answer(self) -> tuple[str, ...]:
-        """The labels that answer it."""
-        return right_answer(self.task, self.candidates)

@@ -9,7 +9,7 @@ import pytest
 from mvp_data.cli.build import PANELS
 from mvp_data.config import GROUPS, all_options
 from mvp_data.errors import SkipReason
-from mvp_data.puzzles.rules import Drop
+from mvp_data.puzzles.types import Drop
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])

@@ -36,7 +36,9 @@ def ledger(
     build = config(**{**OPTIONS, **options})
     entries = {v.entry.video_id: v.entry for v in videos} | (more or {})
     kept = {v.entry.video_id: v for v in videos}
-    rows = make_ledger(problems or [], outcomes, entries, kept, make_puzzles(videos, build, THRESHOLDS), build)
+    rows = make_ledger(
+        problems or [], outcomes, entries, kept, make_puzzles(videos, build.puzzle_options, THRESHOLDS), build
+    )
     assert [r.path for r in rows] == sorted(r.path for r in rows)
     assert len(rows) == len(outcomes) + len(problems or []), "nothing lost"
     return {row.path: row for row in rows}
@@ -46,7 +48,9 @@ def test_used() -> None:
     videos = films(3)
     videos[1] = replace(videos[1], entry=replace(videos[1].entry, left_out_frames=500))
     rows = ledger(videos, [outcome(f"{n}.mp4", f"film{n:02d}") for n in range(3)])
-    made = Counter(p.episode.strip.video_id for p in make_puzzles(videos, config(**OPTIONS), THRESHOLDS).puzzles)
+    made = Counter(
+        p.episode.strip.video_id for p in make_puzzles(videos, config(**OPTIONS).puzzle_options, THRESHOLDS).puzzles
+    )
     row = rows["1.mp4"]
     assert (row.outcome, row.reason, row.detail, row.video_id, row.split) == (
         "used",

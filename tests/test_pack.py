@@ -16,9 +16,9 @@ from mvp_data.errors import OutputError
 from mvp_data.pack import Packer, cut, shard_stem
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.types import Puzzle
 from mvp_data.shards import read_shard
 from mvp_data.tasks import TASKS
-from mvp_data.types import Puzzle
 from tests.builders import ENCODER, THRESHOLDS, config, films, jpeg_of, store
 
 OPTIONS = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}
@@ -33,7 +33,7 @@ def videos() -> list[KeptVideo]:
 
 @pytest.fixture(scope="module")
 def puzzles(videos: list[KeptVideo]) -> tuple[Puzzle, ...]:
-    return make_puzzles(videos, config(**OPTIONS), THRESHOLDS).puzzles
+    return make_puzzles(videos, config(**OPTIONS).puzzle_options, THRESHOLDS).puzzles
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_everything_is_packed_once_in_its_split(
 def test_each_task_has_shards_of_its_own(videos: list[KeptVideo], bank: Bank, tmp_path: Path) -> None:
     """Real records of every task, in shards whose name says which; read back and checked."""
     options = config(**OPTIONS, tasks=",".join(TASKS), val_share=0.0, test_share=0.0)
-    puzzles = make_puzzles(videos, options, replace(THRESHOLDS, low=-0.5)).puzzles
+    puzzles = make_puzzles(videos, options.puzzle_options, replace(THRESHOLDS, low=-0.5)).puzzles
     packed = Packer(videos, bank, options, ENCODER, "c0ffee").pack(puzzles, tmp_path)
     assert {info.task for info in packed.shards} == set(TASKS)
     for info in packed.shards:

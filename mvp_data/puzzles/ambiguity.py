@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
-
-Numbers = npt.NDArray[np.floating]
-Places = tuple[int, ...]  # among the kept frames of a video
+from mvp_data.puzzles.thumbnails import Numbers, distances
+from mvp_data.puzzles.types import Places
 
 REMEMBERED = 64  # answers: a hidden run is judged anew for each way to show it, and most of it stays the same
 
-BLUR_SUM = 16  # of the weights of `blurred`
 # A camera that shakes by 3 % of the picture moves the evidence by this much, root mean square over runs of real clips.
 # For vectors it is 0.033, near half of what the encoder's `repeat` leaves to 1: that is taken as their unit.
 NOISE_LUMA = 1.5  # levels of 255
@@ -100,40 +96,3 @@ def forget() -> None:
     """Let go of the videos for which answers are remembered: with one, the vectors of all stay in memory or on disk."""
     _leaning.cache_clear()
     _loops.cache_clear()
-
-
-def distances(video: KeptVideo, first: Sequence[int], second: Sequence[int] | npt.NDArray[np.intp]) -> Numbers:
-    """Mean difference of blurred thumbnails, in levels of 255, apart from light: [len(first), len(second)]."""
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)))
-    a, b = (np.stack([_blurred_at(video, place).ravel() for place in places]) for places in (first, second))
-    difference = a[:, None] - b[None]
-    difference -= middle(difference)
-    mean: Numbers = np.abs(difference).mean(axis=2) / BLUR_SUM
-    return np.round(mean, 3)  # a tie must not hang on the last bit
-
-
-def middle(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """The median along the last axis, of an even number of values, cut to a whole number; quicker than NumPy's."""
-    half = values.shape[-1] // 2
-    two = np.partition(values, (half - 1, half), axis=-1)[..., half - 1 : half + 1]
-    sums: npt.NDArray[np.int32] = two.sum(axis=-1, keepdims=True, dtype=np.int32)
-    return np.trunc(sums / 2).astype(np.int16)
-
-
-def _blurred_at(video: KeptVideo, place: int) -> npt.NDArray[np.int16]:
-    return blurred(video.thumbnail(place))
-
-
-@lru_cache(maxsize=8192)
-def blurred(thumbnail: bytes) -> npt.NDArray[np.int16]:
-    """Luma [18, 32] times BLUR_SUM, each block mixed with those around it (1 2 1).
-
-    A block's own luma jumps when the least shake of the camera takes an edge across its border.
-    """
-    luma = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX).astype(np.int16)
-    wide = np.pad(luma, 1, mode="edge")
-    rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
-    result: npt.NDArray[np.int16] = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
-    result.setflags(write=False)
-    return result

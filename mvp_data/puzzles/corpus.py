@@ -8,7 +8,7 @@ import numpy as np
 
 from mvp_data.bank import Bank, VideoEntry
 from mvp_data.calibrate import Calibration
-from mvp_data.config import BuildConfig
+from mvp_data.config import EmbedConfig, MineConfig
 from mvp_data.errors import ConfigError
 from mvp_data.matrix import Gathered
 from mvp_data.puzzles.dedup import deduplicate
@@ -40,15 +40,15 @@ class Thresholds:
         return 2 * self.ambiguous - 1
 
     @classmethod
-    def resolve(cls, calibration: Calibration, config: BuildConfig) -> "Thresholds":
+    def resolve(cls, calibration: Calibration, embed: EmbedConfig, mine: MineConfig) -> "Thresholds":
         """Options first, calibration else.
 
         Raises:
             ConfigError: the options leave no band between the two ends.
         """
-        repeat = _first(config.embed.dedup_threshold, calibration.repeat)
-        ambiguous = _first(config.mine.similarity_high, calibration.ambiguous)
-        low = _first(config.mine.similarity_low, (calibration.unrelated + calibration.scene) / 2)
+        repeat = _first(embed.dedup_threshold, calibration.repeat)
+        ambiguous = _first(mine.similarity_high, calibration.ambiguous)
+        low = _first(mine.similarity_low, (calibration.unrelated + calibration.scene) / 2)
         if low >= min(ambiguous, repeat):
             raise ConfigError(
                 f"no similarity band is left: low end {low:g}, high end {ambiguous:g}, repeats from {repeat:g} "

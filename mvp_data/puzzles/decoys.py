@@ -14,11 +14,11 @@ import numpy as np
 
 from mvp_data.neighbours import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.distractors import Distractor
-from mvp_data.puzzles.mask import Opening
-from mvp_data.puzzles.rules import differ, fits_the_gap
+from mvp_data.puzzles.rules import fits_the_gap
+from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Opening
 from mvp_data.seeds import shuffled, unit
-from mvp_data.types import Episode, FrameRef, Vectors
+from mvp_data.types import Vectors
 
 SPACING = 2.0  # the usual gaps between the key frames of two runs differ at most by this factor
 COHERENCE = 0.4  # the mean cosines of key frames that follow each other differ at most by this share of the band

@@ -13,30 +13,18 @@ from mvp_data.config import MineConfig
 from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.rules import differ
-from mvp_data.puzzles.similarity_solvers import Sights, lures, sights, sights_of, success
-from mvp_data.seeds import shuffled
-from mvp_data.types import Episode, FrameRef, Vectors
+from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
+from mvp_data.puzzles.similarity_solvers import sights_of
+from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.types import Distractor, Episode, FrameRef
+from mvp_data.types import Vectors
 
 NEIGHBOURS = (
     64,
     1024,
 )  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
 FAR = 1e-3  # below the band by more than what the last bits may change
-TRIED = 32  # candidates that the solvers try for a puzzle, where distractors are to mislead them
 ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Distractor:
-    """A mined frame with the vector it was judged by."""
-
-    frame: FrameRef
-    origin: str
-    similarity: float  # highest cosine to a hidden frame
-    vector: npt.NDArray[np.float32]
-    thumbnail: bytes
-    decoy: int = -1  # its place in a decoy run, or -1
 
 
 @dataclass(frozen=True)
@@ -50,18 +38,6 @@ class _Shelf:
     def index(self) -> Neighbours:
         """Made when first asked: a build of decoy runs alone never does."""
         return Neighbours(joined([video.vectors for video in self.videos]))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _View:
-    """An episode as miners see it: the hidden frames and all that is shown."""
-
-    hidden: Sights
-    before: Sights | None  # the frame next to the gap, where there is one
-    after: Sights | None
-    visible: Vectors
-    span: Vectors  # of all frames from the first hidden one to the last, asked for or not
-    shown: tuple[bytes, ...]  # thumbnails of the context and of the span
 
 
 class Miner:
@@ -93,7 +69,7 @@ class Miner:
         made = {key: shelf for key, shelf in self._shelves.items() if "index" in vars(shelf)}
         return {f"{split} {w}x{h}": shelf.index for (split, w, h), shelf in made.items()}
 
-    def mine(self, episode: Episode, count: int, beside: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
+    def mine(self, episode: Episode, count: int, decoys: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
         """`count` distractors of an episode, `beside` and scattered ones; fewer where no more are admissible.
 
         Each origin gives its quota; what an origin cannot give is taken from the others.
@@ -102,34 +78,32 @@ class Miner:
         view = _view(video, episode)
         pools = self._own(video, episode, view.hidden.vectors)
         pools["corpus"] = self._corpus(video, view.hidden.vectors, count)
-        if self._config.mine == "random":
-            name = (self._seed, video.entry.video_id, episode.hidden[0])
-            pools = {origin: shuffled(pool, "mine", origin, *name) for origin, pool in pools.items()}
-        chosen = self._choose(pools, view, count, beside, tried=1)
-        if self._config.mine != "adversarial" or len(chosen) == len(beside):
-            return chosen
-        pools = {origin: _by_lure(pool, view) for origin, pool in pools.items()}
-        misleading = self._choose(pools, view, count, beside, tried=max(2, TRIED // count))
-        # One that misleads may forbid others; and a solver misled by each of two may be right again with both.
-        worse = len(misleading) < len(chosen) or _success(view, misleading) > _success(view, chosen)
-        return chosen if worse else misleading
+        search = Search(
+            pools=pools,
+            fill=lambda pools, tried: self._fill(pools, view, count, decoys, tried),
+            view=view,
+            count=count,
+            decoys=len(decoys),
+            key=(self._seed, video.entry.video_id, episode.hidden[0]),
+        )
+        return POLICIES[self._config.mine].scattered(search)
 
-    def _choose(
+    def _fill(
         self,
         pools: Mapping[str, Sequence[Distractor]],
-        view: _View,
+        view: View,
         count: int,
-        beside: Sequence[Distractor],
+        decoys: Sequence[Distractor],
         tried: int,
     ) -> tuple[Distractor, ...]:
         """Fill the quota of each origin, then what is missing from any of them."""
-        chosen = list(beside)
-        for quota in (quotas(self._config, count - len(beside)), dict.fromkeys(ORIGINS, count)):
+        chosen = list(decoys)
+        for quota in (quotas(self._config, count - len(decoys)), dict.fromkeys(ORIGINS, count)):
             for origin in ORIGINS:
                 self._take(pools[origin], min(quota[origin], count - len(chosen)), view, chosen, tried)
         return tuple(chosen)
 
-    def _take(self, pool: Sequence[Distractor], quota: int, view: _View, chosen: list[Distractor], tried: int) -> None:
+    def _take(self, pool: Sequence[Distractor], quota: int, view: View, chosen: list[Distractor], tried: int) -> None:
         """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown.
 
         Each is the one of the next `tried` new ones that leaves the solvers least success.
@@ -143,9 +117,9 @@ class Miner:
                     window.append(distractor)
             if not window:
                 return
-            chosen.append(window[0] if tried == 1 else min(window, key=lambda d: _success(view, [*chosen, d])))
+            chosen.append(window[0] if tried == 1 else min(window, key=lambda d: view.success([*chosen, d])))
 
-    def _is_new(self, distractor: Distractor, view: _View, chosen: Sequence[Distractor]) -> bool:
+    def _is_new(self, distractor: Distractor, view: View, chosen: Sequence[Distractor]) -> bool:
         """Whether a frame repeats nothing of what is shown or hidden.
 
         Two judges must find it new: the encoder, and the pixels of its thumbnail. Frames between the key frames count
@@ -207,11 +181,11 @@ class Miner:
         return self._thresholds.low <= similarity < self._thresholds.ambiguous
 
 
-def _view(video: KeptVideo, episode: Episode) -> _View:
+def _view(video: KeptVideo, episode: Episode) -> View:
     context, at = episode.context, episode.mask_start
     first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
     shown = (*context, *video.kept[first : last + 1])
-    return _View(
+    return View(
         hidden=sights_of(video, episode.hidden),
         before=sights_of(video, context[at - 1 : at]) if at else None,
         after=sights_of(video, context[at : at + 1]) if at < len(context) else None,
@@ -219,22 +193,6 @@ def _view(video: KeptVideo, episode: Episode) -> _View:
         span=video.vectors[first : last + 1],
         shown=tuple(video.entry.frames.thumbnail(f) for f in shown),
     )
-
-
-def _pooled(pool: Sequence[Distractor]) -> Sights:
-    return sights(np.stack([d.vector for d in pool]), [d.thumbnail for d in pool])
-
-
-def _success(view: _View, others: Sequence[Distractor]) -> float:
-    return success(view.hidden, _pooled(others), view.before, view.after)
-
-
-def _by_lure(pool: Sequence[Distractor], view: _View) -> list[Distractor]:
-    """The most misleading ones first."""
-    if not pool:
-        return []
-    gains = np.round(lures(view.hidden, _pooled(pool), view.before, view.after), 5)
-    return [pool[i] for i in np.argsort(-gains, kind="stable")]
 
 
 def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) -> Distractor:

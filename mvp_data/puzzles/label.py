@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mvp_data.config import BuildConfig
+from mvp_data.config import PuzzleOptions
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.difficulty import measure
-from mvp_data.puzzles.distractors import Distractor
 from mvp_data.puzzles.rules import doubt
 from mvp_data.puzzles.similarity_solvers import sights, sights_of, success
+from mvp_data.puzzles.types import Candidate, Distractor, Episode, FrameRef, Puzzle
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, unit
 from mvp_data.tasks import question
-from mvp_data.types import Candidate, Episode, FrameRef, Puzzle
 
 
 def label(
@@ -22,7 +21,7 @@ def label(
     episode: Episode,
     distractors: Sequence[Distractor],
     thresholds: Thresholds,
-    config: BuildConfig,
+    config: PuzzleOptions,
 ) -> Puzzle:
     """One pool of hidden frames and distractors, in an order that only the sample's key and the seed decide."""
     video_id = video.entry.video_id
@@ -59,7 +58,7 @@ def label(
     )
 
 
-def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: BuildConfig) -> str:
+def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: PuzzleOptions) -> str:
     """Why the order of the hidden run may be argued about; such runs are there only where they were to be kept."""
     if config.mask.reversible == "drop" and task != "odd-one-out":
         return ""

@@ -3,20 +3,18 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
-from mvp_data.config import BuildConfig
+from mvp_data.config import PuzzleOptions
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
-from mvp_data.puzzles.distractors import Distractor, Miner, quotas, shortfall
+from mvp_data.puzzles.distractor_policies import POLICIES
+from mvp_data.puzzles.distractors import Miner, quotas, shortfall
 from mvp_data.puzzles.label import label, likeness_solves
-from mvp_data.puzzles.mask import Opening, openings
-from mvp_data.puzzles.rules import Drop, forget
-from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.puzzles.mask import openings
+from mvp_data.puzzles.rules import forget
+from mvp_data.puzzles.types import Distractor, Drop, Opening, Puzzle
+from mvp_data.seeds import shuffled, unit
 from mvp_data.tasks import ORDER_ALONE
-from mvp_data.types import Puzzle
-
-PARTNERS = 12  # pairs whose puzzles are tried out by `--mine adversarial`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +31,7 @@ class PuzzleSet:
 
 def make_puzzles(
     videos: Sequence[KeptVideo],
-    config: BuildConfig,
+    config: PuzzleOptions,
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
     *,
@@ -68,7 +66,7 @@ class _Maker:
     def __init__(
         self,
         videos: Sequence[KeptVideo],
-        config: BuildConfig,
+        config: PuzzleOptions,
         thresholds: Thresholds,
         guests: Sequence[KeptVideo],
     ) -> None:
@@ -152,13 +150,8 @@ class _Maker:
         return puzzle
 
     def _choose(self, pairs: Iterator[Pair]) -> Pair | None:
-        """One of the admissible pairs of a run: the most alike, any, or the one that likeness solves least."""
+        """One of the admissible pairs of a run, by the distractor policy."""
         mine, seed = self._config.mine, self._config.seed
-        if mine.mine == "band":
-            return next(pairs, None)
-        if mine.mine == "random":
-            found = list(pairs)
-            return found[_draw(found[0][0].run, seed) % len(found)] if found else None
 
         def solved(pair: Pair) -> float:
             total = 0.0
@@ -167,7 +160,7 @@ class _Maker:
                 total += likeness_solves(half.run.video, half.task, half.episode, decoys)
             return total
 
-        return min(islice(pairs, PARTNERS), key=solved, default=None)
+        return POLICIES[mine.mine].partner(pairs, solved, seed)
 
     def _has_decoys(self, video: KeptVideo, opening: Opening) -> bool:
         mine = self._config.mine
@@ -183,7 +176,3 @@ class _Maker:
 def _is_last(run: Run) -> bool:
     """Whether the gap ends what is shown: such runs are partners of each other alone, other tasks share theirs."""
     return run.opening.task == "next"
-
-
-def _draw(run: Run, seed: int) -> int:
-    return stable_hash("mine", seed, run.video.entry.video_id, run.opening.hidden[0])

@@ -2,33 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-
-import numpy as np
 
 from mvp_data.config import MaskConfig
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.rules import Drop, refuse
+from mvp_data.puzzles.mask_policies import POLICIES
+from mvp_data.puzzles.rules import refuse
+from mvp_data.puzzles.types import Drop, Episode, Opening, Places, Strip
 from mvp_data.seeds import shuffled, unit
-from mvp_data.types import Episode, Strip
-
-REACH = 4  # a hidden segment holds at most this many times K kept frames
-
 
 MVP_ALONE = (("mvp", 1.0),)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """A hidden segment for a task, in every way it may be shown; at least one."""
-
-    task: str
-    episodes: tuple[Episode, ...]
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Frame indices of the hidden segment, in order."""
-        return self.episodes[0].hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +18,7 @@ class _Segment:
     """Positions among the kept frames: the key frames of the hidden segment, and where the visible frames resume."""
 
     task: str
-    hidden: tuple[int, ...]
+    hidden: Places
     end: int
 
 
@@ -67,24 +49,13 @@ def _segments(
     video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed: int, shares: Sequence[tuple[str, float]]
 ) -> Iterator[_Segment]:
     """Every segment that leaves room for the context, in time order."""
-    k, size = config.hidden_frames, len(video.kept)
-    if config.mask_policy != "whole_shot":
-        for start in range(size - k + 1):
-            task = _task(shares, unit("task", seed, video.entry.video_id, video.kept[start]))
-            before, after = _least(task, config)
-            if before <= start <= size - k - after:
-                hidden = _key_frames(video, start, k, min(start + REACH * k, size - after), thresholds)
-                yield _Segment(task, hidden, hidden[-1] + 1)
-        return
-    shots = np.array(video.shots)
-    starts = [0, *(np.flatnonzero(np.diff(shots)) + 1).tolist(), size]
-    for start, end in pairwise(starts):
+    k, size, choose = config.hidden_frames, len(video.kept), POLICIES[config.mask_policy].choose
+    for start in range(size - k + 1):
         task = _task(shares, unit("task", seed, video.entry.video_id, video.kept[start]))
         before, after = _least(task, config)
-        if end - start >= k and before <= start and end <= size - after:
-            # A long shot is hidden whole and shown by K of its frames, evenly spread.
-            spread = np.linspace(start, end - 1, k).round().astype(int)
-            yield _Segment(task, tuple(spread.tolist()), end)
+        found = choose(video, start, size - after, k, thresholds) if before <= start else None
+        if found is not None:
+            yield _Segment(task, *found)
 
 
 def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
@@ -94,21 +65,6 @@ def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
         if draw < 0:
             return task
     return shares[-1][0]  # shares add up to a little less than 1
-
-
-def _key_frames(video: KeptVideo, start: int, k: int, end: int, thresholds: Thresholds) -> tuple[int, ...]:
-    """Up to `k` frames from `start` on, each clearly another picture than the one before; frames between stay hidden.
-
-    What makes a distractor ambiguous makes two hidden frames ambiguous too: whoever cannot tell them apart cannot
-    order them. So they differ by more than de-duplication asks for.
-    """
-    chosen = [start]
-    for place in range(start + 1, end):
-        if len(chosen) == k:
-            break
-        if float(video.vectors[place] @ video.vectors[chosen[-1]]) < thresholds.distinct:
-            chosen.append(place)
-    return tuple(chosen)
 
 
 def _least(task: str, config: MaskConfig) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvp_data.config import BuildConfig
+from mvp_data.config import PuzzleOptions
 from mvp_data.neighbours import centres, nearest_centre, spread
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
@@ -30,7 +30,7 @@ class Cell:
 
 def mine_all(
     videos: Sequence[KeptVideo],
-    config: BuildConfig,
+    config: PuzzleOptions,
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
 ) -> PuzzleSet:
@@ -41,7 +41,7 @@ def mine_all(
 
 
 def mine_cell(
-    cell: Cell, config: BuildConfig, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
+    cell: Cell, config: PuzzleOptions, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
 ) -> PuzzleSet:
     """The puzzles of one cell; nothing else of the corpus is needed."""
     return make_puzzles(cell.videos, config, thresholds, on_video, guests=cell.guests)

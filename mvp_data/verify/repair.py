@@ -123,7 +123,7 @@ class _Repairer:
         entries = {video_id: bank.read(video_id) for video_id in sorted(needed)}
         videos = kept_videos(source, entries, bank, self._encoder, self._config, self._thresholds)
         with Progress(len(videos), "mining", "video") as bar:
-            puzzle_set = make_puzzles(videos, self._config, self._thresholds, bar.update)
+            puzzle_set = make_puzzles(videos, self._config.puzzle_options, self._thresholds, bar.update)
         return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)
 
     def _shards(self, broken: Sequence[ShardInfo]) -> None:

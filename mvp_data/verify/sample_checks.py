@@ -8,7 +8,7 @@ from PIL import Image
 
 from mvp_data.decode_pyav import jpeg_luma
 from mvp_data.errors import Skip
-from mvp_data.puzzles.rules import differ
+from mvp_data.puzzles.thumbnails import differ
 from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX

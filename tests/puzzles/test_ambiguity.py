@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
 from mvp_data.embed import load_embedder
-from mvp_data.puzzles.ambiguity import BLUR_SUM, blurred, distances, leaning, loops, middle
+from mvp_data.puzzles.ambiguity import leaning, loops
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
 from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
@@ -140,7 +141,7 @@ def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
     asked = 0
     for share in (0.0, 1.0):
         options = config(decoy_share=share, hidden_frames=3, context_frames=6, mask_policy="free")
-        for puzzle in make_puzzles([video for _, video in known], options, default_thresholds()).puzzles:
+        for puzzle in make_puzzles([video for _, video in known], options.puzzle_options, default_thresholds()).puzzles:
             film, video = films[puzzle.episode.strip.video_id]
 
             def time_s(frame: int, video: KeptVideo = video) -> float:

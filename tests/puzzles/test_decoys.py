@@ -12,11 +12,10 @@ import pytest
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.decoys import COHERENCE, SPACING, Run, pairs_within
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
-from mvp_data.puzzles.mask import Opening
-from mvp_data.puzzles.rules import Drop, differ
+from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.types import Drop, Episode, FrameRef, Opening, Puzzle, Strip
 from mvp_data.seeds import shuffled
 from mvp_data.tasks import TASKS
-from mvp_data.types import Episode, FrameRef, Puzzle, Strip
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
 
 K = 3
@@ -66,7 +65,7 @@ def videos() -> list[KeptVideo]:
 
 @pytest.fixture(scope="module")
 def made(videos: list[KeptVideo]) -> PuzzleSet:
-    return make_puzzles(videos, config(**SMALL), NEAR)
+    return make_puzzles(videos, config(**SMALL).puzzle_options, NEAR)
 
 
 def test_every_pool_serves_two_puzzles_with_opposite_answers(made: PuzzleSet) -> None:
@@ -126,7 +125,7 @@ def test_pictures_that_come_again_are_no_decoys() -> None:
     """By pixels too: the second half of the video repeats the first one's thumbnails with other vectors."""
     thumbnails = [noise("again", place % 20) for place in range(40)]
     video = kept_video(walk(40, "again"), thumbnails=thumbnails)
-    for puzzle in make_puzzles([video], config(**SMALL), NEAR).puzzles:
+    for puzzle in make_puzzles([video], config(**SMALL).puzzle_options, NEAR).puzzles:
         pictures = [video.entry.frames[c.frame.index].thumbnail for c in puzzle.candidates]
         assert all(differ(a, b) for a, b in combinations(pictures, 2))
 
@@ -136,7 +135,7 @@ def test_across_videos_only_of_one_split_and_size_and_never_copies() -> None:
     kinds = [
         replace(video, split="val" if n % 3 == 0 else "train", group=f"group{n // 2}") for n, video in enumerate(short)
     ]
-    found = make_puzzles(kinds, config(**SMALL), NEAR)
+    found = make_puzzles(kinds, config(**SMALL).puzzle_options, NEAR)
     by_id = {v.entry.video_id: v for v in kinds}
     assert len(found.puzzles) >= 4
     for puzzle in found.puzzles:
@@ -191,12 +190,12 @@ def test_nothing_from_within_the_other_span_is_shown() -> None:
 
 def test_copies_and_other_shapes_are_never_partners() -> None:
     one, other, third = films(3, frames=13, prefix="short")
-    assert make_puzzles([one, other], config(**SMALL), NEAR).puzzles, "but for that they would be"
+    assert make_puzzles([one, other], config(**SMALL).puzzle_options, NEAR).puzzles, "but for that they would be"
     for changed in (replace(other, group=one.group), replace(other, split="val"), resized(other)):
-        assert not make_puzzles([one, changed], config(**SMALL), NEAR).puzzles
+        assert not make_puzzles([one, changed], config(**SMALL).puzzle_options, NEAR).puzzles
     for seed in range(8):
         copies = [one, replace(other, group=one.group), third]
-        for puzzle in make_puzzles(copies, config(**SMALL, seed=seed), NEAR).puzzles:
+        for puzzle in make_puzzles(copies, config(**SMALL, seed=seed).puzzle_options, NEAR).puzzles:
             assert third.entry.video_id in {f.video_id for f in (*hidden(puzzle), *decoys(puzzle))}
 
 
@@ -206,7 +205,7 @@ def resized(video: KeptVideo) -> KeptVideo:
 
 @pytest.mark.parametrize(("most", "expected"), [(1, {1}), (2, {2}), (4, {4}), (5, {4, 5})])
 def test_the_limit_keeps_pairs_whole(videos: list[KeptVideo], most: int, expected: set[int]) -> None:
-    found = make_puzzles(videos, config(**SMALL, samples_per_video=most), NEAR)
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=most).puzzle_options, NEAR)
     assert {len(pair) for pair in pools(found.puzzles).values()} == {2}
     counts = Counter(p.episode.strip.video_id for p in found.puzzles if p.episode.strip.video_id.startswith("film"))
     assert set(counts.values()) <= expected
@@ -215,7 +214,7 @@ def test_the_limit_keeps_pairs_whole(videos: list[KeptVideo], most: int, expecte
 @pytest.mark.parametrize("distractors", [1, 2, 5])
 def test_other_numbers_of_distractors(videos: list[KeptVideo], distractors: int) -> None:
     """Fewer: a part of the other run, side by side. More: scattered ones beside it."""
-    found = make_puzzles(videos, config(**SMALL | {"distractors": distractors}), NEAR)
+    found = make_puzzles(videos, config(**SMALL | {"distractors": distractors}).puzzle_options, NEAR)
     assert found.puzzles
     for puzzle in found.puzzles:
         assert len(puzzle.candidates) == K + distractors
@@ -223,23 +222,23 @@ def test_other_numbers_of_distractors(videos: list[KeptVideo], distractors: int)
 
 
 def test_share(videos: list[KeptVideo]) -> None:
-    halves = make_puzzles(videos, config(**SMALL, decoy_share=0.5), NEAR)
+    halves = make_puzzles(videos, config(**SMALL, decoy_share=0.5).puzzle_options, NEAR)
     with_decoys = sum(any(c.decoy >= 0 for c in p.candidates) for p in halves.puzzles)
     assert 0.15 < with_decoys / len(halves.puzzles) < 0.85
-    none = make_puzzles(videos, config(**SMALL, decoy_share=0.0), NEAR)
+    none = make_puzzles(videos, config(**SMALL, decoy_share=0.0).puzzle_options, NEAR)
     assert not any(c.decoy >= 0 for p in none.puzzles for c in p.candidates)
 
 
 @pytest.mark.parametrize("mine", ["band", "random", "adversarial"])
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], mine: str) -> None:
-    first = make_puzzles(videos, config(**SMALL, mine=mine), NEAR)
-    assert first == make_puzzles(videos[::-1], config(**SMALL, mine=mine), NEAR)
-    assert first.puzzles != make_puzzles(videos, config(**SMALL, mine=mine, seed=1), NEAR).puzzles
+    first = make_puzzles(videos, config(**SMALL, mine=mine).puzzle_options, NEAR)
+    assert first == make_puzzles(videos[::-1], config(**SMALL, mine=mine).puzzle_options, NEAR)
+    assert first.puzzles != make_puzzles(videos, config(**SMALL, mine=mine, seed=1).puzzle_options, NEAR).puzzles
 
 
 def test_difficulty_keeps_or_drops_both(videos: list[KeptVideo], made: PuzzleSet) -> None:
     middle = sorted(p.difficulty for p in made.puzzles)[len(made.puzzles) // 2]
-    hard = make_puzzles(videos, config(**SMALL, difficulty=f"{middle}:1"), NEAR)
+    hard = make_puzzles(videos, config(**SMALL, difficulty=f"{middle}:1").puzzle_options, NEAR)
     assert {len(pair) for pair in pools(hard.puzzles).values()} == {2}
     assert 0 < len(hard.puzzles) < len(made.puzzles)
     assert min(p.difficulty for p in hard.puzzles) >= middle
@@ -251,7 +250,7 @@ MIX = ",".join(TASKS)
 
 @pytest.fixture(scope="module")
 def mixed() -> PuzzleSet:
-    return make_puzzles(films(30, frames=50), config(**SMALL, tasks=MIX), NEAR)
+    return make_puzzles(films(30, frames=50), config(**SMALL, tasks=MIX).puzzle_options, NEAR)
 
 
 def test_tasks_have_their_form(mixed: PuzzleSet) -> None:

@@ -10,8 +10,8 @@ import pytest
 from mvp_data.puzzles import ambiguity, rules
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.types import Puzzle
 from mvp_data.schema import LABELS
-from mvp_data.types import Puzzle
 from tests.builders import THRESHOLDS, config, films, kept_video, walk
 
 SMALL = {"hidden_frames": 3, "distractors": 3, "context_frames": 6, "decoy_share": 0.0}
@@ -24,7 +24,7 @@ def videos() -> list[KeptVideo]:
 
 @pytest.fixture(scope="module")
 def made(videos: list[KeptVideo]) -> PuzzleSet:
-    return make_puzzles(videos, config(**SMALL), THRESHOLDS)
+    return make_puzzles(videos, config(**SMALL).puzzle_options, THRESHOLDS)
 
 
 def test_puzzles_are_whole(videos: list[KeptVideo], made: PuzzleSet) -> None:
@@ -70,7 +70,7 @@ def test_keys(made: PuzzleSet) -> None:
 
 def test_keys_differ_for_frames_a_few_milliseconds_apart() -> None:
     video = kept_video(walk(60, "fast"), times_s=[i / 120 for i in range(60)])
-    found = make_puzzles([video], config(**SMALL | {"hidden_frames": 2}), THRESHOLDS).puzzles
+    found = make_puzzles([video], config(**SMALL | {"hidden_frames": 2}).puzzle_options, THRESHOLDS).puzzles
     assert len({p.key for p in found}) == len(found) > 5
 
 
@@ -80,7 +80,7 @@ def test_labels_say_nothing_about_being_right(videos: list[KeptVideo]) -> None:
     firsts: Counter[str] = Counter()
     total = 0
     for seed in range(10):
-        for puzzle in make_puzzles(videos[:6], config(**SMALL, seed=seed), THRESHOLDS).puzzles:
+        for puzzle in make_puzzles(videos[:6], config(**SMALL, seed=seed).puzzle_options, THRESHOLDS).puzzles:
             right.update(puzzle.answer)
             firsts[puzzle.answer[0]] += 1
             total += 1
@@ -93,13 +93,13 @@ def test_labels_say_nothing_about_being_right(videos: list[KeptVideo]) -> None:
 
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], made: PuzzleSet) -> None:
     for order in (videos[::-1], videos[7:] + videos[:7]):
-        again = make_puzzles(order, config(**SMALL), THRESHOLDS)
+        again = make_puzzles(order, config(**SMALL).puzzle_options, THRESHOLDS)
         assert again == made
         assert list(again.video_drops) == list(made.video_drops)
 
 
 def test_seed_changes_labels_and_strips(videos: list[KeptVideo], made: PuzzleSet) -> None:
-    other = make_puzzles(videos, config(**SMALL, seed=1), THRESHOLDS)
+    other = make_puzzles(videos, config(**SMALL, seed=1).puzzle_options, THRESHOLDS)
     same = {p.key: p for p in other.puzzles}
     pairs = [(p, same[p.key]) for p in made.puzzles if p.key in same]
     assert len(pairs) > 20
@@ -113,7 +113,7 @@ def test_labels_do_not_depend_on_the_rest_of_the_corpus(videos: list[KeptVideo],
         return puzzle.key, frozenset(c.frame for c in puzzle.candidates)
 
     before = {identity(p): p for p in made.puzzles}
-    fewer = make_puzzles(videos[:13], config(**SMALL), THRESHOLDS).puzzles
+    fewer = make_puzzles(videos[:13], config(**SMALL).puzzle_options, THRESHOLDS).puzzles
     shared = [p for p in fewer if identity(p) in before]
     assert len(shared) > 20
     for puzzle in shared:
@@ -124,7 +124,7 @@ def test_labels_do_not_depend_on_the_rest_of_the_corpus(videos: list[KeptVideo],
 
 @pytest.mark.parametrize("most", [1, 2, 3, 0])
 def test_samples_per_video(videos: list[KeptVideo], made: PuzzleSet, most: int) -> None:
-    found = make_puzzles(videos, config(**SMALL, samples_per_video=most), THRESHOLDS)
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=most).puzzle_options, THRESHOLDS)
     counts = Counter(p.episode.strip.video_id for p in found.puzzles)
     unlimited = Counter(p.episode.strip.video_id for p in made.puzzles)  # 16 are more than any of them has
     assert counts == {v: min(n, most or n) for v, n in unlimited.items()}
@@ -132,7 +132,7 @@ def test_samples_per_video(videos: list[KeptVideo], made: PuzzleSet, most: int) 
 
 
 def test_the_chosen_samples_are_spread_over_the_video(videos: list[KeptVideo]) -> None:
-    found = make_puzzles(videos, config(**SMALL, samples_per_video=1), THRESHOLDS).puzzles
+    found = make_puzzles(videos, config(**SMALL, samples_per_video=1).puzzle_options, THRESHOLDS).puzzles
     starts = [p.episode.hidden[0] for p in found]
     assert min(starts) < 25
     assert max(starts) > 50
@@ -155,7 +155,7 @@ def test_counts(videos: list[KeptVideo], made: PuzzleSet) -> None:
 def test_too_few_distractors_drop_the_puzzle_and_are_counted() -> None:
     video = kept_video(walk(9, "short"))
     only = config(hidden_frames=3, distractors=3, context_frames=6, mask_policy="free", decoy_share=0.0)
-    found = make_puzzles([video], only, THRESHOLDS)
+    found = make_puzzles([video], only.puzzle_options, THRESHOLDS)
     assert found.puzzles == ()
     assert found.drops["few_distractors"] >= 1
     assert found.video_drops == {"v0": found.drops}
@@ -166,29 +166,29 @@ def test_a_dropped_puzzle_does_not_use_up_the_limit() -> None:
     """With one sample a video, a segment without distractors gives way to the next one."""
     shots = films(1, frames=60)[0]
     far = replace(THRESHOLDS, low=0.55)
-    every = make_puzzles([shots], config(**SMALL, samples_per_video=0), far)
+    every = make_puzzles([shots], config(**SMALL, samples_per_video=0).puzzle_options, far)
     assert every.drops.get("few_distractors", 0) > 0
     assert len(every.puzzles) > 0
     for seed in range(8):
-        one = make_puzzles([shots], config(**SMALL, samples_per_video=1, seed=seed), far)
-        several = make_puzzles([shots], config(**SMALL, samples_per_video=0, seed=seed), far)
+        one = make_puzzles([shots], config(**SMALL, samples_per_video=1, seed=seed).puzzle_options, far)
+        several = make_puzzles([shots], config(**SMALL, samples_per_video=0, seed=seed).puzzle_options, far)
         assert len(one.puzzles) == min(1, len(several.puzzles))
 
 
 def test_progress_is_told_of_every_video(videos: list[KeptVideo]) -> None:
     calls: list[None] = []
-    make_puzzles(videos[:5], config(**SMALL), THRESHOLDS, lambda: calls.append(None))
+    make_puzzles(videos[:5], config(**SMALL).puzzle_options, THRESHOLDS, lambda: calls.append(None))
     assert len(calls) == 5
 
 
 def test_no_videos() -> None:
-    assert make_puzzles([], config(), THRESHOLDS) == PuzzleSet(
+    assert make_puzzles([], config().puzzle_options, THRESHOLDS) == PuzzleSet(
         puzzles=(), drops={}, video_drops={}, origins={}, shortfalls={}, indexes={}
     )
 
 
 def test_no_video_is_held_when_all_is_done() -> None:
     """One would keep the vectors of the whole corpus, and the file they lie in."""
-    make_puzzles(films(2), config(**SMALL), THRESHOLDS)
+    make_puzzles(films(2), config(**SMALL).puzzle_options, THRESHOLDS)
     for remembered in (ambiguity._leaning, ambiguity._loops, rules._recurs_between):
         assert remembered.cache_info().currsize == 0

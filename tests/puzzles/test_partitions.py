@@ -46,14 +46,14 @@ def test_each_video_has_one_place(kinds: list[KeptVideo]) -> None:
 def test_the_order_of_videos_changes_nothing(kinds: list[KeptVideo]) -> None:
     options = config(**SMALL, decoy_share=0.5, mine_cells=3)
     mixed = [kinds[i] for i in rng("order").permutation(len(kinds))]
-    assert mine_all(mixed, options, THRESHOLDS) == mine_all(kinds, options, THRESHOLDS)
+    assert mine_all(mixed, options.puzzle_options, THRESHOLDS) == mine_all(kinds, options.puzzle_options, THRESHOLDS)
 
 
 def test_what_cells_give_is_added_up(kinds: list[KeptVideo]) -> None:
     options = config(**SMALL, decoy_share=0.5, mine_cells=3, neighbourhood_share=0, same_video_share=0)
     calls: list[int] = []
-    found = mine_all(kinds, options, THRESHOLDS, lambda: calls.append(1))
-    apart = [mine_cell(cell, options, THRESHOLDS) for cell in cells(kinds, 3)]
+    found = mine_all(kinds, options.puzzle_options, THRESHOLDS, lambda: calls.append(1))
+    apart = [mine_cell(cell, options.puzzle_options, THRESHOLDS) for cell in cells(kinds, 3)]
     assert len(calls) == len(kinds)
     assert found == merged(apart)
     assert sorted(p.key for p in found.puzzles) == sorted(p.key for made in apart for p in made.puzzles)
@@ -66,15 +66,15 @@ def test_what_cells_give_is_added_up(kinds: list[KeptVideo]) -> None:
 def test_one_cell_is_the_corpus(kinds: list[KeptVideo]) -> None:
     options = {**SMALL, "decoy_share": 0.5}
     train = kinds[:18]
-    whole = make_puzzles(train, config(**options), THRESHOLDS)
-    assert mine_all(train, config(**options, mine_cells=1), THRESHOLDS) == whole
-    assert mine_all(train, config(**options), THRESHOLDS) == whole
+    whole = make_puzzles(train, config(**options).puzzle_options, THRESHOLDS)
+    assert mine_all(train, config(**options, mine_cells=1).puzzle_options, THRESHOLDS) == whole
+    assert mine_all(train, config(**options).puzzle_options, THRESHOLDS) == whole
     assert whole.puzzles
 
 
 def test_guests_give_distractors_and_no_puzzles(kinds: list[KeptVideo]) -> None:
     options = config(**SMALL, decoy_share=0, neighbourhood_share=0, same_video_share=0)
-    found = make_puzzles(kinds[:1], options, THRESHOLDS, guests=kinds[1:6])
+    found = make_puzzles(kinds[:1], options.puzzle_options, THRESHOLDS, guests=kinds[1:6])
     assert found.puzzles
     assert {p.episode.strip.video_id for p in found.puzzles} == {"kind0-0"}
     others = {c.frame.video_id for p in found.puzzles for c in p.candidates if c.origin == "corpus"}

@@ -11,7 +11,9 @@ from mvp_data.calibrate import jitter
 from mvp_data.config import MaskConfig
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
-from mvp_data.puzzles.rules import Drop, differ, doubt, fits_the_gap, moves, refuse
+from mvp_data.puzzles.rules import doubt, fits_the_gap, moves, refuse
+from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.types import Drop
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from tests.builders import THRESHOLDS, config, kept_video, noise, rng
 from tests.scenes import journey
@@ -159,8 +161,8 @@ def test_a_run_that_is_kept_says_what_is_doubtful_of_it() -> None:
     thumbnails = [there.entry.frames[there.kept[p]].thumbnail for p in back]
     video = kept_video(there.vectors[back], thumbnails=thumbnails)
     options = {"hidden_frames": 3, "distractors": 0, "context_frames": 2, "mask_policy": "free", "samples_per_video": 0}
-    kept = make_puzzles([video], config(**options, reversible="keep"), THRESHOLDS).puzzles
-    dropped = make_puzzles([video], config(**options), THRESHOLDS).puzzles
+    kept = make_puzzles([video], config(**options, reversible="keep").puzzle_options, THRESHOLDS).puzzles
+    dropped = make_puzzles([video], config(**options).puzzle_options, THRESHOLDS).puzzles
     assert {p.doubt for p in dropped} <= {""}
     assert {p.doubt for p in kept} & {"reversible", "looping"}
     assert len(kept) > len(dropped)
