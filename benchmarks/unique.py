@@ -138,11 +138,8 @@ def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
 
 def default_thresholds() -> Thresholds:
     """Those of the default encoder."""
-    return Thresholds.resolve(
-        SHIPPED["builtin:tinyvit"],
-        from_options({"src": ["films"], "out": "shards"}).embed,
-        from_options({"src": ["films"], "out": "shards"}).mine,
-    )
+    options = from_options({"src": ["films"], "out": "shards"})
+    return Thresholds.resolve(SHIPPED["builtin:tinyvit"], options.embed, options.mine)
 
 
 def count_all(videos: Iterable[tuple[Film, KeptVideo]], mask: MaskConfig | None = None) -> Counts:

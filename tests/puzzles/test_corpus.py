@@ -25,7 +25,8 @@ CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
     ],
 )
 def test_options_go_before_the_calibration(options: dict[str, float], expected: tuple[float, ...]) -> None:
-    found = Thresholds.resolve(CALIBRATION, config(**options).embed, config(**options).mine)
+    chosen = config(**options)
+    found = Thresholds.resolve(CALIBRATION, chosen.embed, chosen.mine)
     assert (found.repeat, found.ambiguous, found.scene, found.low) == expected
 
 
@@ -35,8 +36,9 @@ def test_options_go_before_the_calibration(options: dict[str, float], expected: 
 )
 def test_no_band_is_left(options: dict[str, float]) -> None:
     """Half of the band comes from the calibration, so only now can it be seen to be empty."""
+    chosen = config(**options)
     with pytest.raises(ConfigError, match="similarity-low"):
-        Thresholds.resolve(CALIBRATION, config(**options).embed, config(**options).mine)
+        Thresholds.resolve(CALIBRATION, chosen.embed, chosen.mine)
 
 
 def test_kept_frames_are_named_by_their_index_in_the_bank() -> None:

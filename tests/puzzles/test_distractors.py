@@ -378,11 +378,11 @@ def test_beside_others(order: str) -> None:
     episode = episode_of(videos[0], 12, before=4, after=4, k=4)
     miner = Miner(videos, options(mine=order, neighbourhood_s=12.0), THRESHOLDS)
     first = miner.mine(episode, 2)
-    found = miner.mine(episode, 6, beside=first)
+    found = miner.mine(episode, 6, decoys=first)
     assert found[:2] == first
     assert len({d.frame for d in found}) == 6
     assert Counter(d.origin for d in found[2:]) == quotas(options(), 4)
-    assert miner.mine(episode, 2, beside=first) == first
+    assert miner.mine(episode, 2, decoys=first) == first
 
 
 @pytest.mark.parametrize(

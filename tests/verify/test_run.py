@@ -312,7 +312,7 @@ def other_seed(data: bytes) -> bytes:
         (lambda data: data[:-50], "not readable as JSON", "command with --overwrite; the bank keeps"),
         (lambda data: b"", "not readable as JSON", "--overwrite"),
         (lambda data: data.replace(b'"samples"', b'"samplez"', 1), "counts", "--overwrite"),
-        (other_seed, "its options are not those of its config_hash", "--overwrite"),
+        (other_seed, "its options do not match its config_hash", "--overwrite"),
         (lambda data: data.replace(b'"repeat"', b'"repeet"'), "has no complete configuration", "--overwrite"),
         (None, "no index.json", "empty the folder"),
     ],
