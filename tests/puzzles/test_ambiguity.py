@@ -15,7 +15,7 @@ from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
 from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
-from tests.test_rules import scene, thumbnail
+from tests.puzzles.test_rules import scene, thumbnail
 
 SECONDS = 30
 Known = list[tuple[Film, KeptVideo]]
