@@ -27,7 +27,7 @@ from mvp_data.config import MineConfig, PackConfig
 from mvp_data.pipeline import kept_videos
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
-from mvp_data.puzzles.partitions import Cell, cells, merged
+from mvp_data.puzzles.partitions import Partition, merged, partition_videos
 from mvp_data.types import Source
 
 OPTIONS = {
@@ -64,7 +64,7 @@ def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
     return kept_videos(sources, entries, bank, ENCODER, replace(config, **OPTIONS), thresholds), thresholds
 
 
-def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own: Sequence[Cell]) -> float:
+def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own: Sequence[Partition]) -> float:
     """Share of the true nearest frames of other videos that lie in none of the videos a cell can search."""
     home = {id(video): number for number, cell in enumerate(own) for video in cell.videos}
     inside = [{id(video) for video in members} for members in within]
@@ -111,22 +111,22 @@ def main() -> None:
         videos, thresholds = corpus(Path(folder), count)
         chosen = {id(videos[place]) for place in np.linspace(0, count - 1, mined).astype(int).tolist()}
 
-        def made(cell: Cell) -> PuzzleSet:
+        def made(cell: Partition) -> PuzzleSet:
             own = [video for video in cell.videos if id(video) in chosen]
-            others = [video for video in (*cell.videos, *cell.guests) if id(video) not in chosen]
-            others += [video for video in cell.guests if id(video) in chosen]
-            return make_puzzles(own, replace(CONFIG, **OPTIONS).puzzle_options, thresholds, guests=others)
+            others = [video for video in (*cell.videos, *cell.neighbour_videos) if id(video) not in chosen]
+            others += [video for video in cell.neighbour_videos if id(video) in chosen]
+            return make_puzzles(own, replace(CONFIG, **OPTIONS).puzzle_options, thresholds, neighbour_videos=others)
 
-        whole = made(Cell(videos=tuple(videos)))
+        whole = made(Partition(videos=tuple(videos)))
         for number in (4, 16, 64):
-            found = list(cells(videos, number))
-            reach = [(*cell.videos, *cell.guests) for cell in found]
+            found = list(partition_videos(videos, number))
+            reach = [(*cell.videos, *cell.neighbour_videos) for cell in found]
             results.append(
                 Result(
                     cells=len(found),
                     largest=max(map(len, reach)) / count,
                     lost=lost(videos, reach, found),
-                    lost_without_guests=lost(videos, [cell.videos for cell in found], found),
+                    lost_without_neighbour_videos=lost(videos, [cell.videos for cell in found], found),
                     **compare(whole, merged([made(cell) for cell in found])),
                 )
             )

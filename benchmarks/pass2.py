@@ -168,7 +168,9 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     with step("mine"):
         own = [kept[place] for place in np.unique(np.linspace(0, videos - 1, mined).astype(int))]
         chosen = {id(video) for video in own}
-        found = make_puzzles(own, config.puzzle_options, thresholds, guests=[v for v in kept if id(v) not in chosen])
+        found = make_puzzles(
+            own, config.puzzle_options, thresholds, neighbour_videos=[v for v in kept if id(v) not in chosen]
+        )
     with step("across"):
         tried = across(kept, thresholds)
     return Result(

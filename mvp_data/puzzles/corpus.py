@@ -1,4 +1,4 @@
-"""What pass 2 sees of the bank: per video its de-duplicated frames with their vectors, and the thresholds in force."""
+"""The corpus as pass 2 sees it: the de-duplicated frames of each video with their vectors, and the thresholds."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -18,16 +18,16 @@ from mvp_data.types import Source, Vectors
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
-    """Cosine similarities that decide; from the encoder's calibration unless an option says otherwise."""
+    """Thresholds on cosine similarity, from the encoder's calibration or from options."""
 
-    repeat: float  # at or above: the same picture
-    ambiguous: float  # at or above: a distractor could pass for the hidden frame
+    repeat: float  # at or above: the same frame
+    ambiguous: float  # at or above: a distractor could be taken for the hidden frame
     scene: float  # at or above: the same scene
-    low: float  # below: a distractor is too easy; halfway from unrelated pictures to the same scene
+    low: float  # below: a distractor is too easy; halfway between unrelated frames and the same scene
 
     @property
     def distinct(self) -> float:
-        """Below: two hidden frames can be told apart, and so ordered."""
+        """Below: two hidden frames can be told apart, so they can be ordered."""
         return min(self.ambiguous, self.repeat)
 
     @property
@@ -41,10 +41,10 @@ class Thresholds:
 
     @classmethod
     def resolve(cls, calibration: Calibration, embed: EmbedConfig, mine: MineConfig) -> "Thresholds":
-        """Options first, calibration else.
+        """The thresholds from options where given, else from the calibration.
 
         Raises:
-            ConfigError: the options leave no band between the two ends.
+            ConfigError: the options leave no band between the low and the high end.
         """
         repeat = _first(embed.dedup_threshold, calibration.repeat)
         ambiguous = _first(mine.similarity_high, calibration.ambiguous)
@@ -62,7 +62,7 @@ class Thresholds:
 class KeptVideo:
     """A usable video: its bank entry and the frames that de-duplication kept.
 
-    Equal to itself alone, so that what is found out about one can be remembered.
+    Compared by identity, so that results for a video can be cached.
     """
 
     source: Source
@@ -91,18 +91,18 @@ class KeptVideo:
         return tuple(self.entry.frames.shots[list(self.kept)].tolist())
 
     def rows(self, frames: Iterable[int]) -> list[int]:
-        """Places of these frames among the kept ones."""
+        """Positions of these frames among the kept ones."""
         return [bisect_left(self.kept, frame) for frame in frames]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of its pictures, in pixels."""
+        """Width and height of its frames, in pixels."""
         return self.entry.width_px, self.entry.height_px
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedVideo:
-    """A video as pass 1 left it."""
+    """A video of the bank, before de-duplication."""
 
     source: Source
     entry: VideoEntry
@@ -110,7 +110,7 @@ class IndexedVideo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of its pictures, in pixels."""
+        """Width and height of its frames, in pixels."""
         return self.entry.width_px, self.entry.height_px
 
 
@@ -146,8 +146,8 @@ def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> Ke
 def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
     """The split of every group of near-duplicate videos.
 
-    A function of the group's name and the seed alone, but for one thing: if chance leaves nothing to train on, as it
-    may with a handful of videos, the group that came nearest is taken.
+    It depends only on the name of the group and the seed, with one exception: if the draws leave no group for
+    training, as may happen with a few videos, the group with the highest draw is taken.
     """
     draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
     splits = {

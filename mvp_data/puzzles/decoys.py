@@ -1,9 +1,8 @@
-"""Decoy runs: hidden segments that stand in for each other, so that a pool alone does not say which run is hidden.
+"""Decoy runs: pairs of hidden segments that serve as each other's distractors, so that a pool alone gives no hint.
 
-Two openings A and B make a *complementary pair*: one puzzle hides A and offers the frames of B beside it, the other
-hides B and offers the same 2 K pictures. Whoever looks at candidates alone gives both the same answer, and is as wrong
-on one as right on the other. The idea is that of VQA v2's pairs (Goyal et al. 2017, arXiv 1612.00837), whose pictures
-answer one question in two ways.
+Two hidden segments A and B make a *complementary pair*. One puzzle hides A and adds the frames of B to its pool; the
+other hides B and offers the same 2 K frames. A solver that sees only the candidates gives both the same answer, so it
+scores exactly chance over each pair. VQA v2 has such pairs of images (Goyal et al. 2017, arXiv 1612.00837).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,24 +19,24 @@ from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Opening
 from mvp_data.seeds import shuffled, unit
 from mvp_data.types import Vectors
 
-SPACING = 2.0  # the usual gaps between the key frames of two runs differ at most by this factor
-COHERENCE = 0.4  # the mean cosines of key frames that follow each other differ at most by this share of the band
-LOOKED_AT = 64  # partners tried for one opening, best first
-NEAREST = 256  # frames of other videos looked up for each hidden frame
+SPACING = 2.0  # most ratio between the median gaps between key frames of two runs
+COHERENCE = 0.4  # most difference between the mean cosines of consecutive key frames, as a share of the band
+LOOKED_AT = 64  # partners tried for one run, the most similar first
+NEAREST = 256  # frames of other videos searched for each hidden frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """An opening with what pairing compares; the frames are the key frames of its hidden segment."""
+    """The key frames of a hidden segment, and the values that pairing compares."""
 
     video: KeptVideo
     opening: Opening
-    spacing_s: float  # usual time between two key frames
-    coherence: float  # how like key frames that follow each other are: the mean cosine
+    spacing_s: float  # median time between two key frames
+    coherence: float  # mean cosine of consecutive key frames
 
     @classmethod
     def of(cls, video: KeptVideo, opening: Opening) -> "Run":
-        """The hidden segment of an opening of this video."""
+        """The run of a hidden segment of this video."""
         vectors = video.vectors[video.rows(opening.hidden)]
         return cls(
             video=video,
@@ -46,7 +45,7 @@ class Run:
             coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
         )
 
-    # Looked up, not kept: those of all runs that wait for a partner would be the most of what a large build holds.
+    # Computed on demand: kept for all runs without a partner, these would use most of the memory of a large build.
 
     @property
     def vectors(self) -> Vectors:
@@ -66,16 +65,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Half:
-    """A run in a strip, and the other run beside it in the pool, of which the strip shows nothing."""
+    """One puzzle of a pair: a run with its context, and the other run, whose frames the context does not show."""
 
     task: str
     run: Run
     episode: Episode
-    other: Run | None = None  # none where distractors are scattered
+    other: Run | None = None  # `None` if the distractors are scattered
 
 
 Pair = tuple[Half, Half]
-Choose = Callable[[Iterator[Pair]], Pair | None]  # one of the admissible pairs, which come most alike first
+Choose = Callable[[Iterator[Pair]], Pair | None]  # one of the admissible pairs, which come most similar first
 
 
 def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
@@ -88,8 +87,8 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
     while free:
         number = next(iter(free))
         del free[number]
-        likeness = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
-        ranked = (int(other) for other in np.argsort(-likeness, kind="stable"))
+        similarities = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
+        ranked = (int(other) for other in np.argsort(-similarities, kind="stable"))
         order = list(islice((other for other in ranked if other in free), LOOKED_AT))
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
@@ -98,7 +97,7 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
 
 
 def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
-    """Disjoint pairs of runs of different videos that are no copies of each other; of one split and size."""
+    """Disjoint pairs of runs of different videos of one split and size that are not copies of each other."""
     if len({run.video.group for run in runs}) < 2:
         return
     index = Neighbours(np.concatenate([run.vectors for run in runs]))
@@ -109,13 +108,13 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
             continue
         free.remove(number)
         found = index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k))
-        likeness: dict[int, float] = {}
+        similarities: dict[int, float] = {}
         for hits in found:
             for row, similarity in zip(hits.rows.tolist(), hits.similarity.tolist(), strict=True):
-                likeness[row // k] = max(similarity, likeness.get(row // k, -1.0))
+                similarities[row // k] = max(similarity, similarities.get(row // k, -1.0))
         own = runs[number].video.group
         order = sorted(
-            (o for o in likeness if o in free and runs[o].video.group != own), key=lambda o: (-likeness[o], o)
+            (o for o in similarities if o in free and runs[o].video.group != own), key=lambda o: (-similarities[o], o)
         )[:LOOKED_AT]
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
@@ -124,13 +123,13 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
 
 
 def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
-    """The chosen one of the admissible pairs of a run with one of the others."""
+    """The chosen pair among the admissible pairs of a run with one of the others."""
     pairs = (_pair(run, other, thresholds) for other in others)
     return choose(pair for pair in pairs if pair is not None)
 
 
 def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
-    """The two as a pair, if they may be candidates of one puzzle, and each can be shown without the other."""
+    """The two runs as a pair, if their frames may share a pool and each has a context without the other."""
     if not _match(first, second, thresholds) or not _distinct(first, second, thresholds):
         return None
     ways = _shown_without(first, second, thresholds), _shown_without(second, first, thresholds)
@@ -144,16 +143,16 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
 
 
 def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether spacing and inner likeness would not tell the two apart."""
+    """Whether the two runs have about the same spacing and coherence, so that these do not tell them apart."""
     spacing = sorted((first.spacing_s, second.spacing_s))
     most = COHERENCE * (thresholds.ambiguous - thresholds.low)
     return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most
 
 
 def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the runs are alike, and yet no frame of one could pass for one of the other's span."""
-    likeness = float(np.round(first.vectors @ second.vectors.T, 5).max())
-    if likeness < thresholds.low:
+    """Whether the runs are similar, but no frame of one is the same as a frame of the other's span."""
+    similarity = float(np.round(first.vectors @ second.vectors.T, 5).max())
+    if similarity < thresholds.low:
         return False
     return not any(
         fits_the_gap(a.video, a.video.rows(a.opening.hidden), b.vectors, b.thumbnails, thresholds)
@@ -162,7 +161,7 @@ def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
 
 
 def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
-    """The first way to show a run in which nothing of the other one is seen, if there is one."""
+    """The first context of a run that shows no frame of the other run, or `None`."""
     same_video = run.video is other.video
     span = range(other.opening.hidden[0], other.opening.hidden[-1] + 1) if same_video else range(0)
     vectors, thumbnails = other.vectors, other.thumbnails
@@ -177,7 +176,7 @@ def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | No
 def _seen(
     video: KeptVideo, episode: Episode, vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
 ) -> bool:
-    """Whether a visible frame repeats one of another run, by vector or by pixels."""
+    """Whether a visible frame repeats a frame of the other run, by vector or by pixels."""
     visible = video.vectors[video.rows(episode.context)]
     if float((visible @ vectors.T).max()) >= thresholds.repeat:
         return True
@@ -186,7 +185,7 @@ def _seen(
 
 
 def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
-    """The other run as distractors: all of it, or where fewer are asked for a part, whose place the seed draws."""
+    """The other run as distractors; if fewer are needed, consecutive frames whose position the seed draws."""
     frames = other.opening.hidden
     most = len(frames) - min(count, len(frames))
     first = int(unit("part", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
@@ -196,12 +195,12 @@ def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: in
         apart_s = max(other.times_s[0] - run.times_s[-1], run.times_s[0] - other.times_s[-1])
         origin = "neighbourhood" if apart_s <= neighbourhood_s else "same_video"
     vectors, thumbnails = other.vectors, other.thumbnails
-    likeness = np.round((vectors @ run.vectors.T).max(axis=1), 5)
+    similarities = np.round((vectors @ run.vectors.T).max(axis=1), 5)
     return tuple(
         Distractor(
             frame=FrameRef(video_id=other.video.entry.video_id, index=frames[place]),
             origin=origin,
-            similarity=float(likeness[place]),
+            similarity=float(similarities[place]),
             vector=vectors[place],
             thumbnail=thumbnails[place],
             decoy=number,

@@ -1,4 +1,4 @@
-"""How hard a puzzle should be, in [0, 1], from what is known without a model."""
+"""Estimates how hard a puzzle is, in [0, 1], without a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from mvp_data.puzzles.similarity_solvers import Sights
 
 BUCKETS = 10
 
-# How little a distractor's surroundings tell it from the hidden segment: another video, another time, around the gap.
+# How hard a distractor is to tell from the hidden segment by its surroundings, by origin.
 ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0}
 FULL_MOTION = 32.0  # mean change of luma (of 255) from one hidden frame to the next that counts as 1
 
-# What solvers do is half of it: they are the only part that looks at the whole puzzle. Of the others, motion breaks the
-# chain from one hidden frame to the next and near distractors offer another one; where distractors come from says a
-# little more, and spacing hardly anything that motion does not (benchmarks/difficulty.py).
+# The solvers count half, since only they see the whole puzzle. Motion breaks the chain from one hidden frame to the
+# next; similar distractors offer another chain. Origin adds a little, and spacing hardly anything that motion does not
+# already measure (benchmarks/difficulty.py).
 WEIGHTS = {"solvers": 0.5, "motion": 0.2, "margin": 0.15, "origin": 0.1, "spacing": 0.05}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difficulty:
-    """What makes a puzzle hard for whoever goes by likeness; every part is 0 for easy and 1 for hard."""
+    """What makes a puzzle hard for a solver that compares frames; every part is 0 for easy and 1 for hard."""
 
-    margin: float  # nearness of the most alike distractor to the ambiguity threshold; 0 without distractors
-    spacing: float  # share of sampled frames left out between hidden ones: 0.5 where it is every other one
-    motion: float  # change from one hidden frame to the next, half by embedding, half by pixels
+    margin: float  # how near the most similar distractor is to the ambiguity threshold; 0 without distractors
+    spacing: float  # share of sampled frames between hidden ones: 0.5 if every second frame is hidden
+    motion: float  # change from one hidden frame to the next: mean of vectors and pixels
     origin: float  # of the distractors: 0 all from other videos, 1 all from the neighbourhood; 0 without any
-    solvers: float  # 0: likeness alone solves it, 1: it does no better than guessing
+    solvers: float  # 0: similarity alone solves it, 1: similarity is no better than guessing
 
     @property
     def score(self) -> float:
@@ -52,8 +52,8 @@ def measure(
     band = thresholds.ambiguous - thresholds.low
     motion, gap_s = 0.0, step_s
     if len(hidden.vectors) > 1:
-        likeness = (hidden.vectors[1:] * hidden.vectors[:-1]).sum(axis=1)
-        by_embedding = np.clip((thresholds.ambiguous - likeness) / band, 0, 1).mean()
+        similarities = (hidden.vectors[1:] * hidden.vectors[:-1]).sum(axis=1)
+        by_embedding = np.clip((thresholds.ambiguous - similarities) / band, 0, 1).mean()
         by_pixels = np.abs(np.diff(hidden.thumbnails, axis=0)).mean() / FULL_MOTION
         motion = (float(by_embedding) + min(1.0, float(by_pixels))) / 2
         gap_s = float(np.diff(times_s).mean())
@@ -68,7 +68,7 @@ def measure(
 
 
 def bucket(difficulty: float) -> int:
-    """The tenth of the scale that a difficulty lies in, 0 to 9.
+    """The bucket of a difficulty, 0 to 9: tenths of the scale.
 
     >>> bucket(0.0), bucket(0.29), bucket(0.3), bucket(1.0)
     (0, 2, 3, 9)

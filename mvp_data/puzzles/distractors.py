@@ -1,4 +1,4 @@
-"""Hard distractors: frames like the hidden ones, yet not so like them that the answer becomes a matter of opinion."""
+"""Finds hard distractors: frames similar to the hidden ones, but not so similar that they could be right."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,29 +22,29 @@ from mvp_data.types import Vectors
 NEIGHBOURS = (
     64,
     1024,
-)  # looked up in the corpus for each hidden frame: more where the nearest are all too alike
-FAR = 1e-3  # below the band by more than what the last bits may change
-ORIGINS = schema.ORIGINS[1:]  # all but `hidden`; also the order in which shortfalls are filled
+)  # nearest frames searched for each hidden frame; more if the first ones are all too similar
+FAR = 1e-3  # below the band by more than a rounding error
+ORIGINS = schema.ORIGINS[1:]  # all but `hidden`, in the order in which missing distractors are filled up
 
 
 @dataclass(frozen=True)
 class _Shelf:
-    """The frames that may stand beside each other in one puzzle: of one split and of one picture size."""
+    """The videos whose frames may share a puzzle: those of one split and one frame size."""
 
     videos: tuple[KeptVideo, ...]
-    ends: npt.NDArray[np.int64]  # row after the last one of each video
+    ends: npt.NDArray[np.int64]  # row after the last row of each video
 
     @cached_property
     def index(self) -> Neighbours:
-        """Made when first asked: a build of decoy runs alone never does."""
+        """Built on first use; a build without scattered distractors does not need it."""
         return Neighbours(joined([video.vectors for video in self.videos]))
 
 
 class Miner:
-    """Finds distractors for episodes, in the order that `MineConfig.mine` says; `seed` decides what `random` means.
+    """Finds distractors for episodes by the policy `MineConfig.mine`; `seed` is for its random draws.
 
-    Corpus distractors come from videos of the same split, so that no frame of a training video is seen in a test
-    puzzle, and with the same picture size, so that no resampling sets them apart.
+    Corpus distractors come from videos of the same split, so that no test puzzle shows a frame of a training video.
+    They have the same frame size, so that traces of resampling do not reveal them.
     """
 
     def __init__(self, videos: Sequence[KeptVideo], config: MineConfig, thresholds: Thresholds, seed: int = 0) -> None:
@@ -65,14 +65,14 @@ class Miner:
 
     @property
     def indexes(self) -> Mapping[str, Neighbours]:
-        """The neighbour indexes that were made, by a readable name, for the report."""
+        """The neighbour indexes in use, by a readable name, for the report."""
         made = {key: shelf for key, shelf in self._shelves.items() if "index" in vars(shelf)}
         return {f"{split} {w}x{h}": shelf.index for (split, w, h), shelf in made.items()}
 
     def mine(self, episode: Episode, count: int, decoys: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
-        """`count` distractors of an episode, `beside` and scattered ones; fewer where no more are admissible.
+        """`count` distractors of an episode: the `decoys`, then scattered ones; fewer if no more are admissible.
 
-        Each origin gives its quota; what an origin cannot give is taken from the others.
+        Each origin gives its quota. If an origin gives too few, the others give more.
         """
         video = self._videos[episode.strip.video_id]
         view = _view(video, episode)
@@ -96,7 +96,7 @@ class Miner:
         decoys: Sequence[Distractor],
         tried: int,
     ) -> tuple[Distractor, ...]:
-        """Fill the quota of each origin, then what is missing from any of them."""
+        """Fill the quota of each origin, then fill up from any origin."""
         chosen = list(decoys)
         for quota in (quotas(self._config, count - len(decoys)), dict.fromkeys(ORIGINS, count)):
             for origin in ORIGINS:
@@ -104,9 +104,9 @@ class Miner:
         return tuple(chosen)
 
     def _take(self, pool: Sequence[Distractor], quota: int, view: View, chosen: list[Distractor], tried: int) -> None:
-        """Move up to `quota` distractors of a pool to the chosen ones, leaving out repeats of what is shown.
+        """Append up to `quota` distractors of a pool to `chosen`, without repeats of other frames of the puzzle.
 
-        Each is the one of the next `tried` new ones that leaves the solvers least success.
+        Each is the one of the next `tried` new distractors with which the similarity solvers do worst.
         """
         rest = iter(pool)
         window: list[Distractor] = []
@@ -120,13 +120,12 @@ class Miner:
             chosen.append(window[0] if tried == 1 else min(window, key=lambda d: view.success([*chosen, d])))
 
     def _is_new(self, distractor: Distractor, view: View, chosen: Sequence[Distractor]) -> bool:
-        """Whether a frame repeats nothing of what is shown or hidden.
+        """Whether a frame repeats none of the visible, hidden and chosen frames, by vector and by pixels.
 
-        Two judges must find it new: the encoder, and the pixels of its thumbnail. Frames between the key frames count
-        as well: one like them would be as right as a key frame.
+        Hidden frames between the key frames count too: a distractor like one of them would be as right as a key frame.
         """
         if any(distractor.frame == c.frame for c in chosen):
-            return False  # a vector's product with itself may be a little below a `repeat` of 1
+            return False  # with `repeat` at 1, rounding may hide the repeat
         shown = np.concatenate([view.visible, *[c.vector[None] for c in chosen]])
         if float((shown @ distractor.vector).max()) >= self._thresholds.repeat:
             return False
@@ -135,43 +134,43 @@ class Miner:
         return all(differ(distractor.thumbnail, t) for t in (*view.shown, *[c.thumbnail for c in chosen]))
 
     def _own(self, video: KeptVideo, episode: Episode, hidden: Vectors) -> dict[str, list[Distractor]]:
-        """Admissible frames of the same video, near and far, hardest first."""
+        """Admissible frames of the same video, near and far, the most similar first."""
         all_times = video.entry.frames.times_s
         start_s, end_s = all_times[episode.hidden[0]], all_times[episode.hidden[-1]]
         times = all_times[list(video.kept)]
-        likeness = np.round((video.vectors @ hidden.T).max(axis=1), 5)
-        # A frame between two hidden ones would belong to the hidden segment, so it is no distractor.
+        similarities = np.round((video.vectors @ hidden.T).max(axis=1), 5)
+        # A frame between two hidden ones belongs to the hidden segment, so it cannot be a distractor.
         outside = (times < start_s) | (times > end_s)
         free = outside & ~np.isin(video.kept, episode.strip.frames)
         gap_s = np.maximum(start_s - times, times - end_s)
         near = gap_s <= self._config.neighbourhood_s
         pools: dict[str, list[Distractor]] = {"neighbourhood": [], "same_video": []}
-        for p in np.lexsort((times, -likeness)):
-            if free[p] and self._in_band(likeness[p]):
+        for p in np.lexsort((times, -similarities)):
+            if free[p] and self._in_band(similarities[p]):
                 origin = "neighbourhood" if near[p] else "same_video"
-                pools[origin].append(_distractor(video, int(p), origin, likeness[p]))
+                pools[origin].append(_distractor(video, int(p), origin, similarities[p]))
         return pools
 
     def _corpus(self, video: KeptVideo, hidden: Vectors, wanted: int) -> list[Distractor]:
-        """Admissible frames of other videos, hardest first; never of a near-duplicate of this one."""
+        """Admissible frames of other videos, the most similar first; without near-duplicates of this video."""
         shelf = self._shelves[(video.split, *video.size)]
         pool: list[Distractor] = []
         for k in NEIGHBOURS:
             found = shelf.index.search(hidden, k, without=self._rows[video.entry.video_id])
             rows = np.unique(np.concatenate([f.rows for f in found]))
             pool = [d for row in rows.tolist() if (d := self._judged(shelf, row, video, hidden)) is not None]
-            # What lies farther is too easy, or is not there.
+            # All other frames are below the band, or there are none.
             last = all(len(f.rows) < k or f.similarity[-1] < self._thresholds.low - FAR for f in found)
             if last or len(pool) >= wanted:
                 break
         return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
 
     def _judged(self, shelf: _Shelf, row: int, video: KeptVideo, hidden: Vectors) -> Distractor | None:
-        """The frame in a row of the index, if it is admissible beside these hidden frames."""
+        """The frame in a row of the index, if it is admissible with these hidden frames."""
         number = int(np.searchsorted(shelf.ends, row, side="right"))
         other = shelf.videos[number]
         place = row - int(shelf.ends[number]) + len(other.kept)
-        # To all hidden frames: it may be ambiguous to one that has still nearer neighbours.
+        # The highest to any hidden frame, not only to the one whose neighbour it is.
         similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
         if other.group == video.group or not self._in_band(similarity):
             return None
@@ -206,7 +205,7 @@ def _distractor(video: KeptVideo, place: int, origin: str, similarity: float) ->
 
 
 def quotas(config: MineConfig, count: int) -> dict[str, int]:
-    """How many of `count` distractors each origin should give: the shares, rounded so that they add up to it.
+    """How many of `count` distractors each origin should give: the shares, rounded so that the sum is `count`.
 
     Shares 0.5, 0.25 (and so 0.25 from the corpus), 4 distractors -> neighbourhood 2, same_video 1, corpus 1.
     """
@@ -220,7 +219,7 @@ def quotas(config: MineConfig, count: int) -> dict[str, int]:
 
 
 def shortfall(quota: Mapping[str, int], distractors: Sequence[Distractor]) -> Iterator[str]:
-    """The origins that gave fewer than their quota, once per missing distractor."""
+    """The origins that gave fewer than their quota, once for each missing distractor."""
     for origin, wanted in quota.items():
         given = sum(d.origin == origin for d in distractors)
         yield from [origin] * max(0, wanted - given)

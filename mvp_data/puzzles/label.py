@@ -1,4 +1,4 @@
-"""From an episode and its distractors to a puzzle: the pool shuffled and lettered, its difficulty and its margin."""
+"""Makes a puzzle from an episode and its distractors: shuffles and labels the pool, computes difficulty and margin."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def label(
     thresholds: Thresholds,
     config: PuzzleOptions,
 ) -> Puzzle:
-    """One pool of hidden frames and distractors, in an order that only the sample's key and the seed decide."""
+    """The puzzle with one pool of hidden frames and distractors. Key and seed alone decide the order of the pool."""
     video_id = video.entry.video_id
     frames = [video.entry.frames[f] for f in episode.hidden]
     key = f"{video_id}-{round(frames[0].time_s * 1000):09d}" + (f"-{task}" if task != "mvp" else "")
@@ -42,7 +42,7 @@ def label(
         times_s=[frame.time_s for frame in frames],
         step_s=1 / video.entry.rate_fps,
         thresholds=thresholds,
-        success=likeness_solves(video, task, episode, distractors),
+        success=similarity_success(video, task, episode, distractors),
     )
     return Puzzle(
         key=key,
@@ -66,8 +66,8 @@ def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds
     return found.value if found else ""
 
 
-def likeness_solves(video: KeptVideo, task: str, episode: Episode, distractors: Sequence[Distractor]) -> float:
-    """How well the solvers that only compare pictures do on a puzzle, in [0, 1]; see `solve.success`."""
+def similarity_success(video: KeptVideo, task: str, episode: Episode, distractors: Sequence[Distractor]) -> float:
+    """How well the similarity solvers do on a puzzle, in [0, 1]; see `similarity_solvers.success`."""
     dimension = video.vectors.shape[1]
     others = np.stack([d.vector for d in distractors]) if distractors else np.empty((0, dimension), np.float32)
     before, after = episode.context[: episode.mask_start], episode.context[episode.mask_start :]

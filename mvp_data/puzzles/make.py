@@ -1,4 +1,4 @@
-"""From the kept frames of all videos to labelled puzzles, with every refusal counted."""
+"""Makes the puzzles of a build from the kept frames of all videos, and counts every refused segment."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
 from mvp_data.puzzles.distractor_policies import POLICIES
 from mvp_data.puzzles.distractors import Miner, quotas, shortfall
-from mvp_data.puzzles.label import label, likeness_solves
+from mvp_data.puzzles.label import label, similarity_success
 from mvp_data.puzzles.mask import openings
 from mvp_data.puzzles.rules import forget
 from mvp_data.puzzles.types import Distractor, Drop, Opening, Puzzle
@@ -19,13 +19,13 @@ from mvp_data.tasks import ORDER_ALONE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PuzzleSet:
-    """All puzzles of a build, by video id then time, and what was refused on the way."""
+    """The puzzles of a build, sorted by key, and the counts for its report."""
 
     puzzles: tuple[Puzzle, ...]
-    drops: dict[str, int]  # hidden segments refused, by reason
-    video_drops: dict[str, dict[str, int]]  # the same for each video
+    drops: dict[str, int]  # refused hidden segments, by reason
+    video_drops: dict[str, dict[str, int]]  # the same, for each video
     origins: dict[str, int]  # distractors by origin
-    shortfalls: dict[str, int]  # scattered distractors that a quota asked for and another origin gave
+    shortfalls: dict[str, int]  # scattered distractors missing from the quota of an origin, taken from another one
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)
 
 
@@ -35,13 +35,13 @@ def make_puzzles(
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
     *,
-    guests: Sequence[KeptVideo] = (),
+    neighbour_videos: Sequence[KeptVideo] = (),
 ) -> PuzzleSet:
-    """Mask, mine and label; `on_video` is called after each video.
+    """Hide segments, find distractors and label the pools; `on_video` is called after each video.
 
-    Scattered distractors may come from `guests` as well, other videos that give no puzzles here.
+    Scattered distractors may also come from `neighbour_videos`, which give no puzzles here.
     """
-    maker = _Maker(videos, config, thresholds, guests)
+    maker = _Maker(videos, config, thresholds, neighbour_videos)
     alone: dict[tuple[bool, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         for run in maker.within(video):
@@ -61,25 +61,25 @@ def make_puzzles(
 
 
 class _Maker:
-    """Makes the puzzles of one build: first those of one video, then those that need two."""
+    """Makes the puzzles of one build: first pairs within a video, then pairs of two videos."""
 
     def __init__(
         self,
         videos: Sequence[KeptVideo],
         config: PuzzleOptions,
         thresholds: Thresholds,
-        guests: Sequence[KeptVideo],
+        neighbour_videos: Sequence[KeptVideo],
     ) -> None:
         self._config = config
         self._thresholds = thresholds
-        self.miner = Miner([*videos, *guests], config.mine, thresholds, config.seed)
+        self.miner = Miner([*videos, *neighbour_videos], config.mine, thresholds, config.seed)
         self.puzzles: list[Puzzle] = []
         self.drops: dict[str, Counter[str]] = {}
         self.shortfalls: Counter[str] = Counter()
         self._made: Counter[str] = Counter()  # puzzles by video
 
     def within(self, video: KeptVideo) -> list[Run]:
-        """Make the puzzles that one video gives; its runs that found no partner there are returned."""
+        """Make the puzzles of one video; returns its runs that found no partner in the same video."""
         video_id, seed = video.entry.video_id, self._config.seed
         drops = self.drops[video_id] = Counter()
         units: list[tuple[Half, ...]] = []
@@ -94,7 +94,7 @@ class _Maker:
                 units.append((Half(task=outcome.task, run=Run.of(video, outcome), episode=outcome.episodes[0]),))
         alone: list[Run] = []
         for runs in waiting.values():
-            if self._config.mask.samples_per_video == 1:  # no room for both of a pair
+            if self._config.mask.samples_per_video == 1:  # a pair needs two
                 alone += runs
                 continue
             pairs = list(pairs_within(runs, self._thresholds, self._choose, seed=seed))
@@ -106,7 +106,7 @@ class _Maker:
         return alone
 
     def across(self, runs: Sequence[Run]) -> None:
-        """Make the puzzles of runs that find a partner in another video."""
+        """Make the puzzles of runs that have a partner in another video."""
         paired: set[int] = set()
         for pair in pairs_across(runs, self._thresholds, self._choose, seed=self._config.seed):
             paired |= {id(half.run) for half in pair}
@@ -116,7 +116,7 @@ class _Maker:
                 self.drops[run.video.entry.video_id][Drop.NO_DECOY.value] += 1
 
     def _make(self, halves: tuple[Half, ...]) -> None:
-        """The puzzle of a run, or both of a pair; none where one is refused, since the two belong together."""
+        """Make the puzzle of a run, or both puzzles of a pair. If one of a pair is refused, so is the other."""
         ids = Counter(half.run.video.entry.video_id for half in halves)
         limit = self._config.mask.samples_per_video
         if limit and any(self._made[video_id] + count > limit for video_id, count in ids.items()):
@@ -133,7 +133,7 @@ class _Maker:
         self._made.update(ids)
 
     def _puzzle(self, half: Half) -> Puzzle | Drop:
-        """The puzzle of a run with its distractors, if there are enough and it is as hard as asked for."""
+        """The puzzle of a run, or the reason to refuse it: too few distractors, or a difficulty outside the range."""
         task, run, mine = half.task, half.run, self._config.mine
         count = 0 if task in ORDER_ALONE else 1 if task == "odd-one-out" else mine.distractors
         decoys: tuple[Distractor, ...] = ()
@@ -157,7 +157,7 @@ class _Maker:
             total = 0.0
             for half, other in zip(pair, reversed(pair), strict=True):
                 decoys = decoy_run(half.run, other.run, mine.distractors, mine.neighbourhood_s, seed)
-                total += likeness_solves(half.run.video, half.task, half.episode, decoys)
+                total += similarity_success(half.run.video, half.task, half.episode, decoys)
             return total
 
         return POLICIES[mine.mine].partner(pairs, solved, seed)

@@ -1,4 +1,4 @@
-"""Which segments of a video may be hidden: from kept frames to episodes."""
+"""Finds the segments of a video to hide, and the contexts in which they may be shown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ MVP_ALONE = (("mvp", 1.0),)
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Positions among the kept frames: the key frames of the hidden segment, and where the visible frames resume."""
+    """The key frames of a hidden segment, and the place where the visible frames resume."""
 
     task: str
     hidden: Places
@@ -29,11 +29,10 @@ def openings(
     seed: int,
     shares: Sequence[tuple[str, float]] = MVP_ALONE,
 ) -> Iterator[Opening | Drop]:
-    """Hidden segments of a video that do not overlap, in time order, and a reason for each segment refused.
+    """Hidden segments of a video that do not overlap, in time order, and a reason for each refused segment.
 
-    The seed draws a task for each place where a segment may begin, and the order in which the ways to show it are
-    listed: all numbers of context frames before it that keep the rules. A refused segment counts once, with the first
-    reason found.
+    The seed draws a task for each place where a segment may begin. It also draws the order of the contexts of a
+    segment, which differ in the number of frames before the gap. A refused segment counts once, with the first reason.
     """
     free_from = 0
     for segment in _segments(video, config, thresholds, seed, shares):
@@ -59,12 +58,12 @@ def _segments(
 
 
 def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
-    """The task whose share of [0, 1) a draw falls into."""
+    """The task whose share of [0, 1) contains the draw."""
     for task, share in shares:
         draw -= share
         if draw < 0:
             return task
-    return shares[-1][0]  # shares add up to a little less than 1
+    return shares[-1][0]  # rounding may leave the sum of the shares below 1
 
 
 def _least(task: str, config: MaskConfig) -> tuple[int, int]:
@@ -78,7 +77,7 @@ def _least(task: str, config: MaskConfig) -> tuple[int, int]:
 def _place(
     video: KeptVideo, segment: _Segment, config: MaskConfig, thresholds: Thresholds, seed: int
 ) -> Opening | Drop:
-    """The segment between as many frames before and after as the video allows, each way that keeps the rules."""
+    """The segment with every context that keeps the rules, or the reason why there is none."""
     context, size = config.context_frames, len(video.kept)
     start, end = segment.hidden[0], segment.end
     before_least, after_least = _least(segment.task, config)

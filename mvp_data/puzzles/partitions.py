@@ -1,8 +1,8 @@
-"""Mining in cells: a corpus too large for one index, or one machine, is mined among videos of a kind, cell by cell.
+"""Makes puzzles partition by partition, for a corpus that is too large for one index or one machine.
 
-A cell is a corpus of its own: its videos find distractors, and partners for decoy runs, among each other, and
-distractors among its guests as well: videos that have their place in another cell, and this one next. What lies farther
-away is not found; benchmarks/cells.py measures what that changes. Each cell can be mined on another machine.
+A partition holds videos with similar vectors. They take partners for decoy runs only from their own partition, and
+distractors also from its neighbour videos: those for which it is the second nearest partition. Distractors farther away
+are not found; benchmarks/cells.py measures the effect. Each partition can be processed on another machine.
 """
 
 from collections import Counter, defaultdict
@@ -17,15 +17,15 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.types import Vectors
 
-TRAINING_VIDEOS = 100_000  # spread through the corpus: k-means need not see more
+TRAINING_VIDEOS = 100_000  # for k-means, evenly spread over the corpus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """Videos of one split and one picture size that are mined together."""
+class Partition:
+    """Videos of one split and one frame size whose puzzles are made together."""
 
     videos: tuple[KeptVideo, ...]
-    guests: tuple[KeptVideo, ...] = ()
+    neighbour_videos: tuple[KeptVideo, ...] = ()  # give distractors, but no puzzles
 
 
 def mine_all(
@@ -34,41 +34,43 @@ def mine_all(
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
 ) -> PuzzleSet:
-    """All puzzles of a build, mined in cells where that is asked for."""
+    """All puzzles of a build; by partitions if `mine_cells` is set."""
     if not config.mine.mine_cells:
         return make_puzzles(videos, config, thresholds, on_video)
-    return merged([mine_cell(cell, config, thresholds, on_video) for cell in cells(videos, config.mine.mine_cells)])
+    partitions = partition_videos(videos, config.mine.mine_cells)
+    return merged([mine_partition(partition, config, thresholds, on_video) for partition in partitions])
 
 
-def mine_cell(
-    cell: Cell, config: PuzzleOptions, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
+def mine_partition(
+    partition: Partition, config: PuzzleOptions, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
 ) -> PuzzleSet:
-    """The puzzles of one cell; nothing else of the corpus is needed."""
-    return make_puzzles(cell.videos, config, thresholds, on_video, guests=cell.guests)
+    """The puzzles of one partition. The rest of the corpus is not needed."""
+    return make_puzzles(partition.videos, config, thresholds, on_video, neighbour_videos=partition.neighbour_videos)
 
 
-def cells(videos: Sequence[KeptVideo], count: int) -> Iterator[Cell]:
-    """About `count` cells that hold every video once, and once more as a guest.
+def partition_videos(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:
+    """About `count` partitions; each video is in one of them, and a neighbour video of at most one other.
 
-    Of each split and picture size, which are never mined together, there are as many as its share of the videos, at
-    least one. A video's place is that of the mean of its vectors. The order of the videos changes nothing.
+    Videos of different splits or frame sizes are never in one partition. Each split and size gets partitions in
+    proportion to its videos, at least one. The mean of a video's vectors decides its partition; the order of the videos
+    does not matter.
     """
     kinds: dict[tuple[str, int, int], list[KeptVideo]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         kinds[(video.split, *video.size)].append(video)
     for _, members in sorted(kinds.items()):
-        yield from _cells_of(members, min(len(members), max(1, round(count * len(members) / len(videos)))))
+        yield from _partitions_of(members, min(len(members), max(1, round(count * len(members) / len(videos)))))
 
 
-def _cells_of(videos: Sequence[KeptVideo], count: int) -> Iterator[Cell]:
+def _partitions_of(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:
     means = _means(videos)
     found = centres(spread(means, TRAINING_VIDEOS), count)
     places = nearest_centre(means, found, min(2, count))
     for number in range(count):
         own = tuple(videos[row] for row in np.flatnonzero(places[:, 0] == number).tolist())
-        guests = np.flatnonzero((places[:, 1:] == number).any(axis=1)).tolist()
+        others = np.flatnonzero((places[:, 1:] == number).any(axis=1)).tolist()
         if own:
-            yield Cell(videos=own, guests=tuple(videos[row] for row in guests))
+            yield Partition(videos=own, neighbour_videos=tuple(videos[row] for row in others))
 
 
 def _means(videos: Sequence[KeptVideo]) -> Vectors:
@@ -77,7 +79,7 @@ def _means(videos: Sequence[KeptVideo]) -> Vectors:
 
 
 def merged(sets: Sequence[PuzzleSet]) -> PuzzleSet:
-    """The puzzles of all cells, with their counts added up and the least recall of any index."""
+    """The puzzles of all partitions, the sums of their counts, and for each index the lowest recall."""
     indexes: dict[str, dict[str, float | str]] = {}
     for made in sets:
         for name, index in made.indexes.items():

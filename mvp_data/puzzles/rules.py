@@ -1,4 +1,4 @@
-"""When a hidden segment may be asked for: the answer must be one, and the context must lead to it."""
+"""The rules that a hidden segment must keep: one right answer, which the context leads to."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,9 +23,9 @@ def refuse(
     config: MaskConfig,
     thresholds: Thresholds,
 ) -> Drop | None:
-    """The rule that a strip breaks, if any.
+    """The first rule that a segment breaks in this context, or `None`.
 
-    Frames that must differ do so to two judges, the encoder and the pixels: either one's word is enough to refuse.
+    Frames that must differ have to differ both by vector and by pixels.
     """
     if not POLICIES[config.mask_policy].allows(video, hidden, visible, thresholds):
         return Drop.POLICY
@@ -46,24 +46,24 @@ def refuse(
 def _two_ways(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], config: MaskConfig, thresholds: Thresholds
 ) -> Drop | None:
-    """Why another order, or another choice, could be defended; each step asks for less and less."""
+    """The reason why another order or another choice of frames could be right, or `None`."""
     if min(leaning(video, hidden, visible, thresholds)) <= 1 and _recurs(video, hidden, visible):
         return Drop.RECURRING
     return doubt(video, hidden, visible, thresholds) if config.reversible == "drop" else None
 
 
 def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds) -> Drop | None:
-    """Why the order of a run may be argued about: it reads as well backwards, or comes again."""
+    """The reason why the order of a run is ambiguous: it is reversible, or occurs again in the video."""
     if max(leaning(video, hidden, visible, thresholds)) <= 1:
         return Drop.REVERSIBLE
     return Drop.LOOPING if loops(video, hidden, thresholds) else None
 
 
 def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> bool:
-    """Whether most hidden frames are more like some far frame of the video than like those shown next to them.
+    """Whether most hidden frames are more similar to some far frame of the video than to their neighbours.
 
-    Juggling, dancing, a wagging tail, an empty road: such moments come again and again, and nothing says which of
-    them belongs in the gap.
+    This happens where moments recur: juggling, dancing, a wagging tail, an empty road. Then the context does not tell
+    which of them belongs in the gap.
     """
     return _recurs_between(video, tuple(hidden), *beside(hidden, visible))
 
@@ -72,14 +72,14 @@ def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> 
 def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -> bool:
     twins = 0
     for previous, place, following in zip((before, *hidden), hidden, (*hidden[1:], after), strict=False):
-        likeness = np.round(video.vectors @ video.vectors[place], 5)  # a tie must not hang on the last bit
-        far = np.concatenate([likeness[:previous], likeness[following + 1 :]])
-        twins += bool(len(far) and far.max() > max(likeness[previous], likeness[following]))
+        similarities = np.round(video.vectors @ video.vectors[place], 5)  # a tie must not depend on the last bit
+        far = np.concatenate([similarities[:previous], similarities[following + 1 :]])
+        twins += bool(len(far) and far.max() > max(similarities[previous], similarities[following]))
     return 2 * twins > len(hidden)
 
 
 def forget() -> None:
-    """Let go of the videos for which answers are remembered, here and in `unique`."""
+    """Clear the caches of this module and of `ambiguity`."""
     _recurs_between.cache_clear()
     ambiguity.forget()
 
@@ -87,9 +87,9 @@ def forget() -> None:
 def fits_the_gap(
     video: KeptVideo, hidden: Sequence[int], vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
 ) -> bool:
-    """Whether one of these frames could pass for one of the hidden span, asked for or not: by vector or by pixels.
+    """Whether one of these frames is the same as a frame of the hidden span, by vector or by pixels.
 
-    Frames between the key frames are hidden too; a distractor like one of them would be as right as a key frame.
+    The span includes the frames between key frames: a distractor like one of them would be as right as a key frame.
     """
     span = range(hidden[0], hidden[-1] + 1)
     if np.round(video.vectors[span.start : span.stop] @ vectors.T, 5).max() >= thresholds.distinct:
@@ -99,5 +99,5 @@ def fits_the_gap(
 
 
 def moves(video: KeptVideo, first: int, second: int) -> bool:
-    """Whether something visible moved between two kept frames of a video; see `differ`."""
+    """Whether two kept frames of a video differ by pixels; see `differ`."""
     return differ(video.thumbnail(first), video.thumbnail(second))

@@ -1,8 +1,8 @@
-"""Distances within a pool and to the frames around the gap, and exact searches over all answers.
+"""Distances between the candidates and to the frames next to the gap, and exact searches over all answers.
 
 Best paths come from dynamic programming over subsets (Held and Karp 1962): the cheapest way to visit a set of
-candidates and end at one of them depends on the set without it alone. The tables depend on n and K alone and are made
-once, so that a search is a few array operations.
+candidates and end at one of them depends on the set without it alone. The tables depend only on n and K and are cached,
+so a search is a few array operations.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Space:
 
 
 def space(vectors: Floats, n: int, at: int) -> Space:
-    """Mean squared differences among vectors [n + context, D]; `at` of the context lie before the gap."""
+    """Mean squared differences among vectors [n + context, D]; the first `at` context vectors are before the gap."""
     norms = np.einsum("id,id->i", vectors, vectors)
     squared = np.maximum(norms[:n, None] + norms[None, :] - 2 * (vectors[:n] @ vectors.T), 0) / vectors.shape[1]
     return Space(

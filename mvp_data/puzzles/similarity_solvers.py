@@ -1,6 +1,7 @@
-"""Could a puzzle be solved by likeness alone? The content solvers of the audit, at build time.
+"""Solvers that only compare frames by similarity. They measure how easy a puzzle is; the audit uses them too.
 
-Nothing is decoded: they see vectors and thumbnails of the bank, where the audit sees the pictures of finished shards.
+A build gives them the vectors and thumbnails of the bank, so nothing is decoded. The audit gives them the images of
+finished shards.
 """
 
 import zlib
@@ -20,14 +21,14 @@ from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sights:
-    """Pictures as the solvers of a build see them."""
+    """Frames as the solvers of a build see them."""
 
     vectors: Vectors  # [n, D], rows of length 1
     thumbnails: npt.NDArray[np.float32]  # [n, 576], luma 0..255
 
 
 def sights(vectors: Vectors, thumbnails: Sequence[bytes]) -> Sights:
-    """The pictures with these vectors [n, D] and thumbnails (`Frame.thumbnail`)."""
+    """The frames with these vectors [n, D] and thumbnails (`Frame.thumbnail`)."""
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
     if len(pixels) != len(vectors):
         raise ValueError(f"{len(vectors)} vectors and {len(pixels)} thumbnails")
@@ -42,15 +43,15 @@ def sights_of(video: KeptVideo, frames: Sequence[int]) -> Sights:
 def success(
     hidden: Sights, others: Sights, before: Sights | None, after: Sights | None, *, ordered: bool = True
 ) -> float:
-    """How well likeness solves a puzzle: 1 where every solver is right, 0 where none is better than guessing.
+    """How well similarity solves a puzzle: 1 if every solver is right, 0 if no solver is better than guessing.
 
-    `hidden` are its K frames in their order, `others` its l distractors (there may be none); of the context only the
-    last frame `before` the gap and the first one `after` it count, and at least one of them is given. Four solvers,
-    as in docs/audit.md: the nearest to the frames by the gap and the shortest path between them, by embedding and by
-    pixels; where there are too many answers to search, the two nearest alone. The result is the mean of their `graded`
-    answers.
+    `hidden` are the K hidden frames in order, `others` the l distractors (may be empty). Of the context only the last
+    frame `before` the gap and the first one `after` it are used; at least one must be given. There are four solvers, as
+    in docs/audit.md: the candidates nearest to the gap and the shortest path through it, each by vectors and by pixels.
+    If there are too many answers to search for a path, only the two nearest-candidate solvers run. The result is the
+    mean of their `graded` answers.
 
-    Ties are broken by a shuffle of the pool that depends on its pixels, never by the true order.
+    Ties are broken by a shuffle of the pool that depends only on its pixels, never on the true order.
     """
     if before is None and after is None:
         raise ValueError("no frame before the gap and none after it: nothing to compare candidates with")
@@ -71,10 +72,10 @@ def success(
 
 
 def lures(hidden: Sights, others: Sights, before: Sights | None, after: Sights | None) -> Floats:
-    """How much each of the others [l] would shorten the right path if it stood in for the hidden frame that suits best.
+    """How much each of the others [l] would shorten the right path in place of the best suited hidden frame.
 
-    In shares of that path's length, added over both spaces; above 0 the shortest path is a wrong one. The frames by the
-    gap are those of `success`.
+    In shares of the length of that path, summed over both spaces. Above 0 the shortest path is a wrong one. For the
+    arguments see `success`.
     """
     total = np.zeros(len(others.vectors))
     first = int(before is not None)
@@ -98,7 +99,7 @@ def lures(hidden: Sights, others: Sights, before: Sights | None, after: Sights |
 
 
 def nearest(space: Space, k: int) -> Places:
-    """The K candidates nearest to either frame by the gap, each next one the nearest to the one before."""
+    """The K candidates nearest to a frame next to the gap, ordered so that each is the nearest to the previous one."""
     ends = [end for end in (space.before, space.after) if end is not None]
     left = [int(i) for i in np.argsort(np.minimum.reduce(ends), kind="stable")[:k]]
     distance = ends[0]

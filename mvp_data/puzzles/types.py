@@ -14,7 +14,7 @@ Places: TypeAlias = tuple[int, ...]  # positions among the kept frames of a vide
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameRef:
-    """A kept frame by name: the video's id and the frame's position among the bank's frames of that video."""
+    """A reference to a kept frame: the video id, and the index of the frame in the bank."""
 
     video_id: str
     index: int
@@ -22,10 +22,10 @@ class FrameRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strip:
-    """A run of de-duplicated frames of one video, in order: the raw material of one sample."""
+    """Consecutive de-duplicated frames of one video, in order: the frames of one sample."""
 
     video_id: str
-    frames: tuple[int, ...]  # indices into the bank's frames of the video, rising
+    frames: tuple[int, ...]  # indices in the bank, rising
     shots: tuple[int, ...]  # the shot of each
 
 
@@ -54,37 +54,37 @@ class Episode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One labelled picture of the pool. `order` is its place in the hidden segment, or -1 for a distractor."""
+    """One labelled frame of the pool. `order` is its position in the hidden segment, or -1 for a distractor."""
 
     label: str
     frame: FrameRef
     order: int
-    decoy: int  # its place in a decoy run, or -1
+    decoy: int  # its position in a decoy run, or -1
     origin: str  # hidden | neighbourhood | same_video | corpus
-    similarity: float  # highest cosine similarity to a hidden frame (to another one, for a hidden frame)
+    similarity: float  # highest cosine to a hidden frame (of a hidden frame: to another one)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Puzzle:
-    """An episode with its labelled pool: everything of a sample but the pixels."""
+    """An episode with its labelled pool: a sample without the pixels."""
 
     key: str
     task: str
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # why its order may be argued about, where such runs are kept: reversible, looping or empty
-    margin: float  # distance of the most alike pair that must differ from the ambiguity threshold, in cosine
+    doubt: str  # reversible or looping, if runs with a doubtful order are kept; else empty
+    margin: float  # the ambiguity threshold minus the highest similarity in the pool
 
     @property
     def answer(self) -> tuple[str, ...]:
-        """The labels that answer it."""
+        """The labels of the right answer."""
         return right_answer(self.task, self.candidates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """A hidden segment for a task, in every way it may be shown; at least one."""
+    """A hidden segment for a task, with every context in which it may be shown; at least one."""
 
     task: str
     episodes: tuple[Episode, ...]
@@ -97,27 +97,27 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distractor:
-    """A mined frame with the vector it was judged by."""
+    """A frame chosen as a wrong candidate."""
 
     frame: FrameRef
     origin: str
     similarity: float  # highest cosine to a hidden frame
     vector: npt.NDArray[np.float32]
     thumbnail: bytes
-    decoy: int = -1  # its place in a decoy run, or -1
+    decoy: int = -1  # its position in a decoy run, or -1
 
 
 class Drop(StrEnum):
-    """Why a hidden segment gives no puzzle; counted in the report."""
+    """The reason why a hidden segment gives no puzzle; the report counts them."""
 
     POLICY = "policy"  # the mask policy does not allow it
-    LITTLE_CONTEXT = "little_context"  # too few visible frames are left around it
-    NO_MOTION = "no_motion"  # two hidden frames in a row differ by noise alone
-    REPEATED_HIDDEN = "repeated_hidden"  # too few hidden frames that clearly differ: no order to see
-    REPEATED_CONTEXT = "repeated_context"  # a hidden frame is already visible in the context
-    RECURRING = "recurring"  # most hidden frames have a closer twin elsewhere than beside them, and no clear order
-    LOOPING = "looping"  # the run comes again elsewhere in the video, in the same order or backwards
-    REVERSIBLE = "reversible"  # the run is as plausible backwards, to both judges
-    FEW_DISTRACTORS = "few_distractors"  # fewer admissible distractors than asked for
-    NO_DECOY = "no_decoy"  # no other run may stand beside it in a pool
-    DIFFICULTY = "difficulty"  # easier or harder than asked for, or the other one of its pair is
+    LITTLE_CONTEXT = "little_context"  # too few visible frames around it
+    NO_MOTION = "no_motion"  # two consecutive hidden frames differ only by noise
+    REPEATED_HIDDEN = "repeated_hidden"  # too few hidden frames clearly differ, so their order cannot be seen
+    REPEATED_CONTEXT = "repeated_context"  # the context shows a hidden frame
+    RECURRING = "recurring"  # most hidden frames are more similar to a far frame than to their neighbours
+    LOOPING = "looping"  # the run occurs again in the video, forwards or backwards
+    REVERSIBLE = "reversible"  # backwards is as plausible, by vectors and by pixels
+    FEW_DISTRACTORS = "few_distractors"  # too few admissible distractors
+    NO_DECOY = "no_decoy"  # no other run can be its decoy
+    DIFFICULTY = "difficulty"  # outside the range of --difficulty, or its pair is

@@ -7,7 +7,7 @@ import pytest
 
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
-from mvp_data.puzzles.partitions import cells, merged, mine_all, mine_cell
+from mvp_data.puzzles.partitions import merged, mine_all, mine_partition, partition_videos
 from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, rng, walk
 
@@ -29,16 +29,16 @@ def kinds() -> list[KeptVideo]:
 
 
 def test_each_video_has_one_place(kinds: list[KeptVideo]) -> None:
-    found = list(cells(kinds, 3))
+    found = list(partition_videos(kinds, 3))
     names = [[video.entry.video_id for video in cell.videos] for cell in found]
     assert sorted(name for cell in names for name in cell) == sorted(video.entry.video_id for video in kinds)
     train = [cell for cell in names if not cell[0].endswith("-9")]
     assert sorted({name[:5] for name in cell} == {cell[0][:5]} for cell in train) == [True] * 3, "kinds stay together"
     assert [cell for cell in names if cell not in train] == [["kind0-9", "kind1-9"]], "a small split is not cut"
     for cell in found:
-        assert len({video.split for video in (*cell.videos, *cell.guests)}) == 1
-        assert not {id(video) for video in cell.videos} & {id(video) for video in cell.guests}
-    guests = Counter(video.entry.video_id for cell in found for video in cell.guests)
+        assert len({video.split for video in (*cell.videos, *cell.neighbour_videos)}) == 1
+        assert not {id(video) for video in cell.videos} & {id(video) for video in cell.neighbour_videos}
+    guests = Counter(video.entry.video_id for cell in found for video in cell.neighbour_videos)
     assert set(guests.values()) == {1}
     assert len(guests) == 18, "all but those of the split that has one cell"
 
@@ -53,7 +53,7 @@ def test_what_cells_give_is_added_up(kinds: list[KeptVideo]) -> None:
     options = config(**SMALL, decoy_share=0.5, mine_cells=3, neighbourhood_share=0, same_video_share=0)
     calls: list[int] = []
     found = mine_all(kinds, options.puzzle_options, THRESHOLDS, lambda: calls.append(1))
-    apart = [mine_cell(cell, options.puzzle_options, THRESHOLDS) for cell in cells(kinds, 3)]
+    apart = [mine_partition(cell, options.puzzle_options, THRESHOLDS) for cell in partition_videos(kinds, 3)]
     assert len(calls) == len(kinds)
     assert found == merged(apart)
     assert sorted(p.key for p in found.puzzles) == sorted(p.key for made in apart for p in made.puzzles)
@@ -72,9 +72,9 @@ def test_one_cell_is_the_corpus(kinds: list[KeptVideo]) -> None:
     assert whole.puzzles
 
 
-def test_guests_give_distractors_and_no_puzzles(kinds: list[KeptVideo]) -> None:
+def test_neighbour_videos_give_distractors_but_no_puzzles(kinds: list[KeptVideo]) -> None:
     options = config(**SMALL, decoy_share=0, neighbourhood_share=0, same_video_share=0)
-    found = make_puzzles(kinds[:1], options.puzzle_options, THRESHOLDS, guests=kinds[1:6])
+    found = make_puzzles(kinds[:1], options.puzzle_options, THRESHOLDS, neighbour_videos=kinds[1:6])
     assert found.puzzles
     assert {p.episode.strip.video_id for p in found.puzzles} == {"kind0-0"}
     others = {c.frame.video_id for p in found.puzzles for c in p.candidates if c.origin == "corpus"}
@@ -83,5 +83,5 @@ def test_guests_give_distractors_and_no_puzzles(kinds: list[KeptVideo]) -> None:
 
 
 def test_more_cells_than_videos(kinds: list[KeptVideo]) -> None:
-    found = list(cells(kinds[:4], 100))
+    found = list(partition_videos(kinds[:4], 100))
     assert [len(cell.videos) for cell in found] == [1] * 4
