@@ -10,6 +10,7 @@ from mvp_data.config import MaskConfig
 from mvp_data.corpus import KeptVideo, Thresholds
 from mvp_data.rules import Drop, refuse
 from mvp_data.seeds import shuffled, unit
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.types import Episode, Strip
 
 REACH = 4  # a hidden segment holds at most this many times K kept frames
@@ -113,7 +114,7 @@ def _key_frames(video: KeptVideo, start: int, k: int, end: int, thresholds: Thre
 
 def _least(task: str, config: MaskConfig) -> tuple[int, int]:
     """Fewest visible frames before and after the gap: two where there are enough, so that motion enters and leaves."""
-    if task == "next":
+    if TASKS[task].gap_at_end:
         return config.context_frames, 0
     edge = min(2, config.context_frames // 2)
     return edge, edge
@@ -126,7 +127,7 @@ def _place(
     context, size = config.context_frames, len(video.kept)
     start, end = segment.hidden[0], segment.end
     before_least, after_least = _least(segment.task, config)
-    if segment.task == "odd-one-out":  # whose order nobody is asked for
+    if not TASKS[segment.task].needs_order:
         config = replace(config, reversible="keep")
     places = range(max(before_least, context - (size - end)), min(context - after_least, start) + 1)
     found: list[Episode] = []

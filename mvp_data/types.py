@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.tasks import right_answer
+from mvp_data.tasks.catalogue import TASKS
 
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
@@ -149,4 +149,4 @@ class Puzzle:
     @property
     def answer(self) -> tuple[str, ...]:
         """The labels that answer it."""
-        return right_answer(self.task, self.candidates)
+        return TASKS[self.task].right_answer(self.candidates)

@@ -14,7 +14,7 @@ from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo
 from mvp_data.shards import Sample, read_shard
 from mvp_data.summary import label_balance
-from mvp_data.tasks import question
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.verify_beside import LedgerCheck, SamplesCheck, Totals, report_finding
 from mvp_data.verify_sample import sample_findings
 from mvp_data.verify_tally import Finding, Tally
@@ -90,7 +90,7 @@ class ShardWalk:
         """What is compared with the whole: labels, and the files beside the shards."""
         tally, totals = self._tally, self.totals
         for task, samples in sorted(totals.tasks.items()):
-            asked = question(task, *self._shapes[task][:2])
+            asked = TASKS[task].question(*self._shapes[task][:2])
             _, p = label_balance(self._positives[task], samples=samples, k=asked.slots, pool=asked.choices)
             if p < RARE_P:
                 text = f"{self._folder}: labels of {task} are right unequally often (p {p:.1g})"

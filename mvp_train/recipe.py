@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
 from mvp_data.schema import SPLITS
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.yaml_text import parse_yaml, read_text
 from mvp_train.reward import RewardConfig
 

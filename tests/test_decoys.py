@@ -15,7 +15,7 @@ from mvp_data.mask import Opening
 from mvp_data.puzzles import PuzzleSet, make_puzzles
 from mvp_data.rules import Drop, differ
 from mvp_data.seeds import shuffled
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.types import Episode, FrameRef, Puzzle, Strip
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
 

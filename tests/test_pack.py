@@ -17,7 +17,7 @@ from mvp_data.errors import OutputError
 from mvp_data.pack import Packer, cut, shard_stem
 from mvp_data.puzzles import make_puzzles
 from mvp_data.shards import read_shard
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.types import Puzzle
 from tests.builders import ENCODER, THRESHOLDS, config, films, jpeg_of, store
 
