@@ -33,6 +33,7 @@ class ShardInfo:
             isinstance(self.name, str)
             and _SHARD_NAME.fullmatch(self.name)
             and self.split in SPLITS
+            and isinstance(self.task, str)
             and self.task in TASKS
         ):
             raise ShardError(

@@ -69,7 +69,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
         _require(self.split in SPLITS, f"data.split: {self.split!r} is none of {', '.join(SPLITS)}")
-        unknown = [task for task in self.tasks if task not in TASKS]
+        unknown = [task for task in self.tasks if not (isinstance(task, str) and task in TASKS)]
         _require(not unknown, f"data.tasks: {', '.join(map(repr, unknown)):.80} is none of {', '.join(TASKS)}")
         _require(self.order in ORDERS, f"data.order: {self.order!r} is none of {', '.join(ORDERS)}")
         _require(self.limit >= 0, f"data.limit: {self.limit} is negative")
