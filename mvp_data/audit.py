@@ -25,7 +25,7 @@ from mvp_data.schema import Record
 from mvp_data.shard_index import read_index
 from mvp_data.shards import Sample, read_shard, sample_spans, shard_paths
 from mvp_data.summary import iter_samples
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 
 FEW_SAMPLES, FEW_GROUPS = 30, 5
 SAMPLES = 5000
@@ -140,7 +140,7 @@ def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
 
 def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) -> Audit:
     answered = {}
-    for task in sorted(tallies, key=TASKS.index):
+    for task in (name for name in TASKS if name in tallies):
         tally = tallies[task]
         clusters, by_group = tally.clusters()
         solved = [*tally.answers(), *(tally.learned(clusters) if by_group else ())]

@@ -7,11 +7,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from mvp_data.audit_tasks import LEAK, guessing, judged, kind, least, metrics
+from mvp_data.audit_tasks import LEAK, guessing, judged, kind, metrics
 from mvp_data.intervals import Estimate, ratio_intervals
 from mvp_data.puzzles.shortest_path import Floats, Numbers
 from mvp_data.seeds import stable_hash
-from mvp_data.tasks import Question
+from mvp_data.tasks.grading import grade_all, lowest
+from mvp_data.tasks.task import Question
 
 LEVEL = 0.95
 CONSTANT_CLUSTERS = 5  # guessing is exactly at chance in each of so many clusters once in hundreds of builds
@@ -40,33 +41,16 @@ class Answers:
     clusters: Numbers  # [samples] what intervals rest on
 
 
-def grade(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
+def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
     """Values and weights of each of the task's `metrics`, from the right slot (or -1) of each label of the answers.
 
     A score is the weighted mean of the values. All samples weigh 1, but for `given`: there the pairs among the chosen
-    positives do, so that a sample with fewer than two of them says nothing.
+    positives do, so that a sample with fewer than two of them does not count.
     """
-    samples, k = right.shape
-    others = question.choices - k
+    values = grade_all(right, question.choices, ordered=question.ordered)
     hits = (right >= 0).sum(axis=1)
-    pairs = hits * (hits - 1) / 2
-    rising = np.zeros(samples)
-    for first in range(k):
-        earlier = right[:, [first]]
-        rising += ((earlier >= 0) & (earlier < right[:, first + 1 :])).sum(axis=1)
-    in_place = (right == np.arange(k)).sum(axis=1)
-    every = {
-        "exact": (in_place if question.ordered else hits) == k,
-        "set": hits == k,
-        "recall": hits / k,
-        "selection": (hits * (k + others) - k * k) / (k * others) if others else np.zeros(samples),
-        "order": rising / max(1, k * (k - 1) / 2),
-        "position": in_place / k,
-        "given": np.divide(rising, pairs, out=np.zeros(samples), where=pairs > 0),
-        "whole": (hits == k) * 1.0 - (hits == 0),
-    }
-    ones = np.ones(samples)
-    return {m: (every[m].astype(np.float64), pairs if m == "given" else ones) for m in metrics(question)}
+    ones, pairs = np.ones(len(right)), hits * (hits - 1) / 2
+    return {metric: (values[metric], pairs if metric == "given" else ones) for metric in metrics(question)}
 
 
 def questions(answers: Answers) -> int:
@@ -89,7 +73,7 @@ def judge(answers: Answers, sure: float) -> list[Result]:
     levels = guessing(answers.question)
     names = sorted(answers.right, key=lambda name: ("baseline", "leak", "content").index(kind(name, answers.task)))
     sums, sizes, tails = _sums(answers, names)
-    worst = np.array([least(metric, answers.question) for metric in levels])
+    worst = np.array([lowest(metric, answers.question) for metric in levels])
     (low, high), (sure_low, sure_high) = ratio_intervals(
         sums,
         sizes,
@@ -136,11 +120,11 @@ def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[
     """Of each cluster the values and weights of all solvers' metrics, summed: [clusters, solvers * metrics]; `luck`."""
     sums, sizes, tails = [], [], []
     for name in names:
-        scores = grade(answers.right[name], answers.question)
-        for value, weight in scores.values():
+        found = scores(answers.right[name], answers.question)
+        for value, weight in found.values():
             sums.append(np.bincount(answers.clusters, value * weight))
             sizes.append(np.bincount(answers.clusters, weight))
-        tails.append(luck(scores["exact"][0], answers.clusters, guessing(answers.question)["exact"]))
+        tails.append(luck(found["exact"][0], answers.clusters, guessing(answers.question)["exact"]))
     return np.stack(sums, axis=1), np.stack(sizes, axis=1), tails
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mvp_data.puzzles.shortest_path import Floats, Numbers, best_subset
 from mvp_data.seeds import stable_hash
-from mvp_data.tasks import Question
+from mvp_data.tasks.task import Question
 
 Rows = npt.NDArray[np.floating]
 

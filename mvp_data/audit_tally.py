@@ -10,11 +10,12 @@ import numpy.typing as npt
 from mvp_data.audit_features import ARTEFACTS, OF_THE_FILE, Embeddings, look, see
 from mvp_data.audit_probes import EVERY, Learned, by_label, by_position, by_probe, relative
 from mvp_data.audit_solvers import Solver, pool_features, solvers
-from mvp_data.audit_tasks import right_slots, to_answer
+from mvp_data.audit_tasks import slots_of_labels
 from mvp_data.puzzles.shortest_path import Numbers, searchable
 from mvp_data.schema import LABELS, Record
 from mvp_data.seeds import stable_hash
 from mvp_data.shards import Sample
+from mvp_data.tasks.catalogue import TASKS
 
 PROBES = {"candidates": slice(len(ARTEFACTS), None), "artefacts": slice(len(ARTEFACTS))}  # columns of the features
 TAIL_BYTES = 4096  # of a JPEG, which with its length tell it from others well enough: K must agree
@@ -47,12 +48,13 @@ class Tally:
         seen, record = see(sample), sample.record
         found = look(seen, embeddings)
         labels = [LABELS.index(label) for label in seen.labels]
+        form, choices = TASKS[self.task].form, self.question.choices
         for name, solve in self._solvers.items():
             chosen = [labels[place] for place in solve(found)]
-            self._answers[name] += bytes(to_answer(self.task, chosen, self.question.choices, record.key))
+            self._answers[name] += bytes(form.from_chosen(chosen, choices, record.key))
         features = np.concatenate([found.artefacts, pool_features(found)], axis=1)
         self._features += relative(features).astype(np.float16).tobytes()
-        self._right.extend(right_slots(record))
+        self._right.extend(slots_of_labels(record))
         self._orders.extend(record.candidates[number].order for number in labels)
         self._labels += bytes(labels)
         self._groups.append(stable_hash("group", record.video_group))
@@ -81,13 +83,13 @@ class Tally:
             np.frombuffer(kept, np.int8).reshape(len(self), -1).astype(np.intp) for kept in (self._orders, self._labels)
         )
         features = np.frombuffer(self._features, np.float16).reshape(*labels.shape, -1)
+        task, choices = TASKS[self.task], self.question.choices
         for name, columns in PROBES.items():
-            # That the odd one is oddly bright is a likeness like others; that it is always brighter is a leak.
-            odd = self.task == "odd-one-out" and name == "artefacts"
+            # A lone distractor may differ in brightness from the frames; that it is always brighter is a leak.
+            odd = bool(task.distractors) and name == "artefacts"
             places = by_probe(clusters, features[:, :, columns], orders, self.k, OF_THE_FILE if odd else EVERY)
             chosen = np.take_along_axis(labels, places, axis=1).tolist()
-            choices = self.question.choices
-            answers = [to_answer(self.task, row, choices, str(number)) for number, row in enumerate(chosen)]
+            answers = [task.form.from_chosen(row, choices, str(number)) for number, row in enumerate(chosen)]
             yield f"probe-{name}", np.array(answers)
 
     def answers(self) -> Iterator[tuple[str, Numbers]]:

@@ -15,7 +15,7 @@ from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.options import can_be_named, check_fields, option
 from mvp_data.shots import METHODS
-from mvp_data.tasks import TASKS, parse_shares
+from mvp_data.tasks.catalogue import TASKS, parse_shares
 from mvp_data.yaml_text import parse_yaml, read_text
 
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
@@ -218,8 +218,11 @@ class BuildConfig:
         if isinstance(self.src, str):
             raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
-        if "select" in dict(self.puzzle.task_shares) and not self.mine.distractors:
-            raise ConfigError("tasks: select has nothing to choose from with --distractors 0")
+        for name, _ in self.puzzle.task_shares:
+            count = TASKS[name].pool_size(self.mine.distractors)
+            asked = TASKS[name].question(self.mask.hidden_frames, count)
+            if not asked.ordered and asked.slots == asked.choices:
+                raise ConfigError(f"tasks: {name} has nothing to choose from with --distractors {count}")
         unknown = sorted(self.retried - {reason.value for reason in SkipReason})
         if unknown:
             reasons = ", ".join(reason.value for reason in SkipReason)

@@ -6,18 +6,10 @@ from mvp_data.errors import ShardError
 from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
 from mvp_data.summary import Summary, iter_samples
+from mvp_data.tasks.catalogue import TASKS
 
 WIDTH = 98  # columns of the table: a terminal of 100 does not wrap it
 BAR = 40  # columns of the longest bar
-ASKED = {
-    "mvp": "which {k} of the {n} fill the gap, in what order?",
-    "jigsaw": "in what order do the {n} fill the gap?",
-    "select": "which {k} of the {n} fill the gap, in any order?",
-    "next": "which {k} of the {n} come next, in what order?",
-    "arrow": "the {n} fill the gap, forwards (A) or backwards (B)?",
-    "odd-one-out": "which of the {n} does not belong in the gap?",
-}
-WAYS = {"A": " (forwards)", "B": " (backwards)"}
 UNEVEN_P = 0.001  # a fair shuffle shows a smaller p once in a thousand builds: worth a warning, not an alarm
 
 
@@ -80,14 +72,14 @@ def puzzle_in_words(sample: Sample) -> str:
         f"  candidates: {asked(record)}",
         *(_candidate_line(record, candidate) for candidate in record.candidates),
         "",
-        f"  answer  {', '.join(record.answer)}{WAYS.get(record.answer[0], '') if record.task == 'arrow' else ''}",
+        f"  answer  {', '.join(_named(record, label) for label in record.answer)}",
     ]
     return "\n".join(lines)
 
 
 def asked(record: Record) -> str:
     """What a puzzle asks for, in one short sentence."""
-    return ASKED[record.task].format(k=record.k, n=len(record.candidates))
+    return TASKS[record.task].asks_briefly.format(k=record.k, n=len(record.candidates))
 
 
 def printable(text: str) -> str:
@@ -100,10 +92,16 @@ def clip(text: str, width: int = WIDTH) -> str:
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 
 
+def _named(record: Record, label: str) -> str:
+    """A label of an answer with its meaning where it does not name a candidate: `A (forwards)`."""
+    word = TASKS[record.task].word(label)
+    return f"{label} ({word})" if word else label
+
+
 def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
     role = f"right, {candidate.order + 1} of {record.k}" if candidate.order >= 0 else "wrong"
     elsewhere = "" if candidate.video_id == record.video_id else printable(candidate.video_path)
-    letter = " " if record.task == "arrow" else candidate.label  # whose answers are A and B
+    letter = candidate.label if TASKS[record.task].lettered else " "
     start = (
         f"    {letter}  {role:<14}{candidate.time_s:>9.2f} s  shot {candidate.shot:<4}"
         f"{candidate.origin:<14} similarity {candidate.similarity:5.3f}  "

@@ -13,20 +13,19 @@ from mvp_data.files import atomic_write, remove
 from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LEDGER_NAME, write_rows
 from mvp_data.locks import LOCK_NAME, Lock, locked_folder
-from mvp_data.pack import SHARD_STEMS, shard_stem
+from mvp_data.pack import shard_stem
 from mvp_data.puzzles.difficulty import bucket
 from mvp_data.puzzles.distractors import ORIGINS
 from mvp_data.schema import SPLITS, Record
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shard_offsets import OFFSETS_NAME
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 
 STARTED_NAME = "started.json"  # says whose unfinished work lies here; gone once the index is written
 SAMPLES_NAME = "samples.parquet"
 REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
 MAX_REPORT_BYTES = 16 << 20
-_SHARD = re.compile(rf"(({'|'.join(TASKS[1:])})-)?({'|'.join(SHARD_STEMS.values())})-\d{{6}}\.tar")
 _LEFT_BY_NOTHING = frozenset({LEDGER_NAME, REPORT_NAME})  # what a build without a sample leaves
 _RUNNING = frozenset({LOCK_NAME, STATUS_NAME})  # of the run that is at work, or was when it died
 _OWN_NAMES = _RUNNING | {INDEX_NAME, STARTED_NAME, SAMPLES_NAME, LEDGER_NAME, REPORT_NAME, CARD_NAME, OFFSETS_NAME}
@@ -122,7 +121,12 @@ def is_own(name: str) -> bool:
     """Whether a build, or what a killed one left, has files of this name in its folder."""
     plain = _plain(name)
     shard = plain.removeprefix(".").removesuffix(OFFSETS_NAME)  # the offset index of a single shard bears its name
-    return plain in _OWN_NAMES or _SHARD.fullmatch(shard) is not None
+    stem, _, number = shard.rpartition("-")
+    return plain in _OWN_NAMES or (stem in _shard_stems() and re.fullmatch(r"\d{6}\.tar", number) is not None)
+
+
+def _shard_stems() -> set[str]:
+    return {shard_stem(task, split) for task in TASKS for split in SPLITS}
 
 
 def _started_hash(out: Path) -> str:
@@ -246,8 +250,8 @@ def write_card(out: Path, shards: Sequence[ShardInfo], facts: Mapping[str, Any])
     there = {(shard.task, shard.split) for shard in shards}
     samples = sum(shard.samples for shard in shards)
     configs: list[str] = []
-    for task in sorted({task for task, _ in there}, key=TASKS.index):
-        first = "  default: true\n" if task == "mvp" else ""
+    for task in (name for name in TASKS if any(name == shard.task for shard in shards)):
+        first = "  default: true\n" if TASKS[task].main else ""
         configs.append(f"- config_name: {task}\n{first}  data_files:")
         splits = [split for split in SPLITS if (task, split) in there]
         configs += [f'  - split: {_HUB_SPLITS[s]}\n    path: "{shard_stem(task, s)}-*.tar"' for s in splits]

@@ -17,14 +17,14 @@ from mvp_data.schema import SPLITS, CandidateFrame, ContextFrame, Record, extra_
 from mvp_data.seeds import stable_hash
 from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 
 SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar
 
 
 def shard_stem(task: str, split: str) -> str:
     """How the names of these shards begin: `shard` and `val` for `mvp`, `jigsaw-shard` for another task."""
-    return SHARD_STEMS[split] if task == "mvp" else f"{task}-{SHARD_STEMS[split]}"
+    return TASKS[task].shard_stem(SHARD_STEMS[split])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ class Packer:
         by_kind: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
         for puzzle in puzzles:
             by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
-        for task, split in sorted(by_kind, key=lambda kind: (TASKS.index(kind[0]), SPLITS.index(kind[1]))):
+        for task, split in ((task, split) for task in TASKS for split in SPLITS if (task, split) in by_kind):
             chosen = sorted(by_kind[task, split], key=self._rank)
             for number, members in enumerate(cut(chosen, self._tar_bytes, self._config.pack)):
                 yield f"{shard_stem(task, split)}-{number:06d}.tar", members

@@ -9,19 +9,11 @@ from typing import TypeAlias
 
 from mvp_data.schema import LABELS, Record
 from mvp_data.shards import Sample
-from mvp_data.tasks import DIRECTIONS, Question
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.task import Question
 
 Piece: TypeAlias = dict[str, str]  # {"type": "text", "text": ...} or {"type": "image"}
 Message: TypeAlias = dict[str, str | list[Piece]]
-
-_ASKED = {
-    "mvp": "Which candidates fill the gap, in their original order?",
-    "jigsaw": "In what order do they fill the gap?",
-    "select": "Which candidates fill the gap?",
-    "next": "Which candidates come next, in their original order?",
-    "arrow": "Do they run forwards ({}) or backwards ({})?".format(*DIRECTIONS),
-    "odd-one-out": "Which candidate does not fill the gap?",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +43,12 @@ def pictures(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
 def content(record: Record, config: PromptConfig) -> list[Piece]:
     """Text pieces and picture placeholders: context with the gap marked, the candidates, the question.
 
-    The candidates are lettered, but for `arrow`: there the letters of the answer mean something else.
+    The candidates are lettered where the answer names them.
     """
-    pieces = [*_context(record, config), _text(_pool_line(record))]
+    task = TASKS[record.task]
+    pieces = [*_context(record, config), _text(task.pool_line(record.k, record.l))]
     for candidate in record.candidates:
-        pieces += [_text("" if record.task == "arrow" else f"\n{candidate.label}: "), {"type": "image"}]
+        pieces += [_text(f"\n{candidate.label}: " if task.lettered else ""), {"type": "image"}]
     return _joined([*pieces, _text(_question(record, config))])
 
 
@@ -79,22 +72,13 @@ def _gap(record: Record) -> Piece:
     return _text(f"\n[gap: {_frames(record.k)} missing here]\n")
 
 
-def _pool_line(record: Record) -> str:
-    if record.task == "arrow":
-        return f"\nThe {record.k} missing frames, all in their original order or all in reverse:\n"
-    if record.l == 0:
-        return f"\nThe {record.k} missing frames, shuffled:"
-    others = "one does not" if record.task == "odd-one-out" else "the others do not"
-    return f"\n{len(record.candidates)} candidates, shuffled; {record.k} of them fill the gap, {others}:"
-
-
 def _question(record: Record, config: PromptConfig) -> str:
     """The request, with an example that is no valid answer, so that echoing it earns nothing."""
     asked = record.question
     order = "first to last" if asked.ordered else "in any order"
     letters = f"{asked.slots} different letters, {order}" if asked.slots > 1 else "one letter"
     thinking = "First think about what happens, between <think> and </think>. Then give" if config.thinking else "Give"
-    return f"\n{_ASKED[record.task]} {thinking} {letters}, like this: <answer>{_example(asked)}</answer>"
+    return f"\n{TASKS[record.task].asks} {thinking} {letters}, like this: <answer>{_example(asked)}</answer>"
 
 
 def _example(asked: Question) -> str:

@@ -4,16 +4,17 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 from mvp_data import __version__
-from mvp_data.chance import chance
 from mvp_data.errors import ConfigError
 from mvp_data.intervals import Estimate, clusters, intervals
 from mvp_data.schema import SPLITS, Record
 from mvp_data.seeds import stable_hash
-from mvp_data.tasks import TASKS, Question
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import chance
+from mvp_data.tasks.grading import grade, lowest, right_slots
+from mvp_data.tasks.task import Question
 
 METRICS = ("exact", "set", "selection", "order", "position")
 MAX_NOTE = 500  # characters
@@ -139,23 +140,19 @@ def measure(asked: Question, right: Sequence[str], given: Sequence[str]) -> dict
     >>> measure(Question(slots=4, choices=8, ordered=True), "CAFB", "ACFH")
     {'exact': 0.0, 'set': 0.0, 'selection': 0.5, 'order': 0.3333333333333333, 'position': 0.25}
     """
-    k, others = asked.slots, asked.choices - asked.slots
-    chosen = [right.index(label) for label in given if label in right]
-    hits = len(chosen)
-    whole = float(hits == k)
-    found = {"exact": float(list(right) == list(given)) if asked.ordered else whole}
-    if k > 1 and others:
-        found |= {"set": whole, "selection": (hits * asked.choices - k * k) / (k * others)}
-    if k > 1 and asked.ordered:
-        found["order"] = sum(a < b for a, b in combinations(chosen, 2)) / (k * (k - 1) / 2)
-        found["position"] = sum(a == b for a, b in zip(right, given, strict=True)) / k
-    return found
+    scores = grade(right_slots(given, right), asked.choices, ordered=asked.ordered)
+    names = ["exact"]
+    if asked.slots > 1 and asked.choices > asked.slots:
+        names += ["set", "selection"]
+    if asked.slots > 1 and asked.ordered:
+        names += ["order", "position"]
+    return {name: scores[name] for name in names}
 
 
 def result(shards: str, config: QuizConfig, answers: Iterable[Graded]) -> QuizResult:
     """The graded answers with their figures: of all, then of each task where there are several."""
     puzzles = tuple(answers)
-    tasks = sorted({item.task for item in puzzles}, key=TASKS.index)
+    tasks = [task for task in TASKS if any(task == item.task for item in puzzles)]
     rows = [_row("all", puzzles)] if puzzles else []
     if len(tasks) > 1:
         rows += [_row(task, [item for item in puzzles if item.task == task]) for task in tasks]
@@ -203,8 +200,8 @@ def _estimates(puzzles: Sequence[Graded], metrics: Sequence[str], groups: Sequen
     import numpy as np
 
     values = np.array([[item.metrics[metric] for metric in metrics] for item in puzzles])
-    worst = max(_worst(item.slots, item.choices - item.slots) for item in puzzles)
-    least = np.array([-worst if metric == "selection" else 0.0 for metric in metrics])
+    forms = {Question(slots=item.slots, choices=item.choices, ordered=True) for item in puzzles}
+    least = np.array([min(lowest(metric, form) for form in forms) for metric in metrics])
     seed = stable_hash("quiz", len(puzzles))
     low, high = intervals(values, clusters(groups)[0], seed, least=least, most=np.ones_like(least))
     return {
@@ -222,10 +219,6 @@ def _level(item: Graded, metric: str) -> float:
     """What guessing earns; where any order counts, to be exact is to have the right set."""
     any_order = metric == "exact" and "order" not in item.metrics
     return chance("set" if any_order else metric, item.slots, item.choices - item.slots).mean
-
-
-def _worst(k: int, others: int) -> float:
-    return min(k / others, others / k) if others else 0.0
 
 
 def _checked(value: object, checks: Mapping[str, Callable[[Any], bool]], where: str) -> dict[str, Any]:

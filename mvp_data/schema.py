@@ -13,11 +13,13 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from mvp_data.errors import ShardError
-from mvp_data.tasks import DOUBTS, ORDER_ALONE, TASKS, Question, question, right_answer
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.task import Question
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 ORIGINS = ("hidden", "neighbourhood", "same_video", "corpus")
+DOUBTS = ("", "reversible", "looping")  # why the order of the hidden frames can be disputed
 LABELS = string.ascii_uppercase
 MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
 MAX_CONTEXT = 100  # two digits in `context_00`
@@ -115,7 +117,7 @@ class Record:
     @property
     def question(self) -> Question:
         """What an answer to this sample looks like."""
-        return question(self.task, self.k, self.l)
+        return TASKS[self.task].question(self.k, self.l)
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -249,24 +251,13 @@ def _check_candidates(record: Record) -> None:
         [c.order for c in hidden] == list(range(record.k)),
         f"orders {[c.order for c in pool]} for k {record.k}",
     )
-    _check_task(record)
-    answer = right_answer(record.task, pool)
+    task = TASKS[record.task]
+    problem = task.problem(record)
+    _require(not problem, problem)
+    answer = task.right_answer(pool)
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
     foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
     _require(not foreign, f"candidates {foreign} are said to be of this video and are not")
-
-
-def _check_task(record: Record) -> None:
-    """What a task asks of its puzzles beyond the common form."""
-    orders = [c.order for c in record.candidates]
-    if record.task in ORDER_ALONE:
-        _require(record.l == 0 and record.k >= 2, f"{record.task} with k {record.k}, l {record.l}")
-    if record.task == "arrow":
-        _require(orders in (sorted(orders), sorted(orders)[::-1]), f"orders {orders} run neither way")
-    if record.task == "odd-one-out":
-        _require(record.l == 1, f"odd-one-out with l {record.l}")
-    if record.task == "next":
-        _require(record.mask_start == len(record.context), "the context of a `next` goes on after the gap")
 
 
 def _check_times(record: Record) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mvp_data.errors import ShardError
 from mvp_data.files import atomic_write
 from mvp_data.schema import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, parse_object
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 
 INDEX_NAME = "index.json"
 MAX_INDEX_BYTES = 64 << 20  # 300,000 shards; parsed, JSON can take twenty times its bytes
@@ -33,6 +33,7 @@ class ShardInfo:
             isinstance(self.name, str)
             and _SHARD_NAME.fullmatch(self.name)
             and self.split in SPLITS
+            and isinstance(self.task, str)
             and self.task in TASKS
         ):
             raise ShardError(

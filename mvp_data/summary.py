@@ -13,7 +13,7 @@ from pathlib import Path
 from mvp_data.errors import ShardError
 from mvp_data.schema import LABELS, ORIGINS, SPLITS, Record
 from mvp_data.shards import Sample, read_shard, shard_paths
-from mvp_data.tasks import TASKS, question
+from mvp_data.tasks.catalogue import TASKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +117,7 @@ def summarize(path: Path, task: str = "") -> Summary:
             f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect each shard alone"
         )
     ((k, distractors, context),) = tally.kinds
-    asked = question(task, k, distractors)
+    asked = TASKS[task].question(k, distractors)
     labels, labels_p = label_balance(tally.positives, samples=tally.samples, k=asked.slots, pool=asked.choices)
     counts = {name: dict(sorted(counter.items())) for name, counter in tally.counts.items()}
     shards = shard_paths(path)

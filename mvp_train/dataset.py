@@ -21,7 +21,7 @@ from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
 from mvp_data.shard_set import ShardSet, open_shards
 from mvp_data.shards import Sample, jpeg_size
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train.recipe import DataConfig
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Samples:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        tasks = pc.index_in(_column(self.sets, "task").take(self.rows), value_set=pa.array(TASKS))
+        tasks = pc.index_in(_column(self.sets, "task").take(self.rows), value_set=pa.array(list(TASKS)))
         kinds = tasks.to_numpy().astype(np.int64)
         for name, bits in (("k", 5), ("l", 5), ("context", 7), ("width_px", 16), ("height_px", 16)):
             kinds = (kinds << bits) | _column(self.sets, name).take(self.rows).to_numpy()

@@ -19,7 +19,7 @@ from mvp_data.files import atomic_write
 from mvp_data.prompt import Message, PromptConfig
 from mvp_data.seeds import shuffled, stable_hash
 from mvp_data.shards import Sample
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples, to_row
 from mvp_train.metrics import Outcome, Row, table, to_text
 from mvp_train.page import Shown, write_page

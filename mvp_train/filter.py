@@ -17,7 +17,7 @@ from typing import Any
 from mvp_data.errors import OutputError
 from mvp_data.files import atomic_write
 from mvp_data.seeds import stable_hash
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluate import Answers, AskConfig, ask_all, check_samples
 from mvp_train.reward import score_record

@@ -1,8 +1,8 @@
 """What a model's answers are worth: each metric with a confidence interval, beside what blind guessing earns.
 
 Samples of one video resemble each other, so intervals rest on whole video groups: taking samples for independent would
-make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated. Tasks are never averaged: half of all
-guesses at `arrow` are right, and one in 1,680 at `mvp` with K = l = 4.
+make them too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged: half
+of all guesses at `arrow` are right, and one in 1,680 at `mvp` with K = l = 4.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mvp_data.chance import chance, reward_chance
 from mvp_data.intervals import clusters, intervals
 from mvp_data.seeds import stable_hash
-from mvp_data.tasks import TASKS, Question, question
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import chance, reward_chance
+from mvp_data.tasks.grading import lowest
+from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, Score
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Outcome:
     @property
     def question(self) -> Question:
         """What an answer to its sample looks like."""
-        return question(self.task, self.k, self.l)
+        return TASKS[self.task].question(self.k, self.l)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,10 +120,9 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
     """The worst that each metric can be: 0, but for selection and a reward that gives it much weight."""
     import numpy as np
 
-    shapes = {(q.slots, q.choices - q.slots) for q in (s[0].question for s in samples)}
-    worst = max((min(k / others, others / k) for k, others in shapes if others), default=0.0)
+    worst = min((lowest("selection", asked) for asked in {s[0].question for s in samples}), default=0.0)
     paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
-    least = {"selection": 0 - worst, "reward": 0 - worst if paid < 0 else 0.0}  # no -0.0
+    least = {"selection": worst, "reward": worst if paid < 0 else 0.0}
     return np.array([least.get(name, 0.0) for name in names])
 
 

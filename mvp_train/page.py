@@ -16,13 +16,12 @@ from pathlib import Path
 from mvp_data.files import atomic_write
 from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
-from mvp_data.tasks import DIRECTIONS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train.reward import Score, parse
 
 MAX_PAGE_BYTES = 100 << 20  # about 60 puzzles of 796x448 px; browsers grow slow beyond
 MAX_TEXT = 20_000  # characters shown of a completion
 MARKS = {"right": "✓", "moved": "↔", "wrong": "✗"}
-WAYS = dict(zip(DIRECTIONS, ("A forwards", "B backwards"), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,10 +80,9 @@ def _details(item: Shown, *, opened: bool) -> str:
     record = item.sample.record
     asked = record.question
     found = slots(parse(item.completion, asked.choices, asked.slots), record.answer, ordered=asked.ordered)
-    words = WAYS if record.task == "arrow" else {}
-    marks = "".join(f'<li class="{kind}">{words.get(label, label)} {MARKS[kind]}</li>' for label, kind in found)
+    marks = "".join(f'<li class="{kind}">{_labelled(record, label)} {MARKS[kind]}</li>' for label, kind in found)
     step = "" if item.step is None else f"<span>step {item.step}</span>"
-    letters = "".join(f"<li>{words.get(label, label)}</li>" for label in record.answer)
+    letters = "".join(f"<li>{_labelled(record, label)}</li>" for label in record.answer)
     values = asdict(item.score).items()
     parts = "".join(f"<div><dt>{name}</dt><dd>{float(value):.3f}</dd></div>" for name, value in values)
     said = html.escape(item.completion[:MAX_TEXT])
@@ -139,8 +137,13 @@ def _pool(sample: Sample) -> str:
 
 
 def _name(record: Record, candidate: CandidateFrame) -> str:
-    """Its letter; for `arrow`, whose letters are the two ways, its place in the hidden segment."""
-    return str(candidate.order + 1) if record.task == "arrow" else candidate.label
+    """Its letter, or its place in the hidden segment where candidates have no letters."""
+    return candidate.label if TASKS[record.task].lettered else str(candidate.order + 1)
+
+
+def _labelled(record: Record, label: str) -> str:
+    """A label of an answer with its meaning, if it has one: `A forwards`."""
+    return f"{label} {TASKS[record.task].word(label)}".rstrip()
 
 
 def _picture(data: bytes, record: Record, alt: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
 from mvp_data.schema import SPLITS
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.yaml_text import parse_yaml, read_text
 from mvp_train.reward import RewardConfig
 
@@ -69,7 +69,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
         _require(self.split in SPLITS, f"data.split: {self.split!r} is none of {', '.join(SPLITS)}")
-        unknown = [task for task in self.tasks if task not in TASKS]
+        unknown = [task for task in self.tasks if not (isinstance(task, str) and task in TASKS)]
         _require(not unknown, f"data.tasks: {', '.join(map(repr, unknown)):.80} is none of {', '.join(TASKS)}")
         _require(self.order in ORDERS, f"data.order: {self.order!r} is none of {', '.join(ORDERS)}")
         _require(self.limit >= 0, f"data.limit: {self.limit} is negative")

@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from itertools import combinations, starmap
-from operator import eq, lt
 from typing import Any, TypeAlias, TypeVar
 
 from mvp_data.errors import ConfigError
 from mvp_data.schema import LABELS, Record
+from mvp_data.tasks.grading import grade, right_slots
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]  # text, or messages as TRL gives them
 T = TypeVar("T")
@@ -108,9 +107,7 @@ def score(
     labels = parse(completion, pool, len(answer))
     if labels is None:
         return INVALID
-    if not ordered:
-        return _grade(tuple(i if label in labels else -1 for i, label in enumerate(answer)), pool, weights)
-    return _grade(tuple(answer.find(label) for label in labels), pool, weights)
+    return _scored(right_slots(labels, answer), pool, weights, ordered)
 
 
 def score_record(completion: str, record: Record, weights: RewardConfig) -> Score:
@@ -120,29 +117,22 @@ def score_record(completion: str, record: Record, weights: RewardConfig) -> Scor
 
 
 @lru_cache(maxsize=1 << 14)  # there are only 209 ways to be more or less right for K = 4, 13,327 for K = 6
-def _grade(places: tuple[int, ...], pool: int, weights: RewardConfig) -> Score:
-    """A valid answer, as the place of each of its labels in the right answer, or -1 for a distractor."""
-    k, others = len(places), pool - len(places)
-    chosen = [place for place in places if place >= 0]
-    hits = len(chosen)
-    right = sum(map(eq, places, range(k)))
-    exact = float(right == k)
-    selection = (hits * pool - k * k) / (k * others) if others else 0.0
-    order = sum(starmap(lt, combinations(chosen, 2))) / (k * (k - 1) / 2) if k > 1 else exact
-    position = right / k
+def _scored(slots: tuple[int, ...], pool: int, weights: RewardConfig, ordered: bool) -> Score:
+    """The score of a valid answer; `slots` as in `mvp_data.tasks.grading`."""
+    parts = grade(slots, pool, ordered=ordered)
     return Score(
         valid=True,
-        selection=selection,
-        recall=hits / k,
-        order=order,
-        position=position,
-        exact=exact,
-        set=float(hits == k),
+        selection=parts["selection"],
+        recall=parts["recall"],
+        order=parts["order"],
+        position=parts["position"],
+        exact=parts["exact"],
+        set=parts["set"],
         reward=weights.format
-        + weights.selection * selection
-        + weights.order * order
-        + weights.position * position
-        + weights.exact * exact,
+        + weights.selection * parts["selection"]
+        + weights.order * parts["order"]
+        + weights.position * parts["position"]
+        + weights.exact * parts["exact"],
     )
 
 

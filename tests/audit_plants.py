@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from mvp_data.schema import LABELS, CandidateFrame, Record
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_data.shards import Sample, write_shard
-from mvp_data.tasks import right_answer
+from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_record
 
 SIZE = (176, 112)
@@ -262,15 +262,15 @@ def _blend(coarse: Image.Image, fine: Image.Image) -> Image.Image:
 def of_task(record: Record, task: str) -> Record:
     """The record as one of another task; `arrow` shows the hidden frames forwards or backwards."""
     pool = list(record.candidates)
-    if task == "arrow":
+    if TASKS[task].in_a_row:
         pool.sort(key=lambda c: c.order, reverse=unit("way", record.key) < 0.5)
     candidates = tuple(replace(c, label=LABELS[i]) for i, c in enumerate(pool))
-    return replace(record, task=task, candidates=candidates, answer=right_answer(task, candidates))
+    return replace(record, task=task, candidates=candidates, answer=TASKS[task].right_answer(candidates))
 
 
 def _with(record: Record, pool: list[CandidateFrame]) -> Record:
     candidates = tuple(replace(c, label=LABELS[i]) for i, c in enumerate(pool))
-    return replace(record, candidates=candidates, answer=right_answer(record.task, candidates))
+    return replace(record, candidates=candidates, answer=TASKS[record.task].right_answer(candidates))
 
 
 def _jpeg(image: Image.Image, **options: object) -> bytes:

@@ -6,24 +6,25 @@ from pathlib import Path
 from mvp_data.schema import LABELS
 from mvp_data.shard_index import ShardInfo
 from mvp_data.shards import Sample, write_shard
-from mvp_data.tasks import TASKS, right_answer
+from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_folder, make_sample
-
-DISTRACTORS = {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}  # what these tasks ask for
 
 
 def make_task_sample(
     task: str, number: int = 0, *, k: int = 4, distractors: int = 4, context: int = 12, split: str = "train"
 ) -> Sample:
     """Sample `number` of a task; an `arrow` runs backwards where the number is odd."""
-    shape = {"k": k, "distractors": DISTRACTORS.get(task, distractors), "context": context, "split": split}
-    made = make_sample(number, mask_start=context if task == "next" else context // 2, **shape)
+    asked = TASKS[task]
+    shape = {"k": k, "distractors": asked.pool_size(distractors), "context": context, "split": split}
+    made = make_sample(number, mask_start=context if asked.gap_at_end else context // 2, **shape)
     pool = list(zip(made.record.candidates, made.candidates, strict=True))
-    if task == "arrow":
+    if asked.in_a_row:
         pool.sort(key=lambda item: item[0].order, reverse=number % 2 == 1)
     candidates = tuple(replace(c, label=label) for label, (c, _) in zip(LABELS, pool, strict=False))
-    key = made.record.key if task == "mvp" else f"{task}-{made.record.key}"
-    record = replace(made.record, key=key, task=task, candidates=candidates, answer=right_answer(task, candidates))
+    key = made.record.key if asked.main else f"{task}-{made.record.key}"
+    record = replace(
+        made.record, key=key, task=task, candidates=candidates, answer=TASKS[task].right_answer(candidates)
+    )
     return replace(made, record=record, candidates=tuple(jpeg for _, jpeg in pool))
 
 
@@ -32,7 +33,7 @@ def make_mixed_folder(folder: Path, each: int = 2, **sample: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     infos: list[ShardInfo] = []
     for task in TASKS:
-        name = f"{'' if task == 'mvp' else f'{task}-'}shard-000000.tar"
+        name = f"{TASKS[task].shard_stem('shard')}-000000.tar"
         samples = (make_task_sample(task, i, **sample) for i in range(each))  # type: ignore[arg-type]
         infos.append(write_shard(folder / name, samples))
     make_folder(folder, infos)

@@ -14,7 +14,7 @@ from mvp_data.embed import Encoder
 from mvp_data.errors import ConfigError, ShardError
 from mvp_data.schema import LABELS, Record
 from mvp_data.shards import Sample, read_shard, write_shard
-from mvp_data.tasks import right_answer
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.types import Picture, Vectors
 from tests.audit_plants import GAP, PLANTS, Plant, plant_sample, plant_shard
 from tests.samples import make_folder, make_sample, make_shard
@@ -164,7 +164,7 @@ def fourth(record: Record) -> Record:
     pool = sorted(record.candidates, key=lambda c: c.order < 0)
     pool.insert(3, pool.pop())
     candidates = tuple(replace(c, label=LABELS[i]) for i, c in enumerate(pool))
-    return replace(record, candidates=candidates, answer=right_answer(record.task, candidates))
+    return replace(record, candidates=candidates, answer=TASKS[record.task].right_answer(candidates))
 
 
 def scrambled(samples: Iterator[Sample]) -> Iterator[Sample]:

@@ -6,11 +6,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mvp_data.audit_judge import Answers, Result, grade, judge, luck, questions, sure_level
+from mvp_data.audit_judge import Answers, Result, judge, luck, questions, scores, sure_level
 from mvp_data.audit_tasks import guessing, judged
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled
-from mvp_data.tasks import Question
+from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
 
 MVP = Question(slots=4, choices=8, ordered=True)
@@ -22,7 +22,7 @@ NINE = [f"leak {number}" for number in range(9)]  # a name that is none of the b
 def test_grades_are_those_of_the_reward(k: int, n: int) -> None:
     every = list(permutations(range(n), k))
     right = np.array([[c if c < k else -1 for c in chosen] for chosen in every])
-    found = grade(right, Question(slots=k, choices=n, ordered=True))
+    found = scores(right, Question(slots=k, choices=n, ordered=True))
     for number, chosen in enumerate(every):
         wanted = score(f"<answer>{', '.join(LABELS[c] for c in chosen)}</answer>", LABELS[:k], n, RewardConfig())
         for metric in found.keys() & set(REWARDED):
@@ -30,7 +30,7 @@ def test_grades_are_those_of_the_reward(k: int, n: int) -> None:
 
 
 def test_what_the_reward_does_not_have() -> None:
-    found = grade(np.array([[0, 1, 3, -1], [3, 2, 1, 0], [-1, -1, -1, -1], [2, -1, -1, 1]]), MVP)
+    found = scores(np.array([[0, 1, 3, -1], [3, 2, 1, 0], [-1, -1, -1, -1], [2, -1, -1, 1]]), MVP)
     assert found["given"][0].tolist() == [1, 0, 0, 0]
     assert found["given"][1].tolist() == [3, 6, 0, 1]  # pairs among the chosen positives
     assert found["whole"][0].tolist() == [0, 1, -1, 0]
@@ -63,7 +63,7 @@ def test_means_and_chance() -> None:
     right = guesses(60)
     result = judged_as("leak", right)
     assert tuple(result.estimates) == tuple(guessing(MVP))
-    for metric, (values, weights) in grade(right, MVP).items():
+    for metric, (values, weights) in scores(right, MVP).items():
         estimate = result.estimates[metric]
         assert estimate.mean == pytest.approx((values * weights).sum() / weights.sum())
         assert estimate.chance == guessing(MVP)[metric]

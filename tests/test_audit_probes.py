@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mvp_data.audit_probes import BLOCK, Learned, by_label, by_position, by_probe, folds, logistic, relative, ridge
-from mvp_data.tasks import Question
+from mvp_data.tasks.task import Question
 
 
 @pytest.mark.parametrize("groups", [2, 3, 7, 40])

@@ -5,9 +5,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mvp_data.audit_judge import grade
-from mvp_data.audit_tasks import guessing, judged, kind, least, metrics, right_slots, seeing_runs, to_answer
-from mvp_data.tasks import TASKS, Question, question
+from mvp_data import audit_judge
+from mvp_data.audit_tasks import guessing, judged, kind, metrics, seeing_runs, slots_of_labels
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.grading import lowest
+from mvp_data.tasks.task import Question
 from tests.audit_plants import of_task
 from tests.samples import make_record
 
@@ -15,7 +17,7 @@ SHAPES = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 1), (2, 2), (3, 0), (3, 2), (3, 3)
 
 
 def scores(right: list[tuple[int, ...]], asked: Question) -> dict[str, float]:
-    graded = grade(np.array(right), asked)
+    graded = audit_judge.scores(np.array(right), asked)
     return {m: float((v * w).sum() / w.sum()) if w.sum() else 0.5 for m, (v, w) in graded.items()}
 
 
@@ -26,9 +28,9 @@ def test_guessing_is_the_mean_over_all_answers(k: int, others: int, ordered: boo
     every = [tuple(c if c < k else -1 for c in chosen) for chosen in permutations(range(k + others), k)]
     assert scores(every, asked) == pytest.approx(guessing(asked))
     assert tuple(guessing(asked)) == metrics(asked)
-    graded = grade(np.array(every), asked)
+    graded = audit_judge.scores(np.array(every), asked)
     for metric, (values, _) in graded.items():
-        assert values.min() >= least(metric, asked) - 1e-12
+        assert values.min() >= lowest(metric, asked) - 1e-12
         assert values.max() <= 1
 
 
@@ -58,7 +60,7 @@ def test_who_sees_runs_earns_nothing_that_picture_solvers_are_judged_on(shape: t
 
 def test_every_task_has_something_to_judge() -> None:
     for task in TASKS:
-        asked = question(task, 4, {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, 4))
+        asked = TASKS[task].question(4, TASKS[task].pool_size(4))
         for solver in ("random", "labels", "chain-pixels"):
             assert set(judged(asked, solver)) <= set(metrics(asked))
             assert judged(asked, solver)
@@ -74,24 +76,14 @@ def test_kinds() -> None:
     assert {task for task in TASKS if kind("alike-pixels", task) == "leak"} == {"mvp", "select", "next"}
 
 
-def test_answers_to_other_tasks() -> None:
-    assert to_answer("mvp", (5, 0, 3), 8, "") == (5, 0, 3)
-    assert to_answer("arrow", (0, 1, 2, 3), 2, "") == (0,)
-    assert to_answer("arrow", (3, 1, 2, 0), 2, "") == (1,)
-    assert to_answer("odd-one-out", (4, 0, 2, 1), 5, "") == (3,)
-    ties = [to_answer("arrow", (1, 2, 3, 0), 2, str(key)) for key in range(60)]
-    assert 15 < ties.count((0,)) < 45
-    assert ties == [to_answer("arrow", (1, 2, 3, 0), 2, str(key)) for key in range(60)]
-
-
 def test_the_right_slot_of_each_label() -> None:
     record = make_record(0, k=4, distractors=4)
-    slots = right_slots(record)
+    slots = slots_of_labels(record)
     assert [c.order for c in record.candidates] == list(slots)
-    alphabetical = right_slots(of_task(record, "select"))
+    alphabetical = slots_of_labels(of_task(record, "select"))
     assert [slot for slot in alphabetical if slot >= 0] == [0, 1, 2, 3]
     assert [slot >= 0 for slot in alphabetical] == [slot >= 0 for slot in slots]
-    both = {right_slots(of_task(make_record(n, k=4, distractors=0), "arrow")) for n in range(20)}
+    both = {slots_of_labels(of_task(make_record(n, k=4, distractors=0), "arrow")) for n in range(20)}
     assert both == {(0, -1), (-1, 0)}
     odd = of_task(make_record(3, k=4, distractors=1), "odd-one-out")
-    assert right_slots(odd)[[c.order for c in odd.candidates].index(-1)] == 0
+    assert slots_of_labels(odd)[[c.order for c in odd.candidates].index(-1)] == 0

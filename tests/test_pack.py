@@ -18,7 +18,7 @@ from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.types import Puzzle
 from mvp_data.shards import read_shard
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from tests.builders import ENCODER, THRESHOLDS, config, films, jpeg_of, store
 
 OPTIONS = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from mvp_data.prompt import PromptConfig, content, flat_text, messages, pictures
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_record, make_sample
 from tests.task_samples import make_task_sample
 

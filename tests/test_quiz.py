@@ -23,7 +23,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from typer.testing import CliRunner
 
 from mvp_data import quiz as quiz_module
-from mvp_data.chance import chance
 from mvp_data.cli.quiz import quiz_command
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.quiz import choose, grade, page, prepare, puzzle_id, read_answers, write_quiz
@@ -31,7 +30,9 @@ from mvp_data.quiz_score import Answer, QuizConfig, QuizResult, graded, measure,
 from mvp_data.quiz_server import QuizServer
 from mvp_data.schema import LABELS, Record, extra_json
 from mvp_data.shards import Sample, write_shard
-from mvp_data.tasks import TASKS, Question, right_answer
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import chance
+from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
 from tests import screenshot
 from tests.samples import draw, make_folder, make_record, make_shard
@@ -123,14 +124,14 @@ def slots(browser: Chrome) -> list[str]:
 
 def task_sample(task: str, number: int = 0) -> Sample:
     """A sample of any task."""
-    distractors = {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, 4)
-    record = make_record(number, distractors=distractors, mask_start=12 if task == "next" else 5)
+    asked = TASKS[task]
+    record = make_record(number, distractors=asked.pool_size(4), mask_start=12 if asked.gap_at_end else 5)
     pool = record.candidates
-    if task == "arrow":
+    if asked.in_a_row:
         ordered = sorted(pool, key=lambda c: c.order, reverse=bool(number % 2))
         pool = tuple(replace(c, label=label) for c, label in zip(ordered, LABELS, strict=False))
     key = f"{task}-{number}"
-    record = replace(record, key=key, task=task, candidates=pool, answer=right_answer(task, pool))
+    record = replace(record, key=key, task=task, candidates=pool, answer=TASKS[task].right_answer(pool))
     return Sample(
         record=record,
         context=tuple(draw(number, frame.time_s, 60) for frame in record.context),
@@ -476,7 +477,7 @@ def test_puzzles_are_spread_over_videos_and_do_not_answer_each_other(tmp_path: P
             pool = make_record(int(record.key[-1]) - 1).candidates
             frames = {c.order if c.order >= 0 else c.label: c for c in pool}
             pool = tuple(replace(c, label=label) for c, label in zip(reversed(frames.values()), LABELS, strict=False))
-            record = replace(record, candidates=pool, answer=right_answer("mvp", pool))
+            record = replace(record, candidates=pool, answer=TASKS["mvp"].right_answer(pool))
         twins.append(Sample(record=record, context=sample.context, candidates=sample.candidates))
     write_shard(tmp_path / "a.tar", twins)
     for seed in range(5):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.chance import Chance, chance, reward_chance
+from mvp_data.tasks.chance import Chance, chance, reward_chance
 from mvp_train.reward import RewardConfig, score
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reward.md"

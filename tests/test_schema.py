@@ -101,7 +101,7 @@ def test_member_names() -> None:
         ({"schema_version": True}, "schema_version True"),
         ({"task": "sudoku"}, "task"),
         ({"task": "jigsaw"}, "jigsaw with k 4, l 4"),
-        ({"task": "next"}, "goes on after the gap"),
+        ({"task": "next"}, "next with context frames after the gap"),
         ({"task": "odd-one-out"}, "l 4"),
         ({"split": "dev"}, "split"),
         ({"k": 3}, "k \\+ l"),

@@ -420,6 +420,7 @@ SHARD = {"name": "a.tar", "task": "mvp", "split": "train", "samples": 1, "bytes"
         {"shards": [{**SHARD, "name": "../a.tar"}]},
         {"shards": [{**SHARD, "name": ["a.tar"]}]},
         {"shards": [{**SHARD, "split": []}]},
+        {"shards": [{**SHARD, "task": []}]},
         {"shards": [{**SHARD, "sha256": "abc"}]},
         {"shards": [{**SHARD, "samples": "1"}]},
         {"shards": [{**SHARD, "more": 1}]},

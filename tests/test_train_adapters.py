@@ -12,7 +12,7 @@ import pytest
 from mvp_data.errors import ConfigError
 from mvp_data.export.run import export
 from mvp_data.prompt import PromptConfig
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train import adapters
 from mvp_train.adapters import SwiftReward, easyr1_score, verl_score
 from mvp_train.reward import RewardConfig, score

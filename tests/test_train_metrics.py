@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.chance import chance, reward_chance
 from mvp_data.intervals import clusters, group_sums, intervals
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.tasks.chance import chance, reward_chance
 from mvp_train.metrics import (
     METRICS,
     Outcome,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mvp_data.chance import METRICS, chance, reward_chance
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig, flat_text
 from mvp_data.schema import LABELS
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import METRICS, chance, reward_chance
 from mvp_train.reward import INVALID, MvpReward, RewardConfig, Score, mvp_reward, parse, score, score_record
 from tests.samples import make_record
 from tests.task_samples import make_task_sample

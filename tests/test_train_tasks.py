@@ -11,7 +11,7 @@ import pytest
 
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig, pictures
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from mvp_train.compare import compare, to_text
 from mvp_train.dataset import Samples, select, to_dataset, to_row
 from mvp_train.evaluate import AskConfig, evaluate, read_completions
@@ -42,7 +42,7 @@ def tagged(labels: Sequence[str]) -> str:
 class Told:
     """Answers samples in their order: those of the tasks in `right` correctly, each `select` the other way round."""
 
-    def __init__(self, samples: Samples, right: Sequence[str] = TASKS) -> None:
+    def __init__(self, samples: Samples, right: Sequence[str] = tuple(TASKS)) -> None:
         self._answers = self._told(samples, right)
 
     def answer(self, prompts: Sequence[Any], images: Sequence[Any], *, samples: int, **_: Any) -> list[list[str]]:
@@ -129,12 +129,12 @@ def test_completions_of_a_task_that_there_is_not(folder: Path, tmp_path: Path) -
 
 
 def test_tasks_are_compared_one_by_one(folder: Path, tmp_path: Path) -> None:
-    sides = {"a": (TASKS, ["mvp"]), "b": (TASKS[:5], ["mvp", "arrow"])}
+    sides = {"a": (TASKS, ["mvp"]), "b": (tuple(TASKS)[:5], ["mvp", "arrow"])}
     for name, (asked, right) in sides.items():
         samples = chosen(folder, tasks=asked)
         evaluate(lambda s=samples, r=right: Told(s, r), samples, tmp_path / name, AskConfig(), ABOUT)  # type: ignore[misc]
     found = compare(tmp_path / "a" / "report.json", tmp_path / "b" / "report.json")
-    assert [c.task for c in found] == list(TASKS[:5])
+    assert [c.task for c in found] == list(tuple(TASKS)[:5])
     assert {(c.samples, c.only_a, c.only_b) for c in found} == {(EACH, 0, 0)}
     assert {c.task: c.metrics["exact"].difference for c in found if c.metrics["exact"].difference} == {"arrow": 1.0}
     assert "arrow: 3 samples of 1 video groups in both" in to_text(found[4])

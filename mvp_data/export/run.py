@@ -26,7 +26,7 @@ from mvp_data.schema import REBUILD, SPLITS
 from mvp_data.shard_index import read_index
 from mvp_data.shards import Sample
 from mvp_data.summary import iter_samples
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 
 IMAGES_NAME = "images"
 GROUP_BYTES = 32 << 20  # images in one Parquet row group

@@ -12,7 +12,7 @@ from mvp_data.puzzles.similarity_solvers import sights, sights_of, success
 from mvp_data.puzzles.types import Candidate, Distractor, Episode, FrameRef, Puzzle
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, unit
-from mvp_data.tasks import question
+from mvp_data.tasks.catalogue import TASKS
 
 
 def label(
@@ -26,7 +26,7 @@ def label(
     """The puzzle with one pool of hidden frames and distractors. Key and seed alone decide the order of the pool."""
     video_id = video.entry.video_id
     frames = [video.entry.frames[f] for f in episode.hidden]
-    key = f"{video_id}-{round(frames[0].time_s * 1000):09d}" + (f"-{task}" if task != "mvp" else "")
+    key = f"{video_id}-{round(frames[0].time_s * 1000):09d}{TASKS[task].key_suffix}"
     hidden = video.vectors[video.rows(episode.hidden)]
     to_others = np.round((hidden @ hidden.T - 2 * np.eye(len(hidden))).max(axis=1), 5)
     pool = [
@@ -34,7 +34,7 @@ def label(
         for order, frame in enumerate(episode.hidden)
     ] + [(d.frame, -1, d.decoy, d.origin, d.similarity) for d in distractors]
     shown = shuffled(pool, "label", config.seed, key)
-    if task == "arrow":  # in a row, one way or the other
+    if TASKS[task].in_a_row:
         shown = pool if unit("label", config.seed, key) < 1 / 2 else pool[::-1]
     difficulty = measure(
         hidden=sights_of(video, episode.hidden),
@@ -60,7 +60,7 @@ def label(
 
 def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: PuzzleOptions) -> str:
     """Why the order of the hidden run may be argued about; such runs are there only where they were to be kept."""
-    if config.mask.reversible == "drop" and task != "odd-one-out":
+    if config.mask.reversible == "drop" and TASKS[task].needs_order:
         return ""
     found = doubt(video, video.rows(episode.hidden), video.rows(episode.context), thresholds)
     return found.value if found else ""
@@ -76,5 +76,5 @@ def similarity_success(video: KeptVideo, task: str, episode: Episode, distractor
         sights(others, [d.thumbnail for d in distractors]),
         sights_of(video, before[-1:]) if before else None,
         sights_of(video, after[:1]) if after else None,
-        ordered=question(task, episode.k, len(distractors)).ordered and task != "odd-one-out",
+        ordered=TASKS[task].asks_order(episode.k, len(distractors)),
     )

@@ -14,7 +14,7 @@ from mvp_data.puzzles.mask import openings
 from mvp_data.puzzles.rules import forget
 from mvp_data.puzzles.types import Distractor, Drop, Opening, Puzzle
 from mvp_data.seeds import shuffled, unit
-from mvp_data.tasks import ORDER_ALONE
+from mvp_data.tasks.catalogue import TASKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,10 @@ def make_puzzles(
     Scattered distractors may also come from `neighbour_videos`, which give no puzzles here.
     """
     maker = _Maker(videos, config, thresholds, neighbour_videos)
-    alone: dict[tuple[bool, str, int, int], list[Run]] = defaultdict(list)
+    alone: dict[tuple[bool, bool, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         for run in maker.within(video):
-            alone[(_is_last(run), video.split, *video.size)].append(run)
+            alone[(*_pairing(run), video.split, *video.size)].append(run)
         on_video()
     for key in sorted(alone):
         maker.across(alone[key])
@@ -83,13 +83,13 @@ class _Maker:
         video_id, seed = video.entry.video_id, self._config.seed
         drops = self.drops[video_id] = Counter()
         units: list[tuple[Half, ...]] = []
-        waiting: dict[bool, list[Run]] = defaultdict(list)
+        waiting: dict[tuple[bool, bool], list[Run]] = defaultdict(list)
         for outcome in openings(video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares):
             if isinstance(outcome, Drop):
                 drops[outcome.value] += 1
             elif self._has_decoys(video, outcome):
                 run = Run.of(video, outcome)
-                waiting[_is_last(run)].append(run)
+                waiting[_pairing(run)].append(run)
             else:
                 units.append((Half(task=outcome.task, run=Run.of(video, outcome), episode=outcome.episodes[0]),))
         alone: list[Run] = []
@@ -135,7 +135,7 @@ class _Maker:
     def _puzzle(self, half: Half) -> Puzzle | Drop:
         """The puzzle of a run, or the reason to refuse it: too few distractors, or a difficulty outside the range."""
         task, run, mine = half.task, half.run, self._config.mine
-        count = 0 if task in ORDER_ALONE else 1 if task == "odd-one-out" else mine.distractors
+        count = TASKS[task].pool_size(mine.distractors)
         decoys: tuple[Distractor, ...] = ()
         if half.other is not None:
             decoys = decoy_run(run, half.other, count, mine.neighbourhood_s, self._config.seed)
@@ -164,7 +164,7 @@ class _Maker:
 
     def _has_decoys(self, video: KeptVideo, opening: Opening) -> bool:
         mine = self._config.mine
-        if opening.task in (*ORDER_ALONE, "odd-one-out") or not mine.distractors:
+        if not TASKS[opening.task].decoys or not mine.distractors:
             return False
         return unit("decoy", self._config.seed, video.entry.video_id, opening.hidden[0]) < mine.decoy_share
 
@@ -173,6 +173,7 @@ class _Maker:
         return not limit or self._made[run.video.entry.video_id] < limit
 
 
-def _is_last(run: Run) -> bool:
-    """Whether the gap ends what is shown: such runs are partners of each other alone, other tasks share theirs."""
-    return run.opening.task == "next"
+def _pairing(run: Run) -> tuple[bool, bool]:
+    """The facts in which the two runs of a pair must agree, since both get the same task."""
+    task = TASKS[run.opening.task]
+    return task.gap_at_end, task.needs_order

@@ -9,6 +9,7 @@ from mvp_data.puzzles.mask_policies import POLICIES
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.types import Drop, Episode, Opening, Places, Strip
 from mvp_data.seeds import shuffled, unit
+from mvp_data.tasks.catalogue import TASKS
 
 MVP_ALONE = (("mvp", 1.0),)
 
@@ -68,7 +69,7 @@ def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
 
 def _least(task: str, config: MaskConfig) -> tuple[int, int]:
     """Fewest visible frames before and after the gap: two where there are enough, so that motion enters and leaves."""
-    if task == "next":
+    if TASKS[task].gap_at_end:
         return config.context_frames, 0
     edge = min(2, config.context_frames // 2)
     return edge, edge
@@ -81,7 +82,7 @@ def _place(
     context, size = config.context_frames, len(video.kept)
     start, end = segment.hidden[0], segment.end
     before_least, after_least = _least(segment.task, config)
-    if segment.task == "odd-one-out":  # whose order nobody is asked for
+    if not TASKS[segment.task].needs_order:
         config = replace(config, reversible="keep")
     places = range(max(before_least, context - (size - end)), min(context - after_least, start) + 1)
     found: list[Episode] = []

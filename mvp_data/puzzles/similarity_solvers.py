@@ -12,10 +12,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.chance import chance
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.shortest_path import Floats, Places, Space, searchable, shortest_path, space
 from mvp_data.seeds import shuffled
+from mvp_data.tasks.chance import chance
+from mvp_data.tasks.grading import grade
 from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 
 
@@ -126,14 +127,7 @@ def graded(answer: Sequence[int], l: int, *, ordered: bool = True) -> float:  # 
     (1.0, 0.0, 0.31)
     """
     k = len(answer)
-    chosen = [place for place in answer if place < k]
-    pairs = sum(a < b for i, a in enumerate(chosen) for b in chosen[i + 1 :])
-    values = {
-        "selection": (len(chosen) * (k + l) - k * k) / (k * l) if l else 0.0,
-        "set": float(len(chosen) == k),
-        "order": 2 * pairs / (k * (k - 1)) if k > 1 else float(chosen == [0]),
-        "exact": float(chosen == list(range(k))),
-    }
+    values = grade([place if place < k else -1 for place in answer], k + l, ordered=ordered)
     corrected = [(values[name] - guessed) / (1 - guessed) for name, guessed in _levels(k, l, ordered)]
     return max(0.0, sum(corrected) / len(corrected)) if corrected else 0.0
 

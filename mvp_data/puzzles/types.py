@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.tasks import right_answer
+from mvp_data.tasks.catalogue import TASKS
 
 Places: TypeAlias = tuple[int, ...]  # positions among the kept frames of a video
 
@@ -79,7 +79,7 @@ class Puzzle:
     @property
     def answer(self) -> tuple[str, ...]:
         """The labels of the right answer."""
-        return right_answer(self.task, self.candidates)
+        return TASKS[self.task].right_answer(self.candidates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

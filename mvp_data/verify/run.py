@@ -24,7 +24,7 @@ from mvp_data.shard_cache import megabytes
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
 from mvp_data.shards import Sample, read_shard
 from mvp_data.summary import label_balance
-from mvp_data.tasks import question
+from mvp_data.tasks.catalogue import TASKS
 from mvp_data.verify.findings import Finding, Tally, Verification
 from mvp_data.verify.sample_checks import sample_findings
 from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
@@ -200,7 +200,7 @@ class _ShardChecks:
         """Check the balance of the labels, and the tables against all shards."""
         tally, totals = self._tally, self.totals
         for task, samples in sorted(totals.tasks.items()):
-            asked = question(task, *self._shapes[task][:2])
+            asked = TASKS[task].question(*self._shapes[task][:2])
             _, p = label_balance(self._positives[task], samples=samples, k=asked.slots, pool=asked.choices)
             if p < RARE_P:
                 text = f"{self._folder}: the labels of {task} are not equally often right (p {p:.1g})"

@@ -22,7 +22,7 @@ from mvp_data.export.catalogue import TARGETS
 from mvp_data.export.run import export
 from mvp_data.prompt import PromptConfig, flat_text, messages
 from mvp_data.shards import Sample, read_shard, write_shard
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_folder, make_sample, make_shard
 from tests.task_samples import make_mixed_folder, make_task_sample
 

@@ -15,7 +15,7 @@ from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Episode, FrameRef, Opening, Puzzle, Strip
 from mvp_data.seeds import shuffled
-from mvp_data.tasks import TASKS
+from mvp_data.tasks.catalogue import TASKS
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
 
 K = 3

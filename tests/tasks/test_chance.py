@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.chance import METRICS, Chance, chance, reward_chance
 from mvp_data.errors import ConfigError
-from mvp_data.tasks import TASKS, question
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import METRICS, Chance, chance, reward_chance
 
 SIZES = [(k, n - k) for n in range(1, 8) for k in range(1, n + 1)]
 
@@ -96,7 +96,7 @@ def test_any_weights_against_all_answers(size: tuple[int, int], parts: dict[str,
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_the_chance_of_its_question(task: str) -> None:
-    asked = question(task, 4, {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, 4))
+    asked = TASKS[task].question(4, TASKS[task].pool_size(4))
     exact = {"mvp": (1, 1680), "jigsaw": (1, 24), "select": (1, 70), "next": (1, 1680), "arrow": (1, 2)}
     level = chance("exact", asked.slots, asked.choices - asked.slots, ordered=asked.ordered)
     assert level.mean == float(Fraction(*exact.get(task, (1, 5))))
