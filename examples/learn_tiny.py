@@ -33,14 +33,16 @@ from mvp_data.config import from_options
 from mvp_data.prompt import PromptConfig, content
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_train.dataset import Samples, select, to_row
-from mvp_train.evaluate import AskConfig, evaluate
-from mvp_train.grpo import plan, train
-from mvp_train.metrics import Row
-from mvp_train.models import load_model
-from mvp_train.random_models import save
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.evaluate import evaluate
+from mvp_train.evaluation.metrics import Row
+from mvp_train.models.load import load_model
+from mvp_train.models.untrained import save
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, ShardsConfig, from_values
 from mvp_train.reward import MvpReward
-from mvp_train.runs import METRICS_NAME
+from mvp_train.training.prepare import plan
+from mvp_train.training.run import train
+from mvp_train.training.run_folder import METRICS_NAME
 
 SIDE_PX = 112  # of a film; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
 FPS = 8

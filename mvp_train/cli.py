@@ -16,7 +16,7 @@ from mvp_train.recipe import Recipe, ShardsConfig, from_values, read_recipe
 
 if TYPE_CHECKING:
     from mvp_train.dataset import Samples
-    from mvp_train.evaluate import Answers
+    from mvp_train.evaluation.ask import Answers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,18 +69,19 @@ def grpo_command(
 
       mvp-train grpo recipes/qwen7b.yaml data.shards=shards/ grpo.learning_rate=2e-6 --dry-run
     """
-    from mvp_train.grpo import plan, train
+    from mvp_train.training.prepare import plan
+    from mvp_train.training.run import train
 
     planned = plan(read_recipe(recipe, overrides or []), overwrite=overwrite)
     if dry_run:
-        from mvp_train.dry_run import describe, facts
+        from mvp_train.training.dry_run import describe, facts
 
         typer.echo(json.dumps(facts(planned), indent=1) if as_json else describe(planned))
         return
     try:
         final = train(planned)
     except KeyboardInterrupt:
-        from mvp_train.runs import last_checkpoint, step_of
+        from mvp_train.training.run_folder import last_checkpoint, step_of
 
         step = step_of(last_checkpoint(planned.recipe.output_dir))
         again = f"goes on from step {step}" if step else "begins again: there is no checkpoint yet"
@@ -133,14 +134,15 @@ def eval_command(
       mvp-train eval --compare eval-base/report.json eval/report.json
     """
     if compare is not None:
-        from mvp_train import compare as comparing
+        from mvp_train.evaluation import compare as comparing
 
         found = comparing.compare(*compare)
         said = [asdict(one) for one in found]
         typer.echo(json.dumps(said, indent=1) if as_json else _plain("\n\n".join(map(comparing.to_text, found))))
         return
-    from mvp_train.evaluate import ABLATIONS, AskConfig, evaluate
-    from mvp_train.metrics import to_text
+    from mvp_train.evaluation.ask import ABLATIONS, AskConfig
+    from mvp_train.evaluation.evaluate import evaluate
+    from mvp_train.evaluation.metrics import to_text
 
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
@@ -199,8 +201,8 @@ def filter_command(
 
       mvp-train grpo recipes/qwen7b.yaml data.pass_rates=pass_rates.parquet
     """
-    from mvp_train.evaluate import AskConfig
-    from mvp_train.filter import filter_samples
+    from mvp_train.evaluation.ask import AskConfig
+    from mvp_train.evaluation.pass_rates import filter_samples
 
     chosen = _narrowed(_chosen(recipe, overrides, model, shards), split, limit)
     ask = AskConfig(
@@ -243,7 +245,7 @@ def _chosen(path: Path | None, overrides: list[str] | None, model: str, shards: 
 
 def _trained(recipe: Recipe, model: str) -> Recipe:
     """The recipe with what its runs have come to in place of its model, unless `model` was asked for."""
-    from mvp_train.runs import trained_model
+    from mvp_train.training.run_folder import trained_model
 
     found = None if model else trained_model(recipe.output_dir)
     return recipe if found is None else replace(recipe, model=replace(recipe.model, path=str(found)))
@@ -272,12 +274,12 @@ def _to_ask(
 
     def load() -> "Answers":
         if engine == "vllm":
-            from mvp_train.models_vllm import VllmModel
+            from mvp_train.models.vllm import VllmModel
 
             shown = [samples[i] for i in samples.one_of_each_shape()]
             pictures = max(len(sample.context) + len(sample.candidates) for sample in shown)
             return VllmModel(recipe.model, pictures=pictures, max_new_tokens=max_new_tokens)
-        from mvp_train.models import load_model
+        from mvp_train.models.load import load_model
 
         return load_model(recipe.model)
 

@@ -2,7 +2,7 @@
 
 Unknown keys fail and are listed, values are type-checked, and `a.b=value` on the command line overrides a key.
 The `grpo` and `lora` sections are TRL's `GRPOConfig` and PEFT's `LoraConfig`, key for key: they are checked by
-those classes in `mvp_train.grpo`.
+those classes in `mvp_train.training.prepare`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = sorted((ROOT / "mvp_data").glob("*.py"))
-TRAIN = sorted((ROOT / "mvp_train").glob("*.py"))
+TRAIN = sorted((ROOT / "mvp_train").rglob("*.py"))
 SOURCES = DATA + TRAIN
 
 # One module of the package names each of these; the second column is that module.
@@ -29,13 +29,13 @@ HEAVY = {
     "yaml": "yaml_text",
 }
 HEAVY_IN_TRAINING = {
-    "trl": {"trainer"},
-    "transformers": {"models", "random_models", "trainer"},
-    "tokenizers": {"random_models"},
-    "huggingface_hub": {"models"},
-    "torch": {"models"},
-    "peft": {"models"},
-    "vllm": {"models_vllm"},
+    "trl": {"training.trainer"},
+    "transformers": {"models.load", "models.untrained", "training.trainer"},
+    "tokenizers": {"models.untrained"},
+    "huggingface_hub": {"models.load"},
+    "torch": {"models.load"},
+    "peft": {"models.load"},
+    "vllm": {"models.vllm"},
     "datasets": {"dataset"},
     "swift": {"adapters"},
     "yaml": {"recipe"},
@@ -85,8 +85,13 @@ def users(sources: list[Path], names: Iterable[str]) -> dict[str, set[str]]:
     found = defaultdict(set)
     for path in sources:
         for name in imports(parsed(path)) & set(names):
-            found[name].add(path.stem)
+            found[name].add(module_of(path))
     return found
+
+
+def module_of(path: Path) -> str:
+    """The dotted path of a module inside its package, such as `training.trainer`."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts[1:])
 
 
 def test_the_data_package_does_not_know_the_trainer() -> None:

@@ -45,7 +45,7 @@ from mvp_data.verify import Verification, to_text
 from mvp_data.verify_beside import rows_of
 from mvp_data.verify_tally import Check
 from mvp_train.dataset import to_row
-from mvp_train.models import base_of
+from mvp_train.models.load import base_of
 from mvp_train.recipe import from_values, read_recipe
 from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers

@@ -15,12 +15,12 @@ import pytest
 
 from mvp_data.errors import ConfigError, OutputError
 from mvp_train.dataset import Samples
-from mvp_train.evaluate import AskConfig
-from mvp_train.filter import Counts, filter_samples
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.pass_rates import Counts, filter_samples
 from mvp_train.reward import score
-from tests.test_train_evaluate import ABOUT, Looker, chosen, make_samples
+from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen, make_samples
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 ASK = AskConfig(rollouts=4, temperature=1.0, batch_size=3, seed=5)
 
 
@@ -128,9 +128,9 @@ def test_a_killed_process_goes_on(samples: Samples, whole: Path, tmp_path: Path)
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from mvp_train.filter import filter_samples
-from tests.test_train_evaluate import ABOUT, Looker, chosen
-from tests.test_train_filter import ASK
+from mvp_train.evaluation.pass_rates import filter_samples
+from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen
+from tests.train.evaluation.test_pass_rates import ASK
 
 class Killed(Looker):
     def answer(self, *args, **kwargs):

@@ -15,7 +15,7 @@ from tests.samples import make_folder, make_shard
 pytest.importorskip("trl", reason="needs the train extra")
 import torch
 
-from mvp_train.random_models import save
+from mvp_train.models.untrained import save
 
 COMMANDS = ("grpo", "eval", "filter")
 RECIPE = """
@@ -144,7 +144,7 @@ def test_help_has_examples(command: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    docs = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     assert {command.name for command in app.registered_commands} == set(COMMANDS)
     assert all(f"mvp-train {command}" in docs for command in COMMANDS)
 

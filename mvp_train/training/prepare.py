@@ -1,17 +1,16 @@
-"""GRPO on shards: check everything that is cheap to check, then let TRL train."""
+"""Check a recipe before anything heavy is loaded, and make the plan of its run."""
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError, MvpError
+from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.seeds import stable_hash
 from mvp_train.dataset import Samples, select, to_row
-from mvp_train.models import (
+from mvp_train.models.load import (
     INSTALL,
     RANDOM,
     PromptCost,
@@ -22,51 +21,12 @@ from mvp_train.models import (
     lora_config,
     prompt_cost,
     quiet_libraries,
-    with_weights,
 )
 from mvp_train.recipe import Recipe, checked
-from mvp_train.reward import MvpReward
-from mvp_train.runs import FINAL_NAME, check_owner, final_step, last_checkpoint, owned, step_of
+from mvp_train.training.plan import Plan
+from mvp_train.training.run_folder import check_owner, last_checkpoint, step_of
 
 OURS = ("remove_unused_columns", "shuffle_dataset")  # keys of GRPOConfig that follow from the rest of a recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything about a run that is known before the model is loaded."""
-
-    recipe: Recipe
-    inputs: Mapping[str, str]  # what lies behind the recipe's paths, by its key
-    samples: Samples
-    config: Any  # trl.GRPOConfig
-    model: Path
-    processor: Any
-    costs: tuple[PromptCost, ...]  # one for each kind of sample: pictures, K and l; the first is the first sample's
-    validation: Samples | None  # the val split, where grpo.eval_strategy asks for it
-    first_step: int  # of the checkpoint to go on from
-    overwrite: bool
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        if self.config.max_steps > 0:
-            return int(self.config.max_steps)
-        config = self.config
-        generations = len(self.samples) // self.prompts_per_generation  # TRL leaves out what does not fill one
-        batches = generations * config.steps_per_generation * config.num_iterations
-        updates: int = -(-batches // config.gradient_accumulation_steps)
-        return math.ceil(updates * float(config.num_train_epochs))
-
-    @property
-    def completions_per_step(self) -> int:
-        """Completions in one optimiser step, over all devices."""
-        config = self.config
-        return int(config.per_device_train_batch_size * config.world_size * config.gradient_accumulation_steps)
-
-    @property
-    def prompts_per_generation(self) -> int:
-        """Different prompts that are answered together, over all devices."""
-        return int(self.config.generation_batch_size // self.config.num_generations)
 
 
 def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
@@ -104,39 +64,6 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     )
 
 
-def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Path:
-    """Train to the end of the plan, from the last checkpoint if there is one; returns the folder of the final model.
-
-    A run that has come to its end is left as it is. `reward` replaces the recipe's reward, in TRL's signature: for
-    controls.
-
-    Raises:
-        OutputError: another run is at work in the output folder.
-        ShardError: a sample cannot be read; the message has its key.
-    """
-    from mvp_train.trainer import Trainer
-
-    recipe, final = plan.recipe, plan.recipe.output_dir / FINAL_NAME
-    with owned(recipe, plan.inputs, plan.config.to_json_string(), overwrite=plan.overwrite):
-        plan.config.distributed_state.wait_for_everyone()  # an earlier run is discarded by the first process
-        checkpoint = last_checkpoint(recipe.output_dir)
-        if final_step(recipe.output_dir) >= plan.steps:
-            return final
-        with_weights(recipe.model)
-        try:
-            trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=step_of(checkpoint))
-        except (ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
-            raise ConfigError(f"grpo: TRL refuses this recipe: {' '.join(str(error).split())[:500]}") from error
-        try:
-            trainer.run(checkpoint, train=step_of(checkpoint) < plan.steps)
-        except MvpError as error:
-            raise type(error)(_last_line(error)) from error
-        finally:
-            trainer.run_log.close()
-        trainer.save_final(final)
-    return final
-
-
 def _inputs(recipe: Recipe, samples: Samples, model: Path) -> dict[str, str]:
     """What lies behind the paths of a recipe, so that a run is never resumed on other data or another model."""
     found = {"data.shards": f"{stable_hash(*(shards.state for shards in samples.sets)):016x}"}
@@ -150,7 +77,7 @@ def _inputs(recipe: Recipe, samples: Samples, model: Path) -> dict[str, str]:
 def _config(recipe: Recipe) -> Any:
     """TRL's configuration; its complaints as one line."""
     try:
-        from mvp_train.trainer import GRPOConfig
+        from mvp_train.training.trainer import GRPOConfig
     except ImportError as error:
         raise MissingDependencyError(f"training needs TRL ({error}): {INSTALL}") from error
     given = checked("grpo", recipe.grpo, GRPOConfig)
@@ -194,9 +121,3 @@ def _cost(processor: Any, recipe: Recipe, samples: Samples, index: int) -> Promp
             f"{recipe.model.max_prompt_tokens}: raise it, or build shards with --max-pixels or --context-frames lower"
         )
     return cost
-
-
-def _last_line(error: MvpError) -> str:
-    """The message alone: an error that comes out of a DataLoader's worker has the worker's traceback before it."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from mvp_data.files import atomic_write
 from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
-from mvp_train.page import Shown, write_page
+from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.recipe import Recipe
 from mvp_train.reward import RewardConfig, score_record
-from mvp_train.runs import METRICS_NAME, PAGE_NAME
+from mvp_train.training.run_folder import METRICS_NAME, PAGE_NAME
 
 SHOWN = 12  # puzzles on the page: the latest ones; each takes about 1 MB
 PAGE_EVERY_S = 60.0  # writing the page takes a moment

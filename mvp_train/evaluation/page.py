@@ -40,7 +40,7 @@ def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") 
 
     `notes` are lines of plain text that stand above the puzzles.
     """
-    template = files("mvp_train").joinpath("page.html").read_text(encoding="utf-8")
+    template = files("mvp_train.evaluation").joinpath("page.html").read_text(encoding="utf-8")
     values = {"policy": _policy(template), "title": html.escape(title), "notes": html.escape(notes)}
     head, tail = (re.sub(r"{{(\w+)}}", lambda match: values[match[1]], part) for part in template.split("{{shown}}"))
     size, written = len(head.encode()) + len(tail.encode()), 0

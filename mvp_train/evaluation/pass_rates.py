@@ -19,7 +19,7 @@ from mvp_data.files import atomic_write
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
-from mvp_train.evaluate import Answers, AskConfig, ask_all, check_samples
+from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples
 from mvp_train.reward import score_record
 
 JOURNAL = ".journal"  # added to the name of the output; gone when that is complete

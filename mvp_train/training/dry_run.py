@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mvp_train.grpo import Plan
-from mvp_train.metrics import level
-from mvp_train.models import ModelSize, model_size
+from mvp_train.evaluation.metrics import level
+from mvp_train.models.load import ModelSize, model_size
+from mvp_train.training.plan import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTER_BYTES = 4  # PEFT keeps adapters in float32

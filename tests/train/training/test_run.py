@@ -18,10 +18,12 @@ pytest.importorskip("trl", reason="needs the train extra")
 import torch
 from safetensors.torch import load_file
 
-from mvp_train.dry_run import describe, facts
-from mvp_train.grpo import Plan, plan, train
-from mvp_train.random_models import save
-from mvp_train.runs import last_checkpoint, owned, trained_model
+from mvp_train.models.untrained import save
+from mvp_train.training.dry_run import describe, facts
+from mvp_train.training.plan import Plan
+from mvp_train.training.prepare import plan
+from mvp_train.training.run import train
+from mvp_train.training.run_folder import last_checkpoint, owned, trained_model
 
 LANGUAGE = r".*language_model.*\.(q_proj|v_proj)"
 GRPO: dict[str, Any] = {

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mvp_data.errors import ConfigError
 from mvp_data.intervals import clusters, group_sums, intervals
 from mvp_data.seeds import stable_hash
-from mvp_train.evaluate import COMPLETIONS, read_completions
-from mvp_train.metrics import Outcome, by_key, by_task, least_values, sample_values
+from mvp_train.evaluation.evaluate import COMPLETIONS, read_completions
+from mvp_train.evaluation.metrics import Outcome, by_key, by_task, least_values, sample_values
 
 if TYPE_CHECKING:
     import numpy as np

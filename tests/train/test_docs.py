@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mvp_data.prompt import PromptConfig, flat_text
-from mvp_train.random_models import SHAPES
+from mvp_train.models.untrained import SHAPES
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, from_values
 from tests.samples import make_record
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 

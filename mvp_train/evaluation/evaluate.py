@@ -4,69 +4,25 @@ The output folder gets `completions.parquet` (every completion), `page.html` (so
 last, `report.json`. Pictures are read batch by batch and let go: only the texts stay.
 """
 
-import io
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mvp_data import __version__
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
-from mvp_data.prompt import Message, PromptConfig
-from mvp_data.seeds import shuffled, stable_hash
 from mvp_data.shards import Sample
 from mvp_data.tasks import TASKS
-from mvp_train.dataset import Samples, to_row
-from mvp_train.metrics import Outcome, Row, table, to_text
-from mvp_train.page import Shown, write_page
+from mvp_train.dataset import Samples
+from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples
+from mvp_train.evaluation.metrics import Outcome, Row, table, to_text
+from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.reward import RewardConfig, Score, score_record
 
 REPORT, COMPLETIONS, PAGE = "report.json", "completions.parquet", "page.html"
-ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
 PAGE_PUZZLES = 24
-LOG_EVERY_S = 30.0  # where stderr is a file or a pipe
-
-
-class Answers(Protocol):
-    """What is asked: `mvp_train.models.LocalModel` or `mvp_train.models_vllm.VllmModel`."""
-
-    def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        samples: int,
-        seed: int,
-    ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AskConfig:
-    """What is asked, how often, and what an answer is worth. Each batch has a seed of its own, made of its keys."""
-
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    reward: RewardConfig = field(default_factory=RewardConfig)
-    ablation: str = ""  # one of ABLATIONS
-    rollouts: int = 1  # completions of each sample
-    temperature: float = 0.0  # 0: greedy
-    max_new_tokens: int = 256
-    batch_size: int = 8  # samples asked at once
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("rollouts", "max_new_tokens", "batch_size"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be at least 1")
-        _require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
-        same = self.rollouts > 1 and self.temperature == 0
-        _require(not same, f"{self.rollouts} completions at temperature 0 are all the same: give a temperature above 0")
-        _require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: is none of {', '.join(ABLATIONS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,53 +70,6 @@ def evaluate(
     with atomic_write(out / REPORT) as file:
         file.write((json.dumps(asdict(report), indent=1, allow_nan=False) + "\n").encode())
     return report
-
-
-def ask_all(
-    model: Answers, samples: Samples, ask: AskConfig, start: int = 0
-) -> Iterator[list[tuple[Sample, list[str]]]]:
-    """The samples from `start` on, each with its completions, batch by batch, with a progress bar on stderr."""
-    from tqdm import tqdm
-
-    prompt = replace(ask.prompt, context=ask.prompt.context and ask.ablation != "context_removed")
-    often_s = 0.1 if sys.stderr.isatty() else LOG_EVERY_S
-    with tqdm(total=len(samples), initial=start, unit=" samples", mininterval=often_s) as bar:
-        for at in range(start, len(samples), ask.batch_size):
-            batch = [ablated(samples[i], ask.ablation) for i in range(at, min(at + ask.batch_size, len(samples)))]
-            rows = [to_row(sample, prompt) for sample in batch]
-            texts = model.answer(
-                [row["prompt"] for row in rows],
-                [row["images"] for row in rows],
-                max_new_tokens=ask.max_new_tokens,
-                temperature=ask.temperature,
-                samples=ask.rollouts,
-                seed=stable_hash("ask", ask.seed, *(sample.record.key for sample in batch)) >> 33,  # 31 bits
-            )
-            yield list(zip(batch, texts, strict=True))
-            bar.update(len(batch))
-
-
-def ablated(sample: Sample, name: str) -> Sample:
-    """The sample with its context pictures in another order, or its candidates all grey; other names change nothing.
-
-    The frames of the context keep their times: only the pictures move. `context_removed` is up to the prompt.
-    """
-    if name == "candidates_blanked":
-        grey = _grey(sample.record.width_px, sample.record.height_px)
-        return replace(sample, candidates=(grey,) * len(sample.candidates))
-    if name == "context_shuffled":
-        _require(len(sample.context) > 1, f"{sample.record.key}: one context picture alone cannot be shuffled")
-        places = list(range(len(sample.context)))
-        order = shuffled(places, "context_shuffled", sample.record.key)
-        order = order if order != places else [*places[1:], *places[:1]]
-        return replace(sample, context=tuple(sample.context[i] for i in order))
-    return sample
-
-
-def check_samples(samples: Samples) -> None:
-    """Raise `ConfigError` if there are none, or if a key comes twice."""
-    _require(len(samples) > 0, "there are no samples to ask")
-    _require(len(set(samples.keys)) == len(samples), "a sample comes twice: name each set of shards once")
 
 
 def _check_out(out: Path) -> None:
@@ -230,18 +139,3 @@ def _schema() -> Any:
     kinds = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
     columns = [f for f in fields(Outcome) if f.name != "score"] + list(fields(Score))
     return pa.schema([(f.name, kinds[f.type]) for f in columns])  # type: ignore[index]
-
-
-@lru_cache(maxsize=8)
-def _grey(width_px: int, height_px: int) -> bytes:
-    """A flat grey JPEG."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGB", (width_px, height_px), (128, 128, 128)).save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
-def _require(ok: bool, problem: str) -> None:
-    if not ok:
-        raise ConfigError(problem)

@@ -10,7 +10,7 @@ from examples import learn_tiny
 from examples.learn_tiny import Size
 from mvp_data.prompt import PromptConfig
 from mvp_train.dataset import to_row
-from mvp_train.models import load_processor
+from mvp_train.models.load import load_processor
 from mvp_train.reward import MvpReward, RewardConfig
 
 SIZE = Size(films=7, form_steps=2, right_steps=2, warm_up_batch=2, steps=(1, 1), prompts=2, generations=2)

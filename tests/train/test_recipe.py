@@ -7,7 +7,7 @@ import pytest
 from mvp_data.errors import ConfigError
 from mvp_train.recipe import DataConfig, Recipe, ShardsConfig, from_values, read_recipe, to_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 SMALL = """
 model: {path: some/model}

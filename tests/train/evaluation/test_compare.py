@@ -12,10 +12,11 @@ import pytest
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig
 from mvp_data.seeds import stable_hash
-from mvp_train.compare import FLIPS, compare, sign_flip, to_text
-from mvp_train.evaluate import AskConfig, evaluate
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.compare import FLIPS, compare, sign_flip, to_text
+from mvp_train.evaluation.evaluate import evaluate
 from mvp_train.reward import RewardConfig
-from tests.test_train_evaluate import ABOUT, Looker, chosen, make_samples
+from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen, make_samples
 
 GREEDY = AskConfig(batch_size=30)
 

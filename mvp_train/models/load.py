@@ -54,7 +54,7 @@ def with_weights(config: ModelConfig) -> Path:
     """The folder of a model with its weights there; those of `random:NAME` are made now."""
     folder = find_model(config)
     if config.path.startswith(RANDOM) and not any(folder.glob("*.safetensors")):
-        from mvp_train.random_models import save
+        from mvp_train.models.untrained import save
 
         save(folder, config.path.removeprefix(RANDOM), dtype=config.dtype)
     return folder
@@ -287,7 +287,7 @@ def load_model(config: ModelConfig) -> LocalModel:
 
 def _random_model(config: ModelConfig) -> Path:
     """The folder of a random model, at first without weights: a plan needs none, and large ones take minutes."""
-    from mvp_train.random_models import find_shape, save_without_weights
+    from mvp_train.models.untrained import find_shape, save_without_weights
 
     name = config.path.removeprefix(RANDOM)
     find_shape(name)

@@ -10,12 +10,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mvp_data.seeds import stable_hash
 from mvp_train.dataset import to_dataset
-from mvp_train.logs import RunLog, StepClock
-from mvp_train.models import lora_config
-from mvp_train.runs import STATE_NAME, step_of
+from mvp_train.models.load import lora_config
+from mvp_train.training.logs import RunLog, StepClock
+from mvp_train.training.run_folder import STATE_NAME, step_of
 
 if TYPE_CHECKING:
-    from mvp_train.grpo import Plan
+    from mvp_train.training.plan import Plan
 
 __all__ = ["GRPOConfig", "Trainer"]
 

@@ -10,7 +10,7 @@ from mvp_data.chance import chance, reward_chance
 from mvp_data.intervals import clusters, group_sums, intervals
 from mvp_data.schema import LABELS
 from mvp_data.seeds import shuffled, stable_hash, unit
-from mvp_train.metrics import (
+from mvp_train.evaluation.metrics import (
     METRICS,
     Outcome,
     least_values,

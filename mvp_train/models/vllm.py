@@ -9,7 +9,7 @@ from typing import Any
 from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.prompt import Message
 from mvp_data.seeds import stable_hash
-from mvp_train.models import base_of, with_weights
+from mvp_train.models.load import base_of, with_weights
 from mvp_train.recipe import ModelConfig
 
 

@@ -12,11 +12,12 @@ import pytest
 from mvp_data.errors import ConfigError
 from mvp_data.prompt import PromptConfig, pictures
 from mvp_data.tasks import TASKS
-from mvp_train.compare import compare, to_text
 from mvp_train.dataset import Samples, select, to_dataset, to_row
-from mvp_train.evaluate import AskConfig, evaluate, read_completions
-from mvp_train.filter import Counts, filter_samples
-from mvp_train.page import Shown, write_page
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.compare import compare, to_text
+from mvp_train.evaluation.evaluate import evaluate, read_completions
+from mvp_train.evaluation.page import Shown, write_page
+from mvp_train.evaluation.pass_rates import Counts, filter_samples
 from mvp_train.recipe import DataConfig, ShardsConfig, from_values
 from mvp_train.reward import MvpReward, RewardConfig, score_record
 from tests.task_samples import make_mixed_folder, make_task_sample
@@ -194,9 +195,10 @@ def test_a_step_of_grpo_on_a_mix(folder: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from mvp_train.dry_run import describe, facts
-    from mvp_train.grpo import plan, train
-    from mvp_train.random_models import save
+    from mvp_train.models.untrained import save
+    from mvp_train.training.dry_run import describe, facts
+    from mvp_train.training.prepare import plan
+    from mvp_train.training.run import train
 
     torch.set_num_threads(1)
     tasks = ["mvp", "jigsaw", "arrow", "odd-one-out"]

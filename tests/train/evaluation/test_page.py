@@ -7,8 +7,8 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from mvp_train import page
-from mvp_train.page import MAX_TEXT, Shown, slots, write_page
+from mvp_train.evaluation import page
+from mvp_train.evaluation.page import MAX_TEXT, Shown, slots, write_page
 from mvp_train.reward import RewardConfig, score
 from tests.samples import make_sample
 

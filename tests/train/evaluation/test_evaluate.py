@@ -17,7 +17,8 @@ from mvp_data.prompt import Message, PromptConfig
 from mvp_data.seeds import shuffled, unit
 from mvp_data.shards import read_shard
 from mvp_train.dataset import Samples, select
-from mvp_train.evaluate import ABLATIONS, AskConfig, ablated, evaluate, read_completions
+from mvp_train.evaluation.ask import ABLATIONS, AskConfig, ablated
+from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.recipe import DataConfig, ModelConfig, ShardsConfig
 from tests.samples import make_folder, make_sample, make_shard
 
@@ -217,8 +218,8 @@ def test_texts_that_fit_no_file(samples: Samples, tmp_path: Path) -> None:
 
 def test_an_untrained_network_guesses(tmp_path: Path) -> None:
     """End to end with a real, tiny Qwen2.5-VL: nothing it says is an answer, and all of it is written down."""
-    from mvp_train.models import load_model
-    from mvp_train.random_models import save
+    from mvp_train.models.load import load_model
+    from mvp_train.models.untrained import save
 
     folder = save(tmp_path / "model")
     samples = make_samples(tmp_path / "shards", 4)

@@ -17,7 +17,7 @@ from tests.samples import make_sample
 pytest.importorskip("transformers", reason="needs the train extra")
 import torch
 
-from mvp_train.models import (
+from mvp_train.models.load import (
     base_of,
     find_model,
     load_model,
@@ -28,7 +28,7 @@ from mvp_train.models import (
     quiet_libraries,
     with_weights,
 )
-from mvp_train.random_models import SHAPES, find_shape, save
+from mvp_train.models.untrained import SHAPES, find_shape, save
 
 PROMPT = PromptConfig()
 
@@ -68,7 +68,7 @@ def test_a_random_model_depends_on_its_seed_alone(tmp_path: Path) -> None:
 )
 def test_large_random_models_have_the_released_sizes(tmp_path: Path, name: str, billions: float) -> None:
     """The numbers of parameters are those of the published weights; nothing is allocated."""
-    from mvp_train.random_models import make_config
+    from mvp_train.models.untrained import make_config
 
     make_config(SHAPES[name]).save_pretrained(tmp_path)
     assert model_size(tmp_path, None).parameters / 1e9 == pytest.approx(billions, abs=0.006)

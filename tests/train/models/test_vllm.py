@@ -10,9 +10,9 @@ import pytest
 from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.prompt import PromptConfig
 from mvp_train.dataset import to_row
-from mvp_train.models import LocalModel
-from mvp_train.models_vllm import VllmModel, chat
-from mvp_train.random_models import save
+from mvp_train.models.load import LocalModel
+from mvp_train.models.untrained import save
+from mvp_train.models.vllm import VllmModel, chat
 from mvp_train.recipe import ModelConfig
 from tests.samples import make_sample
 
