@@ -151,7 +151,7 @@ def untrained(folder: Path, samples: Samples, seed: int) -> Path:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    save(folder, layers=3, vision_layers=1, vision_taps=(0,), seed=seed)
+    save(folder, seed=seed, text={"num_hidden_layers": 3}, vision={"depth": 1, "fullatt_block_indexes": [0]})
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     processor.tokenizer.add_tokens(_tokens(samples))
     model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)

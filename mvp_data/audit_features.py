@@ -19,9 +19,10 @@ from mvp_data.audit_overlay import overlay
 from mvp_data.audit_spaces import Floats, Space, space
 from mvp_data.embed import Embedder
 from mvp_data.errors import ShardError
+from mvp_data.jpeg import jpeg_size
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import shuffled
-from mvp_data.shards import Sample, jpeg_size
+from mvp_data.shards import Sample
 
 Luma = npt.NDArray[np.uint8]  # [pictures, height, width]
 

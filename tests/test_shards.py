@@ -14,9 +14,10 @@ import pytest
 
 from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write
+from mvp_data.jpeg import jpeg_size
 from mvp_data.schema import to_json
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index, write_index
-from mvp_data.shards import Sample, jpeg_size, read_shard, shard_paths, write_shard
+from mvp_data.shards import Sample, read_shard, shard_paths, write_shard
 from tests.samples import HEIGHT_PX, WIDTH_PX, make_folder, make_record, make_sample, make_shard
 
 Members = list[tuple[tarfile.TarInfo, bytes]]

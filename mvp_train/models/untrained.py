@@ -1,7 +1,7 @@
-"""Untrained Qwen-VL models made from their configuration alone: for smoke tests, and to measure speed and memory.
+"""Untrained Qwen-VL models, the `random:` models of recipes: for smoke tests, and to measure speed and memory.
 
-Speed and memory do not depend on what the weights say, so the large ones have exactly the shapes of the released
-models. The tokenizer is a small one made here on the spot; nothing is downloaded.
+Speed and memory do not depend on the values of the weights, so the large models have exactly the shapes of the released
+ones. Nothing is downloaded: the weights are random and the small tokenizer is trained here.
 """
 
 import os
@@ -22,7 +22,7 @@ SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# What the chat templates of Qwen2-VL and later give for text and images, without a system message.
+# Gives what the chat templates of Qwen2-VL and later give for text and images, without a system message.
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
@@ -43,7 +43,7 @@ CHAT_TEMPLATE = """\
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-# The words a tiny vocabulary should hold whole, so that prompts and answers are short.
+# The tokenizer is trained on these texts, so that it holds the words of prompts and answers whole.
 TEXTS = (
     "These are frames of one video, in order. At the gap, frames are missing. [gap: 4 frames are missing here]",
     "candidates, shuffled; of them fill the gap, the others do not: The missing frames, shuffled:",
@@ -55,102 +55,129 @@ TEXTS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """Sizes of a model; `vocabulary` 0 means that of the tokenizer."""
+    """The sizes of a model, under their names in the transformers configuration of its kind.
+
+    The defaults of `vision` there are those of the released models, but for `hidden_size` of qwen2_5_vl.
+    """
 
     kind: str  # qwen2_5_vl | qwen3_vl
-    hidden: int = 64
-    feed_forward: int = 192
-    layers: int = 2
-    heads: int = 4
-    kv_heads: int = 2
-    head_size: int = 16
-    vocabulary: int = 0
-    rope_theta: float = 10_000.0
-    rope_sections: tuple[int, int, int] = (4, 2, 2)  # time, height, width: half of head_size together
-    tied: bool = True
-    vision_hidden: int = 64
-    vision_feed_forward: int = 192
-    vision_layers: int = 2
-    vision_heads: int = 4
-    vision_taps: tuple[int, ...] = (1,)  # layers with full attention (2.5), layers whose features are added (3)
-    vision_positions: int = 64
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
 
 
-_SEVEN_B = Shape(
-    kind="qwen2_5_vl",
-    hidden=3584,
-    feed_forward=18944,
-    layers=28,
-    heads=28,
-    kv_heads=4,
-    head_size=128,
-    vocabulary=152_064,
-    rope_theta=1e6,
-    rope_sections=(16, 24, 24),
-    tied=False,
-    vision_hidden=1280,
-    vision_feed_forward=3420,
-    vision_layers=32,
-    vision_heads=16,
-    vision_taps=(7, 15, 23, 31),
-)
-SHAPES: Mapping[str, Shape] = {
-    "qwen2_5_vl": Shape(kind="qwen2_5_vl"),
-    "qwen3_vl": Shape(kind="qwen3_vl", vision_taps=(0,)),
-    "qwen2_5_vl-3b": replace(
-        _SEVEN_B, hidden=2048, feed_forward=11008, layers=36, heads=16, kv_heads=2, vocabulary=151_936, tied=True
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+
+
+def _text(*sizes: int, rope: tuple[float, list[int]], tied: bool, **others: int) -> dict[str, Any]:
+    """The text part of a configuration: `SIZES` in order, theta and sections of the rotary embedding, others."""
+    positions = {"rope_type": "default", "rope_theta": rope[0], "mrope_section": rope[1]}
+    named = dict(zip(SIZES, sizes, strict=True))
+    return {**named, **others, "rope_parameters": positions, "tie_word_embeddings": tied}
+
+
+TINY_ROPE, TINY_VISION = (1e4, [4, 2, 2]), {"depth": 2, "hidden_size": 64, "intermediate_size": 192, "num_heads": 4}
+SHAPES = {
+    "qwen2_5_vl": Shape(
+        kind="qwen2_5_vl",
+        text=_text(64, 192, 2, 4, 2, rope=TINY_ROPE, tied=True),
+        vision=TINY_VISION | {"fullatt_block_indexes": [1]},
     ),
-    "qwen2_5_vl-7b": _SEVEN_B,
+    "qwen3_vl": Shape(
+        kind="qwen3_vl",
+        text=_text(64, 192, 2, 4, 2, rope=TINY_ROPE, tied=True, head_dim=16),
+        vision=TINY_VISION | {"deepstack_visual_indexes": [0], "num_position_embeddings": 64},
+    ),
+    "qwen2_5_vl-3b": Shape(
+        kind="qwen2_5_vl",
+        text=_text(2048, 11008, 36, 16, 2, rope=(1e6, [16, 24, 24]), tied=True, vocab_size=151_936),
+        vision={"hidden_size": 1280},
+    ),
+    "qwen2_5_vl-7b": Shape(
+        kind="qwen2_5_vl",
+        text=_text(3584, 18944, 28, 28, 4, rope=(1e6, [16, 24, 24]), tied=False, vocab_size=152_064),
+        vision={"hidden_size": 1280},
+    ),
     "qwen3_vl-8b": Shape(
         kind="qwen3_vl",
-        hidden=4096,
-        feed_forward=12288,
-        layers=36,
-        heads=32,
-        kv_heads=8,
-        head_size=128,
-        vocabulary=151_936,
-        rope_theta=5e6,
-        rope_sections=(24, 20, 20),
-        tied=False,
-        vision_hidden=1152,
-        vision_feed_forward=4304,
-        vision_layers=27,
-        vision_heads=16,
-        vision_taps=(8, 16, 24),
-        vision_positions=2304,
+        text=_text(4096, 12288, 36, 32, 8, rope=(5e6, [24, 20, 20]), tied=False, vocab_size=151_936, head_dim=128),
+        vision={},
     ),
 }
 
 
-def save(folder: Path, name: str = "qwen2_5_vl", *, seed: int = 0, dtype: str = "float32", **sizes: Any) -> Path:
-    """Write a random model with tokenizer and processor to `folder`, whole or not at all; returns the folder.
+def save(
+    folder: Path,
+    name: str = "qwen2_5_vl",
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    text: Mapping[str, Any] | None = None,
+    vision: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an untrained model with its tokenizer and processor to `folder`, whole or not at all; return the folder.
 
-    `sizes` replaces fields of the named `Shape`, for example `hidden=128, head_size=32, rope_sections=(6, 5, 5)`.
+    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`.
 
     Raises:
-        ConfigError: no such name.
+        ConfigError: there is no model of this name.
     """
     import transformers
 
-    shape = replace(find_shape(name), **sizes)
+    known = find_shape(name)
+    shape = replace(known, text={**known.text, **(text or {})}, vision={**known.vision, **(vision or {})})
     tokenizer = _tokenizer()
     transformers.set_seed(seed)
-    config = make_config(shape, tokenizer)
-    model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
+    model = transformers.AutoModelForImageTextToText.from_config(make_config(shape, tokenizer), dtype=dtype)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return _write(folder, [model, _processor(shape, tokenizer)])
 
 
 def save_without_weights(folder: Path, name: str) -> Path:
-    """Write only what a plan needs, the configuration and the processor: seconds, whatever the size of the model."""
+    """Write only the configuration and the processor: enough for a plan, and a matter of seconds for any size."""
     shape, tokenizer = find_shape(name), _tokenizer()
     return _write(folder, [make_config(shape, tokenizer), _processor(shape, tokenizer)])
 
 
+def find_shape(name: str) -> Shape:
+    """The shape of this name; `ConfigError` lists the names that exist."""
+    if name not in SHAPES:
+        raise ConfigError(
+            f"model.path: unknown random:{name}; choose one of {', '.join(f'random:{n}' for n in SHAPES)}"
+        )
+    return SHAPES[name]
+
+
+def make_config(shape: Shape, tokenizer: Any = None) -> Any:
+    """The transformers configuration of a shape; the vocabulary is the tokenizer's unless the shape names one."""
+    import transformers
+
+    tokenizer = tokenizer or _tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 32_768,
+        **shape.text,
+        "bos_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {"out_hidden_size": text["hidden_size"], **shape.vision}
+    tokens = {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    common = {**ids, "tie_word_embeddings": shape.text["tie_word_embeddings"]}
+    if shape.kind == "qwen2_5_vl":
+        return transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **common)
+    text["rope_parameters"] = {**text["rope_parameters"], "mrope_interleaved": True}
+    return transformers.Qwen3VLConfig(text_config=text, vision_config=vision, **common)
+
+
 def _write(folder: Path, parts: Sequence[Any]) -> Path:
-    """Each part's own files, in a folder that appears whole."""
+    """Save each part's files in a folder that appears whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for part in parts:
@@ -160,69 +187,17 @@ def _write(folder: Path, parts: Sequence[Any]) -> Path:
     return folder
 
 
-def find_shape(name: str) -> Shape:
-    """The shape called `name`; `ConfigError` with the names there are."""
-    if name not in SHAPES:
-        raise ConfigError(f"model.path: random:{name} is none of {', '.join(f'random:{known}' for known in SHAPES)}")
-    return SHAPES[name]
-
-
-def make_config(shape: Shape, tokenizer: Any = None) -> Any:
-    """The transformers configuration of a shape."""
-    import transformers
-
-    tokenizer = tokenizer or _tokenizer()
-    names = {"bos": "<|endoftext|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
-    rope = {"rope_type": "default", "rope_theta": shape.rope_theta, "mrope_section": list(shape.rope_sections)}
-    text = {
-        "vocab_size": shape.vocabulary or len(tokenizer),
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.feed_forward,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": 32_768,
-        "rope_parameters": rope,
-        "tie_word_embeddings": shape.tied,
-        **{f"{part}_token_id": tokenizer.convert_tokens_to_ids(token) for part, token in names.items()},
-    }
-    vision: dict[str, Any] = {
-        "depth": shape.vision_layers,
-        "hidden_size": shape.vision_hidden,
-        "intermediate_size": shape.vision_feed_forward,
-        "num_heads": shape.vision_heads,
-        "out_hidden_size": shape.hidden,
-    }
-    ids = {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }
-    common = {key: tokenizer.convert_tokens_to_ids(token) for key, token in ids.items()}
-    common["tie_word_embeddings"] = shape.tied
-    if shape.kind == "qwen2_5_vl":
-        vision |= {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": list(shape.vision_taps)}
-        return transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **common)
-    text |= {"head_dim": shape.head_size}
-    rope["mrope_interleaved"] = True
-    vision |= {"patch_size": 16, "deepstack_visual_indexes": list(shape.vision_taps)}
-    vision["num_position_embeddings"] = shape.vision_positions
-    return transformers.Qwen3VLConfig(text_config=text, vision_config=vision, **common)
-
-
 def _tokenizer() -> Any:
-    """A byte-level BPE of about 450 entries: whole words of the prompt, single letters, no unknown bytes."""
+    """A byte-level BPE tokenizer of about 450 entries: whole words of the prompt, single letters, no unknown bytes."""
     import tokenizers
     import transformers
 
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
-    letters = tokenizers.Regex(
-        r"</?[a-z]+>|\p{N}|[^\s\p{L}\p{N}]+|\s?\p{L}+|\s+"
-    )  # tags and words whole, digits one by one
+    # tags and words whole, digits one by one
+    pieces = tokenizers.Regex(r"</?[a-z]+>|\p{N}|[^\s\p{L}\p{N}]+|\s?\p{L}+|\s+")
     bpe.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
         [
-            tokenizers.pre_tokenizers.Split(letters, "isolated"),
+            tokenizers.pre_tokenizers.Split(pieces, "isolated"),
             tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -250,11 +225,11 @@ def _processor(shape: Shape, tokenizer: Any) -> Any:
         raise MissingDependencyError("Qwen-VL processors need torchvision: pip install torchvision")
     patch = 14 if shape.kind == "qwen2_5_vl" else 16
     pixels = {"shortest_edge": (2 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
-    pictures = transformers.Qwen2VLImageProcessor(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)
+    images = transformers.Qwen2VLImageProcessor(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)
     kind = transformers.Qwen2_5_VLProcessor if shape.kind == "qwen2_5_vl" else transformers.Qwen3VLProcessor
     video = transformers.Qwen2VLVideoProcessor if shape.kind == "qwen2_5_vl" else transformers.Qwen3VLVideoProcessor
     return kind(
-        image_processor=pictures,
+        image_processor=images,
         tokenizer=tokenizer,
         video_processor=video(patch_size=patch),
         chat_template=CHAT_TEMPLATE,

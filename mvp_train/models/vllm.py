@@ -1,6 +1,6 @@
-"""Answers from vLLM, made for many prompts at once. Needs a GPU that vLLM supports.
+"""Answers from vLLM, for many prompts at once. Needs a GPU that vLLM supports.
 
-Written against vLLM 0.33 (`vllm.LLM.chat` with `image_pil` parts). The only module that names vllm.
+Written for vLLM 0.33 (`vllm.LLM.chat` with `image_pil` parts). The only module that names vllm.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from mvp_train.recipe import ModelConfig
 
 
 class VllmModel:
-    """A whole model in a vLLM engine; the engine's limits are set from the largest prompt that will be asked."""
+    """A whole model in a vLLM engine, whose limits follow from the largest prompt."""
 
-    def __init__(self, config: ModelConfig, *, pictures: int, max_new_tokens: int) -> None:
-        """Load the model for prompts of up to `pictures` pictures.
+    def __init__(self, config: ModelConfig, *, images: int, max_new_tokens: int) -> None:
+        """Load the model for prompts of up to `images` images.
 
         Raises:
             ConfigError: the model is not on this machine, or is a LoRA adapter.
@@ -35,7 +35,7 @@ class VllmModel:
             model=str(folder),
             dtype=config.dtype,
             max_model_len=config.max_prompt_tokens + max_new_tokens,
-            limit_mm_per_prompt={"image": pictures, "video": 0},
+            limit_mm_per_prompt={"image": images, "video": 0},
         )
 
     def answer(
@@ -48,17 +48,17 @@ class VllmModel:
         samples: int = 1,
         seed: int = 0,
     ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy. Each prompt has a seed of its own."""
-        chats = [chat(prompt, pictures) for prompt, pictures in zip(prompts, images, strict=True)]
+        """`samples` completions for each prompt; temperature 0 is greedy. Each prompt has its own seed."""
+        chats = [chat(*pair) for pair in zip(prompts, images, strict=True)]
         common = {"n": samples, "temperature": temperature, "max_tokens": max_new_tokens}
         sampling = [self._sampling(**common, seed=stable_hash(seed, i) >> 33) for i in range(len(chats))]
         answers = self._llm.chat(chats, sampling, use_tqdm=False, chat_template_content_format="openai")
         return [[completion.text for completion in answer.outputs] for answer in answers]
 
 
-def chat(prompt: Sequence[Message], pictures: Sequence[Any]) -> list[dict[str, Any]]:
-    """The messages with each placeholder holding its picture, in the form that vLLM takes."""
-    rest = iter(pictures)
+def chat(prompt: Sequence[Message], images: Sequence[Any]) -> list[dict[str, Any]]:
+    """The messages in vLLM's form, with an image in each placeholder."""
+    rest = iter(images)
 
     def filled(piece: Any) -> Any:
         return {"type": "image_pil", "image_pil": next(rest)} if piece["type"] == "image" else piece

@@ -1,4 +1,4 @@
-"""What a run would do, in words: the first prompt, tokens, batch, steps, and an estimate of memory."""
+"""Describe a plan: the first prompt, tokens, batch size, steps, and an estimate of memory."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values, for `--json`; bytes are those on one device."""
+    """The plan as plain values, for `--json`; bytes are per device."""
     config = plan.config
     return {
         "model": plan.recipe.model.path,
@@ -21,7 +21,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "guessing": guessing(plan),
         "prompt": plan.costs[0].text,
         "prompt_tokens": max(cost.total for cost in plan.costs),
-        "picture_tokens": max(cost.pictures for cost in plan.costs),
+        "picture_tokens": max(cost.images for cost in plan.costs),
         "max_completion_length": config.max_completion_length,
         "completions_per_step": plan.completions_per_step,
         "completions_per_prompt": config.num_generations,
@@ -34,7 +34,7 @@ def facts(plan: Plan) -> dict[str, Any]:
 
 
 def guessing(plan: Plan) -> dict[str, dict[str, float]]:
-    """What blind guessing earns, for each kind of question: what a run has to leave behind."""
+    """The chance level of each kind of question: a trained model must score above it."""
     found = {}
     for record in (plan.samples[i].record for i in plan.samples.one_of_each_shape()):
         asked = record.question
@@ -44,10 +44,10 @@ def guessing(plan: Plan) -> dict[str, dict[str, float]]:
 
 
 def memory(plan: Plan) -> dict[str, int]:
-    """Bytes on one device, part by part: an estimate without fragmentation, the vision tower's activations or vLLM.
+    """Estimated bytes of each part on one device, without fragmentation, the activations of the vision tower, and vLLM.
 
-    The update recomputes each layer under gradient checkpointing, so only the layers' inputs are kept; without it
-    about 16 times as much is. ZeRO-3 divides the first three parts by the number of devices.
+    With gradient checkpointing only the inputs of the layers are kept; without it, about 16 times as much. ZeRO-3
+    divides the first three parts by the number of devices.
     """
     size, config, recipe = model_size(plan.model, plan.recipe.lora), plan.config, plan.recipe
     width = BYTES[recipe.model.dtype]
@@ -69,29 +69,30 @@ def memory(plan: Plan) -> dict[str, int]:
 
 
 def describe(plan: Plan) -> str:
-    """The facts as text."""
-    told = facts(plan)
-    parts = told["memory_bytes"]
+    """The facts as text for a terminal."""
+    known = facts(plan)
+    parts = known["memory_bytes"]
     update = sum(value for name, value in parts.items() if name != "generation_cache")
-    standing = parts["weights"] + parts["optimizer"] + parts["reference"]
-    peak = max(update, standing + parts["generation_cache"])  # the two do not happen at once
+    generation = sum(parts[name] for name in ("weights", "optimizer", "reference", "generation_cache"))
+    peak = max(update, generation)  # the two take turns
+    resumed = f", from checkpoint {known['first_step']}" if known["first_step"] else ""
     lines = [
-        "first prompt, as the model gets it:",
-        told["prompt"],
+        "first prompt, as the model sees it:",
+        known["prompt"],
         "",
-        f"  prompt       {told['prompt_tokens']} tokens, {told['picture_tokens']} of them pictures",
-        f"  completion   up to {told['max_completion_length']} tokens",
-        f"  samples      {told['samples']}: " + ", ".join(f"{task} {n}" for task, n in told["tasks"].items()),
+        f"  prompt       {known['prompt_tokens']} tokens, {known['picture_tokens']} of them for images",
+        f"  completion   up to {known['max_completion_length']} tokens",
+        f"  samples      {known['samples']}: " + ", ".join(f"{task} {n}" for task, n in known["tasks"].items()),
         *(
             f"  guessing     {kind}: reward {chance['reward']:.3f}, exact {chance['exact']:.2%}".replace("%", " %")
-            for kind, chance in told["guessing"].items()
+            for kind, chance in known["guessing"].items()
         ),
-        f"  step         {told['completions_per_step']} completions, {told['completions_per_prompt']} to a prompt; "
-        f"{told['prompts_per_generation']} prompts are answered together",
-        f"  steps        {told['steps']}" + (f", from checkpoint {told['first_step']}" if told["first_step"] else ""),
+        f"  step         {known['completions_per_step']} completions, {known['completions_per_prompt']} to a prompt; "
+        f"{known['prompts_per_generation']} prompts are answered together",
+        f"  steps        {known['steps']}{resumed}",
         f"  memory       about {peak / GIB:.1f} GiB on one device: "
         + ", ".join(f"{name.replace('_', ' ')} {value / GIB:.2f}" for name, value in parts.items() if value),
-        f"  output       {told['output_dir']}",
+        f"  output       {known['output_dir']}",
     ]
     return "\n".join(lines)
 

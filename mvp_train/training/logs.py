@@ -1,4 +1,4 @@
-"""What a run says of itself: lines on stderr, `metrics.jsonl`, and a page of sample completions."""
+"""The log of a run: lines on stderr, `metrics.jsonl`, and a page of sample completions."""
 
 import json
 import sys
@@ -17,8 +17,8 @@ from mvp_train.recipe import Recipe
 from mvp_train.reward import RewardConfig, score_record
 from mvp_train.training.run_folder import METRICS_NAME, PAGE_NAME
 
-SHOWN = 12  # puzzles on the page: the latest ones; each takes about 1 MB
-PAGE_EVERY_S = 60.0  # writing the page takes a moment
+SHOWN = 12  # completions on the page, the latest ones; each takes about 1 MB
+PAGE_EVERY_S = 60.0  # at most this often, because writing the page is slow
 CARD = """\
 ---
 base_model: {model}
@@ -27,25 +27,25 @@ tags: [masked-video-prediction, grpo, trl]
 
 # Trained on masked video prediction
 
-Checkpoints and `final/` are {kind} {model}, trained by GRPO to put hidden frames of videos back in order
+Checkpoints and `final/` are {kind} {model}, trained with GRPO to put hidden frames of videos back in order
 (`mvp-train`, [TRL](https://github.com/huggingface/trl)). Data:
 
 {shards}
 
-`run.yaml` and `grpo_config.json` say how, `metrics.jsonl` how it went. Measure it: `mvp-train eval --model final
---shards SHARDS`.
+`run.yaml` and `grpo_config.json` hold the configuration, `metrics.jsonl` the log. To evaluate:
+`mvp-train eval --model final --shards SHARDS`.
 """
 
 
 class StepClock:
-    """Seconds spent in the parts of a step, by name, since the last `take`."""
+    """Measures the time of each part of a step since the last `take`."""
 
     def __init__(self) -> None:
         self._spent_s: dict[str, float] = {}
         self._since_s = time.perf_counter()
 
     def timed(self, name: str, call: Any, *args: Any, **kwargs: Any) -> Any:
-        """`call(*args, **kwargs)`, its time added to `name`."""
+        """Return `call(*args, **kwargs)` and add its time to `name`."""
         start_s = time.perf_counter()
         try:
             return call(*args, **kwargs)
@@ -53,7 +53,7 @@ class StepClock:
             self._spent_s[name] = self._spent_s.get(name, 0.0) + time.perf_counter() - start_s
 
     def take(self, completions: int) -> dict[str, float]:
-        """Shares and rates since the last call, which starts anew; `update` is what no other part took."""
+        """Shares and rates since the last call, and restart; `update_share` is the time that no other part took."""
         now_s = time.perf_counter()
         whole_s = max(now_s - self._since_s, 1e-9)
         spent_s, self._spent_s, self._since_s = self._spent_s, {}, now_s
@@ -62,22 +62,22 @@ class StepClock:
 
 
 class RunLog:
-    """Writes what a trainer logs; of a resumed run it first takes out what came after the checkpoint."""
+    """Writes what the trainer logs. For a resumed run it first removes the lines after the checkpoint."""
 
     def __init__(
-        self, folder: Path, samples: Samples, weights: RewardConfig, *, first_step: int, steps: int, speaks: bool
+        self, folder: Path, samples: Samples, weights: RewardConfig, *, first_step: int, steps: int, active: bool
     ) -> None:
         self._folder, self._samples, self._weights, self._steps = folder, samples, weights, steps
         self._shown, self._paged_s = list[Shown](), 0.0
         self._step, self._since_s = first_step, time.monotonic()
-        if not speaks:  # another process of the run does
+        if not active:  # another process of the run writes the log
             return
         _cut(folder / METRICS_NAME, first_step)
         if first_step:
-            print(f"goes on from step {first_step} of {steps}", file=sys.stderr, flush=True)
+            print(f"resuming from step {first_step} of {steps}", file=sys.stderr, flush=True)
 
     def write(self, step: int, logs: Mapping[str, Any]) -> None:
-        """One line of `metrics.jsonl`, and one on stderr."""
+        """Write a line to `metrics.jsonl`, and one to stderr for a step or a validation."""
         with (self._folder / METRICS_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), **logs}, default=float) + "\n")
         if "loss" in logs:
@@ -85,15 +85,15 @@ class RunLog:
             step_s = (now_s - self._since_s) / max(1, step - self._step)
             self._step, self._since_s = step, now_s
             left = tqdm.format_interval(step_s * (self._steps - step))
-            said = f"{said_of(logs)}, {step_s:.1f} s a step, {left} left"
-            print(f"step {step} of {self._steps}: {said}", file=sys.stderr, flush=True)
+            text = f"{summary(logs)}, {step_s:.1f} s a step, {left} left"
+            print(f"step {step} of {self._steps}: {text}", file=sys.stderr, flush=True)
         elif "eval_reward" in logs:
             named = {name.removeprefix("eval_"): value for name, value in logs.items()}
-            print(f"validation at step {step}: {said_of(named)}", file=sys.stderr, flush=True)
+            print(f"validation at step {step}: {summary(named)}", file=sys.stderr, flush=True)
             self._since_s = time.monotonic()
 
     def show(self, step: int, inputs: Sequence[Mapping[str, Any]], completions: Sequence[Any]) -> None:
-        """Keep the first completion of a batch for the page, which is written now and then."""
+        """Keep the first completion of a batch for the page, and write the page if it is due."""
         row, completion = inputs[0], completions[0]
         text = completion if isinstance(completion, str) else str(completion[-1]["content"])
         sample = self._samples[row["row"]]
@@ -103,13 +103,13 @@ class RunLog:
             self._write_page()
 
     def write_card(self, recipe: Recipe) -> None:
-        """`README.md`: what the models in this folder are."""
+        """Write `README.md`, the card of the models in this folder."""
         shards = "\n".join(f"- {item.path}, split {recipe.data.split}" for item in recipe.data.shards)
         kind = "LoRA adapters of" if recipe.lora is not None else "all weights trained from"
         (self._folder / "README.md").write_text(CARD.format(model=recipe.model.path, kind=kind, shards=shards))
 
     def close(self) -> None:
-        """Write the page a last time."""
+        """Write the page one last time."""
         self._write_page()
 
     def _write_page(self) -> None:
@@ -118,10 +118,10 @@ class RunLog:
             self._paged_s = time.monotonic()
 
 
-def said_of(logs: Mapping[str, Any]) -> str:
-    """The figures that tell how a run goes, of those that are there; with several tasks, how often each is right.
+def summary(logs: Mapping[str, Any]) -> str:
+    """The main figures of a log line, as far as it has them.
 
-    >>> said_of({"reward": 0.31, "mvp/exact": 0.0156, "frac_reward_zero_std": 0.25, "completions/mean_length": 12.0})
+    >>> summary({"reward": 0.31, "mvp/exact": 0.0156, "frac_reward_zero_std": 0.25, "completions/mean_length": 12.0})
     'reward 0.310, mvp exact 1.6 %, 25 % flat groups, 12 tokens'
     """
     found = [("reward", "reward {:.3f}")]
@@ -134,7 +134,7 @@ def said_of(logs: Mapping[str, Any]) -> str:
 
 
 def _cut(metrics: Path, last_step: int) -> None:
-    """Leave the lines up to a step; a line that was being written when the run was killed goes too."""
+    """Remove the lines after a step, and a last line that is incomplete because the run was killed."""
     if not metrics.is_file():
         return
     kept = []

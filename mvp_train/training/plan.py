@@ -1,4 +1,4 @@
-"""The plan of a training run: everything that is known before the model is loaded."""
+"""The plan of a training run."""
 
 import math
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from mvp_train.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything about a run that is known before the model is loaded."""
+    """Everything about a run that is known before the weights are loaded."""
 
     recipe: Recipe
-    inputs: Mapping[str, str]  # what lies behind the recipe's paths, by its key
+    inputs: Mapping[str, str]  # fingerprints of the data and the model, by their recipe keys
     samples: Samples
     config: Any  # trl.GRPOConfig
     model: Path
     processor: Any
-    costs: tuple[PromptCost, ...]  # one for each kind of sample: pictures, K and l; the first is the first sample's
-    validation: Samples | None  # the val split, where grpo.eval_strategy asks for it
-    first_step: int  # of the checkpoint to go on from
+    costs: tuple[PromptCost, ...]  # one for each shape of sample; the first is that of the first sample
+    validation: Samples | None  # the val split, if grpo.eval_strategy asks for it
+    first_step: int  # of the checkpoint to resume from, or 0
     overwrite: bool
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        if self.config.max_steps > 0:
-            return int(self.config.max_steps)
         config = self.config
-        generations = len(self.samples) // self.prompts_per_generation  # TRL leaves out what does not fill one
+        if config.max_steps > 0:
+            return int(config.max_steps)
+        generations = len(self.samples) // self.prompts_per_generation  # TRL drops an incomplete last one
         batches = generations * config.steps_per_generation * config.num_iterations
         updates: int = -(-batches // config.gradient_accumulation_steps)
         return math.ceil(updates * float(config.num_train_epochs))
@@ -45,5 +45,5 @@ class Plan:
 
     @property
     def prompts_per_generation(self) -> int:
-        """Different prompts that are answered together, over all devices."""
+        """Different prompts in one generation, over all devices."""
         return int(self.config.generation_batch_size // self.config.num_generations)

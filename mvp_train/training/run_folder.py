@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, how far the run has come, and that only one run is at work in it."""
+"""The output folder of a run: which run owns it, its checkpoints, and a lock against a second run."""
 
 import json
 import os
@@ -15,31 +15,31 @@ from mvp_data.files import atomic_write
 from mvp_data.locks import locked_folder
 from mvp_train.recipe import Recipe, read_recipe, to_yaml
 
-RECIPE_NAME = "run.yaml"  # not `recipe.yaml`: a user's own may lie in the folder
+RECIPE_NAME = "run.yaml"  # not `recipe.yaml`, which may be a file of the user
 INPUTS_NAME = "run_inputs.json"
 STATE_NAME = "trainer_state.json"
 METRICS_NAME = "metrics.jsonl"
 PAGE_NAME = "completions.html"
 FINAL_NAME = "final"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
-# A run may be resumed with other values of these; all others decide what is learned.
+# A run may be resumed with other values of these; the others decide what is learned.
 MAY_CHANGE = frozenset(
     ("max_steps", "num_train_epochs", "save_steps", "save_total_limit", "save_strategy", "logging_steps", "report_to")
 )
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder: with an optimiser, and with the state that is written last."""
+    """The newest complete checkpoint in a folder: it has an optimiser, and the state, which is written last."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     for path in sorted(found, key=step_of, reverse=True):
         optimizer = any(path.glob("optimizer*")) or any(path.glob("global_step*"))  # the second is DeepSpeed's
         if optimizer and _steps_of_state(path) is not None:
-            return path  # the run was killed while it wrote those after it
+            return path
     return None
 
 
 def final_step(folder: Path) -> int:
-    """After how many steps the final model in a folder was written; 0 if there is none."""
+    """The number of steps of the final model in a folder; 0 if there is none."""
     return _steps_of_state(folder / FINAL_NAME) or 0
 
 
@@ -51,28 +51,28 @@ def _steps_of_state(folder: Path) -> int | None:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """The step at which a checkpoint was written, 0 for none."""
+    """The step of a checkpoint; 0 for None."""
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
 def trained_model(folder: Path) -> Path | None:
-    """The model that a run in `folder` has come to: the final one, or that of a later checkpoint."""
+    """The latest model of the run in `folder`: the final one, or a later checkpoint."""
     checkpoint, final = last_checkpoint(folder), folder / FINAL_NAME
     return final if final.is_dir() and final_step(folder) >= step_of(checkpoint) else checkpoint
 
 
 def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -> None:
-    """Raise `OutputError` if models of another run lie in the output folder, or (ever) models of no run of ours."""
+    """Raise `OutputError` if the output folder holds models of another run, or models that no run of ours wrote."""
     folder, path = recipe.output_dir, recipe.output_dir / RECIPE_NAME
     if not any(folder.glob("checkpoint-*")) and not (folder / FINAL_NAME).exists():
         return
     if not path.is_file():
-        raise OutputError(f"{folder}: holds models but no {RECIPE_NAME} of a run; choose another grpo.output_dir")
+        raise OutputError(f"{folder}: holds models but no {RECIPE_NAME}, so not a run; choose another grpo.output_dir")
     if overwrite:
         return
     changed = _changes(read_recipe(path), recipe)
     before = _read_inputs(folder / INPUTS_NAME)
-    changed += [f"what lies at {key}" for key in inputs if before.get(key) != inputs[key] and key not in changed]
+    changed += [f"the content of {key}" for key in inputs if before.get(key) != inputs[key] and key not in changed]
     if changed:
         raise OutputError(
             f"{folder}: holds models of a run that differs in {', '.join(changed)}; "
@@ -89,15 +89,15 @@ def _read_inputs(path: Path) -> dict[str, str]:
 
 @contextmanager
 def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwrite: bool) -> Iterator[None]:
-    """Hold the output folder for one run, and write there what runs: the recipe, and TRL's whole configuration.
+    """Hold the output folder for one run, and write the recipe and TRL's whole configuration there.
 
-    Of several processes of one run the first does it. Raises `OutputError` if another run is at work there.
+    Only the first of a run's processes does this. Raises `OutputError` if another run uses the folder.
     """
     if int(os.environ.get("RANK", "0")) != 0:
         yield
         return
     folder = recipe.output_dir
-    busy = "another run is at work there; wait for it, or choose another grpo.output_dir"
+    busy = "another run uses it; wait for it to end, or choose another grpo.output_dir"
     with locked_folder(folder, unusable="cannot be used as grpo.output_dir", busy=busy):
         if overwrite:
             for path in [*folder.glob("checkpoint-*"), folder / FINAL_NAME]:
@@ -112,7 +112,7 @@ def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwr
 
 
 def _changes(old: Recipe, new: Recipe) -> list[str]:
-    """Dotted names of the keys that differ and matter."""
+    """Dotted names of the keys that differ, without those that may change."""
     found = []
     for section, before in asdict(old).items():
         after = asdict(new)[section]
@@ -125,7 +125,7 @@ def _changes(old: Recipe, new: Recipe) -> list[str]:
 
 
 def _versions() -> str:
-    """`mvp-train 0.1.0, torch 2.15.0, ...`: what a figure depends on besides the recipe."""
+    """The versions that results depend on: `mvp-train 0.1.0, torch 2.15.0, ...`."""
     found = [f"mvp-train {__version__}"]
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""TRL's trainer with our clock, our log and a resume that works. Only this module names TRL; importing it is slow."""
+"""TRL's trainer with our clock, our log and an exact resume. The only module that names TRL; importing it is slow."""
 
 import shutil
 from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["GRPOConfig", "Trainer"]
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]
-    """`GRPOTrainer` set up from a plan; what it learns is TRL's alone."""
+    """`GRPOTrainer`, set up from a plan. The algorithm is TRL's alone."""
 
     def __init__(self, plan: "Plan", reward: Callable[..., list[float]], *, first_step: int) -> None:
         self.plan, self.clock, self.scored = plan, StepClock(), 0
@@ -34,15 +34,15 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
             processing_class=plan.processor,
             peft_config=lora_config(plan.recipe.lora),
         )
-        for callback in (PrinterCallback, ProgressCallback):  # the log is ours
+        for callback in (PrinterCallback, ProgressCallback):  # we write our own log
             self.remove_callback(callback)
         folder, weights = plan.recipe.output_dir, plan.recipe.reward
         self.run_log = RunLog(
-            folder, plan.samples, weights, first_step=first_step, steps=plan.steps, speaks=self.is_world_process_zero()
+            folder, plan.samples, weights, first_step=first_step, steps=plan.steps, active=self.is_world_process_zero()
         )
 
     def run(self, checkpoint: Path | None, *, train: bool) -> None:
-        """Train from a checkpoint or from the start; or only load the checkpoint of a run that has come to its end."""
+        """Train from a checkpoint or from the start; without `train`, only load the checkpoint of a finished run."""
         if train:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         else:
@@ -50,7 +50,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
             self.state.global_step = step_of(checkpoint)
 
     def save_final(self, folder: Path) -> None:
-        """Write the model, and the state that says after how many steps; an older one is there until then."""
+        """Write the model with its trainer state; an older final model stays until the new one is complete."""
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         self.save_model(str(unfinished))
         self.accelerator.wait_for_everyone()
@@ -62,8 +62,8 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load the weights of a checkpoint strictly.
 
-        The names in a checkpoint of a vision-language model are the released ones, not those of the modules;
-        transformers 5.23 takes them as they are, finds none, warns, and goes on with the weights it started from.
+        A checkpoint of a vision-language model has the names of the released weights, not those of the modules.
+        transformers 5.23 does not convert them: it finds no weight, warns, and keeps the weights it started from.
         """
         if self.plan.recipe.lora is not None:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -73,9 +73,9 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         ours.load_state_dict(saved.state_dict())
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        """TRL's sampler with an order that depends on the epoch's number.
+        """TRL's sampler, with an order that depends on the number of the epoch.
 
-        TRL draws the orders of all epochs from one stream, so a resumed run would begin with that of the first one.
+        TRL draws the orders of all epochs from one stream, so a resumed run would repeat the order of the first epoch.
         """
         sampler = super()._get_train_sampler(dataset)
         if self.shuffle_dataset:
@@ -84,7 +84,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         return sampler
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The next batches; the time until they are there is what a step waits for data."""
+        """The next batches; the time they take is the `data_wait` of a step."""
         return self.clock.timed("data_wait", super().get_batch_samples, *args, **kwargs)
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,14 +97,14 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         return self.clock.timed("reward", super()._calculate_rewards, inputs, prompts, completions, *args)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Say in each folder of a model what it is; TRL's own card knows neither the base model nor the task."""
+        """Write our own card: TRL's card names neither the base model nor the task."""
         if self.is_world_process_zero():
             self.run_log.write_card(self.plan.recipe)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the clock's figures to what is logged of a step, and write it all down."""
+        """Add the clock's figures to the log of a step, and write it."""
         figures, self.scored = self.clock.take(self.scored), 0
-        if "loss" in logs:  # not a validation, and not the closing summary
+        if "loss" in logs:  # neither a validation nor the closing summary
             logs.update(figures)
         super().log(logs, start_time)
         if self.is_world_process_zero():

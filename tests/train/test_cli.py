@@ -106,7 +106,7 @@ def test_filter_then_train(here: Path) -> None:
         (["eval"], "name a recipe"),
         (["eval", "{recipe}", "--split", "test", "--out", "new"], "train 4, val 3"),
         (["eval", "{recipe}", "--remove-context", "--shuffle-context"], "one ablation at a time"),
-        (["eval", "{recipe}", "--engine", "magic"], "neither transformers nor vllm"),
+        (["eval", "{recipe}", "--engine", "magic"], "must be transformers or vllm"),
         (["eval", "--compare", "a.json", "b.json"], "a.json"),
         (["filter", "{recipe}", "--temperature", "0"], "all the same"),
     ],

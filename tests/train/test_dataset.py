@@ -86,7 +86,7 @@ def test_a_split_that_is_not_there(folder: Path, tmp_path: Path) -> None:
 def test_a_set_without_the_split_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_shard(tmp_path / "a.tar", 2)
     assert len(select(config(tmp_path / "a.tar", folder, split="val"))) == 3
-    assert f"{tmp_path / 'a.tar'}: none of its samples is shown (train 2)" in capsys.readouterr().err
+    assert f"{tmp_path / 'a.tar'}: no sample of it is used (train 2)" in capsys.readouterr().err
 
 
 def test_missing_shards(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_pass_rates(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     kept = [key for i, key in enumerate(all_keys[:30]) if 0 < i % 9 < 8]
     assert select(config(folder, pass_rates=path, order="as_written")).keys == kept
     said = (
-        f"pass rates: {len(kept)} of 40 samples are left; {30 - len(kept)} earn always the same, "
-        "0 are outside [0, 1], 10 were not asked\n"
+        f"pass rates: {len(kept)} of 40 samples are left; {30 - len(kept)} always earn the same, "
+        "0 are outside [0, 1], 10 have no rate\n"
     )
     assert capsys.readouterr().err == said
     narrow = config(folder, pass_rates=path, order="as_written", min_pass_rate=0.25, max_pass_rate=0.75)
@@ -184,13 +184,13 @@ def test_pass_rates(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
     path = write_rates(tmp_path / "rates.parquet", dict.fromkeys(keys(folder), (8, 8)))
-    with pytest.raises(ConfigError, match=r"rates.parquet leaves no sample \(40 earn always the same, 0 are outside"):
+    with pytest.raises(ConfigError, match=r"rates.parquet leaves no sample \(40 always earn the same, 0 are outside"):
         select(config(folder, pass_rates=path))
     pq.write_table(pa.table({"key": [1], "rollouts": [8], "correct": [1]}), tmp_path / "numbers.parquet")
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "columns.parquet")
     (tmp_path / "text.parquet").write_text("no")
     for name in ("missing", "numbers", "columns", "text"):
-        with pytest.raises(ConfigError, match=f"{name}.parquet is no output of `mvp-train filter`") as error:
+        with pytest.raises(ConfigError, match=f"{name}.parquet is not an output of `mvp-train filter`") as error:
             select(config(folder, pass_rates=str(tmp_path / f"{name}.parquet")))
         assert "\n" not in str(error.value)
 

@@ -214,7 +214,7 @@ def test_a_step_of_grpo_on_a_mix(folder: Path, tmp_path: Path) -> None:
     assert told["tasks"] == dict.fromkeys(tasks, EACH)
     assert told["guessing"]["arrow, 1 of 2"] == {"exact": 0.5, "reward": 0.5}
     assert "guessing     odd-one-out, 1 of 5: reward 0.320, exact 20.00 %" in describe(planned)
-    assert len({cost.pictures for cost in planned.costs}) == 3
+    assert len({cost.images for cost in planned.costs}) == 3
     seen: list[str] = []
 
     def reward(completions: Sequence[Any], **columns: Any) -> list[float]:

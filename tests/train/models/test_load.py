@@ -127,8 +127,8 @@ def test_sampling_is_seeded_and_leaves_the_random_state_alone(tiny: Path) -> Non
 def test_prompt_cost(tiny: Path) -> None:
     prompt, images = asked(0)
     cost = prompt_cost(load_processor(tiny), prompt, images)
-    assert cost.pictures == 20 * (112 // 28) * (56 // 28)
-    assert cost.total > cost.pictures + 20
+    assert cost.images == 20 * (112 // 28) * (56 // 28)
+    assert cost.total > cost.images + 20
     assert cost.text.count("<|image_pad|> x 8") == 20
 
 

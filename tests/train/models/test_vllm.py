@@ -36,7 +36,7 @@ def test_refusals_come_first(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder)}))
     with pytest.raises(ConfigError, match="a LoRA adapter"):
-        VllmModel(ModelConfig(path=str(tmp_path / "adapter")), pictures=20, max_new_tokens=64)
+        VllmModel(ModelConfig(path=str(tmp_path / "adapter")), images=20, max_new_tokens=64)
     if importlib.util.find_spec("vllm") is None:
         with pytest.raises(MissingDependencyError, match="pip install vllm"):
-            VllmModel(ModelConfig(path=str(folder)), pictures=20, max_new_tokens=64)
+            VllmModel(ModelConfig(path=str(folder)), images=20, max_new_tokens=64)

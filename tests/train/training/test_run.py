@@ -140,7 +140,7 @@ def test_a_run_resumed_in_a_later_epoch_sees_the_samples_of_that_epoch(
 
 
 def test_a_stop_inside_a_generation_is_refused_beforehand(model: Path, shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"save_steps: 3 is no multiple of 2, the updates from one generation"):
+    with pytest.raises(ConfigError, match=r"save_steps: 3 must be a multiple of 2, the updates of a generation"):
         plan(recipe(model, shards, tmp_path / "run", num_iterations=2, save_steps=3))
     plan(recipe(model, shards, tmp_path / "run", num_iterations=2, save_steps=4))
 
@@ -160,7 +160,7 @@ def test_other_data_under_the_same_path_is_another_run(model: Path, shards: Path
     moved = copy.rename(tmp_path / "elsewhere")
     copy.mkdir()
     make_folder(copy, [make_shard(copy / "shard-000000.tar", 7, context=3, mask_start=2, k=2, distractors=1)])
-    with pytest.raises(OutputError, match=r"differs in what lies at data\.shards"):
+    with pytest.raises(OutputError, match=r"differs in the content of data\.shards"):
         plan(recipe(model, copy, tmp_path / "run", max_steps=4))
     shutil.rmtree(copy)
     moved.rename(copy)
@@ -218,7 +218,7 @@ def test_two_runs_do_not_meet(model: Path, shards: Path, tmp_path: Path) -> None
     planned = plan(recipe(model, shards, tmp_path / "run"))
     with (
         owned(planned.recipe, planned.inputs, "{}", overwrite=False),
-        pytest.raises(OutputError, match="another run is at work there"),
+        pytest.raises(OutputError, match="another run uses it"),
     ):
         train(planned)
 
@@ -315,11 +315,11 @@ def trained_model_state(folder: Path) -> Path:
     [
         ({"learning_rat": 1}, "unknown key learning_rat; did you mean learning_rate"),
         ({"num_generations": 3}, "divisible"),
-        ({"save_only_model": True}, "no run could be resumed"),
+        ({"save_only_model": True}, "a run cannot resume"),
         ({"model_init_kwargs": "abc"}, "grpo"),
         ({"max_completion_length": "abc"}, "max_completion_length"),
         ({"remove_unused_columns": True}, "cannot be set"),
-        ({"per_device_train_batch_size": 64}, "8 samples, and one step shows 16"),
+        ({"per_device_train_batch_size": 64}, "8 samples, and but one step needs 16"),
         ({"max_steps": "many"}, "max_steps"),
         ({"use_vllm": True}, "pip install vllm"),
         ({"report_to": "trackio"}, "pip install trackio"),
@@ -349,7 +349,7 @@ def test_a_prompt_that_is_too_long(model: Path, shards: Path, tmp_path: Path) ->
             "grpo": {**GRPO, "output_dir": str(tmp_path / "run")},
         }
     )
-    with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 of them pictures\)"):
+    with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 for images\)"):
         plan(made)
 
 
@@ -373,7 +373,7 @@ def test_qwen3_vl_learns_from_pictures_of_its_multiple(tmp_path: Path, monkeypat
     make_folder(tmp_path / "shards", [made])
     model = save(tmp_path / "three", "qwen3_vl")
     planned = plan(recipe(model, tmp_path / "shards", tmp_path / "run", max_steps=1, save_steps=1))
-    assert planned.costs[0].pictures == 5 * (224 // 32) ** 2
+    assert planned.costs[0].images == 5 * (224 // 32) ** 2
     before, after = weights(model), weights(train(planned, reward=by_length))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any("visual" in name for name in changed)
