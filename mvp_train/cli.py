@@ -200,7 +200,7 @@ def filter_command(
 
       mvp-train grpo recipes/qwen7b.yaml data.pass_rates=pass_rates.parquet
     """
-    from mvp_train.evaluation.pass_rates import filter_samples
+    from mvp_train.evaluation.pass_rates import measure_pass_rates
 
     chosen = _narrowed(_chosen(recipe, overrides, model, shards), split, limit)
     ask = _ask_config(
@@ -208,7 +208,7 @@ def filter_command(
     )
     rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
     try:
-        counts = filter_samples(load, rows, out, ask, about)
+        counts = measure_pass_rates(load, rows, out, ask, about)
     except KeyboardInterrupt:
         _fail("stopped; run the same command again to resume", code=130)
     if as_json:

@@ -1,4 +1,4 @@
-"""Ask a model the samples of some shards, batch by batch, as they are or under an ablation."""
+"""Ask a model the samples of some shards, batch by batch, unchanged or with an ablation."""
 
 import io
 import sys
@@ -15,11 +15,11 @@ from mvp_train.dataset import Samples, to_row
 from mvp_train.reward import RewardConfig
 
 ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
-LOG_EVERY_S = 30.0  # where stderr is a file or a pipe
+LOG_EVERY_S = 30.0  # of the progress bar, if stderr is not a terminal
 
 
 class Answers(Protocol):
-    """What is asked: `mvp_train.models.load.LocalModel` or `mvp_train.models.vllm.VllmModel`."""
+    """A model that answers prompts, such as `models.load.LocalModel` and `models.vllm.VllmModel`."""
 
     def answer(
         self,
@@ -36,7 +36,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AskConfig:
-    """What is asked, how often, and what an answer is worth. Each batch has a seed of its own, made of its keys."""
+    """How samples are asked and scored. The seed of a batch depends on `seed` and on the keys of its samples."""
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -44,7 +44,7 @@ class AskConfig:
     rollouts: int = 1  # completions of each sample
     temperature: float = 0.0  # 0: greedy
     max_new_tokens: int = 256
-    batch_size: int = 8  # samples asked at once
+    batch_size: int = 8  # samples
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,14 +52,14 @@ class AskConfig:
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be at least 1")
         _require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
         same = self.rollouts > 1 and self.temperature == 0
-        _require(not same, f"{self.rollouts} completions at temperature 0 are all the same: give a temperature above 0")
-        _require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: is none of {', '.join(ABLATIONS)}")
+        _require(not same, f"{self.rollouts} completions at temperature 0 are all the same: set a temperature above 0")
+        _require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be in {', '.join(ABLATIONS)}")
 
 
 def ask_all(
     model: Answers, samples: Samples, ask: AskConfig, start: int = 0
 ) -> Iterator[list[tuple[Sample, list[str]]]]:
-    """The samples from `start` on, each with its completions, batch by batch, with a progress bar on stderr."""
+    """Yield batches of samples, from sample `start` on, each with its completions; shows progress on stderr."""
     from tqdm import tqdm
 
     prompt = replace(ask.prompt, context=ask.prompt.context and ask.ablation != "context_removed")
@@ -81,15 +81,15 @@ def ask_all(
 
 
 def ablated(sample: Sample, name: str) -> Sample:
-    """The sample with its context pictures in another order, or its candidates all grey; other names change nothing.
+    """The sample with shuffled context images or with grey candidates; other ablations do not change it.
 
-    The frames of the context keep their times: only the pictures move. `context_removed` is up to the prompt.
+    The times of the context frames stay in place. `context_removed` is a matter of the prompt.
     """
     if name == "candidates_blanked":
         grey = _grey(sample.record.width_px, sample.record.height_px)
         return replace(sample, candidates=(grey,) * len(sample.candidates))
     if name == "context_shuffled":
-        _require(len(sample.context) > 1, f"{sample.record.key}: one context picture alone cannot be shuffled")
+        _require(len(sample.context) > 1, f"{sample.record.key}: a single context frame cannot be shuffled")
         places = list(range(len(sample.context)))
         order = shuffled(places, "context_shuffled", sample.record.key)
         order = order if order != places else [*places[1:], *places[:1]]
@@ -98,9 +98,9 @@ def ablated(sample: Sample, name: str) -> Sample:
 
 
 def check_samples(samples: Samples) -> None:
-    """Raise `ConfigError` if there are none, or if a key comes twice."""
+    """Raise `ConfigError` if there are no samples, or if a key occurs twice."""
     _require(len(samples) > 0, "there are no samples to ask")
-    _require(len(set(samples.keys)) == len(samples), "a sample comes twice: name each set of shards once")
+    _require(len(set(samples.keys)) == len(samples), "a sample occurs twice: name each set of shards once")
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,12 @@
-"""Is one evaluation better than another? A paired test on the samples that both asked.
+"""Compare two evaluations: a paired test on the samples that both have.
 
-The differences of one video group belong together, so whole groups are resampled for the interval and flip their
-signs for the p-value: under the null hypothesis either sign of a group's sum is as likely.
+The samples of a video group resemble each other. So the interval resamples whole groups, and the p-value flips the
+signs of whole groups: under the null hypothesis both signs are equally likely.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FLIPS = 10_000
 MAX_REPORT_BYTES = 256 << 20
 _CELLS = 1 << 22  # signs in one block: 32 MB
-_ASKED = ("prompt", "reward")  # parts of a report that must agree
+_MUST_AGREE = ("prompt", "reward")  # in both reports
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +42,12 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two evaluations on the samples of a task that both have; `resampled` says what the intervals rest on."""
+    """Two evaluations on their common samples of a task; `resampled` is the unit of the intervals."""
 
     task: str
-    a: str  # the model, and what was asked otherwise than by default
+    a: str  # the model and its ablation
     b: str
-    differ: Sequence[str]  # what else is not the same, such as `max_new_tokens: 64 and 256`
+    differ: Sequence[str]  # other settings that differ, such as `max_new_tokens: 64 and 256`
     samples: int
     only_a: int
     only_b: int
@@ -57,23 +57,23 @@ class Comparison:
 
 
 def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
-    """Compare two `report.json`, task by task; what is read is the `completions.parquet` beside each.
+    """Compare two `report.json` files task by task, from the `completions.parquet` next to each.
 
-    Ablations may differ, since what they do is what one wants to know; the prompt and the reward may not.
+    Ablations may differ, so that their effect can be measured; the prompt and the reward may not.
 
     Raises:
-        ConfigError: a file is missing or no report, prompts or rewards differ, no sample is in both, or a sample of
-            one key is not the same puzzle in both.
+        ConfigError: a file is missing or not a report, prompts or rewards differ, the evaluations have no common
+            sample, or two samples of the same key differ.
     """
     where = f"{a} and {b} cannot be compared"
     (model_a, asked_a), (model_b, asked_b) = _asked(a), _asked(b)
-    for name in _ASKED:
+    for name in _MUST_AGREE:
         if asked_a.get(name) != asked_b.get(name):
             raise ConfigError(f"{where}: {name} is {asked_a.get(name)} in one and {asked_b.get(name)} in the other")
     sides = [{s[0].key: s for s in by_key(read_completions(path.parent / COMPLETIONS))} for path in (a, b)]
     keys = [key for key in sides[0] if key in sides[1]]
     if not keys:
-        raise ConfigError(f"{where}: no sample is in both")
+        raise ConfigError(f"{where}: they have no common sample")
     for key in keys:
         _check_same(sides[0][key][0], sides[1][key][0], where)
     facts = [{**model_a, **asked_a}, {**model_b, **asked_b}]
@@ -86,10 +86,10 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
 
 
 def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
-    """Two-sided p-values of the column sums of `change` (samples x columns) when groups' signs are flipped at random.
+    """Two-sided p-values of the column sums of `change` (samples x columns), from random sign flips of the groups.
 
-    The share of flips at least as far from 0, the observed one among them, so p is never 0 and the test never too
-    eager (Phipson and Smyth 2010, "Permutation p-values should never be zero").
+    p is the share of flips whose sum is at least as far from 0 as the observed one. The observed one counts as a flip,
+    so p is never 0 (Phipson and Smyth 2010, "Permutation p-values should never be zero").
     """
     import numpy as np
 
@@ -108,9 +108,9 @@ def to_text(found: Comparison) -> str:
     lines = [
         f"a: {found.a}",
         f"b: {found.b}",
-        *([f"not the same: {'; '.join(found.differ)}"] if found.differ else []),
+        *([f"different settings: {'; '.join(found.differ)}"] if found.differ else []),
         f"{found.task}: {found.samples} samples of {found.video_groups} video groups in both "
-        f"({found.only_a} only in a, {found.only_b} only in b); intervals from {found.resampled}",
+        f"({found.only_a} only in a, {found.only_b} only in b); intervals over {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
     ]
     for name, d in found.metrics.items():
@@ -119,7 +119,7 @@ def to_text(found: Comparison) -> str:
 
 
 def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model and the question of a report, as plain values."""
+    """The model and the settings of a report, as plain values."""
     try:
         with path.open("rb") as file:
             report = json.loads(file.read(MAX_REPORT_BYTES))
@@ -127,7 +127,7 @@ def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a report.json of mvp-train eval") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ConfigError(f"{path}: is no report.json of mvp-train eval") from error
+        raise ConfigError(f"{path}: not a report.json of mvp-train eval") from error
 
 
 def _check_same(a: Outcome, b: Outcome, where: str) -> None:
@@ -156,17 +156,10 @@ def _test(
     most = 1 - least_values(sides[0], a)
     low, high = intervals(change, codes, stable_hash("compare", seed), least=-most, most=most)
     p = sign_flip(change, codes, seed)
-    metrics = {
-        name: Difference(
-            a=float(a[name].mean()),
-            b=float(b[name].mean()),
-            difference=float(change[:, i].mean()),
-            low=float(low[i]),
-            high=float(high[i]),
-            p=float(p[i]),
-        )
-        for i, name in enumerate(a)
-    }
+    means = np.stack([[side[name].mean() for name in a] for side in (a, b)])
+    columns = np.stack([*means, change.mean(axis=0), low, high, p]).T.tolist()
+    names = [f.name for f in fields(Difference)]
+    metrics = {name: Difference(**dict(zip(names, row, strict=True))) for name, row in zip(a, columns, strict=True)}
     first, second = facts
     unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "ablation", "batch_size")]
     return Comparison(

@@ -1,7 +1,7 @@
-"""Ask a model the puzzles of some shards, and write down what it answered and how good that is.
+"""Ask a model the samples of some shards, score its answers, and write a report.
 
-The output folder gets `completions.parquet` (every completion), `page.html` (some of them with their puzzles) and,
-last, `report.json`. Pictures are read batch by batch and let go: only the texts stay.
+The output folder gets `completions.parquet` (every completion), `page.html` (some of them with their frames) and last
+`report.json`. Images are read batch by batch and dropped; only the texts are kept.
 """
 
 import json
@@ -22,12 +22,12 @@ from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.reward import RewardConfig, Score, score_record
 
 REPORT, COMPLETIONS, PAGE = "report.json", "completions.parquet", "page.html"
-PAGE_PUZZLES = 24
+PAGE_SAMPLES = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What `report.json` says. `about` names the model and the data, as the caller gave them."""
+    """The content of `report.json`. `about` names the model and the data, as given by the caller."""
 
     tool_version: str
     about: Mapping[str, Any]
@@ -40,10 +40,10 @@ class Report:
 def evaluate(
     load: Callable[[], Answers], samples: Samples, out: Path, ask: AskConfig, about: Mapping[str, Any]
 ) -> Report:
-    """Ask the model that `load` gives all `samples`, write the folder `out`, and return its report.
+    """Ask the model that `load` returns all `samples`, write the folder `out`, and return its report.
 
     Raises:
-        ConfigError: there are no samples, or a key comes twice.
+        ConfigError: there are no samples, or a key occurs twice.
         OutputError: `out` holds other files, or cannot be written.
         ShardError: a sample cannot be read.
     """
@@ -52,17 +52,18 @@ def evaluate(
     model = load()
     outcomes: list[Outcome] = []
     shown: list[Shown] = []
-    wanted = {int((i + 0.5) * len(samples) / PAGE_PUZZLES) for i in range(PAGE_PUZZLES)}
+    wanted = {int((i + 0.5) * len(samples) / PAGE_SAMPLES) for i in range(PAGE_SAMPLES)}
     for at, (sample, texts) in enumerate(pair for batch in ask_all(model, samples, ask) for pair in batch):
-        made = [_outcome(sample, i, text, ask.reward) for i, text in enumerate(texts)]
-        outcomes += made
+        found = [_outcome(sample, i, text, ask.reward) for i, text in enumerate(texts)]
+        outcomes += found
         if at in wanted:
-            shown.append(Shown(sample=sample, completion=made[0].completion, score=made[0].score))
+            shown.append(Shown(sample=sample, completion=found[0].completion, score=found[0].score))
     rows = table(outcomes, ask.reward, seed=ask.seed)
-    _write_completions(out / COMPLETIONS, outcomes)
+    columns = [{**asdict(outcome), **asdict(outcome.score)} for outcome in outcomes]
+    write_rows(out / COMPLETIONS, columns, _schema())
     title = " · ".join(filter(None, ["Evaluation", ask.ablation.replace("_", " ")]))
-    which = f"first of {ask.rollouts} answers to each, " if ask.rollouts > 1 else ""
-    notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. All of them:\n\n{to_text(rows)}"
+    which = f"the first of {ask.rollouts} completions of each, " if ask.rollouts > 1 else ""
+    notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. Results on all samples:\n\n{to_text(rows)}"
     write_page(out / PAGE, shown, title, notes)
     report = Report(
         tool_version=__version__, about=about, ask=ask, samples=len(samples), completions=len(outcomes), rows=rows
@@ -72,34 +73,56 @@ def evaluate(
     return report
 
 
-def _check_out(out: Path) -> None:
-    """Make the folder `out`; `OutputError` if it holds anything but the leftovers of an interrupted evaluation."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        own = (COMPLETIONS, PAGE)
-        others = sorted(p.name for p in out.iterdir() if p.name not in own and not p.name.startswith("."))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be used ({error.strerror}): choose another folder") from error
-    if others:
-        raise OutputError(f"{out}: not empty, it holds {others[0]}: choose a new folder")
-
-
 def read_completions(path: Path) -> list[Outcome]:
-    """What `evaluate` wrote to `completions.parquet`; `ConfigError` if that is not what it is."""
+    """The outcomes in a `completions.parquet`; `ConfigError` if it is not one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    problem = f"{path}: not the completions of an evaluation"
     try:
         table = pq.read_table(path)
         whole = table.schema.equals(_schema()) and not any(column.null_count for column in table.columns)
         if not whole or not {*table["task"].unique().to_pylist()} <= {*TASKS}:
-            raise ConfigError(f"{path}: not the completions of an evaluation (other columns or tasks, or empty cells)")
+            raise ConfigError(f"{problem} (other columns or tasks, or empty cells)")
         rows = table.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path}: not the completions of an evaluation ({problem})") from error
+        raise ConfigError(f"{problem} ({' '.join(str(error).split())[:200]})") from error
     parts = [f.name for f in fields(Score)]
     return [Outcome(score=Score(**{name: row.pop(name) for name in parts}), **row) for row in rows]
+
+
+def schema_of(*row_types: type, metadata: Mapping[bytes, bytes] | None = None) -> Any:
+    """The Arrow schema whose columns are the plain fields of some dataclasses."""
+    import pyarrow as pa
+
+    kinds: dict[Any, Any] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+    columns = [(f.name, kinds[f.type]) for row_type in row_types for f in fields(row_type) if f.type in kinds]
+    return pa.schema(columns, metadata=metadata)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
+    """Write a Parquet file, whole or not at all; columns that are not in the schema are dropped."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_write(path) as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+
+
+def _check_out(out: Path) -> None:
+    """Make the folder `out`; `OutputError` if it holds more than the leftovers of an interrupted evaluation."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be used ({error.strerror}): choose another folder") from error
+    others = [name for name in names if name not in (COMPLETIONS, PAGE) and not name.startswith(".")]
+    if others:
+        raise OutputError(f"{out}: not empty, it holds {others[0]}: choose a new folder")
+
+
+def _schema() -> Any:
+    return schema_of(Outcome, Score)
 
 
 def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> Outcome:
@@ -117,25 +140,6 @@ def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> 
         k=record.k,
         l=record.l,
         answer="".join(record.answer),
-        completion=text.encode(errors="replace").decode(),  # lone surrogates fit no file
+        completion=text.encode(errors="replace").decode(),  # lone surrogates cannot be written
         score=score_record(text, record, weights),
     )
-
-
-def _write_completions(path: Path, outcomes: Sequence[Outcome]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = [f.name for f in fields(Outcome) if f.name != "score"]
-    rows = [{**{name: getattr(o, name) for name in names}, **asdict(o.score)} for o in outcomes]
-    with atomic_write(path) as file:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), file)
-
-
-def _schema() -> Any:
-    """The columns: the fields of `Outcome`, then those of `Score`."""
-    import pyarrow as pa
-
-    kinds = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
-    columns = [f for f in fields(Outcome) if f.name != "score"] + list(fields(Score))
-    return pa.schema([(f.name, kinds[f.type]) for f in columns])  # type: ignore[index]

@@ -1,14 +1,14 @@
-"""What a model's answers are worth: each metric with a confidence interval, beside what blind guessing earns.
+"""The metrics of a model's answers, each with a confidence interval and its chance level.
 
-Samples of one video resemble each other, so intervals rest on whole video groups: taking samples for independent would
-make them too narrow. Chance levels are exact (`mvp_data.chance`), not simulated. Tasks are never averaged: half of all
-guesses at `arrow` are right, and one in 1,680 at `mvp` with K = l = 4.
+Samples of one video resemble each other, so intervals are computed over whole video groups: over independent samples
+they would be too narrow. Chance levels are exact (`mvp_data.chance`), not simulated. Tasks are never averaged: half of
+all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mvp_data.chance import chance, reward_chance
 from mvp_data.intervals import clusters, intervals
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+T = TypeVar("T")
 METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One completion with its score, and the facts of its sample that results are broken down by."""
+    """One completion with its score, and the facts about its sample that group the results."""
 
     key: str
     rollout: int  # 0, 1, ... of the sample's completions
@@ -36,16 +37,16 @@ class Outcome:
     video: str  # path of the source, as in the record
     video_group: str
     difficulty: float
-    origins: str  # where the distractors come from, such as `corpus + same_video`
+    origins: str  # of the distractors, such as `corpus + same_video`
     k: int
     l: int  # noqa: E741 - the name of the paper
-    answer: str  # the right one, such as `CAFB`
+    answer: str  # the right answer, such as `CAFB`
     completion: str
     score: Score
 
     @property
     def question(self) -> Question:
-        """What an answer to its sample looks like."""
+        """The form of an answer to its sample."""
         return question(self.task, self.k, self.l)
 
 
@@ -56,27 +57,27 @@ class Estimate:
     mean: float
     low: float
     high: float
-    chance: float | None  # None for `valid`, which guessing does not define
+    chance: float | None  # None for `valid`, which has no chance level
     corrected: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """The estimates of some samples of a task. `resampled`: what the intervals rest on, video groups, else samples."""
+    """The estimates for a group of samples of one task; `resampled` is the unit of the intervals."""
 
     task: str
     by: str  # all | difficulty | origins | video
     name: str
     samples: int
     video_groups: int
-    resampled: str
+    resampled: str  # video groups, or samples where there is only one video group
     estimates: Mapping[str, Estimate]
 
 
 def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) -> list[Row]:
-    """For each task all samples, then by tenth of difficulty, origins of the distractors and video.
+    """For each task a row of all samples, then rows by tenth of difficulty, origins of the distractors, and video.
 
-    Several completions of a sample count as their mean, and then `pass@k` (at least one of k is exact) is added.
+    Several completions of a sample count as their mean; they add the metric `pass@k` (at least one of k is exact).
     """
     samples = by_key(outcomes)
     rollouts = min((len(sample) for sample in samples), default=0)
@@ -89,22 +90,25 @@ def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) 
 
 def by_task(samples: Iterable[list[Outcome]]) -> dict[str, list[list[Outcome]]]:
     """The samples of each task, in the order of `TASKS`."""
-    parts: dict[str, list[list[Outcome]]] = {task: [] for task in TASKS}
-    for sample in samples:
-        parts[sample[0].task].append(sample)
-    return {task: part for task, part in parts.items() if part}
+    parts = grouped(samples, lambda sample: sample[0].task)
+    return {task: parts[task] for task in TASKS if task in parts}
 
 
-def by_key(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+def by_key(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
     """The completions of each sample, in the order of their first appearance."""
-    samples: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        samples.setdefault(outcome.key, []).append(outcome)
-    return list(samples.values())
+    return list(grouped(outcomes, lambda outcome: outcome.key).values())
+
+
+def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
+    """The items of each name, in the order of their first appearance."""
+    parts: dict[str, list[T]] = {}
+    for item in items:
+        parts.setdefault(name(item), []).append(item)
+    return parts
 
 
 def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[str, "Array"]:
-    """For each metric the mean of every sample's completions, shape (samples,); `pass@k` where `rollouts` is k > 1."""
+    """Each metric's mean over each sample's completions, shape (samples,); with `pass@k` if `rollouts` is k > 1."""
     import numpy as np
 
     values = {name: np.array([_mean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
@@ -115,7 +119,7 @@ def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[s
 
 
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
-    """The worst that each metric can be: 0, but for selection and a reward that gives it much weight."""
+    """The lowest value of each metric: 0, except for selection and a reward that gives it much weight."""
     import numpy as np
 
     shapes = {(q.slots, q.choices - q.slots) for q in (s[0].question for s in samples)}
@@ -126,7 +130,7 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
 
 
 def to_text(rows: Iterable[Row]) -> str:
-    """The rows of all samples of each task as lines for a terminal."""
+    """The first row of each task as lines for a terminal."""
     return "\n\n".join(_to_text(row) for row in rows if row.by == "all")
 
 
@@ -142,14 +146,15 @@ def _to_text(row: Row) -> str:
 
 
 def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[Outcome]]]]:
-    """Every row to report: what it is by, its name and its samples."""
+    """Grouping, name and samples of each row of a task."""
     yield "all", "all", samples
-    for by in ("difficulty", "origins", "video"):
-        parts: dict[str, list[list[Outcome]]] = {}
-        for sample in samples:
-            name = _tenth(sample[0].difficulty) if by == "difficulty" else getattr(sample[0], by)
-            parts.setdefault(name, []).append(sample)
-        yield from ((by, name, parts[name]) for name in sorted(parts))
+    names: dict[str, Callable[[list[Outcome]], str]] = {
+        "difficulty": lambda sample: _tenth(sample[0].difficulty),
+        "origins": lambda sample: sample[0].origins,
+        "video": lambda sample: sample[0].video,
+    }
+    for by, name_of in names.items():
+        yield from ((by, name, part) for name, part in sorted(grouped(samples, name_of).items()))
 
 
 def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, RewardConfig, int]) -> Row:
@@ -182,13 +187,13 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
 
 
 def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
-    """What guessing earns on average over these samples, each with its own k and l."""
+    """The mean chance level over these samples, each with its own k and l."""
     return None if metric == "valid" else _mean([level(metric, s[0].question, weights) for s in samples])
 
 
 @lru_cache
 def level(metric: str, asked: Question, weights: RewardConfig) -> float:
-    """What guessing earns in one of `METRICS` but `valid`, or in `pass@k`, where this is asked."""
+    """The chance level of a question in `pass@k` or one of `METRICS` except `valid`."""
     k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
     if metric == "reward":
         return reward_chance(k, others, asdict(weights), ordered=ordered).mean

@@ -17,7 +17,7 @@ from mvp_train.evaluation.ask import AskConfig
 from mvp_train.evaluation.compare import compare, to_text
 from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.evaluation.page import Shown, write_page
-from mvp_train.evaluation.pass_rates import Counts, filter_samples
+from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates
 from mvp_train.recipe import DataConfig, ShardsConfig, from_values
 from mvp_train.reward import MvpReward, RewardConfig, score_record
 from tests.task_samples import make_mixed_folder, make_task_sample
@@ -143,7 +143,7 @@ def test_tasks_are_compared_one_by_one(folder: Path, tmp_path: Path) -> None:
 
 def test_pass_rates_of_each_task(folder: Path, tmp_path: Path) -> None:
     samples = chosen(folder)
-    counts = filter_samples(
+    counts = measure_pass_rates(
         lambda: Told(samples, ["select"]), samples, tmp_path / "rates.parquet", AskConfig(batch_size=4), ABOUT
     )
     assert list(counts) == list(TASKS)

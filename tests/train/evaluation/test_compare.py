@@ -130,7 +130,7 @@ def test_other_samples(runs: Path, tmp_path: Path) -> None:
     whole = chosen(runs / "shards")
     for name, rows in (("a", whole.rows[:6]), ("b", whole.rows[6:12])):
         evaluate(Looker, type(whole)(sets=whole.sets, rows=rows), tmp_path / name, GREEDY, ABOUT)
-    with pytest.raises(ConfigError, match="no sample is in both"):
+    with pytest.raises(ConfigError, match="no common sample"):
         compare(tmp_path / "a" / "report.json", tmp_path / "b" / "report.json")
 
 

@@ -163,7 +163,7 @@ def test_shuffling_never_keeps_the_order() -> None:
     first = [ablated(s, "context_shuffled").context.index(s.context[0]) for s in map(make_sample, range(9))]
     assert len(set(first)) > 3  # each sample has an order of its own
     single = make_sample(0, k=1, distractors=2, context=1, mask_start=0)
-    with pytest.raises(ConfigError, match="one context picture alone cannot be shuffled"):
+    with pytest.raises(ConfigError, match="a single context frame cannot be shuffled"):
         ablated(single, "context_shuffled")
     with Image.open(io.BytesIO(ablated(longer, "candidates_blanked").candidates[0])) as grey:
         assert grey.size == (longer.record.width_px, longer.record.height_px)
@@ -187,7 +187,7 @@ def test_problems_are_told_before_the_model_is_loaded(samples: Samples, tmp_path
     with pytest.raises(OutputError, match="cannot be used"):
         evaluate(load, samples, tmp_path / "full" / "report.json", AskConfig(), ABOUT)
     twice = Samples(sets=samples.sets, rows=np.array([0, 1, 0]))
-    with pytest.raises(ConfigError, match="comes twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         evaluate(load, twice, tmp_path / "new", AskConfig(), ABOUT)
     none = Samples(sets=samples.sets, rows=np.array([], dtype=int))
     with pytest.raises(ConfigError, match="no samples"):

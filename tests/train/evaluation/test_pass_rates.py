@@ -16,7 +16,7 @@ import pytest
 from mvp_data.errors import ConfigError, OutputError
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import AskConfig
-from mvp_train.evaluation.pass_rates import Counts, filter_samples
+from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates
 from mvp_train.reward import score
 from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen, make_samples
 
@@ -41,7 +41,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 def whole(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run without a break writes."""
     out = tmp_path_factory.mktemp("whole") / "rates.parquet"
-    filter_samples(half_right, samples, out, ASK, ABOUT)
+    measure_pass_rates(half_right, samples, out, ASK, ABOUT)
     return out
 
 
@@ -66,7 +66,7 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
             said.extend(super().answer(*args, **kwargs))
             return said[-len(args[0]) :]
 
-    filter_samples(lambda: Noting(slips=0.5), samples, whole.with_name("noted.parquet"), ASK, ABOUT)
+    measure_pass_rates(lambda: Noting(slips=0.5), samples, whole.with_name("noted.parquet"), ASK, ABOUT)
     for number, row in enumerate(rows):
         answer = "".join(samples[number].record.answer)
         scores = [score(text, answer, 4, ASK.reward) for text in said[number]]
@@ -77,14 +77,14 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
 
 def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     rows = pq.read_table(whole).to_pylist()
-    counts = filter_samples(never, samples, whole, ASK, ABOUT)  # which is finished
+    counts = measure_pass_rates(never, samples, whole, ASK, ABOUT)  # which is finished
     always, none = sum(r["correct"] == 4 for r in rows), sum(r["correct"] == 0 for r in rows)
     useful = sum(r["reward_std"] > 0 for r in rows)
     assert counts == {"mvp": Counts(samples=13, always=always, never=none, useful=useful)}
     assert useful > 0
-    assert filter_samples(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT)["mvp"].always == 13
+    assert measure_pass_rates(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT)["mvp"].always == 13
     blank = replace(ASK, ablation="candidates_blanked")
-    assert filter_samples(Looker, samples, tmp_path / "b.parquet", blank, ABOUT)["mvp"].always == 0
+    assert measure_pass_rates(Looker, samples, tmp_path / "b.parquet", blank, ABOUT)["mvp"].always == 0
 
 
 def test_recipes_read_what_is_written(samples: Samples, whole: Path) -> None:
@@ -107,7 +107,7 @@ def test_every_cut_of_the_journal_goes_on_to_the_same_end(samples: Samples, whol
     """As SIGKILL or a full disk may leave it: at any byte, and twice."""
     out, journal = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
     with pytest.raises(KeyboardInterrupt):
-        filter_samples(lambda: stopped_after(3), samples, out, ASK, ABOUT)
+        measure_pass_rates(lambda: stopped_after(3), samples, out, ASK, ABOUT)
     assert not out.exists()
     data = journal.read_bytes()
     assert data.count(b"\n") == 1 + 9
@@ -115,9 +115,9 @@ def test_every_cut_of_the_journal_goes_on_to_the_same_end(samples: Samples, whol
     for cut in [*range(header, len(data), 41), len(data)]:
         journal.write_bytes(data[:cut])
         with pytest.raises(KeyboardInterrupt):
-            filter_samples(lambda: stopped_after(1), samples, out, ASK, ABOUT)
+            measure_pass_rates(lambda: stopped_after(1), samples, out, ASK, ABOUT)
         model = half_right()
-        filter_samples(lambda model=model: model, samples, out, ASK, ABOUT)  # type: ignore[misc]
+        measure_pass_rates(lambda model=model: model, samples, out, ASK, ABOUT)  # type: ignore[misc]
         assert out.read_bytes() == whole.read_bytes(), cut
         assert model.batches == 4 - (data[:cut].count(b"\n") - 1) // 3
         assert not journal.exists()
@@ -128,7 +128,7 @@ def test_a_killed_process_goes_on(samples: Samples, whole: Path, tmp_path: Path)
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from mvp_train.evaluation.pass_rates import filter_samples
+from mvp_train.evaluation.pass_rates import measure_pass_rates
 from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen
 from tests.train.evaluation.test_pass_rates import ASK
 
@@ -139,7 +139,7 @@ class Killed(Looker):
         return super().answer(*args, **kwargs)
 
 samples = chosen(Path({str(samples.sets[0].paths[0].parent)!r}))
-filter_samples(lambda: Killed(slips=0.5), samples, Path(sys.argv[1]), ASK, ABOUT)
+measure_pass_rates(lambda: Killed(slips=0.5), samples, Path(sys.argv[1]), ASK, ABOUT)
 """
     out = tmp_path / "rates.parquet"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -149,7 +149,7 @@ filter_samples(lambda: Killed(slips=0.5), samples, Path(sys.argv[1]), ASK, ABOUT
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert (tmp_path / "rates.parquet.journal").read_bytes().count(b"\n") == 1 + 13 - left
     model = half_right()
-    filter_samples(lambda: model, samples, out, ASK, ABOUT)
+    measure_pass_rates(lambda: model, samples, out, ASK, ABOUT)
     assert model.batches == 1
     assert out.read_bytes() == whole.read_bytes()
 
@@ -159,9 +159,9 @@ def test_smaller_batches_may_go_on(samples: Samples, tmp_path: Path) -> None:
     out = tmp_path / "rates.parquet"
 
     with pytest.raises(KeyboardInterrupt):
-        filter_samples(lambda: stopped_after(3), samples, out, ASK, ABOUT)
+        measure_pass_rates(lambda: stopped_after(3), samples, out, ASK, ABOUT)
     model = half_right()
-    assert filter_samples(lambda: model, samples, out, replace(ASK, batch_size=2), ABOUT)["mvp"].samples == 13
+    assert measure_pass_rates(lambda: model, samples, out, replace(ASK, batch_size=2), ABOUT)["mvp"].samples == 13
     assert model.batches == 3  # 9 of 13 were done, 8 of them in whole batches
     assert pq.read_table(out)["key"].to_pylist() == samples.keys
 
@@ -172,7 +172,7 @@ def test_killed_after_the_last_batch(samples: Samples, whole: Path, tmp_path: Pa
     meta = pq.read_schema(whole).metadata[b"mvp_train_filter"]
     rows = pq.read_table(whole).to_pylist()
     journal.write_bytes(meta + b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-    filter_samples(never, samples, out, ASK, ABOUT)
+    measure_pass_rates(never, samples, out, ASK, ABOUT)
     assert out.read_bytes() == whole.read_bytes()
 
 
@@ -190,11 +190,11 @@ def test_rates_of_another_run_are_refused(
     out = tmp_path / "rates.parquet"
     out.write_bytes(whole.read_bytes())
     with pytest.raises(OutputError, match=problem):
-        filter_samples(never, samples, out, ask, about)
+        measure_pass_rates(never, samples, out, ask, about)
     out.rename(tmp_path / "kept")
     (tmp_path / "rates.parquet.journal").write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"])
     with pytest.raises(OutputError, match=rf"journal: of another run, {problem}"):
-        filter_samples(never, samples, out, ask, about)
+        measure_pass_rates(never, samples, out, ask, about)
 
 
 def test_rates_of_other_samples_are_refused(samples: Samples, whole: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_rates_of_other_samples_are_refused(samples: Samples, whole: Path, tmp_p
     assert other.keys == samples.keys
     for one in (fewer, other):
         with pytest.raises(OutputError, match="samples differ"):
-            filter_samples(never, one, whole, ASK, ABOUT)
+            measure_pass_rates(never, one, whole, ASK, ABOUT)
 
 
 @pytest.mark.parametrize("spoil", [b"not json\n", b"[1, 2]\n", b'{"key": "x"}\n', b"\0\0\0\n"])
@@ -211,18 +211,18 @@ def test_a_damaged_journal_is_refused(samples: Samples, whole: Path, tmp_path: P
     journal = tmp_path / "rates.parquet.journal"
     journal.write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"] + 3 * spoil)
     with pytest.raises(OutputError, match="damaged; delete it"):
-        filter_samples(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
+        measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
     journal.write_bytes(spoil)
     with pytest.raises(OutputError, match=r"of mvp-train filter|of another run"):
-        filter_samples(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
+        measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
 
 
 def test_other_files_and_no_samples(samples: Samples, tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("mine")
-    with pytest.raises(OutputError, match="not of mvp-train filter"):
-        filter_samples(never, samples, tmp_path / "a.parquet", ASK, ABOUT)
+    with pytest.raises(OutputError, match="not a file of mvp-train filter"):
+        measure_pass_rates(never, samples, tmp_path / "a.parquet", ASK, ABOUT)
     assert (tmp_path / "a.parquet").read_text() == "mine"
     with pytest.raises(OutputError, match="cannot be written"):
-        filter_samples(never, samples, tmp_path / "nowhere" / "a.parquet", ASK, ABOUT)
+        measure_pass_rates(never, samples, tmp_path / "nowhere" / "a.parquet", ASK, ABOUT)
     with pytest.raises(ConfigError, match="no samples"):
-        filter_samples(never, Samples(sets=samples.sets, rows=samples.rows[:0]), tmp_path / "b.parquet", ASK, ABOUT)
+        measure_pass_rates(never, Samples(sets=samples.sets, rows=samples.rows[:0]), tmp_path / "b.parquet", ASK, ABOUT)
