@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
-from mvp_data.errors import ConfigError
 from mvp_data.prompt import Message, PromptConfig
 from mvp_data.seeds import shuffled, stable_hash
 from mvp_data.shards import Sample
 from mvp_train.dataset import Samples, to_row
+from mvp_train.recipe import require
 from mvp_train.reward import RewardConfig
 
 ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
@@ -49,11 +49,11 @@ class AskConfig:
 
     def __post_init__(self) -> None:
         for name in ("rollouts", "max_new_tokens", "batch_size"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be at least 1")
-        _require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
+            require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be at least 1")
+        require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
         same = self.rollouts > 1 and self.temperature == 0
-        _require(not same, f"{self.rollouts} completions at temperature 0 are all the same: set a temperature above 0")
-        _require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be in {', '.join(ABLATIONS)}")
+        require(not same, f"{self.rollouts} completions at temperature 0 are all the same: set a temperature above 0")
+        require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be in {', '.join(ABLATIONS)}")
 
 
 def ask_all(
@@ -89,7 +89,7 @@ def ablated(sample: Sample, name: str) -> Sample:
         grey = _grey(sample.record.width_px, sample.record.height_px)
         return replace(sample, candidates=(grey,) * len(sample.candidates))
     if name == "context_shuffled":
-        _require(len(sample.context) > 1, f"{sample.record.key}: a single context frame cannot be shuffled")
+        require(len(sample.context) > 1, f"{sample.record.key}: a single context frame cannot be shuffled")
         places = list(range(len(sample.context)))
         order = shuffled(places, "context_shuffled", sample.record.key)
         order = order if order != places else [*places[1:], *places[:1]]
@@ -99,8 +99,8 @@ def ablated(sample: Sample, name: str) -> Sample:
 
 def check_samples(samples: Samples) -> None:
     """Raise `ConfigError` if there are no samples, or if a key occurs twice."""
-    _require(len(samples) > 0, "there are no samples to ask")
-    _require(len(set(samples.keys)) == len(samples), "a sample occurs twice: name each set of shards once")
+    require(len(samples) > 0, "there are no samples to ask")
+    require(len(set(samples.keys)) == len(samples), "a sample occurs twice: name each set of shards once")
 
 
 @lru_cache(maxsize=8)
@@ -111,8 +111,3 @@ def _grey(width_px: int, height_px: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (width_px, height_px), (128, 128, 128)).save(file, "JPEG", quality=90)
     return file.getvalue()
-
-
-def _require(ok: bool, problem: str) -> None:
-    if not ok:
-        raise ConfigError(problem)

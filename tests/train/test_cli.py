@@ -1,4 +1,4 @@
-"""The trainer's command line, from end to end on a tiny model."""
+"""The command line of the trainer, end to end on a tiny model."""
 
 import json
 import subprocess
@@ -13,9 +13,6 @@ from mvp_train.cli import app, main
 from tests.samples import make_folder, make_shard
 
 pytest.importorskip("trl", reason="needs the train extra")
-import torch
-
-from mvp_train.models.untrained import save
 
 COMMANDS = ("grpo", "eval", "filter")
 RECIPE = """
@@ -34,14 +31,9 @@ grpo:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, shards of two splits, and a recipe."""
+def here(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards of two splits and a recipe."""
     folder = tmp_path_factory.mktemp("here")
     (folder / "shards").mkdir()
     shape: dict[str, Any] = {"context": 2, "mask_start": 1, "k": 2, "distractors": 1}
@@ -50,8 +42,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_shard(folder / "shards" / "val-000000.tar", 3, split="val", **shape),
     ]
     make_folder(folder / "shards", made)
-    model = save(folder / "tiny")
-    recipe = RECIPE.format(model=model, shards=folder / "shards", out=folder / "run")
+    recipe = RECIPE.format(model=tiny, shards=folder / "shards", out=folder / "run")
     (folder / "recipe.yaml").write_text(recipe)
     return folder
 
@@ -62,15 +53,15 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def test_train_then_evaluate(here: Path) -> None:
+def test_train_then_evaluate(here: Path, tiny: Path) -> None:
     recipe = here / "recipe.yaml"
     plan = json.loads(run("grpo", recipe, "--dry-run", "--json"))
     assert (plan["samples"], plan["steps"], plan["first_step"]) == (4, 2, 0)
     assert "2 steps done" in run("grpo", recipe)
     report = json.loads(run("eval", recipe, "--out", here / "eval", "--json"))
-    assert report["about"]["model"]["path"] == str(here / "run" / "final"), "the trained model, not the first one"
+    assert report["about"]["model"]["path"] == str(here / "run" / "final"), "the trained model, not the recipe's"
     assert report["samples"] == 3
-    said = run("eval", "--model", here / "tiny", "--shards", here / "shards", "--split", "val", "--out", here / "base")
+    said = run("eval", "--model", tiny, "--shards", here / "shards", "--split", "val", "--out", here / "base")
     assert "exact" in said
     assert "chance" in said
     compared = run("eval", "--compare", here / "base" / "report.json", here / "eval" / "report.json")
@@ -78,10 +69,10 @@ def test_train_then_evaluate(here: Path) -> None:
     assert "exact" in compared
 
 
-def test_ablations_are_written_down(here: Path) -> None:
+def test_the_report_names_the_ablation(here: Path, tiny: Path) -> None:
     for flag, name in (("--remove-context", "context_removed"), ("--blank-candidates", "candidates_blanked")):
         out = here / name
-        said = run("eval", "--model", here / "tiny", "--shards", here / "shards", flag, "--out", out, "--json")
+        said = run("eval", "--model", tiny, "--shards", here / "shards", flag, "--out", out, "--json")
         assert json.loads(said)["ask"]["ablation"] == name
 
 
@@ -129,7 +120,7 @@ def test_an_error_is_one_line_and_exit_code_1(
     assert said in line
 
 
-def test_a_command_of_its_own_process(here: Path) -> None:
+def test_a_command_in_its_own_process(here: Path) -> None:
     command = [sys.executable, "-m", "mvp_train", "grpo", str(here / "recipe.yaml"), "data.split=test"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -216,17 +216,15 @@ def test_texts_that_fit_no_file(samples: Samples, tmp_path: Path) -> None:
     assert read_completions(tmp_path / "out" / "completions.parquet")[0].completion == "?\0</script>"
 
 
-def test_an_untrained_network_guesses(tmp_path: Path) -> None:
-    """End to end with a real, tiny Qwen2.5-VL: nothing it says is an answer, and all of it is written down."""
+def test_an_untrained_network_guesses(tiny: Path, tmp_path: Path) -> None:
+    """End to end with a real, tiny Qwen2.5-VL: none of its completions is an answer, and all are in the report."""
     from mvp_train.models.load import load_model
-    from mvp_train.models.untrained import save
 
-    folder = save(tmp_path / "model")
     samples = make_samples(tmp_path / "shards", 4)
-    config = ModelConfig(path=str(folder), dtype="float32")
+    config = ModelConfig(path=str(tiny), dtype="float32")
     ask = AskConfig(rollouts=2, temperature=1.0, max_new_tokens=6, batch_size=3, seed=1)
     reports = [evaluate(lambda: load_model(config), samples, tmp_path / name, ask, ABOUT) for name in ("a", "b")]
-    assert reports[0] == reports[1]  # the same seed says the same
+    assert reports[0] == reports[1]  # the same seed gives the same completions
     texts = [outcome.completion for outcome in read_completions(tmp_path / "a" / "completions.parquet")]
     assert len(texts) == 8
     assert len(set(texts)) > 4

@@ -1,4 +1,4 @@
-"""Models on a tiny random one: found, checked, asked."""
+"""Finding, checking and asking models, on a tiny untrained one."""
 
 import io
 import json
@@ -33,19 +33,9 @@ from mvp_train.models.untrained import SHAPES, find_shape, save
 PROMPT = PromptConfig()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
 def quiet() -> None:
     quiet_libraries()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def asked(number: int, **record: Any) -> tuple[Any, list[Image.Image]]:
@@ -54,12 +44,10 @@ def asked(number: int, **record: Any) -> tuple[Any, list[Image.Image]]:
     return messages(sample.record, PROMPT), opened
 
 
-def test_a_random_model_depends_on_its_seed_alone(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    first = save(tmp_path / "a")
+def test_a_random_model_depends_on_its_seed_alone(tiny: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
     second, third = save(tmp_path / "b"), save(tmp_path / "c", seed=1)
-    read = [(folder / "model.safetensors").read_bytes() for folder in (first, second, third)]
+    read = [(folder / "model.safetensors").read_bytes() for folder in (tiny, second, third)]
     assert read[0] == read[1] != read[2]
 
 
@@ -74,12 +62,12 @@ def test_large_random_models_have_the_released_sizes(tmp_path: Path, name: str, 
     assert model_size(tmp_path, None).parameters / 1e9 == pytest.approx(billions, abs=0.006)
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
-def test_an_answer_does_not_depend_on_the_batch(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("model_fixture", ["tiny", "tiny_qwen3"])
+def test_an_answer_does_not_depend_on_the_batch(request: pytest.FixtureRequest, model_fixture: str) -> None:
     """Prompts of different lengths, padded on the left: the same greedy answers alone and together."""
-    folder = save(tmp_path / "model", name)
+    folder = request.getfixturevalue(model_fixture)
     model = load_model(ModelConfig(path=str(folder), dtype="float32"))
-    with torch.no_grad():  # sharper than at birth, so that answers differ
+    with torch.no_grad():  # larger weights, so that answers differ
         for weight in model.model.parameters():
             if weight.dim() > 1:
                 weight.mul_(3)
@@ -91,8 +79,8 @@ def test_an_answer_does_not_depend_on_the_batch(tmp_path: Path, name: str) -> No
     assert len({texts[0] for texts in together}) > 1
 
 
-def test_greedy_is_greedy_whatever_the_model_says(tiny: Path, tmp_path: Path) -> None:
-    """Released models' own files sample and punish repetition; transformers fills in what a call leaves open."""
+def test_greedy_ignores_the_generation_settings_of_the_model(tiny: Path, tmp_path: Path) -> None:
+    """The files of released models turn on sampling and a repetition penalty; transformers uses them as defaults."""
     folder = shutil.copytree(tiny, tmp_path / "model")
     values = json.loads((folder / "generation_config.json").read_bytes())
     values |= {"do_sample": True, "temperature": 5.0, "top_k": 3, "repetition_penalty": 1.5}
@@ -111,7 +99,7 @@ def test_greedy_is_greedy_whatever_the_model_says(tiny: Path, tmp_path: Path) ->
     assert ask(folder, 1.0) == ask(tiny, 1.0)
 
 
-def test_sampling_is_seeded_and_leaves_the_random_state_alone(tiny: Path) -> None:
+def test_sampling_is_seeded_and_keeps_the_random_state(tiny: Path) -> None:
     model = load_model(ModelConfig(path=str(tiny), dtype="float32"))
     prompt, images = asked(0, context=2, mask_start=1)
     before = torch.random.get_rng_state()
@@ -133,7 +121,7 @@ def test_prompt_cost(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nobody/nothing-of-this-name", "./no/such/folder", "/nowhere"])
-def test_a_model_that_is_not_there(path: str) -> None:
+def test_a_missing_model(path: str) -> None:
     with pytest.raises(ConfigError) as error:
         find_model(ModelConfig(path=path))
     said = str(error.value)
@@ -161,7 +149,7 @@ def test_a_random_model_gets_its_weights_when_they_are_needed(tmp_path: Path, mo
     assert (folder / "model.safetensors").stat().st_mtime_ns == first, "made once"
 
 
-def test_a_random_name_that_does_not_exist() -> None:
+def test_an_unknown_random_name() -> None:
     with pytest.raises(ConfigError, match="random:qwen2_5_vl-7b"):
         find_model(ModelConfig(path="random:qwen9"))
     assert find_shape("qwen3_vl").kind == "qwen3_vl"
@@ -179,7 +167,7 @@ def test_a_model_without_a_chat_template(tiny: Path, tmp_path: Path) -> None:
         load_processor(folder)
 
 
-def test_padding_is_on_the_left_whatever_the_model_says(tiny: Path, tmp_path: Path) -> None:
+def test_padding_is_on_the_left_for_every_model(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "model")
     values = json.loads((folder / "tokenizer_config.json").read_bytes())
     assert values["padding_side"] == "left"
@@ -187,7 +175,7 @@ def test_padding_is_on_the_left_whatever_the_model_says(tiny: Path, tmp_path: Pa
     assert load_processor(folder).tokenizer.padding_side == "left"
 
 
-def test_a_tokenizer_is_no_processor(tiny: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_is_refused_as_a_processor(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "text"
     load_processor(tiny).tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text("{}")
