@@ -53,6 +53,8 @@ SEAM = {
     "intervals",
     "errors",
     "files",
+    "jpeg",
+    "parquet",
     "locks",
     "seeds",
     "yaml_text",

@@ -13,6 +13,7 @@ from typing import Any
 from mvp_data import __version__
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
+from mvp_data.parquet import schema_of, write_rows
 from mvp_data.shards import Sample
 from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
@@ -89,24 +90,6 @@ def read_completions(path: Path) -> list[Outcome]:
         raise ConfigError(f"{problem} ({' '.join(str(error).split())[:200]})") from error
     parts = [f.name for f in fields(Score)]
     return [Outcome(score=Score(**{name: row.pop(name) for name in parts}), **row) for row in rows]
-
-
-def schema_of(*row_types: type, metadata: Mapping[bytes, bytes] | None = None) -> Any:
-    """The Arrow schema whose columns are the plain fields of some dataclasses."""
-    import pyarrow as pa
-
-    kinds: dict[Any, Any] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
-    columns = [(f.name, kinds[f.type]) for row_type in row_types for f in fields(row_type) if f.type in kinds]
-    return pa.schema(columns, metadata=metadata)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
-    """Write a Parquet file, whole or not at all; columns that are not in the schema are dropped."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_write(path) as file:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
 
 
 def _check_out(out: Path) -> None:

@@ -130,18 +130,18 @@ def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> 
 
 
 def to_text(rows: Iterable[Row]) -> str:
-    """The first row of each task as lines for a terminal."""
+    """The rows of all samples of each task as lines for a terminal."""
     return "\n\n".join(_to_text(row) for row in rows if row.by == "all")
 
 
 def _to_text(row: Row) -> str:
-    counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((row.samples, "sample"), (row.video_groups, "video group"))]
-    lines = [f"{row.task}: {' of '.join(counts)}; intervals over {row.resampled}"]
+    samples, groups = f"{row.samples} sample{'s' * (row.samples != 1)}", f"group{'s' * (row.video_groups != 1)}"
+    lines = [f"{row.task}: {samples} of {row.video_groups} video {groups}; intervals over {row.resampled}"]
     lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
-        tail = "" if e.chance is None else f"{e.chance:10.4f}"
-        tail += "" if e.corrected is None else f"{e.corrected:11.3f}"
-        lines.append(f"{name:<10}{e.mean:7.3f}   {e.low:6.3f} ..{e.high:6.3f}{tail}")
+        chance = "" if e.chance is None else f"{e.chance:10.4f}"
+        corrected = "" if e.corrected is None else f"{e.corrected:11.3f}"
+        lines.append(f"{name:<10}{e.mean:7.3f}   {e.low:6.3f} ..{e.high:6.3f}{chance}{corrected}")
     return "\n".join(lines)
 
 
@@ -169,12 +169,10 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     task = samples[0][0].task
     low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
     estimates = {}
-    for column, metric in enumerate(values):
+    for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
         mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
         corrected = None if level is None or level >= 1 else (mean - level) / (1 - level)
-        estimates[metric] = Estimate(
-            mean=mean, low=float(low[column]), high=float(high[column]), chance=level, corrected=corrected
-        )
+        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=level, corrected=corrected)
     return Row(
         task=task,
         by=by,

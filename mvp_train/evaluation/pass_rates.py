@@ -16,12 +16,12 @@ from typing import Any
 
 from mvp_data.errors import OutputError
 from mvp_data.files import atomic_write
+from mvp_data.parquet import schema_of, write_rows
 from mvp_data.seeds import stable_hash
 from mvp_data.shards import Sample
 from mvp_data.tasks import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples
-from mvp_train.evaluation.evaluate import schema_of, write_rows
 from mvp_train.evaluation.metrics import grouped
 from mvp_train.reward import RewardConfig, score_record
 

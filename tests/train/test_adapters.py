@@ -30,7 +30,7 @@ COMPLETIONS = (
 
 
 @pytest.mark.parametrize("text", COMPLETIONS)
-def test_all_give_the_reward_itself(text: str) -> None:
+def test_all_adapters_return_the_reward(text: str) -> None:
     wanted = score(text, "CAFB", 8, RewardConfig())
     verl = verl_score(data_source="mvp", solution_str=text, ground_truth="CAFB/8", extra_info={"index": 3}, other=1)
     (easyr1,) = easyr1_score([{"response": text, "response_length": 5, "ground_truth": "CAFB/8"}])
@@ -51,7 +51,7 @@ def test_a_batch_keeps_its_order() -> None:
     assert len(set(rewards)) > 3
 
 
-def test_in_any_order() -> None:
+def test_an_answer_in_any_order() -> None:
     assert verl_score("select", "<answer>F, B, A, C</answer>", "ABCF/8/any")["score"] == pytest.approx(1)
     assert verl_score("select", "<answer>F, B, A, C</answer>", "ABCF/8")["acc"] == 0
 
@@ -87,7 +87,7 @@ def test_the_exported_truth_of_every_task_is_its_answer(tmp_path: Path) -> None:
         "",
     ],
 )
-def test_a_truth_that_no_export_wrote_stops(truth: str) -> None:
+def test_an_invalid_ground_truth_is_an_error(truth: str) -> None:
     with pytest.raises(ConfigError, match=r"CAFB"):
         verl_score("mvp", "<answer>C, A, F, B</answer>", truth)
 
@@ -107,7 +107,7 @@ def test_the_exported_truth_is_the_answer(tmp_path: Path) -> None:
 
 
 def test_easyr1_finds_the_function_by_the_path_of_the_file() -> None:
-    """As its FunctionRewardManager does: a module of another name, made of the file."""
+    """Like its FunctionRewardManager, which imports the file under another name."""
     spec = importlib.util.spec_from_file_location("custom_reward_fn", adapters.__file__)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Which samples are shown, in what order, and what TRL gets of each."""
+"""Selecting and ordering samples, and the rows that TRL gets."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def keys(path: Path) -> list[str]:
 
 
 def write_rates(path: Path, rates: dict[str, tuple[int, int]]) -> str:
-    """Pass rates as `mvp-train filter` writes them: key -> rollouts, correct."""
+    """Write pass rates like `mvp-train filter`: key -> rollouts, correct."""
     columns = {
         "key": list(rates),
         "rollouts": pa.array([n for n, _ in rates.values()], pa.int32()),
@@ -72,7 +72,7 @@ def test_split(folder: Path) -> None:
     assert {val[i].record.split for i in range(len(val))} == {"val"}
 
 
-def test_a_split_that_is_not_there(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_split(folder: Path, tmp_path: Path) -> None:
     make_shard(tmp_path / "a.tar", 2)
     with pytest.raises(
         ConfigError, match=r"no samples of split 'test' \(.*shards: train 40, val 3; .*a.tar: train 2\)"
@@ -101,7 +101,7 @@ def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
         select(config(tmp_path / "a.tar", split="val"))
 
 
-def test_as_written(folder: Path, tmp_path: Path) -> None:
+def test_order_as_written(folder: Path, tmp_path: Path) -> None:
     make_shard(tmp_path / "a.tar", 2)
     both = select(config(tmp_path / "a.tar", folder, order="as_written"))
     assert both.keys == [*keys(tmp_path / "a.tar"), *keys(folder)[:40]]
@@ -130,7 +130,7 @@ def test_equal_difficulty_goes_by_key(tmp_path: Path) -> None:
 
 
 def test_limit(folder: Path) -> None:
-    """Of a shuffled order it takes from all shards alike: 25 of 40 samples lie in the first."""
+    """A shuffled order draws from all shards: 25 of 40 samples are in the first."""
     assert select(config(folder, limit=3, order="as_written")).keys == keys(folder)[:3]
     assert len(select(config(folder, limit=1000))) == 40
     of_first = sum(
@@ -146,8 +146,8 @@ def test_whole_weights(folder: Path, tmp_path: Path) -> None:
     assert Counter(chosen.keys) == Counter(keys(folder)[:40]) + Counter(own * 3)
 
 
-def test_broken_weights_are_shares_of_samples(folder: Path) -> None:
-    """2.5 shows each twice and about half of them once more; which, depends on key and seed alone."""
+def test_fractional_weights_are_shares_of_samples(folder: Path) -> None:
+    """2.5 shows each sample twice and about half of them a third time, chosen by key and seed."""
     counts = [Counter(select(config(folder, weights=[2.5], seed=seed)).keys) for seed in range(10)]
     assert {count for counter in counts for count in counter.values()} == {2, 3}
     thrice = [{key for key, count in counter.items() if count == 3} for counter in counts]
@@ -160,7 +160,7 @@ def test_broken_weights_are_shares_of_samples(folder: Path) -> None:
     assert set(alone) == set(less)  # the same samples, wherever they lie
 
 
-def test_weights_that_leave_nothing(folder: Path) -> None:
+def test_weights_that_leave_no_sample(folder: Path) -> None:
     with pytest.raises(ConfigError, match="the weights leave no sample: raise them"):
         select(config(folder, weights=[1e-9]))
 
@@ -195,7 +195,7 @@ def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
-def test_sets_of_different_kinds_go_together(folder: Path, tmp_path: Path) -> None:
+def test_sets_of_different_shapes_combine(folder: Path, tmp_path: Path) -> None:
     make_shard(tmp_path / "a.tar", 2, k=3, distractors=2, context=4)
     chosen = select(config(folder, tmp_path / "a.tar"))
     shapes = Counter((chosen[i].record.k, len(chosen[i].candidates)) for i in range(len(chosen)))
@@ -216,7 +216,7 @@ def test_the_row() -> None:
 
 
 @pytest.mark.parametrize("context", [True, False])
-def test_images_are_the_pictures_in_the_order_of_the_prompt(context: bool) -> None:
+def test_images_are_in_the_order_of_the_prompt(context: bool) -> None:
     sample, prompt = make_sample(3), PromptConfig(context=context)
     row = to_row(sample, prompt)
     placeholders = [piece for piece in row["prompt"][0]["content"] if piece["type"] == "image"]
@@ -233,7 +233,7 @@ def test_images_are_the_pictures_in_the_order_of_the_prompt(context: bool) -> No
 
 
 def test_other_kinds_of_jpeg() -> None:
-    """Grey, progressive and with restart markers: what other tools than ours may have written."""
+    """Grey, progressive and with restart markers, as other tools may write them."""
     kinds: dict[str, dict[str, int]] = {"L": {}, "RGB": {"progressive": 1}, "CMYK": {"restart_marker_rows": 1}}
     for mode, options in kinds.items():
         sample = make_sample(1)
@@ -244,14 +244,14 @@ def test_other_kinds_of_jpeg() -> None:
 
 
 def noise(size: tuple[int, int], number: int) -> bytes:
-    """A JPEG with data enough to damage."""
+    """A JPEG with enough data to damage."""
     picture = Image.effect_noise(size, 80 + number).convert("RGB")
     picture.save(file := io.BytesIO(), "JPEG")
     return file.getvalue()
 
 
-def test_a_picture_that_cannot_be_decoded() -> None:
-    """A valid header and end around random bytes; a header without tables; data that stop at an early end."""
+def test_an_image_that_cannot_be_decoded() -> None:
+    """Random bytes between a valid header and end; a header without tables; data that end too early."""
     sample = make_sample(2, context=3, mask_start=1)
     good = noise((sample.record.width_px, sample.record.height_px), 0)
     start = good.index(b"\xff\xda") + 14
@@ -272,7 +272,7 @@ def test_a_picture_that_cannot_be_decoded() -> None:
         to_row(hidden, PromptConfig(context=False))
 
 
-def test_a_damaged_picture_in_a_shard_stops_with_its_key(folder: Path) -> None:
+def test_a_damaged_image_in_a_shard_is_an_error_with_its_key(folder: Path) -> None:
     sample = make_sample(60, context=1, mask_start=1, k=2, distractors=1)
     good = noise((sample.record.width_px, sample.record.height_px), 1)
     start = good.index(b"\xff\xda") + 14
@@ -283,7 +283,7 @@ def test_a_damaged_picture_in_a_shard_stops_with_its_key(folder: Path) -> None:
         rows[0]
 
 
-def test_a_truncated_picture_is_refused_whatever_pillow_is_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_image_is_refused_under_any_setting_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)  # as some libraries set it for all
     sample = make_sample(2)
     with pytest.raises(ShardError, match=r"context_00.jpg: a JPEG of"):

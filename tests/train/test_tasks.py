@@ -1,4 +1,4 @@
-"""A set of all tasks from the row to the report: each asked and graded as itself, none averaged with another."""
+"""A set of all tasks, from the row to the report: each is asked, graded and reported on its own."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ def tagged(labels: Sequence[str]) -> str:
 
 
 class Told:
-    """Answers samples in their order: those of the tasks in `right` correctly, each `select` the other way round."""
+    """Answers samples in their order: correctly for the tasks in `right`, and `select` in reverse order."""
 
     def __init__(self, samples: Samples, right: Sequence[str] = TASKS) -> None:
         self._answers = self._told(samples, right)
@@ -68,7 +68,7 @@ def test_the_row_of_each_task(task: str, context: bool) -> None:
     assert len(row["images"]) == len(placeholders) == len(pictures(sample, prompt))
 
 
-def test_each_task_is_one_kind_of_prompt(folder: Path) -> None:
+def test_each_task_is_one_shape(folder: Path) -> None:
     samples = chosen(folder)
     assert samples.tasks == dict.fromkeys(TASKS, EACH)
     assert samples.one_of_each_shape() == list(range(0, EACH * len(TASKS), EACH))
@@ -94,14 +94,14 @@ def test_tasks_of_a_recipe(given: object, read: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("given", ["sudoku", ["mvp", 3], [["mvp"]], {"mvp": 1}])
-def test_what_is_no_task(given: object) -> None:
+def test_unknown_tasks(given: object) -> None:
     with pytest.raises(
         ConfigError, match=r"data\.tasks: unknown .*; there are mvp, jigsaw, select, next, arrow, odd-one-out"
     ):
         from_values({"model": {"path": "a"}, "data": {"shards": "b", "tasks": given}})
 
 
-def test_each_task_is_measured_alone(folder: Path, tmp_path: Path) -> None:
+def test_each_task_is_measured_separately(folder: Path, tmp_path: Path) -> None:
     samples = chosen(folder)
     report = evaluate(lambda: Told(samples, ["select", "arrow"]), samples, tmp_path / "out", AskConfig(), ABOUT)
     whole = {row.task: row for row in report.rows if row.by == "all"}
@@ -120,7 +120,7 @@ def test_each_task_is_measured_alone(folder: Path, tmp_path: Path) -> None:
     assert read_completions(tmp_path / "out" / "completions.parquet")[0].task == "mvp"
 
 
-def test_completions_of_a_task_that_there_is_not(folder: Path, tmp_path: Path) -> None:
+def test_completions_of_an_unknown_task(folder: Path, tmp_path: Path) -> None:
     samples = chosen(folder, tasks=("arrow",))
     evaluate(lambda: Told(samples), samples, tmp_path / "out", AskConfig(), ABOUT)
     path = tmp_path / "out" / "completions.parquet"
@@ -131,7 +131,7 @@ def test_completions_of_a_task_that_there_is_not(folder: Path, tmp_path: Path) -
         read_completions(path)
 
 
-def test_tasks_are_compared_one_by_one(folder: Path, tmp_path: Path) -> None:
+def test_tasks_are_compared_separately(folder: Path, tmp_path: Path) -> None:
     sides = {"a": (TASKS, ["mvp"]), "b": (TASKS[:5], ["mvp", "arrow"])}
     for name, (asked, right) in sides.items():
         samples = chosen(folder, tasks=asked)
@@ -192,7 +192,7 @@ def test_a_batch_of_all_tasks_is_graded_and_logged_by_task(folder: Path) -> None
 
 
 def test_a_step_of_grpo_on_a_mix(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    """Prompts of 8 to 12 pictures in one batch; a gradient flows, and each task logs its own figures."""
+    """Prompts of 8 to 12 images in one batch: the weights change, and each task logs its own metrics."""
     pytest.importorskip("trl", reason="needs the train extra")
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""The paired test: finds a planted difference, finds none where there is none, and refuses what is not comparable."""
+"""The paired test: it finds a planted difference, no other one, and refuses evaluations that are not comparable."""
 
 import json
 from itertools import product
@@ -23,7 +23,7 @@ GREEDY = AskConfig(batch_size=30)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Evaluations of 60 samples of 20 videos: `good` slips in a tenth of them, `bad` in seven tenths."""
+    """Evaluations of 60 samples of 20 videos: `good` guesses a tenth of them, `bad` seven tenths."""
     root = tmp_path_factory.mktemp("runs")
     samples = make_samples(root / "shards", 60)
     for name, slips, seed in (("good", 0.1, 0), ("bad", 0.7, 0), ("bad again", 0.7, 1)):
@@ -70,15 +70,15 @@ def test_p_values_are_those_of_all_flips() -> None:
     assert sign_flip(change, codes, 0) == pytest.approx(exact, abs=4 * (0.25 / FLIPS) ** 0.5)
 
 
-def test_p_is_below_a_level_no_more_often_than_that() -> None:
-    """Under the null hypothesis, with samples of a video moving together; 400 trials, standard error 1.1 %."""
+def test_p_is_below_a_level_no_more_often_than_the_level() -> None:
+    """Under the null hypothesis, with correlated samples of a video; 400 trials, standard error 1.1 %."""
     rng = np.random.default_rng(stable_hash("null"))
     codes = np.repeat(np.arange(12), 5)
     by_group = rng.normal(size=(12, 400))
     p = sign_flip(np.repeat(by_group, 5, axis=0) + 0.1 * rng.normal(size=(60, 400)), codes, 0)
     assert 0.02 < (p < 0.05).mean() < 0.08
     alone = sign_flip(np.repeat(by_group, 5, axis=0), np.arange(60), 0)
-    assert (alone < 0.05).mean() > 0.2  # what would be claimed if samples were taken for independent
+    assert (alone < 0.05).mean() > 0.2  # if samples were treated as independent
 
 
 def test_only_common_samples_count(runs: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_ablations_and_numbers_of_completions_may_differ(runs: Path, tmp_path: P
         ({"record": {"k": 3}, "k": 3}, "k of video0-s000-v0 is 2 in one and 3 in the other"),
     ],
 )
-def test_what_is_not_comparable(runs: Path, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+def test_evaluations_that_are_not_comparable(runs: Path, tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     samples = make_samples(tmp_path / "shards", 6, **change.get("record", {}))
     evaluate(lambda: Looker(change.get("k", 2)), samples, tmp_path / "out", change.get("ask", GREEDY), ABOUT)
     with pytest.raises(ConfigError, match=problem) as told:
@@ -115,8 +115,8 @@ def test_what_is_not_comparable(runs: Path, tmp_path: Path, change: dict[str, An
 
 
 @pytest.mark.parametrize(("column", "value"), [("config_hash", "deadbeef"), ("answer", "DC"), ("video_group", "else")])
-def test_puzzles_of_another_build(runs: Path, tmp_path: Path, column: str, value: str) -> None:
-    """Keys come from the videos, so a build with other settings has many of the same."""
+def test_samples_of_another_build(runs: Path, tmp_path: Path, column: str, value: str) -> None:
+    """Keys come from the videos, so builds with different settings share many of them."""
     table = pq.read_table(runs / "good" / "completions.parquet")
     at = table.schema.get_field_index(column)
     pq.write_table(table.set_column(at, column, [[value] * len(table)]), tmp_path / "completions.parquet")
@@ -125,7 +125,7 @@ def test_puzzles_of_another_build(runs: Path, tmp_path: Path, column: str, value
         compare(report(runs, "good"), tmp_path / "report.json")
 
 
-def test_other_samples(runs: Path, tmp_path: Path) -> None:
+def test_evaluations_without_a_common_sample(runs: Path, tmp_path: Path) -> None:
     """Two halves of one set."""
     whole = chosen(runs / "shards")
     for name, rows in (("a", whole.rows[:6]), ("b", whole.rows[6:12])):
@@ -135,7 +135,7 @@ def test_other_samples(runs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"ask": 3}', '{"ask": {"prompt": {}}}', "[" * 100_000, "\x00\xff"])
-def test_what_is_no_report(runs: Path, tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_reports(runs: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match=r"report\.json"):
         compare(report(runs, "good"), tmp_path / "report.json")

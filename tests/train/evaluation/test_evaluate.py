@@ -1,4 +1,4 @@
-"""Evaluation of a model that looks at the pictures, of its ablations, and of a real untrained network."""
+"""Evaluation of a fake model that looks at the images, of its ablations, and of a real untrained model."""
 
 import io
 import json
@@ -26,10 +26,10 @@ ABOUT = {"model": {"path": "looker"}}
 
 
 class Looker:
-    """Solves the test puzzles by sight: distractors are greener, and the disc moves right with time.
+    """Solves the test samples by their images: distractors are greener, and the disc moves right with time.
 
-    A share `slips` of its answers is a guess; where all candidates look the same, so are all of them. It keeps what
-    it was asked.
+    A share `slips` of its answers is a guess, and every answer if all candidates look the same. It keeps the texts and
+    images of its prompts.
     """
 
     def __init__(self, k: int = 2, slips: float = 0.0) -> None:
@@ -72,7 +72,7 @@ class Looker:
 
 
 def make_samples(folder: Path, count: int = 12, **record: Any) -> Samples:
-    """The samples of a new folder of shards in the order of the shard: three of a video."""
+    """The samples of a new folder of shards, in the order of the shard: three of each video."""
     folder.mkdir()
     shape = {"k": 2, "distractors": 2, "context": 4, "mask_start": 2, "split": "val", **record}
     make_folder(folder, [make_shard(folder / "shard-000000.tar", count, **shape)])
@@ -98,7 +98,7 @@ def test_a_model_that_sees_is_right(samples: Samples, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["completions.parquet", "page.html", "report.json"]
 
 
-def test_what_is_written(samples: Samples, tmp_path: Path) -> None:
+def test_the_files_of_an_evaluation(samples: Samples, tmp_path: Path) -> None:
     ask = AskConfig(rollouts=3, temperature=1.0, batch_size=5, seed=4, prompt=PromptConfig(thinking=True))
     model = Looker(slips=0.5)
     report = evaluate(lambda: model, samples, tmp_path / "out", ask, ABOUT)
@@ -132,7 +132,7 @@ def asked(samples: Samples, out: Path, ablation: str) -> tuple[Looker, float]:
     return model, report.rows[0].estimates["exact"].mean
 
 
-def test_ablations_change_what_is_seen(samples: Samples, tmp_path: Path) -> None:
+def test_ablations_change_the_prompt(samples: Samples, tmp_path: Path) -> None:
     plain, exact = asked(samples, tmp_path, "")
     assert exact == 1
     removed, exact = asked(samples, tmp_path, "context_removed")
@@ -169,14 +169,14 @@ def test_shuffling_never_keeps_the_order() -> None:
         assert grey.size == (longer.record.width_px, longer.record.height_px)
 
 
-def test_what_cannot_be_asked() -> None:
+def test_impossible_settings() -> None:
     for wrong in ({"rollouts": 2}, {"rollouts": 0}, {"batch_size": 0}, {"temperature": -1.0}, {"ablation": "no"}):
         with pytest.raises(ConfigError):
             AskConfig(**wrong)  # type: ignore[arg-type]
     assert {AskConfig(ablation=name).ablation for name in ABLATIONS} == set(ABLATIONS)
 
 
-def test_problems_are_told_before_the_model_is_loaded(samples: Samples, tmp_path: Path) -> None:
+def test_errors_come_before_the_model_is_loaded(samples: Samples, tmp_path: Path) -> None:
     def load() -> Looker:
         pytest.fail("the model was loaded")
 
@@ -207,7 +207,7 @@ def test_an_interrupted_evaluation_leaves_no_report(samples: Samples, tmp_path: 
     assert evaluate(Looker, samples, tmp_path / "out", AskConfig(), ABOUT).samples == 12
 
 
-def test_texts_that_fit_no_file(samples: Samples, tmp_path: Path) -> None:
+def test_completions_that_are_not_valid_unicode(samples: Samples, tmp_path: Path) -> None:
     class Odd(Looker):
         def _say(self, *args: Any) -> str:
             return "\ud800\0</script>"
@@ -234,6 +234,6 @@ def test_an_untrained_network_guesses(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_shards_hold_what_the_looker_needs(samples: Samples) -> None:
-    """The double of the model is no double of the data: records come from a shard as `mvp-data` writes it."""
+    """Only the model is a fake: the records come from a real shard."""
     (path,) = samples.sets[0].paths
     assert [sample.record.key for sample in read_shard(path)] == samples.keys

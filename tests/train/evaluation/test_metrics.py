@@ -1,4 +1,4 @@
-"""The statistics, against guessers whose truth is known and against sums done by hand."""
+"""The metrics, against guessers with known chance levels and against values computed by hand."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def outcome(
 
 
 def guess(k: int, distractors: int, *seed: int | str) -> str:
-    """A valid answer, all equally likely."""
+    """A random valid answer."""
     return f"<answer>{', '.join(shuffled(LABELS[: k + distractors], 'guess', *seed)[:k])}</answer>"
 
 
@@ -89,7 +89,7 @@ def test_chance_is_that_of_each_samples_own_shape() -> None:
     assert (only_right.chance, only_right.corrected) == (1.0, None)
 
 
-def test_rows_part_the_samples() -> None:
+def test_rows_partition_the_samples() -> None:
     made = [outcome(i, guess(2, 2, i)) for i in range(40)]
     rows = table(made, WEIGHTS)
     assert [r.by for r in rows][:1] == ["all"]
@@ -128,7 +128,7 @@ def test_several_completions_of_a_sample() -> None:
 
 
 def coverage(trials: int, groups: int, draw: Callable[[int], Sequence[Outcome]]) -> dict[str, float]:
-    """The share of simulated evaluations whose interval holds the exact chance level."""
+    """The share of simulated evaluations whose interval contains the exact chance level."""
     hits = dict.fromkeys(METRICS[:7], 0)
     for trial in range(trials):
         made = draw(trial)
@@ -148,8 +148,8 @@ def coverage(trials: int, groups: int, draw: Callable[[int], Sequence[Outcome]])
 
 
 @pytest.mark.parametrize(("k", "groups"), [(2, 5), (2, 25), (3, 60), (4, 10)])
-def test_intervals_of_a_guesser_hold_the_chance_level(k: int, groups: int) -> None:
-    """At about the nominal 95 %, for few videos and rare hits too: K = 4 makes exact as rare as 1 in 1680.
+def test_intervals_of_a_guesser_contain_the_chance_level(k: int, groups: int) -> None:
+    """In about 95 % of the trials, also for few videos and rare hits: with K = 4 one guess in 1,680 is exact.
 
     150 trials have a standard error of 1.8 %; discrete metrics cannot hit 95 % exactly.
     """
@@ -160,11 +160,11 @@ def test_intervals_of_a_guesser_hold_the_chance_level(k: int, groups: int) -> No
     found = coverage(150, groups, draw)
     assert all(share > 0.9 for share in found.values()), found
     dense = {name: found[name] for name in ("recall", "selection", "position", "reward")}
-    assert all(share < 0.99 for share in dense.values()), found  # they do not hold it by being wide
+    assert all(share < 0.99 for share in dense.values()), found  # the intervals are not too wide
 
 
 def test_samples_of_a_video_are_not_independent() -> None:
-    """Where the luck of a video is that of all its samples, intervals from groups hold; from samples they would not."""
+    """If all samples of a video share their result, intervals over samples are too narrow."""
     groups, size, trials = 20, 10, 60
     alone, together = np.arange(groups * size), np.repeat(np.arange(groups), size)
     held = {"groups": 0, "samples": 0}
@@ -185,7 +185,7 @@ def test_many_samples_give_the_textbook_interval() -> None:
     assert (low[0], high[0]) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
 
 
-def test_no_spread_is_no_certainty() -> None:
+def test_equal_values_still_have_an_interval() -> None:
     """Twenty videos without a hit: Wilson's upper end t² / (n + t²) for t = 2.093 * sqrt(20 / 19), not 0."""
     together = np.repeat(np.arange(20), 2)
     upper = (2.093**2 * 20 / 19) / (20 + 2.093**2 * 20 / 19)
@@ -197,13 +197,13 @@ def test_no_spread_is_no_certainty() -> None:
     assert high[0] > 0.3
 
 
-def test_one_sample_tells_nothing() -> None:
+def test_one_sample_has_the_whole_range_as_interval() -> None:
     estimate = table([outcome(0, "<answer>A, B</answer>")], WEIGHTS)[0].estimates
     assert (estimate["exact"].low, estimate["exact"].high) == (0, 1)
     assert (estimate["selection"].low, estimate["selection"].high) == (-1, 1)
 
 
-def test_groups_of_unlike_sizes_weigh_by_their_samples() -> None:
+def test_groups_weigh_by_their_samples() -> None:
     values = np.array([[1.0], [1.0], [1.0], [0.0]])
     sums, counts = group_sums(values, np.array([0, 0, 0, 1]))
     assert sums.tolist() == [[3.0], [0.0]]

@@ -1,4 +1,4 @@
-"""Pass rates: the same whether the run was killed or not, and refused where they are of something else."""
+"""Pass rates: the same after an interruption, and refused if they belong to another run."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
 @pytest.fixture(scope="module")
 def whole(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run without a break writes."""
+    """The output of a run without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "rates.parquet"
     measure_pass_rates(half_right, samples, out, ASK, ABOUT)
     return out
@@ -77,7 +77,7 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
 
 def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     rows = pq.read_table(whole).to_pylist()
-    counts = measure_pass_rates(never, samples, whole, ASK, ABOUT)  # which is finished
+    counts = measure_pass_rates(never, samples, whole, ASK, ABOUT)  # a finished run
     always, none = sum(r["correct"] == 4 for r in rows), sum(r["correct"] == 0 for r in rows)
     useful = sum(r["reward_std"] > 0 for r in rows)
     assert counts == {"mvp": Counts(samples=13, always=always, never=none, useful=useful)}
@@ -87,7 +87,7 @@ def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     assert measure_pass_rates(Looker, samples, tmp_path / "b.parquet", blank, ABOUT)["mvp"].always == 0
 
 
-def test_recipes_read_what_is_written(samples: Samples, whole: Path) -> None:
+def test_recipes_read_the_output(samples: Samples, whole: Path) -> None:
     rows = pq.read_table(whole).to_pylist()
     kept = chosen(samples.sets[0].paths[0].parent, pass_rates=str(whole))
     assert kept.keys == [row["key"] for row in rows if 0 < row["correct"] < 4]
@@ -103,8 +103,8 @@ def stopped_after(batches: int) -> Looker:
     return Stopped(slips=0.5)
 
 
-def test_every_cut_of_the_journal_goes_on_to_the_same_end(samples: Samples, whole: Path, tmp_path: Path) -> None:
-    """As SIGKILL or a full disk may leave it: at any byte, and twice."""
+def test_a_run_resumes_from_every_cut_of_the_journal(samples: Samples, whole: Path, tmp_path: Path) -> None:
+    """As SIGKILL or a full disk may leave it: cut at any byte, twice."""
     out, journal = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
     with pytest.raises(KeyboardInterrupt):
         measure_pass_rates(lambda: stopped_after(3), samples, out, ASK, ABOUT)
@@ -124,7 +124,7 @@ def test_every_cut_of_the_journal_goes_on_to_the_same_end(samples: Samples, whol
         out.unlink()
 
 
-def test_a_killed_process_goes_on(samples: Samples, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes(samples: Samples, whole: Path, tmp_path: Path) -> None:
     code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -154,8 +154,8 @@ measure_pass_rates(lambda: Killed(slips=0.5), samples, Path(sys.argv[1]), ASK, A
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_smaller_batches_may_go_on(samples: Samples, tmp_path: Path) -> None:
-    """After running out of memory: what is done stays, up to a whole batch."""
+def test_a_run_resumes_with_smaller_batches(samples: Samples, tmp_path: Path) -> None:
+    """As after running out of memory: the results of complete batches stay."""
     out = tmp_path / "rates.parquet"
 
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +167,7 @@ def test_smaller_batches_may_go_on(samples: Samples, tmp_path: Path) -> None:
 
 
 def test_killed_after_the_last_batch(samples: Samples, whole: Path, tmp_path: Path) -> None:
-    """Nothing is left to ask, so no model is loaded; 13 samples are no whole number of batches."""
+    """No sample is left, so no model is loaded; the last of the batches is incomplete."""
     out, journal = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
     meta = pq.read_schema(whole).metadata[b"mvp_train_filter"]
     rows = pq.read_table(whole).to_pylist()

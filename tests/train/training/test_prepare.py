@@ -29,7 +29,7 @@ def test_a_checkpoint_inside_a_generation_is_refused(tiny: Path, shards: Path, t
         ({"model_init_kwargs": "abc"}, "grpo"),
         ({"max_completion_length": "abc"}, "max_completion_length"),
         ({"remove_unused_columns": True}, "cannot be set"),
-        ({"per_device_train_batch_size": 64}, "8 samples, and but one step needs 16"),
+        ({"per_device_train_batch_size": 64}, "8 samples, but one step needs 16"),
         ({"max_steps": "many"}, "max_steps"),
         ({"use_vllm": True}, "pip install vllm"),
         ({"report_to": "trackio"}, "pip install trackio"),
