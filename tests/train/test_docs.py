@@ -1,4 +1,4 @@
-"""docs/training.md says what the recipes and the question are."""
+"""docs/training.md agrees with the recipes, the keys and the prompt."""
 
 import re
 from dataclasses import MISSING, fields
@@ -32,7 +32,7 @@ def test_every_key_with_its_default(section: str, cls: type) -> None:
         assert told[f.name] == default, f.name
 
 
-def test_every_section_is_there() -> None:
+def test_all_sections_are_documented() -> None:
     assert re.findall(r"^\*\*(\w+)\*\*", PAGE, re.MULTILINE) == [f.name for f in fields(Recipe)]
 
 
@@ -41,7 +41,7 @@ def test_prompt_keys_are_named() -> None:
     assert all(f"`{f.name}`" in paragraph for f in fields(PromptConfig))
 
 
-def test_the_question_is_the_real_one() -> None:
+def test_the_prompt_is_the_real_one() -> None:
     assert flat_text(make_record(), PromptConfig()) in PAGE
 
 
@@ -52,7 +52,7 @@ def test_recipes_and_random_models_are_listed() -> None:
     assert set(re.findall("`([^`]+)`", paragraph)) == {"random:", *SHAPES}
 
 
-def test_the_example_of_a_weighted_list_is_taken() -> None:
+def test_the_example_of_a_weighted_list_is_valid() -> None:
     (item,) = re.findall(r"`(\{path: \.\.\., weight: [\d.]+\})`", PAGE)
     import yaml
 

@@ -1,4 +1,4 @@
-"""The proof that the chain teaches, at a size of seconds: every piece runs and fits the next; nothing is learned."""
+"""examples/learn_tiny.py at a size of seconds: all its parts run together; the model learns nothing."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def shards(tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return learn_tiny.shards(folder, SIZE.films, embedder=tinyvit, workers=1)
 
 
-def test_a_room_is_hidden_and_its_neighbours_are_shown(shards: Path) -> None:
-    """Three frames of one shot, two of those before and after it, and no film in both splits."""
+def test_a_room_is_hidden_and_the_rooms_around_it_are_shown(shards: Path) -> None:
+    """Three frames of one shot, two frames before and two after it, and no video in both splits."""
     shown, held_out = learn_tiny.split_of(shards, "train"), learn_tiny.split_of(shards, "test")
     assert len(shown) >= 8
     assert len(held_out) >= 1
@@ -37,7 +37,7 @@ def test_a_room_is_hidden_and_its_neighbours_are_shown(shards: Path) -> None:
         assert {c.video_id for c in record.candidates} == {record.video_id}
 
 
-def test_an_answer_takes_the_tokens_that_the_warm_up_counts_on(shards: Path, tmp_path: Path) -> None:
+def test_an_answer_has_the_tokens_that_the_warm_up_expects(shards: Path, tmp_path: Path) -> None:
     samples = learn_tiny.split_of(shards, "train")
     processor = load_processor(learn_tiny.untrained(tmp_path / "model", samples, 0))
     row = {**to_row(samples[0], PromptConfig()), "shown": ", ".join(samples[0].record.answer)}
@@ -49,7 +49,7 @@ def test_an_answer_takes_the_tokens_that_the_warm_up_counts_on(shards: Path, tmp
     assert inputs["input_ids"].shape[1] < 70
 
 
-def test_the_control_is_paid_for_other_truths_and_logs_its_own(shards: Path) -> None:
+def test_the_control_has_shuffled_rewards_and_logs_real_metrics(shards: Path) -> None:
     samples = learn_tiny.split_of(shards, "train")
     reward = learn_tiny.of_other_puzzles(MvpReward(RewardConfig()), samples, 0)
     logged: list[float] = []
@@ -66,7 +66,7 @@ def test_the_control_is_paid_for_other_truths_and_logs_its_own(shards: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_whole_proof_runs(shards: Path, tmp_path: Path) -> None:
+def test_the_whole_experiment_runs(shards: Path, tmp_path: Path) -> None:
     found = learn_tiny.prove(tmp_path, shards, SIZE, 0)
     runs = [f"{name}, run {number}" for name in ("control", "grpo") for number in (1, 2)]
     assert list(found) == ["warmed up", *runs, "grpo, context_removed", "grpo, context_shuffled"]

@@ -1,4 +1,4 @@
-"""Recipes: read, override, refuse."""
+"""Recipes: reading, overriding and refusing them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_recipes_that_ship(path: Path) -> None:
+def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(path)
     assert path.read_text().splitlines()[0].endswith(f"grpo recipes/{path.name}"), "line 1 is the command"
     assert recipe.grpo["output_dir"]
@@ -37,7 +37,7 @@ def test_defaults(small: Path) -> None:
     assert recipe.output_dir == Path("out")
 
 
-def test_written_out_and_read_again(tmp_path: Path) -> None:
+def test_a_written_recipe_reads_the_same(tmp_path: Path) -> None:
     for path in RECIPES:
         recipe = read_recipe(path)
         copy = tmp_path / path.name
@@ -87,7 +87,7 @@ def test_overrides(small: Path) -> None:
         ("data={limit: 1, limit: 2}", "the key limit is given twice"),
     ],
 )
-def test_what_is_refused(small: Path, text: str, said: str) -> None:
+def test_invalid_overrides(small: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         read_recipe(small, text.split("; "))
     assert said in str(error.value)
@@ -97,7 +97,7 @@ def test_what_is_refused(small: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[1, 2]", "model: [", "model: &a {b: *a}", "!!python/object/apply:os.getcwd []", "1: 2", "\xff", ""]
 )
-def test_files_that_are_no_recipe(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_recipes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError) as error:

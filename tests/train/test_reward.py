@@ -28,7 +28,7 @@ def tagged(labels: str) -> str:
 
 
 def answers(k: int, others: int) -> list[str]:
-    """All valid answers; the right one is ABC ..., so label i belongs into slot i."""
+    """All valid answers; the right one is ABC ..., so label i belongs in slot i."""
     return ["".join(labels) for labels in permutations(LABELS[: k + others], k)]
 
 
@@ -47,7 +47,7 @@ def repaired(answer: str, slot: int) -> str:
 
 
 def falls(k: int, others: int, weights: RewardConfig = SHIPPED) -> list[tuple[str, str]]:
-    """Repairs of one mistake that lower the reward."""
+    """Corrections of one mistake that lower the reward."""
     scores = graded(k, others, weights)
     return [
         (answer, better)
@@ -137,7 +137,7 @@ SNIPPETS += [", ", " ", "\n", "→", "->", "[", "]", "\0", "\ud800", "ſ", "Ａ"
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(SNIPPETS) | st.text(st.characters(exclude_categories=[]), max_size=5), max_size=30))
 def test_any_string_is_graded(pieces: list[str]) -> None:
-    """Never raises; earns what its labels earn, or 0; and what comes before an answer does not matter."""
+    """Never raises, and earns what its labels earn, or 0. Text before an answer does not matter."""
     text = "".join(pieces)
     got, labels = score(text, "CAFB", 8, SHIPPED), parse(text, 8, 4)
     assert 0 <= got.reward <= 1
@@ -154,7 +154,7 @@ def test_any_string_is_graded(pieces: list[str]) -> None:
     st.permutations(LABELS[:9]),
     st.lists(st.text(" ,;:.-=>→()[]{}\"'`\n\t*_|–、\u200b", min_size=1, max_size=4), min_size=1, max_size=9),
 )
-def test_whatever_stands_between_labels(pool: list[str], marks: list[str]) -> None:
+def test_any_separator_between_labels(pool: list[str], marks: list[str]) -> None:
     labels = pool[: len(marks)]
     inner = "".join(mark + label for mark, label in zip(marks, labels, strict=True))
     assert parse(f"<answer>{inner}</answer>", 9, len(labels)) == tuple(labels)
@@ -181,8 +181,8 @@ def test_whatever_stands_between_labels(pool: list[str], marks: list[str]) -> No
 @pytest.mark.parametrize(
     "around", [("", ""), ("<answer>", "</answer>"), ("<answer", ">C, A, F, B</answer>"), ("<", "")]
 )
-def test_time_grows_with_length_alone(text: str, around: tuple[str, str]) -> None:
-    """A quadratic reading of 1 MB would take minutes; these take at most 0.2 CPU seconds."""
+def test_time_is_linear_in_the_length(text: str, around: tuple[str, str]) -> None:
+    """A quadratic parser would take minutes for 1 MB; this one takes at most 0.2 CPU seconds."""
     long = around[0] + text * (1_000_000 // len(text)) + around[1]
     started = time.process_time()
     score(long, "CAFB", 8, SHIPPED)
@@ -206,7 +206,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_guessing_earns_what_chance_says(k: int, others: int) -> None:
+def test_guessing_earns_the_chance_level(k: int, others: int) -> None:
     scores = list(graded(k, others).values())
     for metric in METRICS:
         values = [getattr(s, metric) for s in scores]
@@ -220,7 +220,7 @@ def test_guessing_earns_what_chance_says(k: int, others: int) -> None:
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
 def test_bounds(k: int, others: int) -> None:
-    """Nothing readable earns less than what cannot be read, and only the right answer earns the most."""
+    """No valid answer earns less than an invalid one, and only the right answer earns the maximum."""
     scores = dict(graded(k, others))
     best = scores.pop(LABELS[:k])
     assert best.reward == pytest.approx(1 if others else 1 - SHIPPED.selection)
@@ -230,7 +230,7 @@ def test_bounds(k: int, others: int) -> None:
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
 def test_in_any_order(k: int, others: int) -> None:
-    """All orders of the same labels earn what the best of them earns where order counts; more hits earn more."""
+    """All orders of the same labels earn what the best order earns where order counts; more hits earn more."""
     best: dict[int, Score] = {}
     for answer, got in graded(k, others).items():
         free = score(tagged(answer), LABELS[:k], k + others, SHIPPED, ordered=False)
@@ -252,7 +252,7 @@ def test_in_any_order(k: int, others: int) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_each_task_is_graded_as_it_is_asked(task: str) -> None:
+def test_each_task_is_graded_by_its_question(task: str) -> None:
     record = make_task_sample(task, 1).record
     right = score_record(tagged("".join(record.answer)), record, SHIPPED)
     assert (right.exact, right.valid) == (1, True)
@@ -282,7 +282,7 @@ def test_echoing_the_question_of_a_task(task: str, thinking: bool) -> None:
 
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_repairs_never_lower_the_reward(k: int, others: int) -> None:
+def test_corrections_never_lower_the_reward(k: int, others: int) -> None:
     assert falls(k, others) == []
 
 
@@ -372,7 +372,7 @@ def test_tricks_earn_nothing(trick: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.permutations(LABELS[:8]).map(lambda p: "".join(p[:4])), min_size=1, max_size=20))
-def test_many_answers_earn_what_the_last_earns(guesses: list[str]) -> None:
+def test_the_last_of_several_answers_counts(guesses: list[str]) -> None:
     last = score(tagged(guesses[-1]), "CAFB", 8, SHIPPED)
     assert score(" or ".join(map(tagged, guesses)), "CAFB", 8, SHIPPED) == last
     assert score("".join(f"<answer>{'; '.join(g)}; " for g in guesses) + "</answer>" * 9, "CAFB", 8, SHIPPED) in (
@@ -486,7 +486,7 @@ def test_own_weights() -> None:
         ({"answer": ["CAFB"], "pool": [-1]}, "pool of -1"),
     ],
 )
-def test_rows_without_the_truth(columns: dict[str, list[object]], message: str) -> None:
+def test_rows_without_a_right_answer(columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         mvp_reward(completions=["unreadable"], **columns)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
@@ -514,6 +514,6 @@ def test_forms_in_which_models_answer(inner: str) -> None:
     assert parse(f"<answer>{inner}</answer>", 8, 4) == ("C", "A", "F", "B")
 
 
-def test_empty_tags_are_passed_over() -> None:
+def test_empty_tags_are_skipped() -> None:
     text = "<answer>C, A, F, B</answer> I wrote it between the <answer></answer> tags."
     assert parse(text, 8, 4) == ("C", "A", "F", "B")
