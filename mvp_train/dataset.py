@@ -9,6 +9,7 @@ datasets.
 """
 
 import io
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvp_data.errors import ConfigError, ShardError
-from mvp_data.jpeg import has_stray_marker, jpeg_size
+from mvp_data.jpeg import jpeg_size, scan_start
 from mvp_data.prompt import PromptConfig, messages, pictures
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
@@ -27,6 +28,9 @@ from mvp_train.recipe import DataConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# A marker that entropy-coded data cannot hold: neither a restart nor the start of another scan.
+_STRAY_MARKER = re.compile(rb"\xff[^\x00\xc4\xd0-\xd7\xda\xdd\xff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -252,7 +256,7 @@ def _decode(data: bytes, name: str) -> "Image":
     """
     from PIL import Image
 
-    if has_stray_marker(data):
+    if _STRAY_MARKER.search(data, scan_start(data), len(data) - 2):
         raise ShardError(f"{name}: damaged inside the JPEG: {REBUILD}")
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
