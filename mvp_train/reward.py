@@ -200,7 +200,7 @@ def _last_answer(text: str) -> str | None:
             end = at
         elif end >= 0:
             inner = text[tag.end() : end]
-            if any(map(str.isalpha, inner)):  # "I used the <answer></answer> tags" is no answer
+            if any(map(str.isalpha, inner)):  # not an answer: "I used the <answer></answer> tags"
                 return inner
             end = -1
     return None

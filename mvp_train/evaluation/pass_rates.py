@@ -123,7 +123,7 @@ def _rate(sample: Sample, texts: Sequence[str], weights: RewardConfig) -> PassRa
 
 
 def _header(samples: Samples, ask: AskConfig, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a run. Not the batch size: a run that ran out of memory may resume with a smaller one."""
+    """The facts that identify a run. Not the batch size: a run that ran out of memory may resume with a smaller one."""
     asked = {name: value for name, value in asdict(ask).items() if name != "batch_size"}
     sizes = [size for shards in samples.sets for size in shards.sizes]  # not the paths: shards may be moved
     return {"model": about["model"], **asked, "samples": f"{stable_hash(*samples.keys, *sizes):016x}"}
