@@ -1,19 +1,19 @@
-"""A tiny model learns to put hidden frames back in order: on a CPU, in minutes, through the whole chain.
+"""Train a tiny model to put hidden frames back in order: on a CPU, in minutes, with the whole pipeline.
 
     python examples/learn_tiny.py learned/
 
-1. Films are drawn: a drum with three faces turns left or right, a face a second, and is carried from room to room.
-   Three seconds are hidden, so that each face is hidden once and the candidates alone say nothing: all six orders
-   may be right, whatever they look like. Which way the drum turns, and which face is next, shows in the context.
-2. `mvp_data` builds shards of them: a room is a shot, whole shots are hidden. A quarter of the films is held out.
-3. A Qwen2.5-VL of 0.4 million random weights learns the form of an answer, from answers drawn by chance to puzzles
-   without their context; then it is shown right answers, a minority of all, until it is about to see.
-4. GRPO trains it with the code of `mvp-train grpo`, in two runs; and once more, from the same start, with the rewards
-   of other puzzles: what that control learns is not in the puzzles.
-5. All three are asked the held-out puzzles, with and without the context.
+1. Make synthetic videos: a drum with three faces turns left or right, one face a second, and moves from room to room.
+   Three seconds are hidden, so each face is hidden once and the candidates alone carry no information: all six orders
+   are equally likely. The context shows which way the drum turns and which face is next.
+2. Build shards with `mvp_data`: a room is a shot, and whole shots are hidden. A quarter of the videos is held out.
+3. Warm up a Qwen2.5-VL of 0.4 million random parameters. It first learns the form of an answer, from random answers to
+   samples without context. Then it sees right answers, a minority, until it predicts them slightly better than chance.
+4. Train it with GRPO, with the code of `mvp-train grpo`, in two runs. Train a control from the same start with shuffled
+   rewards: the control cannot learn anything about the samples.
+5. Evaluate all three models on the held-out samples, with and without the context.
 
-`--seed` changes weights and sampling, not the films. Needs the weights of the built-in encoder (`mvp-data weights
-fetch`). The figures in benchmarks/RESULTS.md are those of this script.
+`--seed` changes the weights and the sampling, not the videos. Needs the weights of the built-in encoder (`mvp-data
+weights fetch`). benchmarks/RESULTS.md has the results of this script.
 """
 
 import argparse
@@ -33,19 +33,21 @@ from mvp_data.config import from_options
 from mvp_data.prompt import PromptConfig, content
 from mvp_data.seeds import shuffled, stable_hash, unit
 from mvp_train.dataset import Samples, select, to_row
-from mvp_train.evaluate import AskConfig, evaluate
-from mvp_train.grpo import plan, train
-from mvp_train.metrics import Row
-from mvp_train.models import load_model
-from mvp_train.random_models import save
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.evaluate import evaluate
+from mvp_train.evaluation.metrics import Row
+from mvp_train.models.load import load_model
+from mvp_train.models.untrained import save
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, ShardsConfig, from_values
 from mvp_train.reward import MvpReward
-from mvp_train.runs import METRICS_NAME
+from mvp_train.training.prepare import plan
+from mvp_train.training.run import train
+from mvp_train.training.run_folder import METRICS_NAME
 
-SIDE_PX = 112  # of a film; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
+SIDE_PX = 112  # of a video; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
 FPS = 8
 ROOMS, ROOM_S = 9, 3
-FACES_A_SECOND = 1.08  # so that other rooms hide other orders
+FACES_A_SECOND = 1.08  # not 1, so that the hidden order differs between rooms
 FACES = np.array([(215, 70, 60), (235, 215, 90), (40, 70, 170)])
 BUILD = {
     "fps": 1,
@@ -56,37 +58,37 @@ BUILD = {
     "hidden_frames": 3,
     "distractors": 0,
     "context_frames": 4,  # two before the gap, two after it
-    # Drawn frames are far more alike than filmed ones: of the rules on likeness only those that compare hold here.
+    # Synthetic frames are more similar than real ones, so the absolute thresholds on similarity are switched off.
     "dedup_threshold": 0.9999,
     "similarity_low": -1,
     "similarity_high": 0.9999,
-    "reversible": "keep",  # a drum turns both ways; only its neighbours say which
+    "reversible": "keep",  # a drum turns both ways; only the context shows which
     "samples_per_video": 0,
     "val_share": 0,
     "test_share": 0.25,
 }
 WARM_UP_RATE = 2e-3
 ANSWER_TOKENS = 8  # <answer> A , B , C </answer> and the end
-BLIND_LOSS = math.log(6) / ANSWER_TOKENS  # nats a token, where the form is certain and all 6 answers are alike
+BLIND_LOSS = math.log(6) / ANSWER_TOKENS  # nats a token, if the form is certain and all 6 answers are equally likely
 ABOUT_TO_SEE = 0.98  # of the blind loss
 Reward = Callable[..., list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much of everything; the defaults are those of the proof."""
+    """The size of the experiment."""
 
     films: int = 480
-    warm_up_batch: int = 64  # twice that while the form is taught
+    warm_up_batch: int = 64  # doubled while the model learns the form
     form_steps: int = 80
     right_steps: int = 150  # at most
-    steps: tuple[int, ...] = (200, 150)  # of one run of GRPO and of a second one that goes on from its model
+    steps: tuple[int, ...] = (200, 150)  # of a first run of GRPO, and of a second one that starts from its model
     prompts: int = 32  # different ones in a step
     generations: int = 8
 
 
 def film(path: Path, *corpus: int) -> None:
-    """Write a film of a drum that turns at about a face a second, in grey rooms that change every three."""
+    """Write a video of a drum that turns by about one face a second, in grey rooms that change every three seconds."""
     import av
 
     way = 1 if unit("film", "way", *corpus) < 0.5 else -1
@@ -113,7 +115,7 @@ def film(path: Path, *corpus: int) -> None:
 def _discs(
     picture: "np.ndarray[Any, Any]", count: int, radius_px: tuple[int, int], draw: tuple[str | int, ...]
 ) -> None:
-    """Paint grey discs at random; of more than three the first fills the picture."""
+    """Paint random grey discs; if there are more than three, the first fills the frame."""
     rng = np.random.default_rng(stable_hash(*draw))
     down, across = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
     for number in range(count):
@@ -123,7 +125,7 @@ def _discs(
 
 
 def shards(folder: Path, films: int, corpus: int = 0, **options: object) -> Path:
-    """Draw the films and build their shards, unless they are there; the folder of the shards."""
+    """Make the videos and build their shards, unless they exist; return the folder of the shards."""
     (folder / "films").mkdir(parents=True, exist_ok=True)
     for number in range(films):
         path = folder / "films" / f"film{number:04d}.mp4"
@@ -136,20 +138,20 @@ def shards(folder: Path, films: int, corpus: int = 0, **options: object) -> Path
 
 
 def split_of(shards: Path, split: str) -> Samples:
-    """The puzzles of one split, in the order of the shards."""
+    """The samples of one split, in the order of the shards."""
     return select(DataConfig(shards=(ShardsConfig(path=str(shards)),), split=split, order="as_written"))
 
 
 def untrained(folder: Path, samples: Samples, seed: int) -> Path:
-    """Write a random model whose tokenizer holds the pieces of the prompt whole, letters apart.
+    """Write an untrained model whose tokenizer has a token for each piece of the prompt, and one for each letter.
 
-    Its weights are drawn with 1 / sqrt(fan-in), so that a layer keeps the size of what passes: at the usual 0.02,
-    made for wide models, so narrow a one learns several times slower. Table entries get 0.2.
+    Its weights have a standard deviation of 1 / sqrt(fan-in), which keeps the scale of activations. The usual 0.02 is
+    for wide models; with it, this narrow model learns several times slower. Embeddings get 0.2.
     """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    save(folder, layers=3, vision_layers=1, vision_taps=(0,), seed=seed)
+    save(folder, seed=seed, text={"num_hidden_layers": 3}, vision={"depth": 1, "fullatt_block_indexes": [0]})
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     processor.tokenizer.add_tokens(_tokens(samples))
     model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
@@ -166,7 +168,7 @@ def untrained(folder: Path, samples: Samples, seed: int) -> Path:
 
 
 def _tokens(samples: Samples) -> list[str]:
-    """The texts of the prompts with and without context, cut around the letters, and the parts of an answer."""
+    """The texts of the prompts with and without context, split around the letters, and the parts of an answer."""
     record = samples[0].record
     letters = [candidate.label for candidate in record.candidates]
     found = ["<answer>", "</answer>", ", ", "\n", ": ", *letters]
@@ -178,11 +180,11 @@ def _tokens(samples: Samples) -> list[str]:
 
 
 def warm_up(model: Path, out: Path, samples: Samples, size: Size, seed: int) -> Path:
-    """Teach the model in `model` to answer in form, by plain next-token training; it is saved to `out`.
+    """Teach the model in `model` the form of an answer by supervised next-token training; save it to `out`.
 
-    First puzzles without their context and answers drawn by chance, so that the form is all there is to learn, and the
-    ablation is no new kind of prompt. Then whole puzzles and right answers, fewer of them than were drawn by chance,
-    until these are foreseen better than by a blind guess of a well-formed answer: the first sign that it sees.
+    First come samples without context and random answers, so that there is only the form to learn, and prompts without
+    context are not new in the ablation. Then come whole samples with right answers, fewer than the random ones, until
+    the loss is below that of a guess in the right form: the first sign that the model uses the images.
     """
     import torch
 
@@ -211,7 +213,7 @@ def warm_up(model: Path, out: Path, samples: Samples, size: Size, seed: int) -> 
 
 
 def _lesson(samples: Samples, right: bool, draw: tuple[str | int, ...]) -> dict[str, Any]:
-    """A row of the warm-up: a puzzle and the answer `shown` for it."""
+    """A row of the warm-up: a sample and the answer `shown` for it."""
     sample = samples[stable_hash("warm-up", *draw) % len(samples)]
     labels = [candidate.label for candidate in sample.record.candidates]
     answer = sample.record.answer if right else shuffled(labels, "answer", *draw)[: sample.record.k]
@@ -232,7 +234,7 @@ def _taught(processor: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
 
 
 def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int, steps: int) -> Recipe:
-    """What `mvp-train grpo` would read from a file."""
+    """The recipe, which `mvp-train grpo` would read from a file."""
     pictures = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     return from_values(
         {
@@ -250,8 +252,8 @@ def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int, steps: i
                 "lr_scheduler_type": "linear",
                 "warmup_steps": 10,
                 "adam_beta2": 0.98,
-                "beta": 0.05,  # without a tie to the warmed-up model it settles on one answer before it sees anything
-                "generation_kwargs": {"suppress_tokens": _ids(model, pictures)},  # as an answer they stop the model
+                "beta": 0.05,  # without it the model settles on one answer before it uses the images
+                "generation_kwargs": {"suppress_tokens": _ids(model, pictures)},  # the model fails on them in an answer
                 "bf16": False,
                 "use_cpu": True,
                 "gradient_checkpointing": False,
@@ -271,19 +273,19 @@ def _ids(model: Path, tokens: Sequence[str]) -> list[int]:
 
 
 def of_other_puzzles(reward: MvpReward, samples: Samples, seed: int) -> Reward:
-    """The same reward for the answers of other puzzles: every puzzle keeps the one wrong truth it was dealt."""
+    """The reward with shuffled right answers: each sample has the answer of another one, the same in every step."""
     truths = {key: "".join(samples[i].record.answer) for i, key in enumerate(samples.keys)}
     dealt = dict(zip(truths, shuffled(list(truths.values()), "control", seed), strict=True))
 
     def shuffled_reward(completions: Any, answer: Any, pool: Any, key: Any, **others: Any) -> list[float]:
-        reward(completions=completions, answer=answer, pool=pool, **others)  # logs how right it really is
+        reward(completions=completions, answer=answer, pool=pool, **others)  # logs the real metrics
         return reward(completions=completions, answer=[dealt[k] for k in key], pool=pool)
 
     return shuffled_reward
 
 
 def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
-    """The model's greedy answers to the samples, measured; a report that is there already is made anew."""
+    """The metrics of the model's greedy answers to the samples; replaces an earlier report."""
     import shutil
 
     shutil.rmtree(out, ignore_errors=True)
@@ -295,7 +297,7 @@ def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
 
 
 def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
-    """Warm up, train, train the control, and ask all three the held-out puzzles; what was found, by name."""
+    """Warm up, train, train the control, and evaluate all three on the held-out samples; the results by name."""
     shown, held_out = split_of(shards, "train"), split_of(shards, "test")
     warm = warm_up(untrained(folder / "untrained", shown, seed), folder / "warm", shown, size, seed)
     found = {"warmed up": asked(warm, held_out, folder / "eval-warm")}
@@ -312,7 +314,7 @@ def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
 
 
 def curve(runs: Sequence[Path]) -> list[tuple[int, float]]:
-    """Step and share of exact answers among those sampled for the reward, over runs that follow each other."""
+    """Step and share of exact completions in training, over consecutive runs."""
     points: list[tuple[int, float]] = []
     for run in runs:
         before = points[-1][0] if points else 0
@@ -322,12 +324,12 @@ def curve(runs: Sequence[Path]) -> list[tuple[int, float]]:
 
 
 def plot(folder: Path, chance: float, out: Path) -> None:
-    """Draw the curves of a proof and of its control; needs matplotlib."""
+    """Plot the curves of the experiment and of its control; needs matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
-    for name, colour, label in (("grpo", "tab:blue", "GRPO"), ("control", "tab:orange", "rewards of other puzzles")):
+    for name, colour, label in (("grpo", "tab:blue", "GRPO"), ("control", "tab:orange", "shuffled rewards")):
         runs = sorted(folder.glob(f"{name}-[0-9]"))
         axes.plot(*zip(*curve(runs), strict=True), color=colour, label=label)
     axes.axhline(chance, color="black", linestyle="--", linewidth=0.8, label="chance")
@@ -337,7 +339,7 @@ def plot(folder: Path, chance: float, out: Path) -> None:
 
 
 def main() -> None:
-    """Run the proof and print its table."""
+    """Run the experiment and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where everything is written")
     parser.add_argument("--seed", type=int, default=0, help="of weights and sampling [0]")

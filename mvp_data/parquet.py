@@ -4,8 +4,12 @@ One long text, stored once and named by a million rows, stays one text here; a l
 than a limit; and a row group must state that its columns are of a size that memory can hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import IO, Any
+
+from mvp_data.files import atomic_write
 
 MAX_GROUP_BYTES = 1 << 30  # of one row group, uncompressed, as its metadata state
 _BATCH_ROWS = 1024
@@ -54,3 +58,21 @@ def _value(scalar: Any, left: list[int]) -> Any:
     found = scalar.as_py()
     left[0] -= len(found) if isinstance(found, str | bytes) else 0
     return found
+
+
+def schema_of(*row_types: type, metadata: Mapping[bytes, bytes] | None = None) -> Any:
+    """The Arrow schema whose columns are the plain fields of some dataclasses; whole numbers have 32 bits."""
+    import pyarrow as pa
+
+    kinds: dict[Any, Any] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+    columns = [(f.name, kinds[f.type]) for row_type in row_types for f in fields(row_type) if f.type in kinds]
+    return pa.schema(columns, metadata=metadata)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
+    """Write a Parquet file, whole or not at all; values without a column are dropped."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_write(path) as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)

@@ -1,4 +1,4 @@
-"""Train and evaluate video language models on masked-video-prediction shards: rows, reward, recipes; TRL trains.
+"""Train and evaluate video language models on the shards of `mvp_data`: recipes, rows, reward, training and evaluation.
 
-Importing this package loads neither torch nor transformers nor TRL.
+Must not know how shards are made: it uses only the core, system, tasks and shards modules of `mvp_data`.
 """

@@ -1,8 +1,8 @@
-"""The reward in the signatures of other trainers: verl, EasyR1, ms-swift. TRL's is `mvp_train.reward.mvp_reward`.
+"""The reward in the signatures of verl, EasyR1 and ms-swift. For TRL, use `mvp_train.reward.mvp_reward`.
 
-The rows of `mvp-data export` hold the truth as one text: `CAFB/8`, the answer and how many labels there are to choose
-from, or `ABCF/8/any` where order does not count. EasyR1 and ms-swift load this file by its path, so it imports by full
-names; it needs none of the three to be installed.
+The rows of `mvp-data export` hold the right answer as text. `CAFB/8` is the answer and the number of labels in the
+pool; `ABCF/8/any` is an answer whose order does not count. EasyR1 and ms-swift load this file by its path, so its
+imports are absolute. None of the three needs to be installed.
 """
 
 import re
@@ -14,8 +14,8 @@ from typing import Any
 from mvp_data.errors import ConfigError
 from mvp_train.reward import RewardConfig, Score, score
 
-REWARD_NAME, REWARD_TYPE = "mvp", "batch"  # what EasyR1 looks for in the module
-SWIFT_NAME = "mvp"  # of the reward in ms-swift: --reward_funcs mvp
+REWARD_NAME, REWARD_TYPE = "mvp", "batch"  # EasyR1 reads these names
+SWIFT_NAME = "mvp"  # for ms-swift: --reward_funcs mvp
 WEIGHTS = RewardConfig()
 _TRUTH = re.compile(r"([A-Z]+)/([0-9]{1,2})(/any)?")
 
@@ -23,13 +23,13 @@ _TRUTH = re.compile(r"([A-Z]+)/([0-9]{1,2})(/any)?")
 def verl_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: Mapping[str, Any] | None = None, **_: Any
 ) -> dict[str, float]:
-    """verl's `compute_score`: one completion. The parts are logged beside `score`; `acc`, which it plots, is exact."""
+    """verl's `compute_score` for one completion. verl logs the other parts too, and plots `acc`, which is exact."""
     scored = _score(solution_str, ground_truth)
     return {"score": scored.reward, "acc": scored.exact, **_parts(scored)}
 
 
 def easyr1_score(reward_inputs: Sequence[Mapping[str, Any]], **_: Any) -> list[dict[str, float]]:
-    """EasyR1's batch reward: `response` and `ground_truth` of each. The parts are logged beside `overall`."""
+    """EasyR1's batch reward, from `response` and `ground_truth` of each input. It logs the other parts too."""
     scored = [_score(item["response"], item["ground_truth"]) for item in reward_inputs]
     return [{"overall": s.reward, "format": float(s.valid), "accuracy": s.exact, **_parts(s)} for s in scored]
 
@@ -41,12 +41,12 @@ class SwiftReward:
         self.args = args
 
     def __call__(self, completions: Sequence[str], solution: Sequence[str], **_: Any) -> list[float]:
-        """The rewards of a batch; `solution` is the column of that name, once for each completion."""
+        """The rewards of a batch; `solution` has the right answer of each completion."""
         return [_score(text, truth).reward for text, truth in zip(completions, solution, strict=True)]
 
 
 def _score(completion: str, ground_truth: str) -> Score:
-    """Raises `ConfigError` if the truth is not what the export writes."""
+    """Raises `ConfigError` if the ground truth does not have the form of an export."""
     truth = _TRUTH.fullmatch(ground_truth)
     if truth is None:
         raise ConfigError(f"ground truth {ground_truth!r:.60} is not like CAFB/8: make the rows with `mvp-data export`")
@@ -54,11 +54,11 @@ def _score(completion: str, ground_truth: str) -> Score:
 
 
 def _parts(scored: Score) -> dict[str, float]:
-    """All but the reward, a name that verl keeps for itself."""
+    """All grades but the reward, a name that verl uses itself."""
     return {name: float(value) for name, value in asdict(scored).items() if name != "reward"}
 
 
-if "swift" in sys.modules:  # loaded as its plugin
+if "swift" in sys.modules:  # ms-swift loads this file as a plugin
     from swift.rewards import orms
 
     orms[SWIFT_NAME] = SwiftReward

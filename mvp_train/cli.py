@@ -1,4 +1,4 @@
-"""The command line of the trainer."""
+"""The command line of `mvp-train`."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from mvp_train.recipe import Recipe, ShardsConfig, from_values, read_recipe
 
 if TYPE_CHECKING:
     from mvp_train.dataset import Samples
-    from mvp_train.evaluate import Answers
+    from mvp_train.evaluation.ask import Answers, AskConfig
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,24 +27,24 @@ app = typer.Typer(
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, such as recipes/smoke.yaml.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Changes to it, such as grpo.learning_rate=2e-6 data.shards=shards/.")
+    list[str] | None, typer.Argument(help="Overrides of recipe keys, such as grpo.learning_rate=2e-6.")
 ]
-ModelPath = Annotated[str, typer.Option("--model", help="Folder or Hub name of a model; instead of the recipe's.")]
-Shards = Annotated[list[str] | None, typer.Option("--shards", help="Folder, tar or URL; may be given several times.")]
+ModelPath = Annotated[str, typer.Option("--model", help="Folder or Hub name of a model; replaces the recipe's.")]
+Shards = Annotated[list[str] | None, typer.Option("--shards", help="Folder, tar or URL of shards; repeat for several.")]
 OptionalRecipe = Annotated[Path | None, typer.Argument(help="A recipe; or give --model and --shards.")]
 Engine = Annotated[str, typer.Option("--engine", help="transformers, or vllm where it is installed.")]
-Limit = Annotated[int, typer.Option("--limit", help="Only so many samples, drawn by the recipe's seed; 0: all.", min=0)]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples asked at once.", min=1)]
+Limit = Annotated[int, typer.Option("--limit", help="Number of samples, drawn by the recipe's seed; 0: all.", min=0)]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples in one batch.", min=1)]
 MaxNewTokens = Annotated[
-    int, typer.Option("--max-new-tokens", help="Longest answer; 0: the recipe's grpo.max_completion_length.", min=0)
+    int, typer.Option("--max-new-tokens", help="Longest completion; 0: the recipe's grpo.max_completion_length.", min=0)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other answers.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the sampled completions.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         typer.echo(f"mvp-train {__version__}")
@@ -55,9 +55,7 @@ def _root(
 def grpo_command(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be done, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, and exit.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Discard an earlier run in grpo.output_dir.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,28 +67,29 @@ def grpo_command(
 
       mvp-train grpo recipes/qwen7b.yaml data.shards=shards/ grpo.learning_rate=2e-6 --dry-run
     """
-    from mvp_train.grpo import plan, train
+    from mvp_train.training.prepare import plan
+    from mvp_train.training.run import train
 
     planned = plan(read_recipe(recipe, overrides or []), overwrite=overwrite)
     if dry_run:
-        from mvp_train.dry_run import describe, facts
+        from mvp_train.training.dry_run import describe, facts
 
         typer.echo(json.dumps(facts(planned), indent=1) if as_json else describe(planned))
         return
     try:
         final = train(planned)
     except KeyboardInterrupt:
-        from mvp_train.runs import last_checkpoint, step_of
+        from mvp_train.training.run_folder import last_checkpoint, step_of
 
         step = step_of(last_checkpoint(planned.recipe.output_dir))
-        again = f"goes on from step {step}" if step else "begins again: there is no checkpoint yet"
-        _fail(f"stopped; the same command {again}", code=130)
+        where = f"resume from step {step}" if step else "start again: there is no checkpoint yet"
+        _fail(f"stopped; run the same command again to {where}", code=130)
     if as_json:
         typer.echo(json.dumps({"model": str(final), "steps": planned.steps}))
     elif planned.first_step >= planned.steps:
-        typer.echo(f"all {planned.steps} steps were done before; the model is in {final}. --overwrite starts again")
+        typer.echo(f"all {planned.steps} steps were already done; the model is in {final}; --overwrite starts again")
     else:
-        typer.echo(f"{planned.steps} steps done; the model is in {final}, the log beside it")
+        typer.echo(f"{planned.steps} steps done; the model is in {final}, the log next to it")
 
 
 @app.command("eval")
@@ -100,29 +99,32 @@ def eval_command(
     model: ModelPath = "",
     shards: Shards = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
-    out: Annotated[Path, typer.Option("--out", help="New folder for report, completions and page.")] = Path("eval"),
+    out: Annotated[Path, typer.Option("--out", help="New folder for the results.")] = Path("eval"),
     samples: Annotated[int, typer.Option("--samples", help="Completions of each sample.", min=1)] = 1,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0: greedy, the default; 1 for several completions.")
+        float | None,
+        typer.Option("--temperature", help="0: greedy. Default: 0 for one completion, 1 for more."),
     ] = None,
     max_new_tokens: MaxNewTokens = 0,
     batch_size: BatchSize = 8,
     limit: Limit = 0,
     seed: Seed = 0,
     shuffle_context: Annotated[
-        bool, typer.Option("--shuffle-context", help="Ablation: the context pictures in another order.")
+        bool, typer.Option("--shuffle-context", help="Ablation: shuffle the context frames.")
     ] = False,
-    remove_context: Annotated[bool, typer.Option("--remove-context", help="Ablation: no context at all.")] = False,
+    remove_context: Annotated[bool, typer.Option("--remove-context", help="Ablation: leave the context out.")] = False,
     blank_candidates: Annotated[
-        bool, typer.Option("--blank-candidates", help="Ablation: all candidates grey; what is left is a leak.")
+        bool,
+        typer.Option("--blank-candidates", help="Ablation: all candidates grey. A score above chance is a leak."),
     ] = False,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option("--compare", help="Two report.json: a paired test, and nothing else.")
+        tuple[Path, Path] | None,
+        typer.Option("--compare", help="Only compare two report.json files by a paired test."),
     ] = None,
     engine: Engine = "transformers",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on held-out puzzles, against chance: of a recipe, the trained model if there is one.
+    """Evaluate a model on held-out samples and compare it with chance. With a recipe: its trained model, if any.
 
     Examples:
 
@@ -133,26 +135,26 @@ def eval_command(
       mvp-train eval --compare eval-base/report.json eval/report.json
     """
     if compare is not None:
-        from mvp_train import compare as comparing
+        from mvp_train.evaluation import compare as comparing
 
         found = comparing.compare(*compare)
-        said = [asdict(one) for one in found]
-        typer.echo(json.dumps(said, indent=1) if as_json else _plain("\n\n".join(map(comparing.to_text, found))))
+        text = json.dumps([asdict(one) for one in found], indent=1)
+        typer.echo(text if as_json else _plain("\n\n".join(map(comparing.to_text, found))))
         return
-    from mvp_train.evaluate import ABLATIONS, AskConfig, evaluate
-    from mvp_train.metrics import to_text
+    from mvp_train.evaluation.ask import ABLATIONS
+    from mvp_train.evaluation.evaluate import evaluate
+    from mvp_train.evaluation.metrics import to_text
 
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
         _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
     chosen = _narrowed(_trained(_chosen(recipe, overrides, model, shards), model), split, limit)
-    ask = AskConfig(
-        prompt=chosen.prompt,
-        reward=chosen.reward,
+    ask = _ask_config(
+        chosen,
+        max_new_tokens,
         ablation="".join(name for name, on in zip(ABLATIONS, flags, strict=True) if on),
         rollouts=samples,
         temperature=float(samples > 1) if temperature is None else temperature,
-        max_new_tokens=max_new_tokens or _answer_tokens(chosen),
         batch_size=batch_size,
         seed=seed,
     )
@@ -161,15 +163,14 @@ def eval_command(
         report = evaluate(load, rows, out, ask, about)
     except KeyboardInterrupt:
         with suppress(OSError):
-            out.rmdir()  # which is empty until the end
+            out.rmdir()  # it is empty until the end
         _fail("stopped; nothing was written", code=130)
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
-    asked = f"split {split}{', ' if ask.ablation else ''}{ask.ablation.replace('_', ' ')}"
-    typer.echo(f"{chosen.model.path}, {asked}")
+    typer.echo(", ".join(filter(None, [chosen.model.path, f"split {split}", ask.ablation.replace("_", " ")])))
     typer.echo(to_text(report.rows))
-    typer.echo(f"answers to look at: {(out / 'page.html').resolve().as_uri()}")
+    typer.echo(f"page of completions: {(out / 'page.html').resolve().as_uri()}")
 
 
 @app.command("filter")
@@ -181,7 +182,7 @@ def filter_command(
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")] = Path("pass_rates.parquet"),
     rollouts: Annotated[int, typer.Option("--rollouts", help="Completions of each sample.", min=1)] = 8,
-    temperature: Annotated[float, typer.Option("--temperature", help="0: greedy, for one rollout only.")] = 1.0,
+    temperature: Annotated[float, typer.Option("--temperature", help="0: greedy, for a single completion.")] = 1.0,
     max_new_tokens: MaxNewTokens = 0,
     batch_size: BatchSize = 8,
     limit: Limit = 0,
@@ -189,9 +190,9 @@ def filter_command(
     engine: Engine = "transformers",
     as_json: AsJson = False,
 ) -> None:
-    """Measure how often a recipe's model gets each sample right; data.pass_rates then leaves out what teaches nothing.
+    """Measure how often a model answers each sample right, so that data.pass_rates can leave out useless samples.
 
-    The same command goes on where it was stopped, in whatever way.
+    The same command resumes after any kind of interruption.
 
     Examples:
 
@@ -199,24 +200,17 @@ def filter_command(
 
       mvp-train grpo recipes/qwen7b.yaml data.pass_rates=pass_rates.parquet
     """
-    from mvp_train.evaluate import AskConfig
-    from mvp_train.filter import filter_samples
+    from mvp_train.evaluation.pass_rates import measure_pass_rates
 
     chosen = _narrowed(_chosen(recipe, overrides, model, shards), split, limit)
-    ask = AskConfig(
-        prompt=chosen.prompt,
-        reward=chosen.reward,
-        rollouts=rollouts,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens or _answer_tokens(chosen),
-        batch_size=batch_size,
-        seed=seed,
+    ask = _ask_config(
+        chosen, max_new_tokens, rollouts=rollouts, temperature=temperature, batch_size=batch_size, seed=seed
     )
     rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
     try:
-        counts = filter_samples(load, rows, out, ask, about)
+        counts = measure_pass_rates(load, rows, out, ask, about)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on where this one ended", code=130)
+        _fail("stopped; run the same command again to resume", code=130)
     if as_json:
         typer.echo(json.dumps({task: asdict(count) for task, count in counts.items()}))
         return
@@ -224,60 +218,63 @@ def filter_command(
     for task, count in counts.items():
         typer.echo(
             f"{task}: {count.samples} sample{'s' * (count.samples != 1)}, {count.always} always right, "
-            f"{count.never} never, {count.useful} useful: their completions earn different rewards"
+            f"{count.never} never right, {count.useful} useful (their completions earn different rewards)"
         )
     if any(count.useful for count in counts.values()):
-        typer.echo(f"train on the useful ones: mvp-train grpo RECIPE data.pass_rates={out}")
+        typer.echo(f"train on the useful samples: mvp-train grpo RECIPE data.pass_rates={out}")
 
 
 def _chosen(path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None) -> Recipe:
-    """The recipe to ask by; `model` and `shards` replace its own, or stand without one."""
-    if path is None and not (model and shards):
-        _fail("name a recipe, or give --model and --shards")
+    """The recipe of an evaluation; `model` and `shards` replace its own, or are enough without a recipe."""
     if path is None:
-        return from_values({"model": {"path": model}, "data": {"shards": list(shards or [])}})
+        if not (model and shards):
+            _fail("name a recipe, or give --model and --shards")
+        return from_values({"model": {"path": model}, "data": {"shards": shards}})
     recipe = read_recipe(path, overrides or [])
     data = replace(recipe.data, shards=tuple(ShardsConfig(path=place) for place in shards)) if shards else recipe.data
     return replace(recipe, model=replace(recipe.model, path=model or recipe.model.path), data=data)
 
 
 def _trained(recipe: Recipe, model: str) -> Recipe:
-    """The recipe with what its runs have come to in place of its model, unless `model` was asked for."""
-    from mvp_train.runs import trained_model
+    """The recipe with the model that its runs trained, unless the command line names a model."""
+    from mvp_train.training.run_folder import trained_model
 
     found = None if model else trained_model(recipe.output_dir)
     return recipe if found is None else replace(recipe, model=replace(recipe.model, path=str(found)))
 
 
 def _narrowed(recipe: Recipe, split: str, limit: int) -> Recipe:
-    """Each sample of a split once, or so many of them at random."""
+    """The recipe with each sample of a split once, or with `limit` of them at random."""
     once = tuple(ShardsConfig(path=item.path) for item in recipe.data.shards)
     order = "shuffled" if limit else "as_written"
     return replace(recipe, data=replace(recipe.data, shards=once, split=split, order=order, limit=limit, pass_rates=""))
 
 
-def _answer_tokens(recipe: Recipe) -> int:
-    return int(recipe.grpo.get("max_completion_length") or 256)
+def _ask_config(recipe: Recipe, max_new_tokens: int, **ask: Any) -> "AskConfig":
+    from mvp_train.evaluation.ask import AskConfig
+
+    tokens = max_new_tokens or int(recipe.grpo.get("max_completion_length") or 256)
+    return AskConfig(prompt=recipe.prompt, reward=recipe.reward, max_new_tokens=tokens, **ask)
 
 
 def _to_ask(
     recipe: Recipe, engine: str, max_new_tokens: int
 ) -> tuple["Samples", Callable[[], "Answers"], dict[str, Any]]:
-    """The samples, what loads the model, and what a report says of both."""
+    """The samples, a function that loads the model, and the facts about both for the report."""
     from mvp_train.dataset import select
 
     if engine not in ("transformers", "vllm"):
-        _fail(f"--engine {engine}: is neither transformers nor vllm")
+        _fail(f"--engine {engine}: must be transformers or vllm")
     samples = select(recipe.data)
 
     def load() -> "Answers":
         if engine == "vllm":
-            from mvp_train.models_vllm import VllmModel
+            from mvp_train.models.vllm import VllmModel
 
             shown = [samples[i] for i in samples.one_of_each_shape()]
-            pictures = max(len(sample.context) + len(sample.candidates) for sample in shown)
-            return VllmModel(recipe.model, pictures=pictures, max_new_tokens=max_new_tokens)
-        from mvp_train.models import load_model
+            images = max(len(sample.context) + len(sample.candidates) for sample in shown)
+            return VllmModel(recipe.model, images=images, max_new_tokens=max_new_tokens)
+        from mvp_train.models.load import load_model
 
         return load_model(recipe.model)
 
@@ -286,7 +283,7 @@ def _to_ask(
 
 
 def _plain(text: str) -> str:
-    """Text that cannot drive the terminal: an error may quote names from a recipe or a shard of somebody else."""
+    """Text without control characters: an error may quote names from an untrusted recipe or shard."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
@@ -296,7 +293,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point: every expected error is one line on stderr and a non-zero exit code."""
+    """Entry point: each expected error is one line on stderr and a non-zero exit code."""
     try:
         app(prog_name="mvp-train")
     except MvpError as error:

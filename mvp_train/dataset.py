@@ -1,10 +1,11 @@
-"""Rows: which samples are shown, in what order, and what TRL gets of each. The only module that names datasets.
+"""Training rows: which samples are shown, in what order, and the columns that TRL gets.
 
     >>> rows = to_dataset(select(recipe.data), recipe.prompt)  # doctest: +SKIP
     >>> sorted(rows[0])  # doctest: +SKIP
     ['answer', 'difficulty', 'images', 'key', 'ordered', 'pool', 'prompt', 'row', 'task']
 
-Choosing works on whole columns of the offset indexes; no picture is read before its row is asked for.
+Selection works on whole columns of the offset indexes; images are read with their row. The only module that names
+datasets.
 """
 
 import io
@@ -16,30 +17,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvp_data.errors import ConfigError, ShardError
+from mvp_data.jpeg import jpeg_size, scan_start
 from mvp_data.prompt import PromptConfig, messages, pictures
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
 from mvp_data.shard_set import ShardSet, open_shards
-from mvp_data.shards import Sample, jpeg_size
+from mvp_data.shards import Sample
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.recipe import DataConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What no entropy-coded data holds: a marker that is neither a restart nor the start of a further scan.
+# A marker that entropy-coded data cannot hold: neither a restart nor the start of another scan.
 _STRAY_MARKER = re.compile(rb"\xff[^\x00\xc4\xd0-\xd7\xda\xdd\xff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Samples:
-    """The chosen samples in order: `rows[i]` counts through all samples of the first set, then of the second, ..."""
+    """The selected samples in order: `rows[i]` is an index into all samples of all sets, one set after the other."""
 
     sets: tuple[ShardSet, ...]
     rows: Any  # numpy int64 array; a sample of weight 2 is in it twice
 
     def __len__(self) -> int:
-        """How many rows are shown in one epoch."""
+        """Number of rows in one epoch."""
         return len(self.rows)
 
     def __getitem__(self, number: int) -> Sample:
@@ -52,7 +54,7 @@ class Samples:
         raise AssertionError("a row past the last set")
 
     def one_of_each_shape(self) -> list[int]:
-        """The first row of each kind of sample: task, K, l, number of context frames, size of the pictures."""
+        """The first row of each shape of sample: task, K, l, number of context frames, size of the frames."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -71,17 +73,17 @@ class Samples:
 
     @property
     def keys(self) -> list[str]:
-        """Key of each row; made anew at each call."""
+        """Key of each row, as a new list."""
         return list(_column(self.sets, "key").take(self.rows).to_pylist())
 
 
 def select(data: DataConfig) -> Samples:
-    """The samples that a recipe asks for: split, then tasks, pass rates, weights, order, limit.
+    """Select the samples of a recipe: by split, tasks and pass rates, then weighted, ordered and limited.
 
-    `limit` takes the first N of the order: the easiest of a curriculum, a random subset where shuffled.
+    `limit` keeps the first N in that order: the easiest of a curriculum, a random subset of a shuffled set.
 
     Raises:
-        ConfigError: nothing is left to show, or the pass rates cannot be used.
+        ConfigError: no sample is left, or the pass rates cannot be read.
         ShardError: shards are missing, damaged, or of another schema version.
     """
     import numpy as np
@@ -106,12 +108,13 @@ def select(data: DataConfig) -> Samples:
 
 
 def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
-    """The row of a sample as TRL takes it: the n-th picture belongs to the n-th placeholder of the prompt.
+    """The row of a sample for TRL: the n-th image belongs to the n-th placeholder of the prompt.
 
-    Raises `ShardError`, with the name of the file, for a picture that cannot be decoded.
+    Raises:
+        ShardError: an image cannot be decoded; the message names the file.
     """
     record, jpegs = sample.record, pictures(sample, prompt)
-    names = record.member_names[-len(jpegs) :]  # the candidates come last, so they are left where the context is hidden
+    names = record.member_names[-len(jpegs) :]  # without context, only the candidates: they come last
     return {
         "prompt": messages(record, prompt),
         "images": [_decode(data, name) for data, name in zip(jpegs, names, strict=True)],
@@ -125,7 +128,7 @@ def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
 
 
 def to_dataset(samples: Samples, prompt: PromptConfig) -> Any:
-    """A `datasets.Dataset` of row numbers that turn into rows when read: TRL takes no other map-style dataset."""
+    """A `datasets.Dataset` of row numbers that become rows when read; TRL accepts no other map-style dataset."""
     import datasets
     import numpy as np
 
@@ -134,16 +137,16 @@ def to_dataset(samples: Samples, prompt: PromptConfig) -> Any:
 
 
 class _ToRows:
-    """Makes rows of a batch of row numbers; picklable, for the workers of a DataLoader.
+    """Turns a batch of row numbers into rows; picklable, for the workers of a DataLoader.
 
-    TRL reads the batch of one generation once for each update that it serves: the last batch is kept decoded.
+    Keeps the last batch decoded, because TRL reads the batch of a generation again for each update.
     """
 
     def __init__(self, samples: Samples, prompt: PromptConfig) -> None:
         self._samples, self._prompt, self._last = samples, prompt, dict[int, dict[str, Any]]()
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        """Columns of the batch; a number that comes several times, as in a group of GRPO, is decoded once."""
+        """Columns of the batch; a number that occurs several times, as in a GRPO group, is decoded once."""
         self._last = {number: self._last.get(number) or self._row(number) for number in dict.fromkeys(batch["row"])}
         rows = [self._last[number] for number in batch["row"]]
         return {name: [row[name] for row in rows] for name in rows[0]}
@@ -162,7 +165,7 @@ def _counts(column: Any) -> str:
 
 
 def _of_tasks(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """The rows of samples of some tasks; says which of them have none."""
+    """The rows of the recipe's tasks; prints which of these tasks have no samples."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -176,7 +179,7 @@ def _of_tasks(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
 
 
 def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """`rows` as often as weights say; of 2.3, each twice and a share of .3, chosen by key, once more."""
+    """Each row as often as its set's weight: for 2.3, twice, and once more for 30 % of the rows, chosen by key."""
     import numpy as np
 
     parts, first = [], 0
@@ -188,7 +191,7 @@ def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
             parts.append(mine[np.array([unit("weight", data.seed, key) < share for key in keys], dtype=bool)])
         first += len(shards)
         if not len(mine):
-            print(f"{item.path}: none of its samples is shown ({_splits(shards)})", file=sys.stderr)
+            print(f"{item.path}: no sample of it is used ({_splits(shards)})", file=sys.stderr)
     rows = np.concatenate(parts)
     if not len(rows):
         raise ConfigError("data.shards: the weights leave no sample: raise them")
@@ -196,7 +199,7 @@ def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
 
 
 def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """The rows of samples whose completions earned different rewards, with a pass rate in the range; says how many."""
+    """The rows whose completions earned different rewards and whose pass rate is in the range; prints their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -208,7 +211,7 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
     except (OSError, pa.ArrowException, KeyError) as error:
         problem = " ".join(str(error).split())
         raise ConfigError(
-            f"data.pass_rates: {data.pass_rates} is no output of `mvp-train filter` ({problem})"
+            f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter` ({problem})"
         ) from error
     known = at.is_valid().to_numpy()
     place = at.drop_null().to_numpy()
@@ -216,7 +219,7 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
     outside = ~flat & ~((rate >= data.min_pass_rate) & (rate <= data.max_pass_rate))
     kept = rows[known][~(flat | outside)]
     span = f"[{data.min_pass_rate:g}, {data.max_pass_rate:g}]"
-    counts = f"{flat.sum()} earn always the same, {outside.sum()} are outside {span}, {(~known).sum()} were not asked"
+    counts = f"{flat.sum()} always earn the same, {outside.sum()} are outside {span}, {(~known).sum()} have no rate"
     print(f"pass rates: {len(kept)} of {len(rows)} samples are left; {counts}", file=sys.stderr)
     if not len(kept):
         raise ConfigError(f"data.pass_rates: {data.pass_rates} leaves no sample ({counts})")
@@ -238,7 +241,7 @@ def _ordered(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
 
 
 def _column(sets: tuple[ShardSet, ...], name: str) -> Any:
-    """One column of all sets, one after the other."""
+    """One column of all sets, concatenated."""
     import pyarrow as pa
 
     columns = [shards.table[name] for shards in sets]
@@ -246,27 +249,19 @@ def _column(sets: tuple[ShardSet, ...], name: str) -> Any:
 
 
 def _decode(data: bytes, name: str) -> "Image":
-    """The picture in a JPEG.
+    """The decoded image of a JPEG.
 
-    Pillow lets libjpeg fill up with grey what it cannot read, so stray markers, which is what damaged data shows, are
-    looked for first. A flipped bit that leaves no such trace is found by comparing the checksums in `index.json` alone.
+    Pillow paints grey what it cannot read, so damage is looked for first. A flipped bit that leaves no stray marker is
+    found only by `mvp-data verify`, which compares the checksums in `index.json`.
     """
     from PIL import Image
 
-    if _STRAY_MARKER.search(data, _first_scan(data), len(data) - 2):
+    if _STRAY_MARKER.search(data, scan_start(data), len(data) - 2):
         raise ShardError(f"{name}: damaged inside the JPEG: {REBUILD}")
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            if image.size != jpeg_size(data):  # which is the record's; a second header may state another one
+            if image.size != jpeg_size(data):  # a second header may state another size than the first
                 raise ValueError("it states two sizes")
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for bad data
         raise ShardError(f"{name}: cannot be decoded ({error}): {REBUILD}") from error
-
-
-def _first_scan(data: bytes) -> int:
-    """The byte where the picture's data begin, after the headers."""
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1] != 0xDA:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")

@@ -1,8 +1,7 @@
-"""A recipe: one YAML file that says which model learns from which shards, how, and for what reward.
+"""A recipe: one YAML file with the model, the shards, the prompt, the reward and the settings of training.
 
-Unknown keys fail and are listed, values are type-checked, and `a.b=value` on the command line overrides a key.
-The `grpo` and `lora` sections are TRL's `GRPOConfig` and PEFT's `LoraConfig`, key for key: they are checked by
-those classes in `mvp_train.grpo`.
+Unknown keys are errors, values are type-checked, and `a.b=value` on the command line overrides a key. The sections
+`grpo` and `lora` have the keys of TRL's `GRPOConfig` and PEFT's `LoraConfig`; `mvp_train.training.prepare` checks them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_data.yaml_text import parse_yaml, read_text
 from mvp_train.reward import RewardConfig
 
+DTYPES = ("bfloat16", "float16", "float32")
 ORDERS = ("shuffled", "curriculum", "as_written")
 MAX_BASES = 4
 T = TypeVar("T")
@@ -26,34 +26,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model: `path` is a folder, the Hub name of a model in the cache, or `random:NAME` (untrained)."""
+    """The model: `path` is a folder, the Hub name of a downloaded model, or `random:NAME` (untrained)."""
 
     path: str = ""
     revision: str = "main"
     dtype: str = "bfloat16"
     attn_implementation: str = "sdpa"
-    max_prompt_tokens: int = 16384  # a sample whose prompt is longer stops the run before it starts
+    max_prompt_tokens: int = 16384  # a longer prompt is an error before the run starts
 
     def __post_init__(self) -> None:
-        _require(bool(self.path), "model.path: name a model, such as Qwen/Qwen2.5-VL-7B-Instruct or a folder")
-        _require(self.dtype in ("bfloat16", "float16", "float32"), f"model.dtype: {self.dtype!r} is no dtype")
-        _require(self.max_prompt_tokens > 0, f"model.max_prompt_tokens: {self.max_prompt_tokens} is not positive")
+        require(bool(self.path), "model.path: name a model, such as Qwen/Qwen2.5-VL-7B-Instruct or a folder")
+        require(self.dtype in DTYPES, f"model.dtype: {self.dtype!r} must be one of {', '.join(DTYPES)}")
+        require(self.max_prompt_tokens > 0, f"model.max_prompt_tokens: {self.max_prompt_tokens} must be positive")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardsConfig:
-    """One set of shards: a folder, a tar or a URL. `weight` is how often each sample is shown in one epoch."""
+    """One set of shards: a folder, a tar or a URL. Each sample is shown `weight` times in one epoch."""
 
     path: str
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(0 < self.weight <= 1000, f"data.shards: weight {self.weight} of {self.path} is outside (0, 1000]")
+        require(0 < self.weight <= 1000, f"data.shards: weight {self.weight} of {self.path} must be in (0, 1000]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Which samples are shown, and in what order. Pass rates are what `mvp-train filter` writes."""
+    """Which samples are shown, and in what order."""
 
     shards: tuple[ShardsConfig, ...] = ()
     split: str = "train"
@@ -61,25 +61,25 @@ class DataConfig:
     order: str = "shuffled"
     limit: int = 0  # 0: all
     seed: int = 0
-    pass_rates: str = ""
-    min_pass_rate: float = 0.0  # with pass rates, samples with min <= rate <= max are shown, and of them those
-    max_pass_rate: float = 1.0  # whose completions earned different rewards: from the others a group learns nothing
-    cache: str = ""  # folder for copies of remote shards; the user's cache folder if empty
+    pass_rates: str = ""  # an output of `mvp-train filter`
+    min_pass_rate: float = 0.0  # with pass rates, only samples with min <= rate <= max are shown, without those
+    max_pass_rate: float = 1.0  # whose completions all earned the same reward: a GRPO group learns nothing from them
+    cache: str = ""  # folder for copies of remote shards; empty: in the user's cache
 
     def __post_init__(self) -> None:
-        _require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
-        _require(self.split in SPLITS, f"data.split: {self.split!r} is none of {', '.join(SPLITS)}")
+        require(bool(self.shards), "data.shards: name a folder of shards, a .tar or a URL")
+        require(self.split in SPLITS, f"data.split: {self.split!r} must be one of {', '.join(SPLITS)}")
         unknown = [task for task in self.tasks if not (isinstance(task, str) and task in TASKS)]
-        _require(not unknown, f"data.tasks: {', '.join(map(repr, unknown)):.80} is none of {', '.join(TASKS)}")
-        _require(self.order in ORDERS, f"data.order: {self.order!r} is none of {', '.join(ORDERS)}")
-        _require(self.limit >= 0, f"data.limit: {self.limit} is negative")
+        require(not unknown, f"data.tasks: unknown {', '.join(map(repr, unknown)):.80}; there are {', '.join(TASKS)}")
+        require(self.order in ORDERS, f"data.order: {self.order!r} must be one of {', '.join(ORDERS)}")
+        require(self.limit >= 0, f"data.limit: {self.limit} must not be negative")
         ok = 0 <= self.min_pass_rate <= self.max_pass_rate <= 1
-        _require(ok, f"data: pass rates from {self.min_pass_rate} to {self.max_pass_rate} are no range in [0, 1]")
+        require(ok, f"data: pass rates {self.min_pass_rate} to {self.max_pass_rate} must be a range in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Everything `mvp-train grpo` needs; `lora` is None for training all weights."""
+    """The whole recipe; without `lora` all weights are trained."""
 
     model: ModelConfig
     data: DataConfig
@@ -90,17 +90,17 @@ class Recipe:
 
     @property
     def output_dir(self) -> Path:
-        """Where checkpoints and logs go."""
+        """The folder of checkpoints and logs."""
         return Path(str(self.grpo.get("output_dir") or "output")).expanduser()
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with `section.key=value` overrides on top (values are YAML: `1e-6`, `[a, b]`, `null`).
+    """Read a recipe and apply overrides, `section.key=value` with a YAML value such as `1e-6`, `[a, b]` or `null`.
 
-    A recipe may name another one of its folder as `base`, and then holds only what differs.
+    A recipe may name another one in its folder as `base`; it then holds only the differences.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown key (all are listed), or a value that is not possible.
+        ConfigError: the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
     """
     values = _with_base(path)
     for override in overrides:
@@ -112,7 +112,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def from_values(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from nested plain values, as YAML holds them. Raises `ConfigError` as `read_recipe` does."""
+    """The recipe with these plain values, nested as in YAML. Raises `ConfigError` like `read_recipe`."""
     checked("", values, Recipe)
     data = dict(_mapping("data", values.get("data")))
     data["shards"] = _shards(data.get("shards"))
@@ -129,7 +129,7 @@ def from_values(values: Mapping[str, Any]) -> Recipe:
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The recipe with every default written out; `read_recipe` gives the same recipe back."""
+    """The recipe as YAML with all defaults; `read_recipe` returns the same recipe."""
     import yaml
 
     values = asdict(recipe)
@@ -138,13 +138,13 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
-    """`given`, its keys and plain types checked against the fields of the dataclass `cls`; 2 becomes 2.0.
+    """Check the keys and the plain types of `given` against the fields of the dataclass `cls`; 2 becomes 2.0.
 
     Raises:
-        ConfigError: unknown keys (all are listed, with what may have been meant), or a value of another type.
+        ConfigError: unknown keys (the message lists them, with similar known ones), or a value of another type.
     """
     plain = {kind.__name__: kind for kind in (bool, int, float, str)}
-    kinds = {f.name: plain.get(str(f.type), f.type) for f in fields(cls)}  # PEFT annotates with texts
+    kinds = {f.name: plain.get(str(f.type), f.type) for f in fields(cls)}  # PEFT's annotations are strings
     if unknown := sorted(set(given) - set(kinds)):
         meant = [name for key in unknown for name in get_close_matches(key, kinds, n=1)]
         hint = f"did you mean {', '.join(meant)}?" if meant else f"known: {', '.join(list(kinds)[:12])}"
@@ -157,42 +157,41 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
             values[key] = float(item)
         elif allowed <= {*plain.values(), NoneType}:
             names = " or ".join(sorted(kind.__name__.replace("NoneType", "null") for kind in allowed))
-            _require(type(item) in allowed, f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {names}")
+            require(type(item) in allowed, f"{section}.{key}: {item!r:.80} is {type(item).__name__}, not {names}")
     return values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    text = read_text(path, what="a recipe; they lie in recipes/")
+    text = read_text(path, what="a recipe, such as recipes/smoke.yaml")
     return dict(_mapping(str(path), parse_yaml(text, where=str(path))))
 
 
 def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
-    """The values of a recipe on top of those of the recipe that its `base` names, in the same folder."""
+    """The values of a recipe, merged over those of its `base` in the same folder."""
     values = _read_yaml(path)
     base = values.pop("base", None)
     if base is None:
         return values
     plain = isinstance(base, str) and base == Path(base).name
-    _require(plain, f"{path}: base: must be the name of a recipe in the same folder, not {base!r:.80}")
-    _require(depth < MAX_BASES, f"{path}: more than {MAX_BASES} recipes stand on each other; is one its own base?")
+    require(plain, f"{path}: base: must be the name of a recipe in the same folder, not {base!r:.80}")
+    require(depth < MAX_BASES, f"{path}: a chain of more than {MAX_BASES} bases; is a recipe its own base?")
     return _merged(_with_base(path.parent / base, depth + 1), values)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Key by key, at any depth; what is not a mapping is replaced."""
-    both = {key: _merged(below[key], above[key]) for key in above if _are_mappings(below.get(key), above[key])}
-    return {**below, **above, **both}
-
-
-def _are_mappings(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
+    """`above` over `below`, key by key at any depth; values that are not mappings are replaced."""
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _merged(below[key], above[key])
+    return merged
 
 
 def _override(values: dict[str, Any], text: str) -> None:
     """Set one `a.b=value` in nested mappings."""
     name, equals, value = text.partition("=")
     keys = name.split(".")
-    _require(bool(equals) and all(keys), f"{text!r} is no override; write section.key=value")
+    require(bool(equals) and all(keys), f"{text!r}: not an override; write section.key=value")
     for depth, key in enumerate(keys[:-1]):
         inner = values[key] if values.get(key) is not None else {}
         values[key] = dict(_mapping(".".join(keys[: depth + 1]), inner))
@@ -215,7 +214,7 @@ def _section(cls: type[T], name: str, value: Any) -> T:
     given = checked(name, _mapping(name, value), cls)
     try:
         return cls(**given)
-    except TypeError as error:  # a field without default is missing
+    except TypeError as error:  # a field without a default is missing
         raise ConfigError(f"{name}: {str(error).partition(' ')[2]}") from error
 
 
@@ -223,10 +222,11 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
     ok = isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    _require(ok, f"{name}: must be a mapping of keys to values, not {value!r:.80}")
+    require(ok, f"{name}: must be a mapping of keys to values, not {value!r:.80}")
     return dict(value)
 
 
-def _require(ok: bool, problem: str) -> None:
+def require(ok: bool, problem: str) -> None:
+    """Raise `ConfigError` with the problem unless `ok`."""
     if not ok:
         raise ConfigError(problem)

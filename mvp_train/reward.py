@@ -1,11 +1,11 @@
-"""The reward: one number in [0, 1] from a completion and the right answer, and the parts it is made of.
+"""The reward: one number in [0, 1] for a completion, and the parts that add up to it. Works without TRL.
 
-An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool, K being 1 for some tasks. What
-cannot be read as that earns 0; a readable answer earns a weighted sum of *format* (1), *selection*, *order*, *position*
-and *exact*. Where order does not count, right labels are first put into their right slots.
-Selection is corrected for chance and falls to -1, so without `format` an unreadable answer would beat a readable
-bad one, and learning to answer at all would be punished. With the shipped weights (ours, not the paper's)
-repairing any one mistake never lowers the reward: see docs/reward.md. Works without TRL.
+An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool (K is 1 for some tasks). A completion
+without a valid answer earns 0. A valid answer earns a weighted sum of *format* (1), *selection*, *order*, *position*
+and *exact*. Where order does not count, right labels are first moved to their right slots.
+Selection is corrected for chance and can be as low as -1. So without `format` an invalid answer could earn more than a
+valid one, and training would punish valid answers. With the default weights (ours, not the paper's) correcting any one
+mistake never lowers the reward: see docs/reward.md.
 """
 
 import re
@@ -23,7 +23,7 @@ T = TypeVar("T")
 REMEDY = "make the rows with `mvp-data export --to trl`"
 
 _TAG = re.compile(r"<\s*+(/?+)\s*+answer\s*+>", re.IGNORECASE | re.ASCII)  # never backtracks: linear in any text
-# What may stand around and between labels, with spaces and line breaks: no letter and no digit.
+# Characters that may surround labels, with spaces and line breaks; letters and digits may not.
 _BETWEEN = ",;:.-=<>→⇒➜()[]{}\"'`‘’“”*_/|&+!?$#~…、，；：–—•\u200b\u200d\ufeff"
 _READ = str.maketrans({**dict.fromkeys(_BETWEEN, " "), **{label.lower(): label for label in LABELS}})
 _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
@@ -33,8 +33,8 @@ _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
 class RewardConfig:
     """Weights of the parts; they add up to 1.
 
-    `format` >= `selection` keeps every readable answer at 0 or more, and `position` >= 2 `order` (2/3 for K = 4)
-    keeps the reward from falling when a mistake is repaired. Neither is enforced: an ablation may want otherwise.
+    With `format` >= `selection` no valid answer earns less than 0. With `position` >= 2 `order` (2/3 for K = 4) the
+    correction of a mistake never lowers the reward. Neither is enforced, so that ablations can break them.
     """
 
     format: float = 0.2
@@ -56,14 +56,14 @@ class RewardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One graded completion. All parts of an unreadable one are 0, and so is its reward."""
+    """The grades of a completion. Without a valid answer all of them are 0."""
 
-    valid: bool  # K different labels of the pool could be read
+    valid: bool  # the answer is K different labels of the pool
     selection: float  # recall, corrected so that guessing earns 0 on average; 0 without distractors
     recall: float  # share of the positives that were chosen
     order: float  # concordant pairs among the chosen positives, of all K (K - 1) / 2; K = 1: exact
     position: float  # share of slots that hold their right label
-    exact: float
+    exact: float  # 1.0 for the right answer
     set: float  # 1.0 for the right labels in any order
     reward: float
 
@@ -72,7 +72,7 @@ INVALID = Score(valid=False, selection=0.0, recall=0.0, order=0.0, position=0.0,
 
 
 def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
-    """The labels in the last complete `<answer>…</answer>`, or None unless they are `k` different ones of the pool.
+    """The labels in the last complete `<answer>…</answer>`; None if they are not `k` different labels of the pool.
 
     >>> parse("<answer>A, B</answer> No: <ANSWER> [c] -> a. </answer>", pool=4, k=2)
     ('C', 'A')
@@ -137,9 +137,9 @@ def _scored(slots: tuple[int, ...], pool: int, weights: RewardConfig, ordered: b
 
 
 class MvpReward:
-    """The reward in the signature of TRL's `reward_funcs`; the truth comes from the columns of the rows.
+    """The reward in the signature of TRL's `reward_funcs`.
 
-    Those are `answer`, `pool` and, where there are several tasks, `ordered` and `task`.
+    The right answers come from the columns `answer`, `pool` and, for several tasks, `ordered` and `task` of the rows.
     """
 
     __name__ = "mvp_reward"  # TRL logs a reward under its name
@@ -158,10 +158,10 @@ class MvpReward:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: object,
     ) -> list[float]:
-        """One reward a completion; each task's mean of each part goes to `log_metric` as `mvp/selection` and so on.
+        """One reward for each completion; the mean of each part per task goes to `log_metric`, such as `mvp/selection`.
 
         Raises:
-            ConfigError: the rows lack `answer` or `pool`, or hold no right answer there.
+            ConfigError: the columns `answer` or `pool` are missing or hold invalid values.
         """
         truths, pools = _column("answer", answer, str), _column("pool", pool, int)
         count = [True] * len(truths) if ordered is None else _column("ordered", ordered, bool)
@@ -180,7 +180,7 @@ mvp_reward = MvpReward(RewardConfig())  # for the stock command: `reward_funcs: 
 
 
 def _last_answer(text: str) -> str | None:
-    """What stands in the last `<answer>…</answer>`: from the end, since that is where it is."""
+    """The text of the last `<answer>…</answer>`, searched from the end."""
     at, end = len(text), -1
     while (at := text.rfind("<", 0, at)) >= 0:
         tag = _TAG.match(text, at)
@@ -190,7 +190,7 @@ def _last_answer(text: str) -> str | None:
             end = at
         elif end >= 0:
             inner = text[tag.end() : end]
-            if any(map(str.isalpha, inner)):  # "I used the <answer></answer> tags" is no answer
+            if any(map(str.isalpha, inner)):  # not an answer: "I used the <answer></answer> tags"
                 return inner
             end = -1
     return None
@@ -200,20 +200,20 @@ def _last_answer(text: str) -> str | None:
 def _check_truth(answer: str, pool: int) -> None:
     labels = set(answer)
     if not 1 <= pool <= len(LABELS) or not labels or len(labels) != len(answer) or not labels <= _POOLS[pool]:
-        raise ConfigError(f"answer {answer!r:.40} is no row of different labels of a pool of {pool}, such as 'CAFB'")
+        raise ConfigError(f"answer {answer!r:.40} must be different labels of a pool of {pool}, such as 'CAFB'")
 
 
 def _column(name: str, values: Sequence[T] | None, kind: type[T]) -> Sequence[T]:
-    """The column, or a `ConfigError` where it is missing or some row has something else there."""
+    """The column; `ConfigError` if it is missing or holds a value of another type."""
     if values is None:
         raise ConfigError(f"the rows have no column {name!r}: {REMEDY}")
     if not all(isinstance(value, kind) for value in values):
-        raise ConfigError(f"column {name!r} holds something else than {kind.__name__}: {REMEDY}")
+        raise ConfigError(f"column {name!r} must hold {kind.__name__} only: {REMEDY}")
     return values
 
 
 def _text(completion: Completion) -> str:
-    """The text of a completion: of its last message, where it is a conversation."""
+    """The text of a completion; the last message of a conversation."""
     if isinstance(completion, str):
         return completion
     content = completion[-1].get("content") if completion else None

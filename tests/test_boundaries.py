@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = sorted((ROOT / "mvp_data").rglob("*.py"))
-TRAIN = sorted((ROOT / "mvp_train").glob("*.py"))
+TRAIN = sorted((ROOT / "mvp_train").rglob("*.py"))
 SOURCES = DATA + TRAIN
 
 
@@ -35,13 +35,13 @@ HEAVY = {
     "yaml": "yaml_text",
 }
 HEAVY_IN_TRAINING = {
-    "trl": {"trainer"},
-    "transformers": {"models", "random_models", "trainer"},
-    "tokenizers": {"random_models"},
-    "huggingface_hub": {"models"},
-    "torch": {"models"},
-    "peft": {"models"},
-    "vllm": {"models_vllm"},
+    "trl": {"training.trainer"},
+    "transformers": {"models.load", "models.untrained", "training.trainer"},
+    "tokenizers": {"models.untrained"},
+    "huggingface_hub": {"models.load"},
+    "torch": {"models.load"},
+    "peft": {"models.load"},
+    "vllm": {"models.vllm"},
     "datasets": {"dataset"},
     "swift": {"adapters"},
     "yaml": {"recipe"},
@@ -61,6 +61,8 @@ SEAM = {
     "intervals",
     "errors",
     "files",
+    "jpeg",
+    "parquet",
     "locks",
     "seeds",
     "yaml_text",

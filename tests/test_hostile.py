@@ -44,7 +44,7 @@ from mvp_data.types import Source
 from mvp_data.verify.findings import Check, Verification, to_text
 from mvp_data.verify.table_checks import rows_of
 from mvp_train.dataset import to_row
-from mvp_train.models import base_of
+from mvp_train.models.load import base_of
 from mvp_train.recipe import from_values, read_recipe
 from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers

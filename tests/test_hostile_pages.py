@@ -18,8 +18,8 @@ from mvp_data.page import write_page
 from mvp_data.quiz import write_quiz
 from mvp_data.schema import Record, extra_json
 from mvp_data.shards import Sample, write_shard
-from mvp_train.page import Shown
-from mvp_train.page import write_page as write_answers
+from mvp_train.evaluation.page import Shown
+from mvp_train.evaluation.page import write_page as write_answers
 from mvp_train.reward import RewardConfig, score_record
 from tests.samples import make_folder, make_sample
 

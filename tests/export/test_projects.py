@@ -33,7 +33,7 @@ def needs(module: str, package: str) -> None:
 
 
 def tiny_model(tmp_path: Path) -> Path:
-    from mvp_train.random_models import save
+    from mvp_train.models.untrained import save
 
     save(tmp_path / "tiny")
     return tmp_path / "tiny"

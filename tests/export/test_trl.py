@@ -40,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mvp_train.random_models import save
+    from mvp_train.models.untrained import save
 
     folder = tmp_path_factory.mktemp("model") / "tiny"
     save(folder)

@@ -28,6 +28,7 @@ from mvp_data.cli.verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
 from mvp_data.journal import Journal
+from mvp_data.jpeg import jpeg_settings
 from mvp_data.output import locked, write_samples
 from mvp_data.pass1 import Outcome
 from mvp_data.scan import ScanResult
@@ -38,7 +39,6 @@ from mvp_data.types import Source
 from mvp_data.verify.findings import Verification, to_text
 from mvp_data.verify.repair import repair
 from mvp_data.verify.run import HashingReader, verify
-from mvp_data.verify.sample_checks import jpeg_settings
 from tests.builders import ENCODER, config, films, store
 
 TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know

@@ -1,0 +1,113 @@
+"""Ask a model the samples of some shards, batch by batch, unchanged or with an ablation."""
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Protocol
+
+from mvp_data.prompt import Message, PromptConfig
+from mvp_data.seeds import shuffled, stable_hash
+from mvp_data.shards import Sample
+from mvp_train.dataset import Samples, to_row
+from mvp_train.recipe import require
+from mvp_train.reward import RewardConfig
+
+ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
+LOG_EVERY_S = 30.0  # of the progress bar, if stderr is not a terminal
+
+
+class Answers(Protocol):
+    """A model that answers prompts, such as `models.load.LocalModel` and `models.vllm.VllmModel`."""
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        images: Sequence[Sequence[Any]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        samples: int,
+        seed: int,
+    ) -> list[list[str]]:
+        """`samples` completions for each prompt; temperature 0 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskConfig:
+    """How samples are asked and scored. The seed of a batch depends on `seed` and on the keys of its samples."""
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    ablation: str = ""  # one of ABLATIONS
+    rollouts: int = 1  # completions of each sample
+    temperature: float = 0.0  # 0: greedy
+    max_new_tokens: int = 256
+    batch_size: int = 8  # samples
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rollouts", "max_new_tokens", "batch_size"):
+            require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be at least 1")
+        require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
+        same = self.rollouts > 1 and self.temperature == 0
+        require(not same, f"{self.rollouts} completions at temperature 0 are all the same: set a temperature above 0")
+        require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be in {', '.join(ABLATIONS)}")
+
+
+def ask_all(
+    model: Answers, samples: Samples, ask: AskConfig, start: int = 0
+) -> Iterator[list[tuple[Sample, list[str]]]]:
+    """Yield batches of samples, from sample `start` on, each with its completions; shows progress on stderr."""
+    from tqdm import tqdm
+
+    prompt = replace(ask.prompt, context=ask.prompt.context and ask.ablation != "context_removed")
+    often_s = 0.1 if sys.stderr.isatty() else LOG_EVERY_S
+    with tqdm(total=len(samples), initial=start, unit=" samples", mininterval=often_s) as bar:
+        for at in range(start, len(samples), ask.batch_size):
+            batch = [ablated(samples[i], ask.ablation) for i in range(at, min(at + ask.batch_size, len(samples)))]
+            rows = [to_row(sample, prompt) for sample in batch]
+            texts = model.answer(
+                [row["prompt"] for row in rows],
+                [row["images"] for row in rows],
+                max_new_tokens=ask.max_new_tokens,
+                temperature=ask.temperature,
+                samples=ask.rollouts,
+                seed=stable_hash("ask", ask.seed, *(sample.record.key for sample in batch)) >> 33,  # 31 bits
+            )
+            yield list(zip(batch, texts, strict=True))
+            bar.update(len(batch))
+
+
+def ablated(sample: Sample, name: str) -> Sample:
+    """The sample with shuffled context images or with grey candidates; other ablations do not change it.
+
+    The times of the context frames stay in place. `context_removed` is a matter of the prompt.
+    """
+    if name == "candidates_blanked":
+        grey = _grey(sample.record.width_px, sample.record.height_px)
+        return replace(sample, candidates=(grey,) * len(sample.candidates))
+    if name == "context_shuffled":
+        require(len(sample.context) > 1, f"{sample.record.key}: a single context frame cannot be shuffled")
+        places = list(range(len(sample.context)))
+        order = shuffled(places, "context_shuffled", sample.record.key)
+        order = order if order != places else [*places[1:], *places[:1]]
+        return replace(sample, context=tuple(sample.context[i] for i in order))
+    return sample
+
+
+def check_samples(samples: Samples) -> None:
+    """Raise `ConfigError` if there are no samples, or if a key occurs twice."""
+    require(len(samples) > 0, "there are no samples to ask")
+    require(len(set(samples.keys)) == len(samples), "a sample occurs twice: name each set of shards once")
+
+
+@lru_cache(maxsize=8)
+def _grey(width_px: int, height_px: int) -> bytes:
+    """A flat grey JPEG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (width_px, height_px), (128, 128, 128)).save(file, "JPEG", quality=90)
+    return file.getvalue()

@@ -1,0 +1,210 @@
+"""The metrics of a model's answers, each with a confidence interval and its chance level.
+
+Samples of one video resemble each other, so intervals are computed over whole video groups: over independent samples
+they would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
+half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+from mvp_data.intervals import clusters, intervals
+from mvp_data.seeds import stable_hash
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.chance import chance, reward_chance
+from mvp_data.tasks.grading import lowest
+from mvp_data.tasks.task import Question
+from mvp_train.reward import RewardConfig, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+T = TypeVar("T")
+METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """One completion with its score, and the facts about its sample that group the results."""
+
+    key: str
+    rollout: int  # 0, 1, ... of the sample's completions
+    config_hash: str  # of the build that made the sample
+    task: str
+    video: str  # path of the source, as in the record
+    video_group: str
+    difficulty: float
+    origins: str  # of the distractors, such as `corpus + same_video`
+    k: int
+    l: int  # noqa: E741 - the name of the paper
+    answer: str  # the right answer, such as `CAFB`
+    completion: str
+    score: Score
+
+    @property
+    def question(self) -> Question:
+        """The form of an answer to its sample."""
+        return TASKS[self.task].question(self.k, self.l)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A mean over samples with its 95 % interval; `corrected` is 0 at chance and 1 for perfect answers."""
+
+    mean: float
+    low: float
+    high: float
+    chance: float | None  # None for `valid`, which has no chance level
+    corrected: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """The estimates for a group of samples of one task; `resampled` is the unit of the intervals."""
+
+    task: str
+    by: str  # all | difficulty | origins | video
+    name: str
+    samples: int
+    video_groups: int
+    resampled: str  # video groups, or samples where there is only one video group
+    estimates: Mapping[str, Estimate]
+
+
+def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) -> list[Row]:
+    """For each task a row of all samples, then rows by tenth of difficulty, origins of the distractors, and video.
+
+    Several completions of a sample count as their mean; they add the metric `pass@k` (at least one of k is exact).
+    """
+    samples = by_key(outcomes)
+    rollouts = min((len(sample) for sample in samples), default=0)
+    return [
+        _row(by, name, part, (rollouts, weights, seed))
+        for same in by_task(samples).values()
+        for by, name, part in _parts(same)
+    ]
+
+
+def by_task(samples: Iterable[list[Outcome]]) -> dict[str, list[list[Outcome]]]:
+    """The samples of each task, in the order of `TASKS`."""
+    parts = grouped(samples, lambda sample: sample[0].task)
+    return {task: parts[task] for task in TASKS if task in parts}
+
+
+def by_key(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
+    """The completions of each sample, in the order of their first appearance."""
+    return list(grouped(outcomes, lambda outcome: outcome.key).values())
+
+
+def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
+    """The items of each name, in the order of their first appearance."""
+    parts: dict[str, list[T]] = {}
+    for item in items:
+        parts.setdefault(name(item), []).append(item)
+    return parts
+
+
+def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[str, "Array"]:
+    """Each metric's mean over each sample's completions, shape (samples,); with `pass@k` if `rollouts` is k > 1."""
+    import numpy as np
+
+    values = {name: np.array([_mean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
+    if rollouts > 1:
+        hits = [any(o.score.exact == 1 for o in sample[:rollouts]) for sample in samples]
+        values[f"pass@{rollouts}"] = np.array(hits, dtype=float)
+    return values
+
+
+def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
+    """The lowest value of each metric: 0, except for selection and a reward that gives it much weight."""
+    import numpy as np
+
+    worst = min((lowest("selection", asked) for asked in {s[0].question for s in samples}), default=0.0)
+    paid = min((o.score.reward for sample in samples for o in sample), default=0.0)
+    least = {"selection": worst, "reward": worst if paid < 0 else 0.0}
+    return np.array([least.get(name, 0.0) for name in names])
+
+
+def to_text(rows: Iterable[Row]) -> str:
+    """The rows of all samples of each task as lines for a terminal."""
+    return "\n\n".join(_to_text(row) for row in rows if row.by == "all")
+
+
+def _to_text(row: Row) -> str:
+    samples, groups = f"{row.samples} sample{'s' * (row.samples != 1)}", f"group{'s' * (row.video_groups != 1)}"
+    lines = [f"{row.task}: {samples} of {row.video_groups} video {groups}; intervals over {row.resampled}"]
+    lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
+    for name, e in row.estimates.items():
+        chance = "" if e.chance is None else f"{e.chance:10.4f}"
+        corrected = "" if e.corrected is None else f"{e.corrected:11.3f}"
+        lines.append(f"{name:<10}{e.mean:7.3f}   {e.low:6.3f} ..{e.high:6.3f}{chance}{corrected}")
+    return "\n".join(lines)
+
+
+def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[Outcome]]]]:
+    """Grouping, name and samples of each row of a task."""
+    yield "all", "all", samples
+    names: dict[str, Callable[[list[Outcome]], str]] = {
+        "difficulty": lambda sample: _tenth(sample[0].difficulty),
+        "origins": lambda sample: sample[0].origins,
+        "video": lambda sample: sample[0].video,
+    }
+    for by, name_of in names.items():
+        yield from ((by, name, part) for name, part in sorted(grouped(samples, name_of).items()))
+
+
+def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, RewardConfig, int]) -> Row:
+    import numpy as np
+
+    rollouts, weights, seed = how
+    values = sample_values(samples, rollouts)
+    groups = [sample[0].video_group for sample in samples]
+    codes, resampled = clusters(groups)
+    least = least_values(samples, values)
+    columns = np.stack(list(values.values()), axis=1)
+    task = samples[0][0].task
+    low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
+    estimates = {}
+    for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
+        mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
+        corrected = None if level is None or level >= 1 else (mean - level) / (1 - level)
+        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=level, corrected=corrected)
+    return Row(
+        task=task,
+        by=by,
+        name=name,
+        samples=len(samples),
+        video_groups=len(set(groups)),
+        resampled=resampled,
+        estimates=estimates,
+    )
+
+
+def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
+    """The mean chance level over these samples, each with its own k and l."""
+    return None if metric == "valid" else _mean([level(metric, s[0].question, weights) for s in samples])
+
+
+@lru_cache
+def level(metric: str, asked: Question, weights: RewardConfig) -> float:
+    """The chance level of a question in `pass@k` or one of `METRICS` except `valid`."""
+    k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
+    if metric == "reward":
+        return reward_chance(k, others, asdict(weights), ordered=ordered).mean
+    if metric.startswith("pass@"):
+        return float(1 - (1 - chance("exact", k, others, ordered=ordered).mean) ** int(metric[5:]))
+    return chance(metric, k, others, ordered=ordered).mean
+
+
+def _tenth(difficulty: float) -> str:
+    tenth = min(int(difficulty * 10), 9)
+    return f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

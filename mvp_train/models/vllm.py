@@ -1,0 +1,66 @@
+"""Answers from vLLM, for many prompts at once. Needs a GPU that vLLM supports.
+
+Written for vLLM 0.33 (`vllm.LLM.chat` with `image_pil` parts). The only module that names vllm.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mvp_data.errors import ConfigError, MissingDependencyError
+from mvp_data.prompt import Message
+from mvp_data.seeds import stable_hash
+from mvp_train.models.load import base_of, with_weights
+from mvp_train.recipe import ModelConfig
+
+
+class VllmModel:
+    """A whole model in a vLLM engine, whose limits follow from the largest prompt."""
+
+    def __init__(self, config: ModelConfig, *, images: int, max_new_tokens: int) -> None:
+        """Load the model for prompts of up to `images` images.
+
+        Raises:
+            ConfigError: the model is not on this machine, or is a LoRA adapter.
+            MissingDependencyError: vLLM is not installed.
+        """
+        folder = with_weights(config)
+        if base_of(folder) is not None:
+            raise ConfigError(f"{folder}: a LoRA adapter; merge it into its base, or use --engine transformers")
+        try:
+            import vllm
+        except ImportError as error:
+            raise MissingDependencyError("--engine vllm needs vLLM and a GPU: pip install vllm") from error
+        self._sampling = vllm.SamplingParams
+        self._llm = vllm.LLM(
+            model=str(folder),
+            dtype=config.dtype,
+            max_model_len=config.max_prompt_tokens + max_new_tokens,
+            limit_mm_per_prompt={"image": images, "video": 0},
+        )
+
+    def answer(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        images: Sequence[Sequence[Any]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """`samples` completions for each prompt; temperature 0 is greedy. Each prompt has its own seed."""
+        chats = [chat(*pair) for pair in zip(prompts, images, strict=True)]
+        common = {"n": samples, "temperature": temperature, "max_tokens": max_new_tokens}
+        sampling = [self._sampling(**common, seed=stable_hash(seed, i) >> 33) for i in range(len(chats))]
+        answers = self._llm.chat(chats, sampling, use_tqdm=False, chat_template_content_format="openai")
+        return [[completion.text for completion in answer.outputs] for answer in answers]
+
+
+def chat(prompt: Sequence[Message], images: Sequence[Any]) -> list[dict[str, Any]]:
+    """The messages in vLLM's form, with an image in each placeholder."""
+    rest = iter(images)
+
+    def filled(piece: Any) -> Any:
+        return {"type": "image_pil", "image_pil": next(rest)} if piece["type"] == "image" else piece
+
+    return [{"role": message["role"], "content": [filled(p) for p in message["content"]]} for message in prompt]

@@ -1,0 +1,111 @@
+"""TRL's trainer with our clock, our log and an exact resume. The only module that names TRL; importing it is slow."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback, ProgressCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from mvp_data.seeds import stable_hash
+from mvp_train.dataset import to_dataset
+from mvp_train.models.load import lora_config
+from mvp_train.training.logs import RunLog, StepClock
+from mvp_train.training.run_folder import STATE_NAME, step_of
+
+if TYPE_CHECKING:
+    from mvp_train.training.plan import Plan
+
+__all__ = ["GRPOConfig", "Trainer"]
+
+
+class Trainer(GRPOTrainer):  # type: ignore[misc]
+    """`GRPOTrainer`, set up from a plan. The algorithm is TRL's alone."""
+
+    def __init__(self, plan: "Plan", reward: Callable[..., list[float]], *, first_step: int) -> None:
+        self.plan, self.clock, self.scored = plan, StepClock(), 0
+        super().__init__(
+            model=str(plan.model),
+            reward_funcs=reward,
+            args=plan.config,
+            train_dataset=to_dataset(plan.samples, plan.recipe.prompt),
+            eval_dataset=to_dataset(plan.validation, plan.recipe.prompt) if plan.validation is not None else None,
+            processing_class=plan.processor,
+            peft_config=lora_config(plan.recipe.lora),
+        )
+        for callback in (PrinterCallback, ProgressCallback):  # we write our own log
+            self.remove_callback(callback)
+        folder, weights = plan.recipe.output_dir, plan.recipe.reward
+        self.run_log = RunLog(
+            folder, plan.samples, weights, first_step=first_step, steps=plan.steps, active=self.is_world_process_zero()
+        )
+
+    def run(self, checkpoint: Path | None, *, train: bool) -> None:
+        """Train from a checkpoint or from the start; without `train`, only load the checkpoint of a finished run."""
+        if train:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        else:
+            self._load_from_checkpoint(str(checkpoint))
+            self.state.global_step = step_of(checkpoint)
+
+    def save_final(self, folder: Path) -> None:
+        """Write the model with its trainer state; an older final model stays until the new one is complete."""
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        self.save_model(str(unfinished))
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            self.state.save_to_json(str(unfinished / STATE_NAME))
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load the weights of a checkpoint strictly.
+
+        A checkpoint of a vision-language model has the names of the released weights, not those of the modules.
+        transformers 5.23 does not convert them: it finds no weight, warns, and keeps the weights it started from.
+        """
+        if self.plan.recipe.lora is not None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        ours = model or self.model
+        saved = type(ours).from_pretrained(resume_from_checkpoint, dtype=ours.dtype, local_files_only=True)
+        ours.load_state_dict(saved.state_dict())
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's sampler, with an order that depends on the number of the epoch.
+
+        TRL draws the orders of all epochs from one stream, so a resumed run would repeat the order of the first epoch.
+        """
+        sampler = super()._get_train_sampler(dataset)
+        if self.shuffle_dataset:
+            seed = self.args.seed
+            sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(stable_hash("epoch", seed, epoch) >> 1)
+        return sampler
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The next batches; the time they take is the `data_wait` of a step."""
+        return self.clock.timed("data_wait", super().get_batch_samples, *args, **kwargs)
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        return self.clock.timed("generation", super()._generate, *args, **kwargs)
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, *args: Any) -> Any:
+        self.scored += len(inputs) * self.accelerator.num_processes
+        if self.model.training and self.is_world_process_zero():
+            self.run_log.show(self.state.global_step + 1, inputs, completions)
+        return self.clock.timed("reward", super()._calculate_rewards, inputs, prompts, completions, *args)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write our own card: TRL's card names neither the base model nor the task."""
+        if self.is_world_process_zero():
+            self.run_log.write_card(self.plan.recipe)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the clock's figures to the log of a step, and write it."""
+        figures, self.scored = self.clock.take(self.scored), 0
+        if "loss" in logs:  # neither a validation nor the closing summary
+            logs.update(figures)
+        super().log(logs, start_time)
+        if self.is_world_process_zero():
+            self.run_log.write(self.state.global_step, logs)

@@ -1,0 +1,210 @@
+"""The metrics, against guessers with known chance levels and against values computed by hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mvp_data.intervals import clusters, group_sums, intervals
+from mvp_data.schema import LABELS
+from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.tasks.chance import chance, reward_chance
+from mvp_train.evaluation.metrics import (
+    METRICS,
+    Outcome,
+    least_values,
+    sample_values,
+    table,
+    to_text,
+)
+from mvp_train.reward import RewardConfig, score
+
+WEIGHTS = RewardConfig()
+ZERO, ONE = np.zeros(1), np.ones(1)
+
+
+def outcome(
+    number: int, completion: str, *, k: int = 2, distractors: int = 2, rollout: int = 0, **facts: object
+) -> Outcome:
+    """Sample `number`, of video group `number // 4`; the right answer is A, B, ..."""
+    answer = LABELS[:k]
+    made = Outcome(
+        key=f"s{number:05d}",
+        rollout=rollout,
+        config_hash="c0ffee",
+        task="mvp",
+        video=f"clips/{number // 4}.mp4",
+        video_group=f"g{number // 4}",
+        difficulty=unit("difficulty", number),
+        origins=("corpus", "corpus + same_video")[number % 2],
+        k=k,
+        l=distractors,
+        answer=answer,
+        completion=completion,
+        score=score(completion, answer, k + distractors, WEIGHTS),
+    )
+    return replace(made, **facts)  # type: ignore[arg-type]
+
+
+def guess(k: int, distractors: int, *seed: int | str) -> str:
+    """A random valid answer."""
+    return f"<answer>{', '.join(shuffled(LABELS[: k + distractors], 'guess', *seed)[:k])}</answer>"
+
+
+def test_means_and_chance_by_hand() -> None:
+    texts = ["<answer>A, B</answer>", "<answer>B, A</answer>", "<answer>A, C</answer>", "no idea"]
+    row = table([outcome(i, text) for i, text in enumerate(texts)], WEIGHTS)[0]
+    means = {name: e.mean for name, e in row.estimates.items()}
+    assert means == pytest.approx(
+        {
+            "exact": 1 / 4,
+            "set": 2 / 4,
+            "recall": (1 + 1 + 1 / 2) / 4,
+            "selection": (1 + 1 + 0) / 4,
+            "order": 1 / 4,
+            "position": (1 + 0 + 1 / 2) / 4,
+            "reward": (1 + (0.2 + 0.2) + (0.2 + 0.125)) / 4,
+            "valid": 3 / 4,
+        }
+    )
+    exact = row.estimates["exact"]
+    assert exact.chance == pytest.approx(1 / 12)
+    assert exact.corrected == pytest.approx((1 / 4 - 1 / 12) / (11 / 12))
+    assert row.estimates["valid"].chance is None
+    assert (row.samples, row.video_groups, row.resampled) == (4, 1, "samples")
+
+
+def test_chance_is_that_of_each_samples_own_shape() -> None:
+    shapes = [(2, 2), (4, 4), (3, 0), (1, 5)]
+    made = [outcome(i, "", k=k, distractors=other) for i, (k, other) in enumerate(shapes)]
+    row = table(made, WEIGHTS)[0]
+    for name in METRICS[:6]:
+        wanted = sum(chance(name, k, other).mean for k, other in shapes) / 4
+        assert row.estimates[name].chance == pytest.approx(wanted), name
+    weights = {name: getattr(WEIGHTS, name) for name in ("format", "selection", "order", "position", "exact")}
+    wanted = sum(reward_chance(k, other, weights).mean for k, other in shapes) / 4
+    assert row.estimates["reward"].chance == pytest.approx(wanted)
+    only_right = table([outcome(0, "<answer>A, B</answer>", distractors=0)], WEIGHTS)[0].estimates["set"]
+    assert (only_right.chance, only_right.corrected) == (1.0, None)
+
+
+def test_rows_partition_the_samples() -> None:
+    made = [outcome(i, guess(2, 2, i)) for i in range(40)]
+    rows = table(made, WEIGHTS)
+    assert [r.by for r in rows][:1] == ["all"]
+    for by, names in (("origins", 2), ("video", 10)):
+        parts = [r for r in rows if r.by == by]
+        assert (len(parts), sum(r.samples for r in parts)) == (names, 40)
+    tenths = [r for r in rows if r.by == "difficulty"]
+    wanted = {f"{int(o.difficulty * 10) / 10:.1f}" for o in made}
+    assert {r.name[:3] for r in tenths} == wanted
+    assert sum(r.samples * r.estimates["exact"].mean for r in tenths) == pytest.approx(
+        rows[0].samples * rows[0].estimates["exact"].mean
+    )
+    assert {r.resampled for r in rows if r.by == "video"} == {"samples"}
+    assert rows[0].resampled == "video groups"
+    assert {r.task for r in rows} == {"mvp"}
+    assert to_text(rows).startswith("mvp: 40 samples of 10 video groups; intervals over video groups\n")
+    assert "exact" in to_text(rows)
+
+
+def test_same_seed_same_intervals() -> None:
+    made = [outcome(i, guess(2, 2, i)) for i in range(40)]
+    assert table(made, WEIGHTS, seed=1) == table(made, WEIGHTS, seed=1)
+    assert table(made, WEIGHTS, seed=1) != table(made, WEIGHTS, seed=2)
+
+
+def test_several_completions_of_a_sample() -> None:
+    """Means are over samples first; pass@k counts a sample with one exact completion among k."""
+    right, wrong = "<answer>A, B</answer>", "<answer>C, D</answer>"
+    texts = [(right, wrong, wrong), (wrong, wrong, wrong), (right, right, right), (wrong, right, wrong)]
+    made = [outcome(i, text, rollout=r) for i, sample in enumerate(texts) for r, text in enumerate(sample)]
+    estimates = table(made, WEIGHTS)[0].estimates
+    assert estimates["exact"].mean == pytest.approx((1 / 3 + 0 + 1 + 1 / 3) / 4)
+    assert estimates["pass@3"].mean == pytest.approx(3 / 4)
+    assert estimates["pass@3"].chance == pytest.approx(1 - (11 / 12) ** 3)
+    assert "pass@1" not in table(made[::3], WEIGHTS)[0].estimates
+
+
+def coverage(trials: int, groups: int, draw: Callable[[int], Sequence[Outcome]]) -> dict[str, float]:
+    """The share of simulated evaluations whose interval contains the exact chance level."""
+    hits = dict.fromkeys(METRICS[:7], 0)
+    for trial in range(trials):
+        made = draw(trial)
+        values = sample_values([[o] for o in made], 1)
+        codes, _ = clusters([o.video_group for o in made])
+        assert codes.max() == groups - 1
+        least = least_values([[o] for o in made], values)
+        columns = np.stack(list(values.values()), axis=1)
+        low, high = intervals(columns, codes, trial, least=least, most=np.ones_like(least))
+        weights = {name: getattr(WEIGHTS, name) for name in ("format", "selection", "order", "position", "exact")}
+        for column, name in enumerate(values):
+            if name in hits:
+                k, other = made[0].k, made[0].l
+                level = (reward_chance(k, other, weights) if name == "reward" else chance(name, k, other)).mean
+                hits[name] += bool(low[column] <= level <= high[column])
+    return {name: count / trials for name, count in hits.items()}
+
+
+@pytest.mark.parametrize(("k", "groups"), [(2, 5), (2, 25), (3, 60), (4, 10)])
+def test_intervals_of_a_guesser_contain_the_chance_level(k: int, groups: int) -> None:
+    """In about 95 % of the trials, also for few videos and rare hits: with K = 4 one guess in 1,680 is exact.
+
+    150 trials have a standard error of 1.8 %; discrete metrics cannot hit 95 % exactly.
+    """
+
+    def draw(trial: int) -> list[Outcome]:
+        return [outcome(i, guess(k, k, trial, i), k=k, distractors=k) for i in range(4 * groups)]
+
+    found = coverage(150, groups, draw)
+    assert all(share > 0.9 for share in found.values()), found
+    dense = {name: found[name] for name in ("recall", "selection", "position", "reward")}
+    assert all(share < 0.99 for share in dense.values()), found  # the intervals are not too wide
+
+
+def test_samples_of_a_video_are_not_independent() -> None:
+    """If all samples of a video share their result, intervals over samples are too narrow."""
+    groups, size, trials = 20, 10, 60
+    alone, together = np.arange(groups * size), np.repeat(np.arange(groups), size)
+    held = {"groups": 0, "samples": 0}
+    for trial in range(trials):
+        luck = np.array([unit("luck", trial, g) < 0.5 for g in range(groups)], dtype=float)
+        for name, codes in (("groups", together), ("samples", alone)):
+            low, high = intervals(np.repeat(luck, size)[:, None], codes, trial, least=ZERO, most=ONE)
+            held[name] += bool(low[0] <= 0.5 <= high[0])
+    assert held["groups"] > 0.9 * trials
+    assert held["samples"] < 0.6 * trials
+
+
+def test_many_samples_give_the_textbook_interval() -> None:
+    rng = np.random.default_rng(stable_hash("normal"))
+    values = rng.uniform(0.2, 0.5, size=(3000, 1))
+    low, high = intervals(values, np.arange(3000), 0, least=ZERO, most=ONE)
+    half = 1.96 * values.std() / 3000**0.5
+    assert (low[0], high[0]) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
+
+
+def test_equal_values_still_have_an_interval() -> None:
+    """Twenty videos without a hit: Wilson's upper end t² / (n + t²) for t = 2.093 * sqrt(20 / 19), not 0."""
+    together = np.repeat(np.arange(20), 2)
+    upper = (2.093**2 * 20 / 19) / (20 + 2.093**2 * 20 / 19)
+    for value, ends in ((0.0, (0, upper)), (1.0, (1 - upper, 1))):
+        low, high = intervals(np.full((40, 1), value), together, 0, least=ZERO, most=ONE)
+        assert (low[0], high[0]) == pytest.approx(ends, abs=1e-3)
+    low, high = intervals(np.zeros((40, 1)), together, 0, least=-ONE, most=ONE)  # a difference: both signs may be
+    assert low[0] == pytest.approx(-high[0])
+    assert high[0] > 0.3
+
+
+def test_one_sample_has_the_whole_range_as_interval() -> None:
+    estimate = table([outcome(0, "<answer>A, B</answer>")], WEIGHTS)[0].estimates
+    assert (estimate["exact"].low, estimate["exact"].high) == (0, 1)
+    assert (estimate["selection"].low, estimate["selection"].high) == (-1, 1)
+
+
+def test_groups_weigh_by_their_samples() -> None:
+    values = np.array([[1.0], [1.0], [1.0], [0.0]])
+    sums, counts = group_sums(values, np.array([0, 0, 0, 1]))
+    assert sums.tolist() == [[3.0], [0.0]]
+    assert counts.tolist() == [3.0, 1.0]
