@@ -15,7 +15,7 @@ from typing import IO
 
 from mvp_data import remote, tars
 from mvp_data.errors import OutputError, Skip, SkipReason, SourceError
-from mvp_data.types import Source
+from mvp_data.types import ByteRange, Location, Source, file_of
 
 MAX_FETCH_BYTES = 64 << 30  # larger than any film; a server that never stops sending must not fill the disk
 SPOOL_PREFIX = "fetched-"  # of the temporary files: a killed worker leaves its own behind, to be swept by this name
@@ -44,7 +44,7 @@ def local_file(source: Source, spool: Path) -> Iterator[Path]:
     Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`, and `OutputError` if `spool` is full or cannot be
     written: that is no fault of the video.
     """
-    if tars.parse_member_uri(source.uri) is None and os.path.isabs(source.uri):
+    if isinstance(source.uri, str) and os.path.isabs(source.uri):
         yield _checked(source.uri)
         return
     with _temporary(source, spool) as path:
@@ -96,23 +96,21 @@ def sweep(spool: Path, process_id: int, host: str) -> None:
             path.unlink()
 
 
-def _fill(uri: str, path: Path) -> None:
+def _fill(location: Location, path: Path) -> None:
     """Copies the bytes of a remote file or a tar member into `path`."""
-    member = tars.parse_member_uri(uri)
-    container = member[0] if member else uri
     try:
-        size = member[2] if member else remote.size_bytes(uri)
+        size = location.size if isinstance(location, ByteRange) else remote.size_bytes(location)
         _check_room(size or 0, path.parent)
         # Who does not say how much will come may fill half of the disk: it would stop the others, too.
         limit = MAX_FETCH_BYTES if size is not None else min(MAX_FETCH_BYTES, shutil.disk_usage(path.parent).free // 2)
         with path.open("wb") as out:
-            if member:
-                tars.copy_member(container, member[1], member[2], out)
+            if isinstance(location, ByteRange):
+                tars.copy_member(location, out)
             else:
-                _download(uri, size, limit, out)
+                _download(location, size, limit, out)
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
-    except remote.failures(container) as err:
+    except remote.failures(file_of(location)) as err:
         if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can run out of room
             raise OutputError(f"{path.parent}: no room left for fetched files; free some or move the output") from err
         raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err

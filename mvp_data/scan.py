@@ -6,7 +6,7 @@ plain tar of videos, or a URL of any of these. A path that exists is never taken
 * Every regular file ends up as a source or as a problem. Names that cannot be a video's by their extension
   are problems without being opened; any other extension, or none, is a source, and the decoder decides.
 * Tars are looked into wherever they are found. Members with a video's extension are sources (`path` is
-  `tar::member`, `uri` as in `tars`); the others are one problem a tar, since a sample's captions and scores
+  `tar::member`, `uri` a `ByteRange`); the others are one problem a tar, since a sample's captions and scores
   are no lost videos.
 * Names that start with a dot are one problem each, a whole folder too; name such a folder as `--src` to use
   it.
@@ -29,7 +29,7 @@ from urllib.parse import quote
 from mvp_data import remote, tars, walk
 from mvp_data.errors import SkipReason, SourceError
 from mvp_data.manifests import ManifestRow, is_manifest, plain, read_manifest
-from mvp_data.types import Source
+from mvp_data.types import ByteRange, Location, Source
 
 _VIDEO = """
     3g2 3gp asf avi divx dv f4v flv gif ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg
@@ -77,7 +77,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
     """
     if limit < 0:
         raise ValueError(f"limit must be 0 (all) or more, not {limit}")
-    sources: dict[str, Source] = {}
+    sources: dict[Location, Source] = {}
     problems: set[ScanProblem] = set()
     for src in srcs:
         nothing = True
@@ -92,7 +92,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
             raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
-    ordered = sorted(sources.values(), key=lambda source: (source.path, source.uri))
+    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.uri)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
         problems=tuple(sorted(problems, key=lambda p: (p.path, p.reason, p.detail, p.place))),
@@ -105,7 +105,7 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
 
 def _named_twice(loser: Source) -> ScanProblem:
     detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
-    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=loser.uri)
+    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.uri))
 
 
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
@@ -209,7 +209,8 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
     for member in listing.members:
         extension = os.path.splitext(member.name)[1].lower()
         if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
-            yield Source(uri=tars.member_uri(container, member), path=f"{name}::{shown(member.name)}", extra=extra)
+            place = ByteRange(container=container, offset=member.offset, size=member.size)
+            yield Source(uri=place, path=f"{name}::{shown(member.name)}", extra=extra)
         else:
             others[plain(extension) or "no extension"] += 1
     if listing.unusable:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mvp_data import remote, tars
+from mvp_data import remote
 from mvp_data.errors import OutputError
+from mvp_data.types import ByteRange, Location, file_of
 
 SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
 YOUNG_S = 2.0  # a file that changed so lately may change again without another time to show for it
@@ -37,10 +38,9 @@ _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
 
 
-def sight(uri: str) -> Sight | None:
-    """What the disk says of a local file, or of the tar that a member lies in; None for a URL and what is not there."""
-    member = tars.parse_member_uri(uri)
-    path = member[0] if member else uri
+def sight(uri: Location) -> Sight | None:
+    """The state of a local file, or of the tar that contains a member; None for a URL and for a missing file."""
+    path = file_of(uri)
     if not os.path.isabs(path):
         return None
     try:
@@ -50,25 +50,23 @@ def sight(uri: str) -> Sight | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def size_bytes(uri: str, seen: Sight | None) -> int:
-    """How much there is to read of a place; 0 where that is not known without asking a server."""
-    member = tars.parse_member_uri(uri)
-    if member:
-        return member[2]
+def size_bytes(uri: Location, seen: Sight | None) -> int:
+    """Bytes to read; 0 where only a server knows."""
+    if isinstance(uri, ByteRange):
+        return uri.size
     return seen[0] if seen else 0
 
 
-def stamp(uri: str, seen: Sight | None) -> str:
-    """What tells a place's bytes from later ones there; empty where nothing does: a URL, a file just written."""
+def stamp(uri: Location, seen: Sight | None) -> str:
+    """A hash that changes when the bytes at `uri` change; empty where no change would show: a URL, a new file."""
     if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
         return ""
-    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(uri))).hexdigest()[:20]
+    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(uri)))).hexdigest()[:20]
 
 
-def remote_stamp(uri: str) -> str:
-    """The same for what lies behind a URL, at the cost of asking the server; empty where it tells no version."""
-    member = tars.parse_member_uri(uri)
-    url = member[0] if member else uri
+def remote_stamp(uri: Location) -> str:
+    """The same for a URL, at the cost of a request; empty where the server gives no version."""
+    url = file_of(uri)
     if os.path.isabs(url) or not remote.scheme_of(url):
         return ""
     try:
@@ -79,7 +77,8 @@ def remote_stamp(uri: str) -> str:
     version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
     if not version:
         return ""
-    place = (*member[1:], remote.name_in(url)) if member else remote.name_in(url)  # signatures in a URL change
+    shown = remote.name_in(url)  # without the signature, which changes
+    place = (uri.offset, uri.size, shown) if isinstance(uri, ByteRange) else shown
     return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
 
 

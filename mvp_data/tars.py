@@ -1,25 +1,21 @@
 """Videos inside plain tar files (WebDataset): listed once, then each read at its own offset.
 
-A member's place is written `tar:OFFSET+SIZE:CONTAINER`, for example `tar:512+1048576:/data/x.tar` or
-`tar:512+1048576:https://host/x.tar`. No absolute path and no URL starts like that, so no file name can be
-taken for one; and reading the 10,000th member costs as much as reading the first. Nothing is extracted under
-its own name.
+Reading the 10,000th member costs as much as reading the first. No member is extracted under its own name.
 """
 
-import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from mvp_data import remote
+from mvp_data.types import ByteRange
 
 MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
 MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers for ever
 MAX_STREAMED_BYTES = 64 << 30  # of a tar that can only be read from end to end; it may have no end
 _COPY_BYTES = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
-_MEMBER = re.compile(r"tar:(\d{1,19})\+(\d{1,19}):(.+)", re.DOTALL)
 _PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 # What has no data whatever size its header states, as in tarfile.
@@ -44,21 +40,6 @@ class Listing:
     members: tuple[Member, ...]
     unusable: int  # links, devices and sparse files, whose bytes do not lie in one piece
     fault: str
-
-
-def member_uri(container: str, member: Member) -> str:
-    """`tar:OFFSET+SIZE:CONTAINER`."""
-    return f"tar:{member.offset}+{member.size}:{container}"
-
-
-def parse_member_uri(uri: str) -> tuple[str, int, int] | None:
-    """Container, offset and size of a member's place; None for any other place.
-
-    >>> parse_member_uri("tar:512+7:/data/x.tar"), parse_member_uri("/data/tar:512+7:x")
-    (('/data/x.tar', 512, 7), None)
-    """
-    match = _MEMBER.fullmatch(uri)
-    return (match[3], int(match[1]), int(match[2])) if match else None
 
 
 def list_members(container: str) -> Listing:
@@ -194,23 +175,23 @@ def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
     return int(said)
 
 
-def copy_member(container: str, offset: int, size: int, out: IO[bytes]) -> None:
-    """Writes a member's bytes to `out`; `EOFError` if the tar ends before them.
+def copy_member(member: ByteRange, out: IO[bytes]) -> None:
+    """Writes a member's bytes to `out`. A server without range requests sends the tar from its start.
 
-    Raises also what `remote.failures(container)` lists. Without range requests it is read from the start.
+    Raises `EOFError` if the tar ends too early, and what `remote.failures(member.container)` lists.
     """
     try:
-        with remote.open_binary(container, streaming=False) as file:
-            file.seek(offset)
-            _copy(file, size, out)
+        with remote.open_binary(member.container, streaming=False) as file:
+            file.seek(member.offset)
+            _copy(file, member.size, out)
     except ValueError:
-        if not remote.is_http(container):
+        if not remote.is_http(member.container):
             raise
         out.seek(0)
         out.truncate()
-        with remote.open_binary(container, streaming=True) as file:
-            _copy(file, offset, None)
-            _copy(file, size, out)
+        with remote.open_binary(member.container, streaming=True) as file:
+            _copy(file, member.offset, None)
+            _copy(file, member.size, out)
 
 
 def _copy(file: IO[bytes], size: int, out: IO[bytes] | None) -> None:
