@@ -7,7 +7,6 @@ Chained URLs (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes
 import os
 import pkgutil
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,7 @@ from mvp_data.errors import SourceError
 from mvp_data.remote_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
-MAX_DEPTH = 32  # folders inside folders: the pages of a web server may link in circles
-MAX_LISTED = 1_000_000  # files and folders under one URL; a server may make up more for ever
 READ_TIMEOUT_S = 30.0  # without a single byte
-MAX_LISTING_S = 3600.0  # all pages under one URL
 TAR_BLOCK_BYTES = 64 * 1024  # fetched around each header of a remote tar: a few small members in one request
 
 
@@ -56,7 +52,6 @@ DRIVERS = {
     "ssh": _SSH,
 }
 
-_MAGIC = re.compile(r"[*?[]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHAIN = re.compile(r"[A-Za-z0-9+.-]::[A-Za-z0-9+.-]*://|://.*::[A-Za-z0-9+.-]+://", re.DOTALL)
 
@@ -201,91 +196,3 @@ def name_in(url: str) -> str:
         rest = unquote(re.split("[?#]", rest, maxsplit=1)[0])
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def list_files(url: str) -> list[tuple[str, str, str]]:
-    """What a URL stands for, as (URL, name, fault): a file, all files of a folder, or matches of a pattern.
-
-    `memory://d` with `/d/a/x.mp4` in it gives `("memory://d/a/x.mp4", "a/x.mp4", "")`; the name is relative
-    to the folder, or to the part of a pattern before its first `*`. Raises what `failures(url)` lists.
-    """
-    system, root = filesystem(url)
-    if is_http(url):
-        plain_url = url.partition("?")[0]
-        if "*" not in plain_url and not plain_url.endswith("/"):
-            extension = os.path.splitext(plain_url.partition("://")[2].partition("/")[2])[1]
-            page = system.info(root).get("mimetype") == "text/html" and not extension
-            return _walk(system, plain_url, plain_url) if page else [(url, name_in(url).rpartition("/")[2], "")]
-        url = root = plain_url
-    pattern = "*" in url if is_http(url) else bool(_MAGIC.search(url)) and not system.exists(root)
-    if pattern:
-        return _match(system, url)
-    if is_http(url) or system.info(root)["type"] == "directory":
-        return _walk(system, url, root)
-    return [(url, name_in(url).rpartition("/")[2], "")]
-
-
-def _match(system: Any, pattern: str) -> list[tuple[str, str, str]]:
-    """The files that match, and all files of the folders that match."""
-    magic = _MAGIC.search(pattern)
-    base = pattern[: pattern.rindex("/", 0, magic.start() if magic else None) + 1]
-    start = len(system._strip_protocol(base).rstrip("/")) + 1
-    found: list[tuple[str, str, str]] = []
-    for name, info in sorted(system.glob(system._strip_protocol(pattern), detail=True).items()):
-        below = name[start:]
-        if "/." in f"/{below}" and "/." not in pattern[len(base) - 1 :]:
-            continue  # as in a shell, a wildcard matches no name that starts with a dot
-        if info["type"] == "directory":
-            inside = _walk(system, base + below, name)
-            found += [(url, f"{below.rstrip('/')}/{inner}", fault) for url, inner, fault in inside]
-        else:
-            found.append((base + below, name_in(base + below)[len(name_in(base)) :], ""))
-    return found
-
-
-def _walk(system: Any, url: str, root: str) -> list[tuple[str, str, str]]:
-    """Every file under a folder. Only the folder itself raises; what lies deeper is an entry with a fault."""
-    base = url.rstrip("/") + "/" if url.rstrip("/").find("://") > 0 else url
-    start = len(root.rstrip("/")) + 1
-    found: list[tuple[str, str, str]] = []
-    seen, pending = {root.rstrip("/")}, [root]
-    began = time.monotonic()
-    while pending:
-        folder = pending.pop()
-        if len(seen) > MAX_LISTED or time.monotonic() - began > MAX_LISTING_S:
-            fault = f"more than {MAX_LISTED} names, or {MAX_LISTING_S:g} s of them: the rest is not looked at"
-            found.append((base + folder[start:], _below(base, folder[start:]) or ".", fault))
-            break
-        try:
-            entries = sorted(system.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
-        except failures(url) as err:
-            if folder == root:
-                raise
-            found.append(
-                (
-                    base + folder[start:],
-                    _below(base, folder[start:]),
-                    f"folder cannot be read: {explain(err)}",
-                )
-            )
-            continue
-        for entry in entries:
-            name = str(entry["name"]).rstrip("/")
-            below = _below(base, name[start:])
-            if name in seen or not name.startswith(folder.rstrip("/") + "/") or not below:
-                continue  # the folder itself, its parent, or a link that only sorts the page
-            seen.add(name)
-            if entry["type"] != "directory":
-                found.append((base + name[start:], below, ""))
-            elif below.count("/") >= MAX_DEPTH:
-                found.append((base + name[start:], below, f"more than {MAX_DEPTH} folders deep: not looked into"))
-            elif not below.rpartition("/")[2].startswith("."):
-                pending.append(str(entry["name"]))
-            else:
-                found.append((base + name[start:], below, ""))
-    return found
-
-
-def _below(base: str, rest: str) -> str:
-    """`rest` of a URL as a name to show."""
-    return name_in(base + rest)[len(name_in(base)) :]

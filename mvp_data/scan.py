@@ -21,7 +21,7 @@ plain tar of videos, or a URL of any of these. A path that exists is never taken
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -142,13 +142,13 @@ def _scan_url(src: str) -> Iterator[Found]:
         yield from _scan_manifest(src)
         return
     try:
-        files = remote.list_files(src)
+        entries = list(walk.remote_entries(src))
     except remote.failures(src) as err:
         raise SourceError(f"--src {src}: cannot be read ({remote.explain(err)})") from err
-    yield from _entries(walk.Entry(path=url, name=name, fault=fault) for url, name, fault in files)
+    yield from _entries(entries)
 
 
-def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
+def _entries(entries: Iterable[walk.Entry]) -> Iterator[Found]:
     for entry in entries:
         name = shown(entry.name)
         if entry.fault:
