@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from mvp_data import schema
 from mvp_data.config import MineConfig
-from mvp_data.corpus import KeptVideo, Thresholds
-from mvp_data.matrix import joined
+from mvp_data.corpus import KeptVideo, Thresholds, stacked
 from mvp_data.neighbours import Neighbours
 from mvp_data.rules import differ
 from mvp_data.seeds import shuffled
@@ -49,7 +48,7 @@ class _Shelf:
     @cached_property
     def index(self) -> Neighbours:
         """Made when first asked: a build of decoy runs alone never does."""
-        return Neighbours(joined([video.vectors for video in self.videos]))
+        return Neighbours(stacked(self.videos))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
