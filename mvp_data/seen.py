@@ -1,7 +1,7 @@
-"""Which file held which video when it was last read, so that a run that goes on need not read terabytes again.
+"""The list of files that were read before, with their video ids, so that a resumed run does not read them again.
 
-A file is known again by path, size, both times and inode together; what lies behind a URL by its size and what the
-server says of its version. What cannot be known again is read, which is never wrong.
+A local file is recognized by its path, size, mtime, ctime and inode; a URL by its size and the version that the server
+gives. A file that cannot be recognized is read again, which is always correct.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from mvp_data.errors import OutputError
 from mvp_data.types import ByteRange, Location, file_of
 
 SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
-YOUNG_S = 2.0  # a file that changed so lately may change again without another time to show for it
-# What file systems behind fsspec call it.
+YOUNG_S = 2.0  # a file changed so recently may change again within the resolution of its times
+# Names of the version in the file systems of fsspec.
 _VERSIONS = [
     "ETag",
     "etag",
@@ -72,7 +72,7 @@ def remote_stamp(uri: Location) -> str:
     try:
         system, name = remote.filesystem(url)
         said = system.info(name)
-    except remote.failures(url):  # the fetch will meet it, and say so
+    except remote.failures(url):  # fetching the file will report it
         return ""
     version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
     if not version:
@@ -83,10 +83,10 @@ def remote_stamp(uri: Location) -> str:
 
 
 class Seen:
-    """The list in one bank; lines of killed or other runs that are not whole are passed over."""
+    """The list of one bank. Incomplete lines, left by a killed run, are ignored."""
 
     def __init__(self, bank_root: Path) -> None:
-        """Read what there is."""
+        """Read the list if it exists."""
         self._path = bank_root / SEEN_NAME
         try:
             text = self._path.read_bytes()
@@ -111,17 +111,17 @@ class Seen:
         return bool(self._ids)
 
     def video_id(self, stamp: str) -> str:
-        """The id of the video that lay there, or an empty text."""
+        """The id of the video with this stamp, or an empty text."""
         return self._ids.get(stamp, "")
 
     def add_all(self, other: "Seen") -> None:
-        """Take over what another bank has seen."""
+        """Add the entries of another list, without replacing any."""
         for stamp, video_id in other._ids.items():
             if stamp not in self._ids:
                 self.add(stamp, video_id)
 
     def add(self, stamp: str, video_id: str) -> None:
-        """Remember a file. Each line is one write, so runs that share a bank do not tear each other's."""
+        """Add a file. Each line is one write, so the lines of runs that share a bank do not mix."""
         if not stamp or self._ids.get(stamp) == video_id:
             return
         self._ids[stamp] = video_id
