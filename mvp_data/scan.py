@@ -1,21 +1,20 @@
-"""From `--src` arguments to the list of sources: what there is, not yet whether it can be decoded.
+"""Find the sources that the `--src` arguments name; whether they can be decoded is found out later.
 
 A `--src` is a folder (searched to the bottom), a file, a glob (`**` too), a manifest (see `manifests`), a
-plain tar of videos, or a URL of any of these. A path that exists is never taken for a glob or a URL.
+plain tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
 
-* Every regular file ends up as a source or as a problem. Names that cannot be a video's by their extension
-  are problems without being opened; any other extension, or none, is a source, and the decoder decides.
-* Tars are looked into wherever they are found. Members with a video's extension are sources (`path` is
-  `tar::member`, `uri` a `ByteRange`); the others are one problem a tar, since a sample's captions and scores
-  are no lost videos.
-* Names that start with a dot are one problem each, a whole folder too; name such a folder as `--src` to use
-  it.
+* Every regular file becomes a source or a problem. A file whose extension cannot be that of a video is a problem and
+  is not opened. Any other extension, or none, makes it a source, and the decoder decides.
+* Tars are listed wherever they are found. Members with the extension of a video are sources (`path` is
+  `tar::member`, `uri` a `ByteRange`). The others are one problem for each tar, since captions and scores of a sample
+  are not lost videos.
+* Each name that starts with a dot is one problem, also a whole folder; name such a folder as `--src` to use it.
 * Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
-* `path` is relative to the `--src` folder, so that renaming that folder changes nothing; in it `\\xff`
-  stands for a byte that is no UTF-8, and `\\\\` for a backslash. From a URL it loses its query and user
-  name, which may hold secrets.
-* A place named twice is one source, under its first `path` in sort order; one with a manifest's columns
-  goes before.
+* `path` is relative to the `--src` folder, so that renaming that folder changes nothing. In it, `\\xff` stands for a
+  byte that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be
+  secret.
+* A file named twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
+  priority.
 """
 
 import os
@@ -42,19 +41,19 @@ _OTHER = """
     txt vtt webp xls xlsx xml xz yaml yml zip zst 7z
 """
 VIDEO_EXTENSIONS = frozenset("." + name for name in _VIDEO.split())
-# `.ts` may be TypeScript, `.dat` a Video CD: what may be one is not in this list, the decoder looks at it.
-# Nor are sounds: "no moving picture" says more than a name can.
+# Extensions that may be a video (`.ts`, `.dat`) are not in this list: the decoder decides.
+# Nor are those of sound files: "no moving picture" is the better message.
 OTHER_EXTENSIONS = frozenset("." + name for name in _OTHER.split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanProblem:
-    """Something under a `--src` that is no source: one row of the ledger."""
+    """A file under a `--src` that is not a source: one row of the ledger."""
 
     path: str
     reason: SkipReason
     detail: str
-    place: str = ""  # where it is: two files of one `path`, from two arguments, are two problems
+    place: str = ""  # path or URL: two files with the same `path`, from two arguments, are two problems
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +71,8 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
     """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
-    `a/x.txt`. Folders in `leave_out` (a build's own output, say) are not looked into. Raises `SourceError`
-    for an argument that is missing, cannot be read, or matches nothing.
+    `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
+    argument that does not exist, cannot be read, or matches nothing.
     """
     if limit < 0:
         raise ValueError(f"limit must be 0 (all) or more, not {limit}")
@@ -158,7 +157,7 @@ def _entries(entries: Iterable[walk.Entry]) -> Iterator[Found]:
         else:
             try:
                 yield from _file(entry.path, name)
-            except SourceError as err:  # a link of a page that chains URLs: its own fault
+            except SourceError as err:  # a web page links to a chained URL
                 yield _unreadable(name, plain(str(err)), entry.path)
 
 
@@ -166,15 +165,15 @@ def _scan_manifest(location: str) -> Iterator[Found]:
     for row in read_manifest(location):
         try:
             yield from _scan_row(row, location)
-        except (SourceError, UnicodeError) as err:  # a scheme that is not taken, a name that no URL can hold
+        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, a name that is not valid in a URL
             yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
-    """What one path of a manifest leads to; a list that came from a URL may not name local files."""
+    """The sources and problems of one path in a manifest; a manifest from a URL may not name local files."""
     scheme, home = remote.scheme_of(row.path), remote.scheme_of(location)
     if scheme not in ("", "file"):
-        remote.driver(row.path)  # the package for it must be there; no connection is made yet
+        remote.driver(row.path)  # raises if its package is missing; does not connect
         yield from _file(row.path, shown(remote.name_in(row.path)), row.extra)
     elif not home:
         path = os.path.abspath(os.path.join(os.path.dirname(location), remote.local_path(row.path)))
@@ -234,7 +233,7 @@ def _not_a_video(name: str, detail: str, place: str) -> ScanProblem:
 
 
 def shown(name: str) -> str:
-    r"""A name as people, JSON and Parquet can take it; two different names never look the same.
+    r"""A name for people, JSON and Parquet; different names stay different.
 
     >>> shown("caf\udce9.mp4")
     'caf\\xe9.mp4'
