@@ -1,4 +1,4 @@
-"""The bytes of a Source as a local file, and the fingerprint that names a video by its content."""
+"""Provide a source as a local file, and compute the fingerprint that identifies a video by its content."""
 
 import errno
 import hashlib
@@ -15,20 +15,21 @@ from typing import IO
 
 from mvp_data import remote, tars
 from mvp_data.errors import OutputError, Skip, SkipReason, SourceError
-from mvp_data.types import Source
+from mvp_data.types import ByteRange, Location, Source, file_of
 
-MAX_FETCH_BYTES = 64 << 30  # larger than any film; a server that never stops sending must not fill the disk
-SPOOL_PREFIX = "fetched-"  # of the temporary files: a killed worker leaves its own behind, to be swept by this name
+MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless answer must not fill the disk
+SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds those of a killed worker by it
 FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
 _CHUNK_BYTES = 1 << 20
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 def fingerprint(path: Path) -> str:
-    """A video's id: 20 hex digits of the SHA-256 of its whole content.
+    """A video's id: the first 20 hex digits of the SHA-256 of its whole content.
 
-    The whole content, since a hash of samples takes a copy with flipped bits for a duplicate. The memory it
-    takes is constant. Raises `Skip(UNREADABLE)`.
+    A hash of samples would take a copy with flipped bits for a duplicate. Memory use is constant.
+
+    Raises `Skip(UNREADABLE)`.
     """
     try:
         with path.open("rb") as file:
@@ -39,12 +40,12 @@ def fingerprint(path: Path) -> str:
 
 @contextmanager
 def local_file(source: Source, spool: Path) -> Iterator[Path]:
-    """The source as a local file: itself if it is one, else a copy in the folder `spool`, removed at the end.
+    """The source as a local file: the file itself, or a copy in the folder `spool` that is removed at the end.
 
-    Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`, and `OutputError` if `spool` is full or cannot be
-    written: that is no fault of the video.
+    Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`. Raises `OutputError` if `spool` is full or cannot be written,
+    which is not the fault of the video.
     """
-    if tars.parse_member_uri(source.uri) is None and os.path.isabs(source.uri):
+    if isinstance(source.uri, str) and os.path.isabs(source.uri):
         yield _checked(source.uri)
         return
     with _temporary(source, spool) as path:
@@ -53,7 +54,7 @@ def local_file(source: Source, spool: Path) -> Iterator[Path]:
 
 
 def _checked(uri: str) -> Path:
-    """A local path that can be opened and holds something; a FIFO or device is never opened."""
+    """The path of a regular file that is readable and not empty; a FIFO or device is never opened."""
     try:
         status = os.stat(uri)
         if not stat.S_ISREG(status.st_mode):
@@ -68,7 +69,7 @@ def _checked(uri: str) -> Path:
 
 @contextmanager
 def _temporary(source: Source, spool: Path) -> Iterator[Path]:
-    """An empty file; of the name it keeps a plain extension alone, which some decoders look at."""
+    """An empty temporary file with the extension of the source, which some decoders need."""
     suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
     try:
         spool.mkdir(parents=True, exist_ok=True)
@@ -80,39 +81,37 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        with suppress(OSError):  # of a disk that is gone or read-only; the next run sweeps it
+        with suppress(OSError):  # the disk is gone or read-only; the next run removes the file
             os.unlink(name)
 
 
 def _prefix(process_id: int, host: str) -> str:
-    """Of what a process fetches; others on other machines may have its number."""
+    """The prefix for the files of one process; processes on other machines may have the same number."""
     return f"{SPOOL_PREFIX}{''.join(c if c.isalnum() else '-' for c in host)}-{process_id}-"
 
 
 def sweep(spool: Path, process_id: int, host: str) -> None:
-    """Remove what a process that was killed has fetched."""
+    """Remove the files that a killed process has fetched."""
     for path in spool.glob(f"{_prefix(process_id, host)}*"):
         with suppress(OSError):  # as above
             path.unlink()
 
 
-def _fill(uri: str, path: Path) -> None:
-    """Copies the bytes of a remote file or a tar member into `path`."""
-    member = tars.parse_member_uri(uri)
-    container = member[0] if member else uri
+def _fill(location: Location, path: Path) -> None:
+    """Copy a remote file or a tar member into `path`."""
     try:
-        size = member[2] if member else remote.size_bytes(uri)
+        size = location.size if isinstance(location, ByteRange) else remote.size_bytes(location)
         _check_room(size or 0, path.parent)
-        # Who does not say how much will come may fill half of the disk: it would stop the others, too.
+        # An answer of unknown size may fill half of the free space: a full disk would stop all workers.
         limit = MAX_FETCH_BYTES if size is not None else min(MAX_FETCH_BYTES, shutil.disk_usage(path.parent).free // 2)
         with path.open("wb") as out:
-            if member:
-                tars.copy_member(container, member[1], member[2], out)
+            if isinstance(location, ByteRange):
+                tars.copy_member(location, out)
             else:
-                _download(uri, size, limit, out)
+                _download(location, size, limit, out)
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
-    except remote.failures(container) as err:
+    except remote.failures(file_of(location)) as err:
         if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can run out of room
             raise OutputError(f"{path.parent}: no room left for fetched files; free some or move the output") from err
         raise Skip(SkipReason.UNREADABLE, remote.explain(err)) from err
@@ -121,7 +120,7 @@ def _fill(uri: str, path: Path) -> None:
 
 
 def _check_room(size: int, spool: Path) -> None:
-    """Before a byte comes: `Skip` for a file over the limit, `OutputError` if the disk cannot take it."""
+    """Raise `Skip` for a file over the limit, `OutputError` if it does not fit on the disk."""
     if size > MAX_FETCH_BYTES:
         raise Skip(SkipReason.UNREADABLE, f"{size} bytes to fetch are over the limit of {MAX_FETCH_BYTES}")
     free = shutil.disk_usage(spool).free
@@ -130,7 +129,7 @@ def _check_room(size: int, spool: Path) -> None:
 
 
 def _download(url: str, size: int | None, limit: int, out: IO[bytes]) -> None:
-    """Copies a whole remote file; `EOFError` if fewer bytes come than were promised, `Skip` if more than the limit."""
+    """Copy a whole remote file; `EOFError` if fewer bytes come than announced, `Skip` if more than the limit."""
     fetched = 0
     with remote.open_binary(url, streaming=True) as file:
         while chunk := file.read(_CHUNK_BYTES):

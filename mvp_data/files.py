@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Create files and folders; a file appears complete or not at all."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from mvp_data.errors import OutputError
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, if need be. Raises `OutputError` where that is forbidden or the disk full."""
+    """Create a folder and its parents if they do not exist. Raises `OutputError` without permission or disk space."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -20,7 +20,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, should it be there. Raises `OutputError` where that is forbidden."""
+    """Remove a file if it exists. Raises `OutputError` without permission."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -29,10 +29,11 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only when the block ends well, on disk and complete.
+    """A binary file that gets its name when the block ends without an error, complete and synced to disk.
 
-    Two writers of one file (threads, processes, machines that share a disk) do not meet in the temporary one, which
-    lies beside it or in `workspace`, a folder of the same disk.
+    It is written to a temporary file in the same folder, or in `workspace`, a folder on the same disk. Two writers of
+    the same file (threads, processes, machines that share a disk) use different temporary files.
+
     Raises `OutputError` if the folder is not writable or the disk is full.
     """
     temporary = (workspace or path.parent) / (f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -47,13 +48,13 @@ def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[by
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary), str(path), str(path.parent)):
-            problem = error.strerror or str(error)  # an OSError about another file is the caller's
+            problem = error.strerror or str(error)  # an OSError about another file belongs to the caller
             raise OutputError(f"{path}: cannot be written ({problem}): free space or choose another folder") from error
         raise
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows has no such call and needs none."""
+    """Make a rename survive a power failure; Windows needs no call for it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM while videos are in hand: once to stop after them, twice to stop at once."""
+"""Ctrl-C and SIGTERM: the first one stops after the current videos, the second one at once."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -12,7 +12,7 @@ STOPPING = "stopping: the videos in hand are finished first; Ctrl-C again stops 
 
 
 class Stopped(KeyboardInterrupt):
-    """A run ended early because it was told to."""
+    """The run was stopped by a signal."""
 
     def __init__(self, signal_number: int = signal.SIGINT) -> None:
         super().__init__()
@@ -20,28 +20,25 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Holds both signals back within its block; `came` says whether one has come. Only the main thread can do that."""
+    """A block in which `came` tells whether a signal has come. In threads other than the main one it does nothing."""
 
     def __init__(self, news: str = f"\n{STOPPING}\n") -> None:
-        """`news` goes to stderr when the first comes."""
+        """`news` is written to stderr at the first signal."""
         self._news = news.encode()
         self._number = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
+        self._before = _handle(self._take)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        _restore(self._before)
 
     def came(self) -> bool:
-        """Whether no further video should be begun."""
+        """Whether no further video should be started."""
         return self._number != 0
 
     def raise_if_any(self) -> None:
@@ -53,26 +50,35 @@ class Interrupts:
         if self._number:
             raise Stopped(number)
         self._number = number
-        os.write(2, self._news)  # not print, which this may have interrupted
+        os.write(2, self._news)  # not print, which the signal may have interrupted
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Both signals wait until the block is left; meant for blocks of seconds.
+    """Delay both signals until the end of the block, which should take seconds at most.
 
-    What a signal raises in the middle of a thread pool's own code may leave one of its locks taken for ever: a signal
-    can come between the moment a `Condition` takes its lock and the moment the `with` statement knows of it.
+    An exception raised by a signal inside a thread pool may leave one of its locks taken for ever: the signal can come
+    after a `Condition` has taken its lock and before the `with` statement knows that.
     """
     came: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not None:  # else it is not Python's, and could not be put back
-                before[number] = signal.signal(number, lambda number, _: came.append(number))
+    before = _handle(lambda number, _: came.append(number))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
     if came:
         signal.raise_signal(came[0])
+
+
+def _handle(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
+    """Install a handler for both signals; returns the previous ones. Only the main thread can do that."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    # A handler that was not installed from Python is None here, and could not be restored.
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def _restore(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)

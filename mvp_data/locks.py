@@ -1,4 +1,4 @@
-"""Whose a folder is while work goes on in it."""
+"""Locks on folders, so that two runs do not write to the same one."""
 
 import errno
 import json
@@ -12,23 +12,23 @@ from pathlib import Path
 from mvp_data.errors import OutputError
 
 LOCK_NAME = ".lock"
-ALIVE_S = 120.0  # a holder touches its lock every few seconds
+ALIVE_S = 120.0  # the holder touches its lock every few seconds
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class Lock:
-    """A hold on a folder that dies with its process: a file in it, locked by the system, that names the holder.
+    """A lock on a folder that ends with its process: a file locked by the system, which names the holder.
 
-    Not every network file system shares its locks with other machines. So the holder also touches the file, and one
-    that another machine touched within ALIVE_S is taken for held. Windows goes without the system's part.
+    Some network file systems do not share locks between machines. So the holder also touches the file, and a lock that
+    another machine touched within ALIVE_S counts as held. On Windows, no system lock is used.
     """
 
     def __init__(self, folder: Path, *, alone: bool) -> None:
-        """Nothing is held yet; `alone` keeps all others out, else any number may hold it together."""
+        """Nothing is locked yet; `alone` means an exclusive lock, otherwise it is shared."""
         self._path, self._alone, self._descriptor = folder / LOCK_NAME, alone, -1
 
     def take(self) -> bool:
-        """Whether it is held now; one that is shared is waited for while somebody cleans up.
+        """Lock the folder and return whether that worked; a shared lock waits while another process cleans up.
 
         Raises:
             OSError: the folder is not writable.
@@ -41,25 +41,25 @@ class Lock:
                     return False
                 if not self._alone:
                     self.share()
-                if self._is_in_place():  # or its last holder removed it between our two calls
+                if self._is_in_place():  # else the last holder removed the file between our two calls
                     if self._alone:
                         self._sign()
                     return True
-            except OSError:  # a full disk, say: this process must not go on holding it
+            except OSError:  # such as a full disk: this process must not keep the lock
                 self._close()
                 raise
             self._close()
 
     def only_holder(self) -> bool:
-        """Whether nobody else holds it; from then on nobody can, until `share`."""
+        """Try to make the lock exclusive, until `share`; False if another process holds it."""
         return self._flock("LOCK_EX", "LOCK_NB")
 
     def share(self) -> None:
-        """Let others in who share it."""
+        """Make the lock shared, when no other process has it alone."""
         self._flock("LOCK_SH")
 
     def holder(self) -> str:
-        """Who holds it, in words."""
+        """The holder, for messages."""
         owner = read_owner(self._path.parent)
         return f"process {owner['pid']} on {owner['host']}, since {owner['since']}" if owner else "another process"
 
@@ -69,7 +69,7 @@ class Lock:
             os.utime(self._path)
 
     def release(self) -> None:
-        """Let go; the last one leaves a folder that looks as if nobody had been there."""
+        """Unlock; the last holder removes the file."""
         try:
             if self.only_holder() and self._is_in_place():
                 with suppress(OSError):
@@ -113,7 +113,7 @@ class Lock:
 
 
 def read_owner(folder: Path) -> dict[str, str]:
-    """`pid`, `host` and `since` of who holds a folder alone, or did when it died; empty where nobody signed."""
+    """`pid`, `host` and `since` of the current or last exclusive holder of a folder; empty if there is none."""
     try:
         with (folder / LOCK_NAME).open("rb") as file:
             owner = json.loads(file.read(4096))
@@ -123,7 +123,7 @@ def read_owner(folder: Path) -> dict[str, str]:
 
 
 def is_fresh(path: Path) -> bool:
-    """Whether a file was written or touched within ALIVE_S, by whatever clock."""
+    """Whether a file was written or touched within ALIVE_S, before or after our time: clocks differ."""
     try:
         return abs(time.time() - path.stat().st_mtime) < ALIVE_S
     except OSError:
@@ -131,12 +131,10 @@ def is_fresh(path: Path) -> bool:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a run is at work in a folder; nothing is changed."""
+    """Whether a process holds the lock of a folder; nothing is changed."""
     lock_file = folder / LOCK_NAME
     owner = read_owner(folder)
-    if owner and owner["host"] != socket.gethostname():
-        return is_fresh(lock_file)
-    if os.name == "nt":
+    if os.name == "nt" or (owner and owner["host"] != socket.gethostname()):
         return is_fresh(lock_file)
     import fcntl
 
@@ -157,10 +155,10 @@ def is_held(folder: Path) -> bool:
 
 @contextmanager
 def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
-    """Hold a folder, made if need be, for one process alone.
+    """Lock a folder for this process alone; the folder is created if it does not exist.
 
     Raises:
-        OutputError: it cannot be made (`unusable` says for what), or another process holds it (`busy`).
+        OutputError: the folder cannot be created (with the text `unusable`), or another process holds it (`busy`).
     """
     lock = Lock(folder, alone=True)
     try:
@@ -177,13 +175,13 @@ def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
 
 
 def lives(process_id: int) -> bool:
-    """Whether a process of this machine is there; Windows cannot tell without ending it."""
+    """Whether a process of this machine exists; always True on Windows, where `os.kill` would end it."""
     if os.name == "nt":
         return True
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # the process of another user
+        pass
     return True

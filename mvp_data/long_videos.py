@@ -19,7 +19,7 @@ from mvp_data.errors import Skip, SkipReason
 from mvp_data.frame_table import FrameTable
 from mvp_data.seen import Sight
 from mvp_data.stored_bank import bank_at
-from mvp_data.types import Source
+from mvp_data.types import Location, Source
 from mvp_data.workers import goes_on
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Job:
     """All that a worker needs to know; small, since it is pickled for every source and part."""
 
     source: Source
-    uri: str  # where the bytes can be had in a worker
+    uri: Location  # where the bytes can be had in a worker
     bank_root: Path
     extract_hash: str
     decode: DecodeConfig
@@ -67,7 +67,7 @@ class Job:
     @property
     def is_local(self) -> bool:
         """Whether the file lies where other workers can read it as well, and stays there."""
-        return os.path.isabs(self.uri)
+        return isinstance(self.uri, str) and os.path.isabs(self.uri)
 
     def bank(self, kind: str = "frames") -> Bank:
         """Where the result goes."""

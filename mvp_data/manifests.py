@@ -1,7 +1,7 @@
 """Lists of videos: `.txt` (one path a line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
 
-A manifest may come from anyone: lines have a limit, nothing but data is read from it, and what is malformed
-is one `SourceError` that names the file and the line. What its paths lead to is for `scan` to find out.
+A manifest may come from an untrusted source: the length of a line is limited, and only data is read from it. A
+malformed manifest is a `SourceError` that names the file and the line. `scan` looks at the files that it names.
 """
 
 import csv
@@ -19,9 +19,9 @@ from mvp_data import remote
 from mvp_data.errors import SourceError
 from mvp_data.parquet import open_parquet, plain_value, scalars
 
-MAX_LINE_BYTES = 1 << 20  # also of a Parquet cell: a path and a caption are far shorter, binary junk is not
+MAX_LINE_BYTES = 1 << 20  # of a line or a Parquet cell; paths and captions are far shorter
 MAX_ROWS = 10_000_000  # each becomes a source in memory
-MAX_LIST_BYTES = 2 << 30  # of its text, and of what comes from a URL: a server may send without end
+MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send without end
 _CHUNK_BYTES = 1 << 20
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BOM_BYTES = b"\xef\xbb\xbf"
@@ -29,7 +29,7 @@ _BOM_BYTES = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRow:
-    """One line: the path as written there, and the other columns as text, in the order of the file."""
+    """One row: the path as written, and the other columns as text, in the order of the file."""
 
     path: str
     extra: tuple[tuple[str, str], ...] = ()
@@ -41,7 +41,7 @@ def is_manifest(name: str) -> bool:
 
 
 def read_manifest(path: str) -> Iterator[ManifestRow]:
-    """The rows of a manifest on disk or behind a URL.
+    """The rows of a manifest, given by path or URL.
 
     `a.mp4` in a `.txt` and `{"path": "a.mp4", "fps": 25, "tags": ["x"], "note": null}` in a `.jsonl` give
     `ManifestRow(path="a.mp4")` and the same with `extra=(("fps", "25"), ("tags", '["x"]'), ("note", ""))`.
@@ -64,7 +64,7 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
 
 
 def plain(text: str) -> str:
-    r"""Text that JSON and Parquet can hold: bytes that are no UTF-8 become `\xff`, lone surrogates `\ud800`.
+    r"""Text for JSON and Parquet: bytes that are not UTF-8 become `\xff`, lone surrogates `\ud800`.
 
     >>> plain("caf\udce9")
     'caf\\xe9'
@@ -79,8 +79,8 @@ def _escape(match: re.Match[str]) -> str:
 
 @contextmanager
 def _seekable(path: str) -> Iterator[IO[bytes]]:
-    """A local file as it is; a remote one copied to a temporary file, since Parquet is read from its end."""
-    if not remote.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for
+    """A local file itself; a remote one as a temporary copy, since Parquet is read from its end."""
+    if not remote.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
         raise SourceError(f"{path}: not a regular file; a list of videos must be one")
     with remote.open_binary(path, streaming=True) as file:
         if not remote.scheme_of(path):
@@ -122,7 +122,7 @@ def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         nonlocal size
         for number, line in _lines(path, file):
             size += len(line)
-            if size > MAX_LINE_BYTES:  # quoted line breaks make one row of any number of lines
+            if size > MAX_LINE_BYTES:  # quoted line breaks let a row have any number of lines
                 raise SourceError(f"{path}, line {number}: a row of more than {MAX_LINE_BYTES} bytes")
             yield line
 
@@ -156,7 +156,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
             continue
         where = f"{path}, line {number}"
         try:
-            # Pairs, not a dict: a name given twice must not pass unseen. A class of its own: not an array.
+            # Pairs instead of a dict, to find duplicate names; a class of its own, to tell an object from an array.
             found = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as err:
             raise SourceError(f"{where}: not JSON ({err})") from err
@@ -165,7 +165,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         _check_columns(where, [name for name, _ in found])
         try:
             row = _row(where, found)
-        except RecursionError as err:  # what was parsed at full depth is too deep to be written again
+        except RecursionError as err:  # too deep to be written as JSON again
             raise SourceError(f"{where}: nested too deep") from err
         yield row
 
@@ -193,7 +193,7 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def _check_columns(where: str, columns: Iterable[str]) -> None:
-    """`SourceError` unless `path` is among the columns and no name comes twice."""
+    """`SourceError` unless `path` is a column and all names differ."""
     names = list(columns)
     if "path" not in names:
         raise SourceError(f"{where}: no `path` column; the columns are: {plain(', '.join(names))[:200]}")
@@ -218,7 +218,7 @@ def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
 
 
 def _text(value: object) -> str:
-    """Any cell as text: `""` for nothing, JSON for numbers, booleans and nested values.
+    """A cell as text: `""` for null, JSON for numbers, booleans and nested values.
 
     >>> [_text(value) for value in (None, True, 2.5, "x", [1, {"a": None}])]
     ['', 'true', '2.5', 'x', '[1,{"a":null}]']
@@ -231,7 +231,7 @@ def _text(value: object) -> str:
 
 
 def _unmarked(value: object) -> object:
-    """JSON objects as dicts again, at any depth."""
+    """Turn the pairs of JSON objects into dicts, at any depth."""
     if isinstance(value, _Pairs):
         return {name: _unmarked(inner) for name, inner in value}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Parquet files from anywhere, a row at a time: a kilobyte of Parquet can unfold to terabytes.
+"""Parquet files from untrusted sources, read one row at a time: a kilobyte of Parquet may expand to terabytes.
 
-One long text, stored once and named by a million rows, stays one text here; a list in a cell is unfolded no further
-than a limit; and a row group must state that its columns are of a size that memory can hold.
+A text that a million rows share is kept once in memory. A list in a cell is expanded up to a limit. The stated size of
+a row group must fit in memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import IO, Any
 
 from mvp_data.files import atomic_write
 
-MAX_GROUP_BYTES = 1 << 30  # of one row group, uncompressed, as its metadata state
+MAX_GROUP_BYTES = 1 << 30  # uncompressed size of one row group, as its metadata state
 _BATCH_ROWS = 1024
 
 
 def open_parquet(file: IO[bytes]) -> Any:
-    """A `pyarrow.parquet.ParquetFile` to read with `scalars`.
+    """A `pyarrow.parquet.ParquetFile`, to be read with `scalars`.
 
     Raises `ValueError` for row groups over the limit, and what pyarrow raises for a damaged file.
     """
@@ -33,13 +33,13 @@ def open_parquet(file: IO[bytes]) -> Any:
 
 
 def scalars(table: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows as `pyarrow.Scalar`s, which are no Python values yet."""
+    """The rows as `pyarrow.Scalar`s, not yet converted to Python values."""
     for batch in table.iter_batches(batch_size=_BATCH_ROWS):
         yield from zip(*batch.columns, strict=True)
 
 
 def plain_value(scalar: Any, limit: int) -> Any:
-    """A cell as plain values; `ValueError` for one of more than about `limit` characters and numbers."""
+    """A cell as Python values; `ValueError` for more than about `limit` characters and numbers."""
     return _value(scalar, [limit])
 
 

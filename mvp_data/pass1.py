@@ -18,7 +18,7 @@ from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seen import Seen, remote_stamp, sight, size_bytes, stamp
 from mvp_data.stored_bank import StoredBank, bank_at, scratch
-from mvp_data.types import Source
+from mvp_data.types import Location, Source, file_of
 from mvp_data.workers import Limits, Lost, Usage, goes_on, note
 
 if TYPE_CHECKING:
@@ -218,9 +218,9 @@ def _windows(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield window
 
 
-def _reachable(source: Source, spool: Path, stack: ExitStack) -> str:
+def _reachable(source: Source, spool: Path, stack: ExitStack) -> Location:
     """The source's uri as a worker can open it: what lies in this process's memory is put on disk first."""
-    if "memory://" in source.uri:
+    if "memory://" in file_of(source.uri):
         with suppress(Skip):  # the worker meets the same problem and reports it
             return str(stack.enter_context(local_file(source, spool)))
     return source.uri

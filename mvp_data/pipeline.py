@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
-from operator import itemgetter
 from typing import Any
 
 from mvp_data import __version__
@@ -29,7 +28,7 @@ from mvp_data.puzzles.partitions import mine_all
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
-from mvp_data.types import Source, Vectors
+from mvp_data.types import Source
 from mvp_data.workers import Usage
 
 
@@ -210,41 +209,26 @@ def kept_videos(
         OutputError: vectors are missing from the bank, or damaged.
     """
     used = [entry for entry in entries.values() if entry.usable]
-    ends = list(accumulate(len(entry.usable) for entry in used))
-    vectors = allocate(sum(len(entry.usable) for entry in used), encoder.dimension, bank.workspace)
-    indexed = [
-        IndexedVideo(
-            source=source[entry.video_id],
-            entry=entry,
-            vectors=_put(bank.read_vectors(entry.video_id, encoder, rows=len(entry.usable)), vectors, end),
-        )
-        for entry, end in zip(used, ends, strict=True)
-    ]
-    groups = group_videos({v.entry.video_id: _track(v) for v in indexed}, thresholds.copy)
+    ends = accumulate(len(entry.usable) for entry in used)
+    rows = {entry.video_id: range(end - len(entry.usable), end) for entry, end in zip(used, ends, strict=True)}
+    vectors = allocate(sum(map(len, rows.values())), encoder.dimension, bank.workspace)
+    for video_id, own in rows.items():
+        vectors[own.start : own.stop] = bank.read_vectors(video_id, encoder, rows=len(own))
+    tracks = {e.video_id: Track(times_s=e.frames.times_s[e.frames.usable], rows=rows[e.video_id]) for e in used}
+    groups = group_videos(tracks, vectors, thresholds.copy)
     shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
     splits = split_groups(groups.values(), seed=config.seed, **shares)
     found: dict[str, KeptVideo] = {}
-    kept_vectors, end = allocate(len(vectors), encoder.dimension, bank.workspace), 0
-    for split, _, video in sorted(
-        ((splits[groups[v.entry.video_id]], v.size, v) for v in indexed), key=itemgetter(0, 1)
-    ):
-        kept = keep(video, threshold=thresholds.repeat, group=groups[video.entry.video_id], split=split)
-        end += len(kept.kept)
-        # Side by side in the order in which they are searched together: `joined` then needs no copy.
-        found[kept.entry.video_id] = replace(kept, vectors=_put(kept.vectors, kept_vectors, end))
-    return [found[video.entry.video_id] for video in indexed]
-
-
-def _put(vectors: Vectors, matrix: Vectors, end: int) -> Vectors:
-    """Copy rows into a matrix, up to row `end`; returns them as they lie there."""
-    place = matrix[end - len(vectors) : end]
-    place[:] = vectors
-    return place
-
-
-def _track(video: IndexedVideo) -> Track:
-    frames = video.entry.frames
-    return Track(times_s=frames.times_s[frames.usable], vectors=video.vectors)
+    matrix, first_row = allocate(len(vectors), encoder.dimension, bank.workspace), 0
+    # Videos that are searched together get consecutive rows, so that `stacked` needs no copy.
+    for entry in sorted(used, key=lambda e: (splits[groups[e.video_id]], e.width_px, e.height_px)):
+        own, group = rows[entry.video_id], groups[entry.video_id]
+        video = IndexedVideo(source=source[entry.video_id], entry=entry, vectors=vectors[own.start : own.stop])
+        kept = keep(video, threshold=thresholds.repeat, group=group, split=splits[group])
+        matrix[first_row : first_row + len(kept.kept)] = kept.vectors
+        found[entry.video_id] = replace(kept, matrix=matrix, first_row=first_row)
+        first_row += len(kept.kept)
+    return [found[entry.video_id] for entry in used]
 
 
 def card_facts(config: BuildConfig, config_hash: str, encoder: Encoder, report: BuildReport) -> dict[str, Any]:

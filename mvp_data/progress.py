@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, a line now and then in a log."""
+"""Progress on stderr: a bar in a terminal, a line every 30 seconds in a log."""
 
 import shutil
 import sys
@@ -11,14 +11,14 @@ LOG_EVERY_S = 30.0
 
 
 class Progress:
-    """Counts steps of a known total and shows rate and time left.
+    """Counts steps of a known total and shows the rate and the remaining time.
 
-    In a terminal it is a tqdm bar, gone when done. Where stderr is a file or a pipe, as under nohup or a batch system,
-    it is one line every 30 seconds; `silent` is neither.
+    In a terminal it is a tqdm bar, which disappears at the end. If stderr is a file or a pipe, as with nohup or in a
+    batch system, it prints a line every 30 seconds. With `silent` it shows nothing.
     """
 
     def __init__(self, total: int, step: str, unit: str, *, silent: bool = False) -> None:
-        columns = shutil.get_terminal_size().columns  # 80 where a terminal says it has none, which would hide the bar
+        columns = shutil.get_terminal_size().columns  # 80 if the terminal reports 0, which would hide the bar
         self._total, self._step, self._unit = total, step, unit
         self._done, self._known = 0, 0
         self._start_s, self._said_s = time.monotonic(), time.monotonic()
@@ -41,7 +41,7 @@ class Progress:
         self._bar.close()
 
     def update(self, count: int = 1, *, known: bool = False) -> None:
-        """Count `count` steps as done; what was `known` before tells nothing of the rate."""
+        """Count `count` steps as done; steps `known` from an earlier run do not count for the rate."""
         self._done += count
         if known:
             self._known += count

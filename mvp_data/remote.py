@@ -1,13 +1,12 @@
-"""Files behind URLs: the only module that names fsspec, and the list of the URL schemes that are taken.
+"""Files behind URLs. This is the only module that imports fsspec; it lists the URL schemes that are accepted.
 
-A list of videos may come from anywhere, so a scheme is taken only if it names a place where files lie.
-Chained URLs (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes that run code are refused.
+A list of videos may come from an untrusted source, so only schemes of plain file storage are accepted. Chained URLs
+(`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes that run code are refused.
 """
 
 import os
 import pkgutil
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,13 @@ from mvp_data.errors import SourceError
 from mvp_data.remote_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
-MAX_DEPTH = 32  # folders inside folders: the pages of a web server may link in circles
-MAX_LISTED = 1_000_000  # files and folders under one URL; a server may make up more for ever
 READ_TIMEOUT_S = 30.0  # without a single byte
-MAX_LISTING_S = 3600.0  # all pages under one URL
-TAR_BLOCK_BYTES = 64 * 1024  # fetched around each header of a remote tar: a few small members in one request
+TAR_BLOCK_BYTES = 64 * 1024  # fetched at each header of a remote tar, so one request reads several small members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Driver:
-    """What a scheme needs: the package to install, and what it raises besides `OSError` and `ValueError`."""
+    """The package that a scheme needs, and the errors that it raises besides `OSError` and `ValueError`."""
 
     pip: str = ""
     raises: tuple[str, ...] = ()
@@ -56,35 +52,34 @@ DRIVERS = {
     "ssh": _SSH,
 }
 
-_MAGIC = re.compile(r"[*?[]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHAIN = re.compile(r"[A-Za-z0-9+.-]::[A-Za-z0-9+.-]*://|://.*::[A-Za-z0-9+.-]+://", re.DOTALL)
 
 
 def scheme_of(location: str) -> str:
-    """The scheme of a URL in lower case, or `""` for a local path; `SourceError` for one that is not taken.
+    """The scheme of a URL in lower case, or `""` for a local path; `SourceError` if it is not accepted.
 
     >>> scheme_of("HTTPS://host/a.mp4"), scheme_of("/data/a.mp4")
     ('https', '')
     """
     if _CHAIN.search(location):
-        raise SourceError(f"{name_in(location)}: chained URLs (`a::b://...`) are not taken; name the file itself")
+        raise SourceError(f"{name_in(location)}: chained URLs (`a::b://...`) are not accepted; name the file itself")
     match = _SCHEME.match(location)
     if match is None:
         return ""
     scheme = match[1].lower()
     if scheme not in DRIVERS:
-        raise SourceError(f"{name_in(location)}: {scheme}:// is not taken; use one of {', '.join(DRIVERS)}")
+        raise SourceError(f"{name_in(location)}: {scheme}:// is not accepted; use one of {', '.join(DRIVERS)}")
     return scheme
 
 
 def local_path(location: str) -> str:
-    """The local path of a `file://` URL; any other text as it is.
+    """The local path of a `file://` URL; any other text is returned unchanged.
 
     >>> local_path("file:///data/a b.mp4"), local_path("file:///data/a%20b.mp4"), local_path("/data/a.mp4")
     ('/data/a b.mp4', '/data/a b.mp4', '/data/a.mp4')
 
-    Such URLs come percent-encoded (browsers, pathlib) and plain (fsspec): a name that exists as it stands is taken so.
+    Browsers and pathlib percent-encode such URLs, fsspec does not: the plain name is used if it exists.
     """
     if scheme_of(location) != "file":
         return location
@@ -93,7 +88,7 @@ def local_path(location: str) -> str:
 
 
 def is_http(location: str) -> bool:
-    """Whether names in `location` are percent-encoded and folders are web pages."""
+    """Whether `location` is an HTTP URL: its names are percent-encoded and its folders are web pages."""
     return scheme_of(location) in ("http", "https")
 
 
@@ -109,7 +104,7 @@ def driver(url: str) -> Any:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL and the name in it. Some connect here: raises what `failures(url)` lists."""
+    """The filesystem of a URL and the name in it. It may connect, so it raises what `failures(url)` lists."""
     kind = driver(url)
     options: dict[str, Any] = {}
     if is_http(url):
@@ -119,23 +114,23 @@ def filesystem(url: str) -> tuple[Any, str]:
         kind, answer = limited(kind)
         options["client_kwargs"] = {"timeout": timeout, "response_class": answer}
     system = kind(**kind._get_kwargs_from_urls(url), **options)
-    system.invalidate_cache()  # a listing kept from an earlier call would hide files that have come since
+    system.invalidate_cache()  # a cached listing would hide new files
     return system, system._strip_protocol(url)
 
 
 def failures(location: str) -> tuple[type[Exception], ...]:
-    """What reading `location` may raise when the place, not this program, is at fault."""
+    """The errors that reading `location` raises when the file or server, not this program, is at fault."""
     found: list[type[Exception]] = [OSError, ValueError, EOFError]
     for name in DRIVERS[scheme_of(location) or "file"].raises:
         try:
             found.append(pkgutil.resolve_name(name))
-        except (ImportError, AttributeError):  # that version of the driver has no such error
+        except (ImportError, AttributeError):  # this version of the package does not have it
             continue
     return tuple(found)
 
 
 def explain(err: Exception) -> str:
-    """The text of a failure in one line; HTTP statuses, which fsspec hides in the cause, are brought up.
+    """The message of an error in one line, with the HTTP status that fsspec hides in its cause.
 
     >>> explain(TimeoutError())
     'TimeoutError: no answer in time'
@@ -146,21 +141,21 @@ def explain(err: Exception) -> str:
     if isinstance(err.__cause__, Exception):
         return explain(err.__cause__)
     if isinstance(err, TimeoutError):
-        said = str(err) if type(err) is TimeoutError else ""  # a library's own words would name the address
+        said = str(err) if type(err) is TimeoutError else ""  # the message of a library would contain the address
         return f"{type(err).__name__}: {said or 'no answer in time'}"
     if isinstance(err, OSError) and err.strerror:
         return err.strerror
-    if isinstance(err, FileNotFoundError):  # fsspec puts the bare name in it, for HTTP status 404 too
+    if isinstance(err, FileNotFoundError):  # its message is the name alone, also for HTTP status 404
         return "not found (HTTP status 404)" if str(err).startswith("http") else "not found"
     return " ".join(f"{type(err).__name__}: {err}".split())
 
 
 @contextmanager
 def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
-    """Opens a local path or a URL for reading; `streaming` reads it once from the start, in one HTTP request.
+    """Open a local path or a URL for reading; with `streaming`, once from start to end in one HTTP request.
 
-    Without `streaming`, `seek` works, by range requests; a server that has none raises `ValueError` on the
-    first read past the start, and `streaming` is then the way. Raises what `failures(location)` lists.
+    Without `streaming`, `seek` works, by range requests. If the server does not support them, the first read after the
+    start raises `ValueError`. Raises what `failures(location)` lists.
     """
     if not scheme_of(location):
         with open(location, "rb") as file:
@@ -180,7 +175,7 @@ def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
 
 
 def size_bytes(location: str) -> int | None:
-    """Bytes of a file, or None where the server does not say; raises what `failures(location)` lists."""
+    """Bytes of a file, or None if the server does not tell; raises what `failures(location)` lists."""
     if not scheme_of(location):
         return os.stat(location).st_size
     system, name = filesystem(location)
@@ -189,7 +184,7 @@ def size_bytes(location: str) -> int | None:
 
 
 def name_in(url: str) -> str:
-    """A URL to show: without user name, query and fragment, which may hold secrets; decoded, for HTTP.
+    """A URL for messages: without user name, query and fragment, which may be secret, and decoded for HTTP.
 
     >>> name_in("https://me:pw@host/a%20b.mp4?signature=x")
     'https://host/a b.mp4'
@@ -201,91 +196,3 @@ def name_in(url: str) -> str:
         rest = unquote(re.split("[?#]", rest, maxsplit=1)[0])
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def list_files(url: str) -> list[tuple[str, str, str]]:
-    """What a URL stands for, as (URL, name, fault): a file, all files of a folder, or matches of a pattern.
-
-    `memory://d` with `/d/a/x.mp4` in it gives `("memory://d/a/x.mp4", "a/x.mp4", "")`; the name is relative
-    to the folder, or to the part of a pattern before its first `*`. Raises what `failures(url)` lists.
-    """
-    system, root = filesystem(url)
-    if is_http(url):
-        plain_url = url.partition("?")[0]
-        if "*" not in plain_url and not plain_url.endswith("/"):
-            extension = os.path.splitext(plain_url.partition("://")[2].partition("/")[2])[1]
-            page = system.info(root).get("mimetype") == "text/html" and not extension
-            return _walk(system, plain_url, plain_url) if page else [(url, name_in(url).rpartition("/")[2], "")]
-        url = root = plain_url
-    pattern = "*" in url if is_http(url) else bool(_MAGIC.search(url)) and not system.exists(root)
-    if pattern:
-        return _match(system, url)
-    if is_http(url) or system.info(root)["type"] == "directory":
-        return _walk(system, url, root)
-    return [(url, name_in(url).rpartition("/")[2], "")]
-
-
-def _match(system: Any, pattern: str) -> list[tuple[str, str, str]]:
-    """The files that match, and all files of the folders that match."""
-    magic = _MAGIC.search(pattern)
-    base = pattern[: pattern.rindex("/", 0, magic.start() if magic else None) + 1]
-    start = len(system._strip_protocol(base).rstrip("/")) + 1
-    found: list[tuple[str, str, str]] = []
-    for name, info in sorted(system.glob(system._strip_protocol(pattern), detail=True).items()):
-        below = name[start:]
-        if "/." in f"/{below}" and "/." not in pattern[len(base) - 1 :]:
-            continue  # as in a shell, a wildcard matches no name that starts with a dot
-        if info["type"] == "directory":
-            inside = _walk(system, base + below, name)
-            found += [(url, f"{below.rstrip('/')}/{inner}", fault) for url, inner, fault in inside]
-        else:
-            found.append((base + below, name_in(base + below)[len(name_in(base)) :], ""))
-    return found
-
-
-def _walk(system: Any, url: str, root: str) -> list[tuple[str, str, str]]:
-    """Every file under a folder. Only the folder itself raises; what lies deeper is an entry with a fault."""
-    base = url.rstrip("/") + "/" if url.rstrip("/").find("://") > 0 else url
-    start = len(root.rstrip("/")) + 1
-    found: list[tuple[str, str, str]] = []
-    seen, pending = {root.rstrip("/")}, [root]
-    began = time.monotonic()
-    while pending:
-        folder = pending.pop()
-        if len(seen) > MAX_LISTED or time.monotonic() - began > MAX_LISTING_S:
-            fault = f"more than {MAX_LISTED} names, or {MAX_LISTING_S:g} s of them: the rest is not looked at"
-            found.append((base + folder[start:], _below(base, folder[start:]) or ".", fault))
-            break
-        try:
-            entries = sorted(system.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
-        except failures(url) as err:
-            if folder == root:
-                raise
-            found.append(
-                (
-                    base + folder[start:],
-                    _below(base, folder[start:]),
-                    f"folder cannot be read: {explain(err)}",
-                )
-            )
-            continue
-        for entry in entries:
-            name = str(entry["name"]).rstrip("/")
-            below = _below(base, name[start:])
-            if name in seen or not name.startswith(folder.rstrip("/") + "/") or not below:
-                continue  # the folder itself, its parent, or a link that only sorts the page
-            seen.add(name)
-            if entry["type"] != "directory":
-                found.append((base + name[start:], below, ""))
-            elif below.count("/") >= MAX_DEPTH:
-                found.append((base + name[start:], below, f"more than {MAX_DEPTH} folders deep: not looked into"))
-            elif not below.rpartition("/")[2].startswith("."):
-                pending.append(str(entry["name"]))
-            else:
-                found.append((base + name[start:], below, ""))
-    return found
-
-
-def _below(base: str, rest: str) -> str:
-    """`rest` of a URL as a name to show."""
-    return name_in(base + rest)[len(name_in(base)) :]

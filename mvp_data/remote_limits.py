@@ -1,4 +1,4 @@
-"""What a server may not do: send pages without end, links that take for ever to read, or one byte now and then."""
+"""Limits for servers: on the size of a page, on the time to find its links, and on slow answers."""
 
 import asyncio
 import html
@@ -9,20 +9,20 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin
 
-MAX_ANSWER_BYTES = 16 << 20  # of a page with links or one block of a file: what is held in memory at once
-MAX_ANSWER_S = 300.0  # for one of them
-SLOW_S = 60.0  # a file that after this long still comes slower than this is given up:
-SLOW_BYTES_PER_S = 1000.0  # where it is read from end to end
-SLOW_HEADERS_BYTES_PER_S = 100.0  # where a few bytes are read here and there
+MAX_ANSWER_BYTES = 16 << 20  # of a web page or one block of a file, which is held in memory
+MAX_ANSWER_S = 300.0  # to receive it
+SLOW_S = 60.0  # after this time, reading stops with an error below these rates:
+SLOW_BYTES_PER_S = 1000.0  # where a file is read from start to end
+SLOW_HEADERS_BYTES_PER_S = 100.0  # where the headers of a tar are read
 
 _LINK = re.compile(r"""\bhref\s{0,8}=\s{0,8}("[^"<>]{1,4096}"|'[^'<>]{1,4096}')""", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1)
 def limited(http: Any) -> tuple[Any, Any]:
-    """fsspec's filesystem for HTTP with two limits it lacks: on what a page may hold, and on the time that links take.
+    """The HTTP filesystem of fsspec with a limit on the size of a page, and with a fast search for links.
 
-    Its patterns for links take time that grows with the cube of the length of a page.
+    The regular expressions of fsspec take cubic time in the length of a page.
     """
     import aiohttp
 
@@ -55,7 +55,7 @@ def limited(http: Any) -> tuple[Any, Any]:
 
 
 def links(url: str, page: str) -> set[str]:
-    """Where a page that lists the folder `url` leads to, below that folder.
+    """The links of a web page that lists the folder `url`, if they lead below that folder.
 
     >>> sorted(links("http://h/a", '<a href="b.mp4"> <a href="../c.mp4"> <a href="file:///etc/passwd">'))
     ['http://h/a/b.mp4']
@@ -63,21 +63,21 @@ def links(url: str, page: str) -> set[str]:
     base = url.rstrip("/") + "/"
     found = set[str]()
     for quoted in _LINK.findall(page):
-        with suppress(ValueError):  # no address, such as http://[
+        with suppress(ValueError):  # not a URL, such as http://[
             found.add(urljoin(base, html.unescape(quoted[1:-1])).partition("#")[0])
     inside = {link for link in found if link.startswith(base) and link != base}
     return {link for link in inside if ".." not in link[len(base) :].split("/")}
 
 
 class Paced:
-    """A remote file that is given up when it comes too slowly: else a byte now and then could hold the command."""
+    """A remote file that raises `TimeoutError` if it comes too slowly."""
 
     def __init__(self, file: Any, *, streaming: bool) -> None:
         self._file, self._least = file, SLOW_BYTES_PER_S if streaming else SLOW_HEADERS_BYTES_PER_S
         self._came, self._took_s = 0, 0.0
 
     def read(self, size: int = -1) -> bytes:
-        """As a file does; raises `TimeoutError`."""
+        """Read like a file; raises `TimeoutError`."""
         start = time.monotonic()
         data: bytes = self._file.read(size)
         self._came += len(data)
@@ -87,5 +87,5 @@ class Paced:
         return data
 
     def seek(self, offset: int) -> int:
-        """As a file does."""
+        """Seek like a file."""
         return int(self._file.seek(offset))

@@ -1,27 +1,26 @@
-"""From `--src` arguments to the list of sources: what there is, not yet whether it can be decoded.
+"""Find the sources that the `--src` arguments name; whether they can be decoded is found out later.
 
 A `--src` is a folder (searched to the bottom), a file, a glob (`**` too), a manifest (see `manifests`), a
-plain tar of videos, or a URL of any of these. A path that exists is never taken for a glob or a URL.
+plain tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
 
-* Every regular file ends up as a source or as a problem. Names that cannot be a video's by their extension
-  are problems without being opened; any other extension, or none, is a source, and the decoder decides.
-* Tars are looked into wherever they are found. Members with a video's extension are sources (`path` is
-  `tar::member`, `uri` as in `tars`); the others are one problem a tar, since a sample's captions and scores
-  are no lost videos.
-* Names that start with a dot are one problem each, a whole folder too; name such a folder as `--src` to use
-  it.
+* Every regular file becomes a source or a problem. A file whose extension cannot be that of a video is a problem and
+  is not opened. Any other extension, or none, makes it a source, and the decoder decides.
+* Tars are listed wherever they are found. Members with the extension of a video are sources (`path` is
+  `tar::member`, `uri` a `ByteRange`). The others are one problem for each tar, since captions and scores of a sample
+  are not lost videos.
+* Each name that starts with a dot is one problem, also a whole folder; name such a folder as `--src` to use it.
 * Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
-* `path` is relative to the `--src` folder, so that renaming that folder changes nothing; in it `\\xff`
-  stands for a byte that is no UTF-8, and `\\\\` for a backslash. From a URL it loses its query and user
-  name, which may hold secrets.
-* A place named twice is one source, under its first `path` in sort order; one with a manifest's columns
-  goes before.
+* `path` is relative to the `--src` folder, so that renaming that folder changes nothing. In it, `\\xff` stands for a
+  byte that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be
+  secret.
+* A file named twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
+  priority.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -29,7 +28,7 @@ from urllib.parse import quote
 from mvp_data import remote, tars, walk
 from mvp_data.errors import SkipReason, SourceError
 from mvp_data.manifests import ManifestRow, is_manifest, plain, read_manifest
-from mvp_data.types import Source
+from mvp_data.types import ByteRange, Location, Source
 
 _VIDEO = """
     3g2 3gp asf avi divx dv f4v flv gif ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg
@@ -42,19 +41,19 @@ _OTHER = """
     txt vtt webp xls xlsx xml xz yaml yml zip zst 7z
 """
 VIDEO_EXTENSIONS = frozenset("." + name for name in _VIDEO.split())
-# `.ts` may be TypeScript, `.dat` a Video CD: what may be one is not in this list, the decoder looks at it.
-# Nor are sounds: "no moving picture" says more than a name can.
+# Extensions that may be a video (`.ts`, `.dat`) are not in this list: the decoder decides.
+# Nor are those of sound files: "no moving picture" is the better message.
 OTHER_EXTENSIONS = frozenset("." + name for name in _OTHER.split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanProblem:
-    """Something under a `--src` that is no source: one row of the ledger."""
+    """A file under a `--src` that is not a source: one row of the ledger."""
 
     path: str
     reason: SkipReason
     detail: str
-    place: str = ""  # where it is: two files of one `path`, from two arguments, are two problems
+    place: str = ""  # path or URL: two files with the same `path`, from two arguments, are two problems
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +71,12 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
     """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
-    `a/x.txt`. Folders in `leave_out` (a build's own output, say) are not looked into. Raises `SourceError`
-    for an argument that is missing, cannot be read, or matches nothing.
+    `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
+    argument that does not exist, cannot be read, or matches nothing.
     """
     if limit < 0:
         raise ValueError(f"limit must be 0 (all) or more, not {limit}")
-    sources: dict[str, Source] = {}
+    sources: dict[Location, Source] = {}
     problems: set[ScanProblem] = set()
     for src in srcs:
         nothing = True
@@ -92,7 +91,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
             raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
-    ordered = sorted(sources.values(), key=lambda source: (source.path, source.uri))
+    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.uri)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
         problems=tuple(sorted(problems, key=lambda p: (p.path, p.reason, p.detail, p.place))),
@@ -105,7 +104,7 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
 
 def _named_twice(loser: Source) -> ScanProblem:
     detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
-    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=loser.uri)
+    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.uri))
 
 
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
@@ -142,13 +141,13 @@ def _scan_url(src: str) -> Iterator[Found]:
         yield from _scan_manifest(src)
         return
     try:
-        files = remote.list_files(src)
+        entries = list(walk.remote_entries(src))
     except remote.failures(src) as err:
         raise SourceError(f"--src {src}: cannot be read ({remote.explain(err)})") from err
-    yield from _entries(walk.Entry(path=url, name=name, fault=fault) for url, name, fault in files)
+    yield from _entries(entries)
 
 
-def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
+def _entries(entries: Iterable[walk.Entry]) -> Iterator[Found]:
     for entry in entries:
         name = shown(entry.name)
         if entry.fault:
@@ -158,7 +157,7 @@ def _entries(entries: Iterator[walk.Entry]) -> Iterator[Found]:
         else:
             try:
                 yield from _file(entry.path, name)
-            except SourceError as err:  # a link of a page that chains URLs: its own fault
+            except SourceError as err:  # a web page links to a chained URL
                 yield _unreadable(name, plain(str(err)), entry.path)
 
 
@@ -166,15 +165,15 @@ def _scan_manifest(location: str) -> Iterator[Found]:
     for row in read_manifest(location):
         try:
             yield from _scan_row(row, location)
-        except (SourceError, UnicodeError) as err:  # a scheme that is not taken, a name that no URL can hold
+        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, a name that is not valid in a URL
             yield _unreadable(shown(remote.name_in(row.path)), plain(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
-    """What one path of a manifest leads to; a list that came from a URL may not name local files."""
+    """The sources and problems of one path in a manifest; a manifest from a URL may not name local files."""
     scheme, home = remote.scheme_of(row.path), remote.scheme_of(location)
     if scheme not in ("", "file"):
-        remote.driver(row.path)  # the package for it must be there; no connection is made yet
+        remote.driver(row.path)  # raises if its package is missing; does not connect
         yield from _file(row.path, shown(remote.name_in(row.path)), row.extra)
     elif not home:
         path = os.path.abspath(os.path.join(os.path.dirname(location), remote.local_path(row.path)))
@@ -209,7 +208,8 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
     for member in listing.members:
         extension = os.path.splitext(member.name)[1].lower()
         if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
-            yield Source(uri=tars.member_uri(container, member), path=f"{name}::{shown(member.name)}", extra=extra)
+            place = ByteRange(container=container, offset=member.offset, size=member.size)
+            yield Source(uri=place, path=f"{name}::{shown(member.name)}", extra=extra)
         else:
             others[plain(extension) or "no extension"] += 1
     if listing.unusable:
@@ -233,7 +233,7 @@ def _not_a_video(name: str, detail: str, place: str) -> ScanProblem:
 
 
 def shown(name: str) -> str:
-    r"""A name as people, JSON and Parquet can take it; two different names never look the same.
+    r"""A name for people, JSON and Parquet; different names stay different.
 
     >>> shown("caf\udce9.mp4")
     'caf\\xe9.mp4'

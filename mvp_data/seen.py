@@ -1,7 +1,7 @@
-"""Which file held which video when it was last read, so that a run that goes on need not read terabytes again.
+"""The list of files that were read before, with their video ids, so that a resumed run does not read them again.
 
-A file is known again by path, size, both times and inode together; what lies behind a URL by its size and what the
-server says of its version. What cannot be known again is read, which is never wrong.
+A local file is recognized by its path, size, mtime, ctime and inode; a URL by its size and the version that the server
+gives. A file that cannot be recognized is read again, which is always correct.
 """
 
 import hashlib
@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from mvp_data import remote, tars
+from mvp_data import remote
 from mvp_data.errors import OutputError
+from mvp_data.types import ByteRange, Location, file_of
 
 SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
-YOUNG_S = 2.0  # a file that changed so lately may change again without another time to show for it
-# What file systems behind fsspec call it.
+YOUNG_S = 2.0  # a file changed so recently may change again within the resolution of its times
+# Names of the version in the file systems of fsspec.
 _VERSIONS = [
     "ETag",
     "etag",
@@ -37,10 +38,9 @@ _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
 
 
-def sight(uri: str) -> Sight | None:
-    """What the disk says of a local file, or of the tar that a member lies in; None for a URL and what is not there."""
-    member = tars.parse_member_uri(uri)
-    path = member[0] if member else uri
+def sight(uri: Location) -> Sight | None:
+    """The state of a local file, or of the tar that contains a member; None for a URL and for a missing file."""
+    path = file_of(uri)
     if not os.path.isabs(path):
         return None
     try:
@@ -50,44 +50,43 @@ def sight(uri: str) -> Sight | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def size_bytes(uri: str, seen: Sight | None) -> int:
-    """How much there is to read of a place; 0 where that is not known without asking a server."""
-    member = tars.parse_member_uri(uri)
-    if member:
-        return member[2]
+def size_bytes(uri: Location, seen: Sight | None) -> int:
+    """Bytes to read; 0 where only a server knows."""
+    if isinstance(uri, ByteRange):
+        return uri.size
     return seen[0] if seen else 0
 
 
-def stamp(uri: str, seen: Sight | None) -> str:
-    """What tells a place's bytes from later ones there; empty where nothing does: a URL, a file just written."""
+def stamp(uri: Location, seen: Sight | None) -> str:
+    """A hash that changes when the bytes at `uri` change; empty where no change would show: a URL, a new file."""
     if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
         return ""
-    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(uri))).hexdigest()[:20]
+    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(uri)))).hexdigest()[:20]
 
 
-def remote_stamp(uri: str) -> str:
-    """The same for what lies behind a URL, at the cost of asking the server; empty where it tells no version."""
-    member = tars.parse_member_uri(uri)
-    url = member[0] if member else uri
+def remote_stamp(uri: Location) -> str:
+    """The same for a URL, at the cost of a request; empty where the server gives no version."""
+    url = file_of(uri)
     if os.path.isabs(url) or not remote.scheme_of(url):
         return ""
     try:
         system, name = remote.filesystem(url)
         said = system.info(name)
-    except remote.failures(url):  # the fetch will meet it, and say so
+    except remote.failures(url):  # fetching the file will report it
         return ""
     version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
     if not version:
         return ""
-    place = (*member[1:], remote.name_in(url)) if member else remote.name_in(url)  # signatures in a URL change
+    shown = remote.name_in(url)  # without the signature, which changes
+    place = (uri.offset, uri.size, shown) if isinstance(uri, ByteRange) else shown
     return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
 
 
 class Seen:
-    """The list in one bank; lines of killed or other runs that are not whole are passed over."""
+    """The list of one bank. Incomplete lines, left by a killed run, are ignored."""
 
     def __init__(self, bank_root: Path) -> None:
-        """Read what there is."""
+        """Read the list if it exists."""
         self._path = bank_root / SEEN_NAME
         try:
             text = self._path.read_bytes()
@@ -112,17 +111,17 @@ class Seen:
         return bool(self._ids)
 
     def video_id(self, stamp: str) -> str:
-        """The id of the video that lay there, or an empty text."""
+        """The id of the video with this stamp, or an empty text."""
         return self._ids.get(stamp, "")
 
     def add_all(self, other: "Seen") -> None:
-        """Take over what another bank has seen."""
+        """Add the entries of another list, without replacing any."""
         for stamp, video_id in other._ids.items():
             if stamp not in self._ids:
                 self.add(stamp, video_id)
 
     def add(self, stamp: str, video_id: str) -> None:
-        """Remember a file. Each line is one write, so runs that share a bank do not tear each other's."""
+        """Add a file. Each line is one write, so the lines of runs that share a bank do not mix."""
         if not stamp or self._ids.get(stamp) == video_id:
             return
         self._ids[stamp] = video_id

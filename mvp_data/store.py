@@ -1,4 +1,4 @@
-"""Files in an object store, or on a mounted disk behind `file://`. All that goes wrong there is an OutputError."""
+"""Files in an object store, or on a mounted disk (`file://`). Every failure there is an OutputError."""
 
 import os
 import secrets
@@ -15,20 +15,20 @@ _CHUNK_BYTES = 1 << 20
 
 
 class AbsentError(OutputError):
-    """Nothing of that name is there."""
+    """The file does not exist."""
 
 
 class Store:
-    """The folder behind a URL; names in it are relative, with slashes."""
+    """The folder of a URL; file names are relative to it, with slashes."""
 
     def __init__(self, url: str) -> None:
-        """Raises MvpError for a place that is not taken or cannot be reached."""
+        """Raises MvpError if the URL is not accepted or cannot be reached."""
         scheme = remote.scheme_of(url)
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
-            raise SourceError(f"{remote.name_in(url)}: is no URL that can be written to; use one of {known}")
+            raise SourceError(f"{remote.name_in(url)}: cannot write to this URL; use one of {known}")
         if scheme == "file" and not url.removeprefix("file://").startswith("/"):
-            raise SourceError(f"{url}: is no absolute path, such as file:///mnt/bucket")
+            raise SourceError(f"{url}: not an absolute path; write it as in file:///mnt/bucket")
         self._url = url.rstrip("/")
         self._system, root = self._try(lambda: remote.filesystem(self._url))
         self._root = str(root).rstrip("/")
@@ -38,16 +38,16 @@ class Store:
         return remote.name_in(self._url)
 
     def size(self, name: str) -> int:
-        """Bytes of a file, -1 where there is none."""
+        """Bytes of a file, -1 if it does not exist."""
         return self._size(self._path(name))
 
     def put(self, path: Path, name: str, size: int) -> None:
-        """Send a file of this size; it is there whole, in the place of any other, or not at all."""
+        """Upload a file of this size; it replaces an existing one, completely or not at all."""
         target = self._path(name)
         if not self.folder:
             self._send(path, target, size)
             return
-        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # only a disk shows what has not arrived in full
+        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # a disk shows incomplete files
         try:
             self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
             self._send(path, half, size)
@@ -57,31 +57,31 @@ class Store:
                 os.unlink(half)
 
     def get(self, name: str, file: IO[bytes]) -> None:
-        """Fetch a file. Raises OutputError where it is not there in full."""
+        """Download a file. Raises OutputError if it does not exist or is incomplete."""
         size, came = self.size(name), 0
         with self._try(lambda: self._system.open(self._path(name), "rb")) as source:
             while chunk := self._try(lambda: source.read(_CHUNK_BYTES)):
                 file.write(chunk)
                 came += len(chunk)
         if came != size:
-            raise OutputError(f"{self}/{name}: {came} of {size} bytes have come; the same command fetches it again")
+            raise OutputError(f"{self}/{name}: {came} of {size} bytes have come; run the same command again")
 
     def read(self, name: str) -> bytes | None:
-        """The content of a small file, None where there is none."""
+        """The content of a small file, None if it does not exist."""
         try:
             return bytes(self._try(lambda: self._system.cat_file(self._path(name))))
         except AbsentError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a small file there."""
+        """Write a small file."""
         target = self._path(name)
         if self.folder:
             self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
         self._try(lambda: self._system.pipe_file(target, data))
 
     def remove(self, name: str) -> None:
-        """Remove a file, should it be there."""
+        """Remove a file if it exists."""
         with suppress(AbsentError):
             self._try(lambda: self._system.rm_file(self._path(name)))
 
@@ -92,7 +92,7 @@ class Store:
         self._try(lambda: self._system.put_file(str(path), target))
         if (found := self._size(target)) != size:
             problem = f"{found} of {size} bytes have arrived"
-            raise OutputError(f"{remote.name_in(target)}: {problem}; the same command sends it again")
+            raise OutputError(f"{remote.name_in(target)}: {problem}; run the same command again")
 
     def _size(self, target: str) -> int:
         self._system.invalidate_cache()
@@ -105,6 +105,6 @@ class Store:
         try:
             return act()
         except FileNotFoundError as error:
-            raise AbsentError(f"{self}: there is no such place") from error
+            raise AbsentError(f"{self}: not found") from error
         except remote.failures(self._url) as error:
-            raise OutputError(f"{self}: {remote.explain(error)}; the same command goes on from there") from error
+            raise OutputError(f"{self}: {remote.explain(error)}; run the same command again to resume") from error

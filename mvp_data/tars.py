@@ -1,36 +1,32 @@
-"""Videos inside plain tar files (WebDataset): listed once, then each read at its own offset.
+"""Videos in plain tar files (WebDataset): the tar is listed once, then each member is read at its offset.
 
-A member's place is written `tar:OFFSET+SIZE:CONTAINER`, for example `tar:512+1048576:/data/x.tar` or
-`tar:512+1048576:https://host/x.tar`. No absolute path and no URL starts like that, so no file name can be
-taken for one; and reading the 10,000th member costs as much as reading the first. Nothing is extracted under
-its own name.
+Reading the 10,000th member costs as much as reading the first. No member is extracted under its own name.
 """
 
-import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from mvp_data import remote
+from mvp_data.types import ByteRange
 
-MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
-MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers for ever
-MAX_STREAMED_BYTES = 64 << 30  # of a tar that can only be read from end to end; it may have no end
+MAX_EXTENSION_HEADER_BYTES = 1 << 20  # of long names and PAX records: a forged length must not fill memory
+MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers without end
+MAX_STREAMED_BYTES = 64 << 30  # of a tar without range requests, which may have no end
 _COPY_BYTES = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
-_MEMBER = re.compile(r"tar:(\d{1,19})\+(\d{1,19}):(.+)", re.DOTALL)
 _PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-# What has no data whatever size its header states, as in tarfile.
+# Types without data, whatever size the header states, as in tarfile.
 _DATALESS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-_MORE = {tarfile.GNUTYPE_SPARSE: 482}  # byte of a header that says that a block of a sparse map follows
+_MORE = {tarfile.GNUTYPE_SPARSE: 482}  # byte of a header that is not 0 if a block of a sparse map follows
 _MORE_OF_MAP = 504  # the same in such a block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One regular file of a tar: where its bytes lie."""
+    """One regular file of a tar."""
 
     name: str
     offset: int
@@ -42,29 +38,14 @@ class Listing:
     """The regular files of a tar; `fault` says why the listing ended early, or is empty."""
 
     members: tuple[Member, ...]
-    unusable: int  # links, devices and sparse files, whose bytes do not lie in one piece
+    unusable: int  # number of links, devices and sparse files, whose bytes are not one range
     fault: str
 
 
-def member_uri(container: str, member: Member) -> str:
-    """`tar:OFFSET+SIZE:CONTAINER`."""
-    return f"tar:{member.offset}+{member.size}:{container}"
-
-
-def parse_member_uri(uri: str) -> tuple[str, int, int] | None:
-    """Container, offset and size of a member's place; None for any other place.
-
-    >>> parse_member_uri("tar:512+7:/data/x.tar"), parse_member_uri("/data/tar:512+7:x")
-    (('/data/x.tar', 512, 7), None)
-    """
-    match = _MEMBER.fullmatch(uri)
-    return (match[3], int(match[1]), int(match[2])) if match else None
-
-
 def list_members(container: str) -> Listing:
-    """Reads the headers of a local or remote tar. A damaged one gives what precedes the damage, and `fault`.
+    """Read the headers of a local or remote tar. A damaged tar gives the members before the damage, and `fault`.
 
-    A remote tar is listed by range requests; from a server that has none it is read once from end to end.
+    A remote tar is listed by range requests, or read once from start to end if the server does not support them.
     """
     listing = _list_once(container, streaming=False)
     if listing.fault and remote.is_http(container):
@@ -91,13 +72,13 @@ def _list_once(container: str, *, streaming: bool) -> Listing:
 
 
 class _Forward:
-    """A tar read from start to end; `at` never goes back, whatever sizes its headers state."""
+    """A tar that is read forwards only, whatever sizes its headers state; `at` is the position."""
 
     def __init__(self, file: IO[bytes], *, streaming: bool) -> None:
         self._file, self._streaming, self.at = file, streaming, 0
 
     def block(self) -> bytes:
-        """The next block, or nothing at the end."""
+        """The next block; empty at the end."""
         return self.take(_BLOCK, may_end=True)
 
     def take(self, size: int, *, may_end: bool = False) -> bytes:
@@ -114,7 +95,7 @@ class _Forward:
         return b"".join(parts)
 
     def skip(self, size: int) -> None:
-        """Pass over `size` bytes, which must be there."""
+        """Skip `size` bytes, which must exist."""
         end = self.at + size
         if end >= 1 << 63:
             raise tarfile.ReadError(f"a member of {size} bytes")
@@ -128,10 +109,10 @@ class _Forward:
 
 
 def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
-    """Each member that is no folder, and whether its bytes lie in one piece.
+    """Each member that is not a folder, and whether its bytes are one range.
 
-    Not by tarfile, which in chains of headers recurses without end, keeps the maps of sparse files in memory, and
-    parses PAX records in time that grows with the square of their length (CVE-2024-6232).
+    The module tarfile is not safe here: it recurses without limit in chains of headers, keeps the maps of sparse files
+    in memory, and parses PAX records in quadratic time (CVE-2024-6232).
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
@@ -141,7 +122,7 @@ def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as err:
-            raise tarfile.ReadError(f"byte {tar.at - _BLOCK} is no header ({err})") from err
+            raise tarfile.ReadError(f"byte {tar.at - _BLOCK} is not a header ({err})") from err
         if info.type in (*_PAX_HEADERS, *_LONG_NAMES):
             said = _extension(tar, info)
             (shared if info.type == tarfile.XGLTYPE else own).update(said)
@@ -162,7 +143,7 @@ def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
 
 
 def _extension(tar: _Forward, info: tarfile.TarInfo) -> dict[str, bytes]:
-    """What a header says of the member after it: PAX records, or a GNU long name under `path`."""
+    """The facts that a header gives about the next member: PAX records, or a GNU long name as `path`."""
     if not 0 <= info.size <= MAX_EXTENSION_HEADER_BYTES:
         raise tarfile.ReadError(f"header at byte {tar.at - _BLOCK} claims {info.size} bytes")
     data = tar.take(-(-info.size // _BLOCK) * _BLOCK)[: info.size]
@@ -172,7 +153,7 @@ def _extension(tar: _Forward, info: tarfile.TarInfo) -> dict[str, bytes]:
 
 
 def _pax_records(data: bytes) -> dict[str, bytes]:
-    """`22 path=some/long.mp4` and so on, each with its own length in front."""
+    """Parse records such as `22 path=some/long.mp4`, each of which starts with its own length."""
     records: dict[str, bytes] = {}
     at = 0
     while at < len(data) and data[at]:
@@ -187,34 +168,34 @@ def _pax_records(data: bytes) -> dict[str, bytes]:
 
 
 def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
-    """Bytes of a member; a PAX record goes before the header, which cannot state more than 8 GiB everywhere."""
+    """Bytes of a member. A PAX record overrides the header, whose field may be limited to 8 GiB."""
     said = facts.get("size", b"%d" % info.size)
     if not (said.isdigit() and len(said) < 20):
         raise tarfile.ReadError(f"a member of {said[:40]!r} bytes")
     return int(said)
 
 
-def copy_member(container: str, offset: int, size: int, out: IO[bytes]) -> None:
-    """Writes a member's bytes to `out`; `EOFError` if the tar ends before them.
+def copy_member(member: ByteRange, out: IO[bytes]) -> None:
+    """Write a member's bytes to `out`. A server without range requests sends the tar from its start.
 
-    Raises also what `remote.failures(container)` lists. Without range requests it is read from the start.
+    Raises `EOFError` if the tar ends too early, and what `remote.failures(member.container)` lists.
     """
     try:
-        with remote.open_binary(container, streaming=False) as file:
-            file.seek(offset)
-            _copy(file, size, out)
+        with remote.open_binary(member.container, streaming=False) as file:
+            file.seek(member.offset)
+            _copy(file, member.size, out)
     except ValueError:
-        if not remote.is_http(container):
+        if not remote.is_http(member.container):
             raise
         out.seek(0)
         out.truncate()
-        with remote.open_binary(container, streaming=True) as file:
-            _copy(file, offset, None)
-            _copy(file, size, out)
+        with remote.open_binary(member.container, streaming=True) as file:
+            _copy(file, member.offset, None)
+            _copy(file, member.size, out)
 
 
 def _copy(file: IO[bytes], size: int, out: IO[bytes] | None) -> None:
-    """Reads exactly `size` bytes, into `out` or into nothing."""
+    """Copy exactly `size` bytes to `out`, or skip them if `out` is None."""
     left = size
     while left:
         chunk = file.read(min(left, _COPY_BYTES))

@@ -20,15 +20,36 @@ THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 32, 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """One place where a video's bytes can be had.
+class ByteRange:
+    """A contiguous part of a file, such as a member of a tar."""
 
-    `uri` is an absolute local path, an fsspec URL, or `tar:OFFSET+SIZE:CONTAINER` for a member of a tar; it may hold
-    secrets and undecodable bytes, so it is never written anywhere. `path` is what people see and what provenance
-    keeps: relative to the `--src` it was found under. `extra` holds a manifest's other columns.
+    container: str  # absolute local path or fsspec URL
+    offset: int
+    size: int  # bytes
+
+    def __str__(self) -> str:
+        """The text form, which the list of known files hashes: `tar:512+1048576:/data/x.tar`."""
+        return f"tar:{self.offset}+{self.size}:{self.container}"
+
+
+Location = str | ByteRange  # a whole file (absolute local path or fsspec URL), or a part of one
+
+
+def file_of(location: Location) -> str:
+    """The path or URL of the file that contains the bytes."""
+    return location.container if isinstance(location, ByteRange) else location
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A video to read.
+
+    `uri` says where its bytes are. It may contain secrets and undecodable bytes, so it is never written to a file.
+    `path` is the name for people and provenance, relative to the `--src` argument. `extra` holds the other columns of
+    a manifest.
     """
 
-    uri: str
+    uri: Location
     path: str
     extra: tuple[tuple[str, str], ...] = ()
 

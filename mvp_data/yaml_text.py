@@ -1,4 +1,4 @@
-"""YAML from strangers: plain values only, in a time and memory that its size bounds."""
+"""YAML from untrusted sources: plain values only, in bounded time and memory."""
 
 import re
 from collections import Counter
@@ -8,18 +8,18 @@ from typing import Any
 
 from mvp_data.errors import ConfigError
 
-MAX_BYTES = 128 << 10  # YAML is slow to read; a build's options or a recipe have 3 kB
+MAX_BYTES = 128 << 10  # YAML is slow to parse; the options of a build or a recipe take 3 kB
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """A small UTF-8 file; `what` it should be, for the messages.
+    """The text of a small UTF-8 file; `what` names the expected kind of file in messages.
 
     Raises:
-        ConfigError: it cannot be read, is no plain file, too large, or no UTF-8.
+        ConfigError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
-        if path.exists() and not path.is_file():  # a FIFO would be waited for
+        if path.exists() and not path.is_file():  # opening a FIFO would block
             raise ConfigError(f"{path}: not a file; name {what}")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -36,21 +36,21 @@ def read_text(path: Path, *, what: str) -> str:
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """The YAML value in `text`. Aliases are refused: a few lines of them unfold to gigabytes, or to no end.
+    """The YAML value in `text`. Aliases are refused: a few lines of them may expand to gigabytes.
 
     Raises:
-        ConfigError: it is no YAML, has aliases, tags, a key twice, or a whole number beyond 64 bits.
+        ConfigError: it is not YAML, or has aliases, tags, a duplicate key, or an integer beyond 64 bits.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML 1.1 but for three traps: `1e-6`, which has no dot, is a number, no key may come twice, and no number
-        may be too large to be printed.
+        """YAML 1.1 with three changes: `1e-6`, which has no dot, is a number; duplicate keys are errors; so are
+        integers beyond 64 bits.
         """
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):
-                raise ConfigError(f"{where}: YAML aliases (*name) are not taken; write the value out")
+                raise ConfigError(f"{where}: YAML aliases (*name) are not accepted; write the value out")
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -102,7 +102,7 @@ def kept_video(
     )
     source = Source(uri=f"/videos/{name}.mp4", path=f"{name}.mp4", extra=(("caption", f"film {name}"),))
     kept = tuple(range(1, 2 * count, 2))
-    return KeptVideo(source=source, entry=entry, group=group or name, split=split, kept=kept, vectors=vectors)
+    return KeptVideo(source=source, entry=entry, group=group or name, split=split, kept=kept, matrix=vectors)
 
 
 def store(bank: Bank, video: KeptVideo) -> None:

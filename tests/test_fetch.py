@@ -15,7 +15,7 @@ import pytest
 from mvp_data import fetch, remote
 from mvp_data.errors import OutputError, Skip, SkipReason
 from mvp_data.scan import scan
-from mvp_data.types import Source
+from mvp_data.types import ByteRange, Location, Source
 from tests.web import Site, serve
 
 DATA = bytes(range(256)) * 5000  # more than one chunk
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def skip_of(uri: str, spool: Path) -> Skip:
+def skip_of(uri: Location, spool: Path) -> Skip:
     with pytest.raises(Skip) as caught, fetch.local_file(Source(uri=uri, path="x.mp4"), spool):
         pytest.fail("gave a file")
     return caught.value
@@ -192,7 +192,7 @@ def test_a_spool_that_cannot_be_made(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_refused_url_is_a_skip(spool: Path) -> None:
-    for uri in ("zip://a.mp4::http://h/x.zip", "reference://x", "tar:1+2:zip://x"):
+    for uri in ("zip://a.mp4::http://h/x.zip", "reference://x", ByteRange(container="zip://x", offset=1, size=2)):
         assert skip_of(uri, spool).reason is SkipReason.UNREADABLE
 
 

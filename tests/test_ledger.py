@@ -123,12 +123,12 @@ def test_too_short() -> None:
 def test_static() -> None:
     """Enough frames, most of them dropped as repeats."""
     video = kept_video(walk(20, "static"), name="v0")
-    video = replace(video, kept=video.kept[:4], vectors=video.vectors[:4])
+    video = replace(video, kept=video.kept[:4])
     row = ledger([video], [outcome("a.mp4", "v0")])["a.mp4"]
     assert (row.outcome, row.reason, row.frames_kept) == ("skipped", "static", 4)
     assert "4 differ enough" in row.detail
     assert row.detail.endswith("leave it out"), "no context would be left"
-    more = replace(video, kept=kept_video(walk(20, "static"), name="v0").kept[:8], vectors=walk(8, "more"))
+    more = replace(video, kept=kept_video(walk(20, "static"), name="v0").kept[:8], matrix=walk(8, "more"))
     assert "--context-frames 5 would do" in ledger([more], [outcome("a.mp4", "v0")])["a.mp4"].detail
 
 

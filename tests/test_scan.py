@@ -247,7 +247,7 @@ def test_limit_takes_the_first_in_order(tmp_path: Path) -> None:
         ("fifo", "not a regular file"),
         ("", "empty"),
         ("a\0b", "empty, or not a name"),
-        ("zip://x", "not taken"),
+        ("zip://x", "not accepted"),
         ("simplecache::http://h/x.mp4", "chained"),
         ("memory://nothing/here", "cannot be read (not found)"),
         ("http://127.0.0.1:9/x.mp4", "cannot be read"),

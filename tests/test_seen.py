@@ -3,10 +3,13 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mvp_data.seen import SEEN_NAME, Seen, sight, size_bytes, stamp
+from mvp_data import remote
+from mvp_data.seen import SEEN_NAME, Seen, remote_stamp, sight, size_bytes, stamp
+from mvp_data.types import ByteRange
 
 ID, OTHER_ID = "0123456789abcdef0123", "fedcba9876543210fedc"
 LONG_AGO_NS = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
@@ -29,7 +32,7 @@ def name(path: Path, monkeypatch: pytest.MonkeyPatch, *, later_s: float = 60.0) 
 
 def test_how_much_there_is_to_read(film: Path) -> None:
     assert size_bytes(str(film), sight(str(film))) == 6
-    member = f"tar:512+2:{film}"
+    member = ByteRange(container=str(film), offset=512, size=2)
     assert size_bytes(member, sight(member)) == 2, "of the member, not of its tar"
     assert size_bytes("https://example.org/film.mp4", None) == 0
 
@@ -59,12 +62,29 @@ def test_places_without_a_state_of_their_own(tmp_path: Path) -> None:
 
 
 def test_members_of_a_tar_are_told_apart(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = [f"tar:{offset}+100:{film}" for offset in (512, 1536)]
+    members = [ByteRange(container=str(film), offset=offset, size=100) for offset in (512, 1536)]
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 60)
     stamps = {stamp(uri, sight(uri)) for uri in members}
     assert len(stamps) == 2
     assert "" not in stamps
+
+
+def test_stamps_are_those_of_earlier_versions() -> None:
+    """A changed text would make every run read all sources again."""
+    state = (700, 10**18, 10**18, 12)
+    member = ByteRange(container="/data/x::caf\udce9.tar", offset=512, size=100)
+    assert stamp(member, state) == "8b9d64a987fe8de74346"
+    assert stamp("/data/caf\udce9.mp4", state) == "bdd9ac6ee9557087bc35"
+
+
+def test_stamps_of_urls_are_those_of_earlier_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """User name, password and signature have no part in them."""
+    server = SimpleNamespace(info=lambda name: {"size": 5, "ETag": "abc"})
+    monkeypatch.setattr(remote, "filesystem", lambda url: (server, url))
+    member = ByteRange(container="https://me:x@h/x.tar?sig=1", offset=512, size=100)
+    assert remote_stamp(member) == "cff45ccde4a0df82a54c"
+    assert remote_stamp("https://me:x@h/x.mp4?sig=1") == "93d92749f25966841840"
 
 
 def test_the_list_outlives_its_run(tmp_path: Path) -> None:

@@ -454,7 +454,7 @@ def test_processes_that_fetch_at_once(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "message"),
-    [("zip://a.tar", "zip:// is not taken"), ("simplecache::http://h/a.tar", "chained URLs")],
+    [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")],
 )
 def test_urls_that_are_not_taken(url: str, message: str) -> None:
     with pytest.raises(ShardError, match=message):

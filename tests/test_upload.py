@@ -59,7 +59,7 @@ def test_the_index_comes_last_and_the_same_command_goes_on(
     """Of two shards and a card."""
     with monkeypatch.context() as patch:
         patch.setattr(Local, "put_file", breaks(Local.put_file, at))
-        with pytest.raises(OutputError, match=r"file://.*deep: No route; the same command goes on"):
+        with pytest.raises(OutputError, match=r"file://.*deep: No route; run the same command again to resume"):
             upload(shards, f"file://{bucket}")
     assert "index.json" not in content(bucket)
     assert MARK_NAME in content(bucket)
@@ -121,7 +121,7 @@ def test_another_build_is_left_alone(shards: Path, bucket: Path, left: str) -> N
 
 @pytest.mark.parametrize("url", ["https://host/x", "plain/folder", "memory://x", "ftp://host/x"])
 def test_places_that_cannot_be_written(shards: Path, url: str) -> None:
-    with pytest.raises(SourceError, match="is no URL that can be written to; use one of file://, s3://"):
+    with pytest.raises(SourceError, match="cannot write to this URL; use one of file://, s3://"):
         upload(shards, url)
 
 

@@ -1,11 +1,23 @@
-"""Folders and globs on a real disk."""
+"""Folders and patterns, on a real disk and behind URLs."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from mvp_data import walk
+from mvp_data import remote, remote_limits, walk
+from mvp_data.scan import scan
+from tests.web import serve
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    system = fsspec.filesystem("memory")
+    yield system
+    if system.exists("/remote"):
+        system.rm("/remote", recursive=True)
 
 
 def names(folder: Path) -> list[str]:
@@ -118,3 +130,149 @@ def test_path_fault(tmp_path: Path) -> None:
     assert "No such file" in walk.path_fault(str(tmp_path / "y.mp4"))
     assert "null" in walk.path_fault("a\0b")
     assert walk.path_fault("\ud800")
+
+
+def test_a_folder_in_memory(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe({"/remote/a.mp4": b"1", "/remote/b/c d.mp4": b"2", "/remote/.x/y.mp4": b"3"})
+    expected = {
+        "memory://remote/a.mp4": "a.mp4",
+        "memory://remote/b/c d.mp4": "b/c d.mp4",
+        "memory://remote/.x": ".x",
+    }
+    for url in ("memory://remote", "memory://remote/"):
+        assert {found.path: found.name for found in walk.remote_entries(url)} == expected
+
+
+def test_patterns_and_single_files_in_memory(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe({"/remote/a.mp4": b"1", "/remote/b/c.mp4": b"2", "/remote/b/d.txt": b"3", "/remote/[1].mp4": b"4"})
+    names = {url: [found.name for found in walk.remote_entries(url)] for url in PATTERNS}
+    assert names == PATTERNS
+    with pytest.raises(FileNotFoundError):
+        list(walk.remote_entries("memory://remote/none.mp4"))
+
+
+def test_hidden_names_match_only_a_pattern_that_names_them(memory: fsspec.AbstractFileSystem) -> None:
+    names = ("a/x.mp4", "a/.y.mp4", ".h/a/z.mp4", "d/.h/z.mp4")
+    memory.pipe({f"/remote/{name}": b"1" for name in names})
+    expected = {
+        "**/*.mp4": ["a/x.mp4"],
+        "*/*.mp4": ["a/x.mp4"],
+        "*": ["a/.y.mp4", "a/x.mp4", "d/.h"],  # all that is in a folder that matches
+        "*/": ["a/x.mp4"],
+        "*/.h/*.mp4": ["d/.h/z.mp4"],
+        ".h/*/*": ["a/z.mp4"],
+    }
+    found = {tail: sorted(entry.name for entry in walk.remote_entries(f"memory://remote/{tail}")) for tail in expected}
+    assert found == expected
+
+
+def test_a_folder_that_a_pattern_cannot_search_is_a_fault(tmp_path: Path) -> None:
+    for name in ("ok/x.mp4", "broken.mp4/y.mp4", "private.mp4/z.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    with serve(tmp_path) as site:
+        found = list(walk.remote_entries(f"{site.url}/**/*.mp4"))
+    assert [entry.name for entry in found if not entry.fault] == ["ok/x.mp4"]
+    faults = {entry.name.rstrip("/"): entry.fault for entry in found if entry.fault}
+    assert sorted(faults) == ["broken.mp4", "private.mp4"]
+    assert "403" in faults["private.mp4"]
+
+
+def test_a_pattern_asks_only_for_folders_that_may_match(memory: fsspec.AbstractFileSystem) -> None:
+    asked: list[str] = []
+
+    class System:
+        def ls(self, folder: str, detail: bool) -> object:
+            asked.append(folder)
+            return memory.ls(folder, detail=detail)
+
+    memory.pipe({f"/remote/{name}/x.mp4": b"1" for name in ("a/1", "a/2/deep", "b/1")})
+    found = walk._RemoteWalk(System(), "memory://remote/", "/remote", ["a", "[12]", "*.mp4"]).entries()
+    assert [entry.name for entry in found] == ["a/1/x.mp4"]
+    assert sorted(asked) == ["/remote", "/remote/a", "/remote/a/1", "/remote/a/2"]
+
+
+PATTERNS = {
+    "memory://remote/*.mp4": ["[1].mp4", "a.mp4"],
+    "memory://remote/**/*.mp4": ["[1].mp4", "a.mp4", "b/c.mp4"],
+    "memory://remote/b*": ["b/c.mp4", "b/d.txt"],
+    "memory://remote/[1].mp4": ["[1].mp4"],
+    "memory://remote/b/c.mp4": ["c.mp4"],
+}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_folder_behind_http(tmp_path: Path, ranges: bool) -> None:
+    for name in ("a.mp4", "sub/b c.mp4", "sub/é#1?.mp4", ".hidden/x.mp4", "100%.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with serve(tmp_path, ranges=ranges) as site:
+        for url in (f"{site.url}/", site.url):
+            found = list(walk.remote_entries(url))
+            assert sorted(entry.name for entry in found) == [
+                ".hidden", "100%.mp4", "a.mp4", "sub/b c.mp4", "sub/é#1?.mp4",
+            ]  # fmt: skip
+        for entry in found:
+            if entry.name != ".hidden":
+                with remote.open_binary(entry.path, streaming=True) as file:
+                    assert file.read() == b"x", entry.path
+        assert sorted(entry.name for entry in walk.remote_entries(f"{site.url}/sub/*.mp4")) == [
+            "b c.mp4",
+            "é#1?.mp4",
+        ]
+        url = f"{site.url}/a.mp4?key=1"
+        assert list(walk.remote_entries(url)) == [walk.Entry(path=url, name="a.mp4")]
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.mp4"])
+def test_pages_that_link_in_circles_and_upwards_end(tmp_path: Path, pattern: str) -> None:
+    links = ("?C=N;O=D", "../", "/", "loop/", "x.mp4")
+    page = " ".join(f'<a href="{link}">{link}</a>' for link in links)
+    folder = tmp_path
+    for _ in range(4):
+        (folder / "index.html").write_text(page)
+        (folder / "x.mp4").write_bytes(b"x")
+        folder = folder / "loop"
+        folder.mkdir()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)  # the server follows it for ever
+    with serve(tmp_path) as site:
+        found = list(walk.remote_entries(f"{site.url}/{pattern}"))
+    assert sum(entry.name.endswith("x.mp4") for entry in found) == walk.MAX_DEPTH + 1
+    assert [entry.fault for entry in found if entry.fault] == [f"more than {walk.MAX_DEPTH} folders deep: not searched"]
+
+
+HOSTILE_LINKS = ("file:///etc/passwd", "javascript:alert(1)", "../../up.mp4", "a/../../../up.mp4", "//evil/x.mp4",
+                 "http://evil/x.mp4", "http://[", "&#46;&#46;/up.mp4", "ok.mp4")  # fmt: skip
+
+
+def test_links_of_a_page_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ok.mp4").write_bytes(b"x")
+    with serve(tmp_path) as site:
+        whole = [f"{site.url}/in/../up.mp4", f"{site.url}/in/x::file:///etc/passwd.tar"]
+        links = " ".join(f'<a href="{link}">x</a>' for link in (*HOSTILE_LINKS, *whole))
+        (tmp_path / "in/index.html").write_text(links)
+        found = scan([f"{site.url}/in/"])
+        assert [source.uri for source in found.sources] == [f"{site.url}/in/ok.mp4"]
+    assert [(p.path, p.reason) for p in found.problems] == [("x::file:///etc/passwd.tar", "unreadable")]
+
+
+def test_a_page_without_end_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_limits, "MAX_ANSWER_BYTES", 1_000_000)
+    (tmp_path / "index.html").write_text('<a href="endless.html/">x</a>')
+    with serve(tmp_path) as site:
+        (found,) = walk.remote_entries(f"{site.url}/")
+    assert found.name.rstrip("/") == "endless.html"
+    assert "more than 1000000 bytes" in found.fault
+
+
+def test_a_server_that_makes_up_folders_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "MAX_LISTED", 4)
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.mp4").write_bytes(b"x")
+    with serve(tmp_path) as site:
+        found = list(walk.remote_entries(f"{site.url}/"))
+    limit = "more than 4 names, or more than 3600 s to list them: the rest is ignored"
+    assert [entry.fault for entry in found if entry.fault] == [limit]

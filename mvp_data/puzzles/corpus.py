@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,13 @@ class KeptVideo:
     group: str  # smallest id among its near-duplicates
     split: str
     kept: tuple[int, ...]  # indices into entry.frames
-    vectors: Vectors = field(repr=False)  # [len(kept), D]
+    matrix: Vectors = field(repr=False)  # [N, D]; may contain other videos as well
+    first_row: int = 0  # of this video in the matrix
+
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors of the kept frames [len(kept), D], without a copy."""
+        return self.matrix[self.first_row : self.first_row + len(self.kept)]
 
     @property
     def times_s(self) -> tuple[float, ...]:
@@ -139,8 +146,15 @@ def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> Ke
         group=group,
         split=split,
         kept=tuple(usable[row] for row in rows),
-        vectors=np.ascontiguousarray(video.vectors[list(rows)]),
+        matrix=np.ascontiguousarray(video.vectors[list(rows)]),
     )
+
+
+def stacked(videos: Sequence[KeptVideo]) -> Vectors:
+    """The vectors of all videos [N, D], in order; not a copy if they are consecutive rows of one matrix."""
+    if all(a.matrix is b.matrix and a.first_row + len(a.kept) == b.first_row for a, b in pairwise(videos)):
+        return videos[0].matrix[videos[0].first_row : videos[-1].first_row + len(videos[-1].kept)]
+    return np.concatenate([video.vectors for video in videos])
 
 
 def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:

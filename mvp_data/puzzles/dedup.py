@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
 from mvp_data.types import Vectors
 
@@ -22,7 +21,7 @@ class Track:
     """The frames of a video as copy detection sees them."""
 
     times_s: npt.NDArray[np.float64]  # [N], rising
-    vectors: Vectors  # [N, D]
+    rows: range  # N rows of the matrix of all vectors
 
 
 def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
@@ -38,15 +37,17 @@ def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
     return tuple(kept)
 
 
-def group_videos(tracks: Mapping[str, Track], threshold: float) -> dict[str, str]:
+def group_videos(tracks: Mapping[str, Track], vectors: Vectors, threshold: float) -> dict[str, str]:
     """Name a group for every video; copies of each other (re-encodes, crops, trims) share one.
+
+    `vectors` [N, D] has the frames of all tracks, and no other rows.
 
     A video joins another when enough of its frames have their likeliest twin there, at `threshold` or above, and these
     twins lie at one distance in time (temporal voting, as video copy detection does it: Douze et al. 2010,
     arXiv 0902.2123). The vote keeps apart videos that merely look alike: one studio, one game, one street. The name of
     a group is its smallest video id, so it does not depend on the order of the videos.
     """
-    ids = sorted(video for video, track in tracks.items() if len(track.vectors))
+    ids = sorted((video for video, track in tracks.items() if track.rows), key=lambda video: tracks[video].rows.start)
     parent = {video: video for video in tracks}
 
     def root(video: str) -> str:
@@ -56,8 +57,8 @@ def group_videos(tracks: Mapping[str, Track], threshold: float) -> dict[str, str
         return video
 
     gaps_s = {video: _gap_s(tracks[video]) for video in ids}
-    for video, offsets in _offsets(ids, tracks, threshold):
-        probes = min(PROBES, len(tracks[video].vectors))
+    for video, offsets in _offsets(ids, tracks, vectors, threshold):
+        probes = min(PROBES, len(tracks[video].rows))
         for other, offsets_s in offsets.items():
             window_s = WINDOW_GAPS * max(gaps_s[video], gaps_s[other])
             if _agreeing(offsets_s, window_s) >= max(COPY_SHARE * probes, min(MIN_MATCHES, probes)):
@@ -67,24 +68,23 @@ def group_videos(tracks: Mapping[str, Track], threshold: float) -> dict[str, str
 
 
 def _offsets(
-    ids: Sequence[str], tracks: Mapping[str, Track], threshold: float
+    ids: Sequence[str], tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """For each video and each other one: how far in time from each probe its twin lies there, if it has one."""
     if len(ids) < 2:
         return
-    ends = np.cumsum([len(tracks[video].vectors) for video in ids])
-    index = Neighbours(joined([tracks[video].vectors for video in ids]))
-    for video, end in zip(ids, ends.tolist(), strict=True):
-        track, size = tracks[video], len(tracks[video].vectors)
-        picked = np.unique(np.linspace(0, size - 1, PROBES).round().astype(int))
+    starts = np.array([tracks[video].rows.start for video in ids])
+    index = Neighbours(vectors)
+    for video in ids:
+        track = tracks[video]
+        picked = np.unique(np.linspace(0, len(track.rows) - 1, PROBES).round().astype(int))
         found: dict[str, list[float]] = defaultdict(list)
-        hits = index.search(track.vectors[picked], 32, without=range(end - size, end))
+        hits = index.search(vectors[track.rows.start + picked], 32, without=track.rows)
         for time_s, hit in zip(track.times_s[picked].tolist(), hits, strict=True):
             twins: dict[str, float] = {}
             for row in hit.rows[hit.similarity >= threshold].tolist():  # nearest first
-                number = int(np.searchsorted(ends, row, side="right"))
-                other = tracks[ids[number]]
-                twins.setdefault(ids[number], float(other.times_s[row - int(ends[number]) + len(other.vectors)]))
+                name = ids[int(np.searchsorted(starts, row, side="right")) - 1]
+                twins.setdefault(name, float(tracks[name].times_s[row - tracks[name].rows.start]))
             for name, twin_s in twins.items():
                 found[name].append(twin_s - time_s)
         yield video, found

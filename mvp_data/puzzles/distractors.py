@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from mvp_data import schema
 from mvp_data.config import MineConfig
-from mvp_data.matrix import joined
 from mvp_data.neighbours import Neighbours
-from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, stacked
 from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
 from mvp_data.puzzles.similarity_solvers import sights_of
 from mvp_data.puzzles.thumbnails import differ
@@ -37,7 +36,7 @@ class _Shelf:
     @cached_property
     def index(self) -> Neighbours:
         """Built on first use; a build without scattered distractors does not need it."""
-        return Neighbours(joined([video.vectors for video in self.videos]))
+        return Neighbours(stacked(self.videos))
 
 
 class Miner:

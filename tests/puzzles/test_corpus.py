@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
 from mvp_data.errors import ConfigError
-from mvp_data.puzzles.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups
+from mvp_data.puzzles.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups, stacked
 from tests.builders import config, films, kept_video, store, with_gram
 
 CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
@@ -50,6 +51,25 @@ def test_kept_frames_are_named_by_their_index_in_the_bank() -> None:
     assert kept.times_s == (0.0, 2.0, 3.0)
     assert (kept.group, kept.split, kept.size) == ("g", "val", (56, 28))
     assert keep(indexed, threshold=0.97, group="g", split="val").kept == (1, 3, 5, 7)
+
+
+def test_consecutive_rows_are_stacked_without_a_copy() -> None:
+    matrix = np.arange(30, dtype=np.float32).reshape(10, 3)
+    parts = [kept_video(matrix[start : start + count]) for start, count in ((2, 3), (5, 2), (7, 1))]
+    a, b, c = (replace(v, matrix=matrix, first_row=row) for v, row in zip(parts, (2, 5, 7), strict=True))
+    assert b.vectors.tolist() == matrix[5:7].tolist()
+    assert stacked([a, b, c]).tolist() == matrix[2:8].tolist()
+    assert np.shares_memory(stacked([a, b, c]), matrix)
+    assert np.shares_memory(stacked([b]), matrix)
+
+
+def test_other_rows_are_copied_in_order() -> None:
+    matrix = np.arange(30, dtype=np.float32).reshape(10, 3)
+    a, b, c = (replace(kept_video(matrix[:2]), matrix=matrix, first_row=row) for row in (2, 4, 7))
+    elsewhere = replace(b, matrix=matrix.copy())
+    for videos in ([b, a], [b, c], [a, a], [a, elsewhere]):
+        assert stacked(videos).tolist() == np.concatenate([video.vectors for video in videos]).tolist()
+        assert not np.shares_memory(stacked(videos), matrix)
 
 
 def test_shots_of_kept_frames() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,7 +67,17 @@ def copy_of(vectors: Vectors, noise: float, *parts: str | int) -> Vectors:
 
 def group(videos: Mapping[str, Vectors]) -> dict[str, str]:
     """Groups of videos whose frames are a second apart."""
-    return group_videos({v: Track(times_s=np.arange(float(len(rows))), vectors=rows) for v, rows in videos.items()}, T)
+    return group_at({video: (np.arange(float(len(rows))), rows) for video, rows in videos.items()})
+
+
+def group_at(videos: Mapping[str, tuple[npt.NDArray[np.float64], Vectors]]) -> dict[str, str]:
+    """Groups of videos by the times and vectors of their frames."""
+    tracks: dict[str, Track] = {}
+    matrix = np.zeros((0, 64), np.float32)
+    for video, (times_s, vectors) in videos.items():
+        tracks[video] = Track(times_s=times_s, rows=range(len(matrix), len(matrix) + len(vectors)))
+        matrix = np.concatenate([matrix, vectors])
+    return group_videos(tracks, matrix, T)
 
 
 FILM = walk(60, "film", dimension=64, step=0.9)
@@ -137,13 +148,9 @@ def test_one_studio_is_no_copy() -> None:
 
 def test_times_decide_not_positions() -> None:
     """The same film, sampled at one and at three frames a second."""
-    tracks = {
-        "a": Track(times_s=np.arange(60) / 3, vectors=FILM),
-        "b": Track(times_s=np.arange(20.0), vectors=FILM[::3]),
-    }
-    assert group_videos(tracks, T) == {"a": "a", "b": "a"}
-    tracks["b"] = Track(times_s=np.arange(20.0) * 7, vectors=FILM[::3])
-    assert group_videos(tracks, T) == {"a": "a", "b": "b"}
+    every, third = (np.arange(60) / 3, FILM), FILM[::3]
+    assert group_at({"a": every, "b": (np.arange(20.0), third)}) == {"a": "a", "b": "a"}
+    assert group_at({"a": every, "b": (np.arange(20.0) * 7, third)}) == {"a": "a", "b": "b"}
 
 
 def test_groups_do_not_depend_on_order() -> None:

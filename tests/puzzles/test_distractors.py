@@ -213,7 +213,7 @@ def test_a_repeat_of_the_context_or_of_a_chosen_one_is_left_out() -> None:
     vectors = video.vectors.copy()
     vectors[7] = vectors[6]  # 0.7 twice
     vectors[0] = vectors[8]  # 0.5 is visible
-    found = mine([replace(video, vectors=vectors)], options(), episode)
+    found = mine([replace(video, matrix=vectors)], options(), episode)
     assert summary(found) == [("neighbourhood", 0.7)]
 
 
