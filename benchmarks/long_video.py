@@ -25,13 +25,13 @@ from typing import IO
 import av
 import numpy as np
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig
 from mvp_data.fetch import fingerprint
 from mvp_data.frames import extract
 from mvp_data.long_videos import entry_of
 from mvp_data.pass1 import extract_all
-from mvp_data.types import Picture, Source
+from mvp_data.types import Picture, Source, VideoEntry
 from mvp_data.workers import Limits, Usage, run_all
 
 SIZE, FPS, LOOP_S = (128, 72), 24, 60

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
 from mvp_data.config import BuildConfig
 from mvp_data.dedup import deduplicate
 from mvp_data.errors import ConfigError
 from mvp_data.matrix import Gathered
 from mvp_data.seeds import unit
-from mvp_data.types import Source, Vectors
+from mvp_data.types import Source, Vectors, VideoEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

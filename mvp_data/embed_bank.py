@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mvp_data.bank import Bank, VideoEntry, damaged
+from mvp_data.bank import Bank, damaged
 from mvp_data.calibrate import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
 from mvp_data.config import digest
 from mvp_data.embed import Embedder
 from mvp_data.files import make_folder
 from mvp_data.seeds import stable_hash
-from mvp_data.types import Picture, Vectors
+from mvp_data.types import Picture, Vectors, VideoEntry
 
 EMBED_BATCH = 64  # pictures given to the encoder at once; has no influence on the vectors
 

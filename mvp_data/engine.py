@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from mvp_data import embed_bank, workers
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig
 from mvp_data.embed import Embedder
 from mvp_data.errors import ConfigError
+from mvp_data.types import VideoEntry
 from mvp_data.workers import Limits, Lost, Usage
 
 ANSWER_S = 5.0  # for a head node to take a connection

@@ -21,7 +21,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from mvp_data import engine_keeper
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig
 from mvp_data.embed import Embedder
 from mvp_data.engine_node import EmbedHand, Terms, VideoHand, version
@@ -31,6 +31,7 @@ from mvp_data.fleet import Answer, Gone, Hand, run_fleet
 from mvp_data.interrupts import Stopped, held_back
 from mvp_data.store import Store
 from mvp_data.stored_bank import StoredBank, bank_at
+from mvp_data.types import VideoEntry
 from mvp_data.workers import Limits, Lost, Usage
 
 Job = TypeVar("Job")

@@ -13,13 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mvp_data.bank import Bank, VideoEntry, skipped
+from mvp_data.bank import Bank, skipped
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.frame_table import FrameTable
 from mvp_data.seen import Sight
 from mvp_data.stored_bank import bank_at
-from mvp_data.types import Source
+from mvp_data.types import FrameTable, Source, VideoEntry
 from mvp_data.workers import goes_on
 
 if TYPE_CHECKING:

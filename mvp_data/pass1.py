@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mvp_data.bank import SPOOL, Bank, VideoEntry, skipped
+from mvp_data.bank import SPOOL, Bank, skipped
 from mvp_data.config import BuildConfig
 from mvp_data.engine import Engine, Local
 from mvp_data.errors import Skip, SkipReason, SourceError
@@ -18,7 +18,7 @@ from mvp_data.interrupts import STOPPING, Interrupts
 from mvp_data.long_videos import PASSING, Feed, Job, Long, LongVideos, PartStore, entry_of, surely
 from mvp_data.seen import Seen, remote_stamp, sight, size_bytes, stamp
 from mvp_data.stored_bank import StoredBank, bank_at, scratch
-from mvp_data.types import Source
+from mvp_data.types import Source, VideoEntry
 from mvp_data.workers import Limits, Lost, Usage, goes_on, note
 
 if TYPE_CHECKING:

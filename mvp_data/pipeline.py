@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from mvp_data import __version__
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
 from mvp_data.cells import mine_all
 from mvp_data.codecs import undecodable
@@ -29,7 +29,7 @@ from mvp_data.pass1 import Outcome, extract_all
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
-from mvp_data.types import Source, Vectors
+from mvp_data.types import Source, Vectors, VideoEntry
 from mvp_data.workers import Usage
 
 

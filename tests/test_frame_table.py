@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.frame_table import FrameTable
-from mvp_data.types import Frame, rejections
+from mvp_data.types import Frame, FrameTable, rejections
 from tests.builders import noise
 
 NUMBERS = st.floats(0, 1e6)

@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.crop import cover_box, letterbox, placed, target_size
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.frames import Extract, extract
-from mvp_data.types import Picture
+from mvp_data.frames import extract
+from mvp_data.types import Picture, VideoEntry
 from tests.builders import rng
 from tests.clips import render
 
@@ -198,7 +198,7 @@ def moving(n: int, width: int, height: int) -> Picture:
 
 def run(
     path: Path, *, seed: int = 0, decode: DecodeConfig = DECODE, **options: Any
-) -> tuple[Extract, list[Image.Image]]:
+) -> tuple[VideoEntry, list[Image.Image]]:
     blob = io.BytesIO()
     found = extract(path, video_id="v", decode=decode, frames=FramesConfig(**options), seed=seed, blob=blob)
     images: list[Image.Image] = []

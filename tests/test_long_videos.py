@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from mvp_data import build, frames, read_index, workers
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.fetch import fingerprint
 from mvp_data.long_videos import part_name
 from mvp_data.pass1 import extract_all
 from mvp_data.scan import scan
-from mvp_data.types import Picture
+from mvp_data.types import Picture, VideoEntry
 from mvp_data.workers import Lost
 from tests.clips import render
 from tests.scenes import film, journey
@@ -96,7 +96,7 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     begun: list[float] = []
     extract_part = frames.extract_part
 
-    def watched(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+    def watched(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
         begun.append(part.first_s)
         return extract_part(path, part, **options)
 
@@ -128,7 +128,7 @@ def test_parts_pass_through_a_store(
     with monkeypatch.context() as patch:
         extract_part = frames.extract_part
 
-        def fails_later(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+        def fails_later(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
             if part.first_s == 2400:
                 raise OutputError("no room")
             return extract_part(path, part, **options)

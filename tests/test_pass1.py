@@ -26,7 +26,7 @@ from mvp_data.fetch import fingerprint
 from mvp_data.pass1 import Outcome, extract_all
 from mvp_data.scan import scan
 from mvp_data.status import read_status
-from mvp_data.types import Picture, Vectors
+from mvp_data.types import Picture, Vectors, VideoEntry
 from mvp_data.workers import Lost
 from tests.web import serve
 
@@ -167,7 +167,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     shutil.copy2(films / "film 0.mp4", film)
     extract = frames.extract
 
-    def meanwhile(path: Path, **options: Any) -> frames.Extract:
+    def meanwhile(path: Path, **options: Any) -> VideoEntry:
         if how == "damaged":  # the disk gives other bytes, and its times are those of before
             status = film.stat()
             film.write_bytes(film.read_bytes()[:-1] + b"x")
@@ -196,7 +196,7 @@ def test_what_a_disk_gives_wrong_once_is_not_kept(
     """libavformat tells a read that failed from a damaged file as little as we can, and the file is whole again."""
     extract, times = frames.extract, []
 
-    def once(path: Path, **options: Any) -> frames.Extract:
+    def once(path: Path, **options: Any) -> VideoEntry:
         times.append(path)
         if len(times) > 1:
             return extract(path, **options)
