@@ -11,7 +11,7 @@ from mvp_data.config import BuildConfig
 from mvp_data.corpus import KeptVideo
 from mvp_data.errors import ShardError, SkipReason
 from mvp_data.files import atomic_write
-from mvp_data.pass1 import Outcome
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.puzzles import PuzzleSet
 from mvp_data.scan import ScanProblem
 from mvp_data.types import VideoEntry

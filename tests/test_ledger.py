@@ -11,8 +11,8 @@ import pytest
 from mvp_data.bank import skipped
 from mvp_data.corpus import KeptVideo
 from mvp_data.errors import ShardError, SkipReason
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.ledger import LEDGER_NAME, LedgerRow, make_ledger, read_ledger, write_ledger
-from mvp_data.pass1 import Outcome
 from mvp_data.puzzles import make_puzzles
 from mvp_data.scan import ScanProblem
 from mvp_data.types import Frame, FrameTable, Source, VideoEntry

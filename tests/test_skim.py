@@ -16,7 +16,7 @@ from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.decode import open_video
 from mvp_data.errors import Unskimmable
 from mvp_data.frames import extract
-from mvp_data.long_videos import surely
+from mvp_data.ingest.read_twice import read_twice
 from mvp_data.skim import Skim, Skimmer, blended
 from mvp_data.types import Picture, VideoEntry
 from tests.clips import render
@@ -166,7 +166,7 @@ def test_what_came_out_damaged_is_read_twice(tmp_path: Path) -> None:
     run = partial(extract, path, video_id="v", decode=DecodeConfig(), frames=OPTIONS, seed=0)
     checks, blob = [], io.BytesIO()
     blob.write(b"others")
-    assert (surely(run, blob, lambda: checks.append(1)), blob.getvalue()) == passed(path, "full")
+    assert (read_twice(run, blob, lambda: checks.append(1)), blob.getvalue()) == passed(path, "full")
     assert checks
 
 

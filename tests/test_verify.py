@@ -27,9 +27,9 @@ from mvp_data.calibrate import Calibration
 from mvp_data.cli_verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.journal import Journal
 from mvp_data.output import locked, write_samples
-from mvp_data.pass1 import Outcome
 from mvp_data.repair import repair
 from mvp_data.scan import ScanResult
 from mvp_data.seeds import shuffled, unit

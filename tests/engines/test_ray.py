@@ -1,4 +1,4 @@
-"""Builds on real Ray clusters. What they are made of has quick tests in `test_fleet` and `test_engine_node`."""
+"""Builds on real Ray clusters. What they are made of has quick tests in `test_fleet` and `ingest/test_node_worker`."""
 
 import json
 import shutil
@@ -14,9 +14,9 @@ from mvp_data import build, read_index
 from mvp_data.config import from_options
 from mvp_data.ledger import read_ledger
 from tests.clusters import BUILD, OPTIONS, Site, needs_ray, site
+from tests.ingest.test_chunk_jobs import SLOW, all_of, slide_show
 from tests.ray_nodes import start_nodes
 from tests.scenes import film
-from tests.test_long_videos import SLOW, all_of, slide_show
 
 pytestmark = needs_ray
 
@@ -221,8 +221,7 @@ DRIVER_ALONE = """
 import os, sys
 from pathlib import Path
 from mvp_data.config import from_options
-from mvp_data.engine import engine_for
-from mvp_data.pass1 import extract_all
+from mvp_data.ingest.scheduler import engine_for, extract_all
 from mvp_data.types import Source
 
 if __name__ == "__main__":
@@ -249,4 +248,4 @@ def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path
         "build.log", words(few_films, tmp_path / "far", tinyvit, "--ray-address", "ray://x:1"), limit_s=60
     )
     assert ended.code == 1
-    assert ended.said.splitlines()[-1].startswith("mvp-data: ray_address: ray://x:1 is no HOST:PORT")
+    assert ended.said.splitlines()[-1].startswith("mvp-data: ray_address: ray://x:1 is not HOST:PORT")
