@@ -81,6 +81,19 @@ def test_one_module_names_each_heavy_library() -> None:
     assert not users(TRAIN, set(HEAVY) - {"yaml"})
 
 
+def test_engines_know_jobs_and_not_videos() -> None:
+    for path in (ROOT / "mvp_data" / "engines").glob("*.py"):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_data"):
+                parts = (node.module or "").split(".")
+                assert parts[1:2] in (["engines"], ["errors"], ["interrupts"]), f"{path.name}: {node.module}"
+
+
+def test_only_the_scheduler_of_pass_1_knows_the_whole_configuration() -> None:
+    folder = ROOT / "mvp_data" / "ingest"
+    assert [path.name for path in folder.glob("*.py") if "BuildConfig" in path.read_text()] == ["scheduler.py"]
+
+
 def users(sources: list[Path], names: Iterable[str]) -> dict[str, set[str]]:
     found = defaultdict(set)
     for path in sources:

@@ -170,12 +170,12 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
             return Calibration(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise damaged(path, error) from error
-    pictures = {}
+    images = {}
     for video_id in chosen:
         usable = entries[video_id].usable
         spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
-        pictures[video_id] = [decoded(jpeg) for jpeg in _jpegs(bank, entries[video_id], [usable[i] for i in spread])]
-    measured = calibrate(embedder, pictures, seed=seed)
+        images[video_id] = [decoded(jpeg) for jpeg in _jpegs(bank, entries[video_id], [usable[i] for i in spread])]
+    measured = calibrate(embedder, images, seed=seed)
     make_folder(path.parent)
     with bank.file(path) as file:
         file.write(json.dumps(asdict(measured)).encode())

@@ -116,7 +116,7 @@ def test_nothing_but_plain_files_of_a_bank_is_taken(config: BuildConfig, banks: 
     victim = next(frames.rglob("*.jpgs"))
     victim.unlink()
     victim.symlink_to("/etc/passwd")
-    with pytest.raises(OutputError, match="no plain file"):
+    with pytest.raises(OutputError, match="is not a plain file"):
         merge([bad], tmp_path / "other")
 
 
