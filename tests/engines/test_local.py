@@ -85,7 +85,7 @@ def test_a_lost_job_loses_no_other() -> None:
     assert all(done[what, n] == f"{what} {n}" for n, what in enumerate(jobs) if len(what) == 1)
 
 
-def test_a_job_that_exceeds_its_time_is_killed_and_the_others_run() -> None:
+def test_a_job_out_of_time_is_killed_and_the_rest_goes_on() -> None:
     start = time.monotonic()
     done = run("hang", "a", "b", workers=1, timeout_s=1.0)
     assert done["hang", 0] == Lost("timeout", "not done after 1 s")
@@ -102,7 +102,7 @@ def test_a_job_that_makes_progress_gets_more_time() -> None:
 
 
 @pytest.mark.skipif(not can_limit_memory(), reason="this system does not tell what a process has in memory")
-def test_a_job_that_takes_too_much_memory_is_killed_and_the_others_run() -> None:
+def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on() -> None:
     usage, limits = Usage(), Limits(timeout_s=60.0, memory_mb=200)
     jobs = [("grow", 0), ("a", 1), ("wall", 2), ("b", 3)]
     done = dict(run_all(act, jobs, workers=2, limits=limits, usage=usage))

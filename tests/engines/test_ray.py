@@ -79,7 +79,7 @@ def test_a_cluster_of_this_machine_gives_the_same_files_and_is_gone(
         assert word not in ended.said, "nothing of Ray is seen; bars of a slow machine may be"
 
 
-def until(what: Callable[[], object], limit_s: float = 60.0) -> None:
+def until(what: Callable[[], object], limit_s: float = 180.0) -> None:
     """Wait for something to be true."""
     over = time.monotonic() + limit_s
     while not what():
@@ -206,7 +206,7 @@ def test_a_killed_driver_leaves_no_worker_and_the_same_command_resumes(
     process.wait()
     left = place.await_none(20.0)
     assert [line for line in left if not line.partition(" ")[2].startswith(AGENTS)] == []
-    ended = place.run("again.log", words(few_films, tmp_path / "far", tinyvit), limit_s=120)
+    ended = place.run("again.log", words(few_films, tmp_path / "far", tinyvit), limit_s=240)
     assert ended.code == 0, ended.said
     assert results(tmp_path / "far") == on_this_machine(few_films, tmp_path / "near", tinyvit)
     assert place.await_none(120.0) == [], "Ray ends its agents too, after a minute"
@@ -246,7 +246,7 @@ def test_what_only_the_driver_sees_is_explained(few_films: Path, tmp_path: Path,
     driver.write_text(DRIVER_ALONE)
     ended = place.run("build.log", [str(driver), str(few_films / "film 0.mp4"), str(tmp_path / "far")], limit_s=120)
     assert ended.code == 0, ended.said
-    assert "No such file or directory; this machine sees it: every node must be able to read it" in ended.said
+    assert "No such file or directory; this machine can read it: every node must be able to read it" in ended.said
 
 
 def test_an_address_where_nothing_is_is_an_error(few_films: Path, tmp_path: Path, tinyvit: str, place: Site) -> None:
