@@ -30,11 +30,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mvp_data import BuildConfig, build, embed, embed_bank, index, pipeline, read_shard
+from mvp_data import BuildConfig, build, embed, index, pipeline, read_shard
 from mvp_data.bank import Bank
 from mvp_data.config import from_options, usable_cores
 from mvp_data.embed import SIDE_PX, Embedder, OnnxEmbedder, network_input, shrink, value_table
-from mvp_data.embed_bank import Jpegs
+from mvp_data.ingest import embed as ingest_embed
+from mvp_data.ingest.embed import Jpegs
 from mvp_data.types import Picture, Vectors
 from mvp_data.weights import find
 
@@ -106,7 +107,7 @@ def some_jpegs(config: BuildConfig, count: int) -> list[bytes]:
     """Evenly spread over the bank's frames."""
     bank = Bank(config.bank_folder, config.extract_hash())
     entries = [bank.read(video_id) for video_id in video_ids(config)]
-    found = [jpeg for entry in entries for jpeg in embed_bank._jpegs(bank, entry, entry.usable)]
+    found = [jpeg for entry in entries for jpeg in ingest_embed._jpegs(bank, entry, entry.usable)]
     return [found[i] for i in np.linspace(0, len(found) - 1, count).astype(int)]
 
 
@@ -128,7 +129,7 @@ def make_others(folder: Path, calibrated: Sequence[bytes], *, quick: bool) -> li
     little, wrong = "no: pictures are too small for it", "no: other neighbours, other puzzles"
     found = [
         Variant(name="reducing_gap=2", decision=little, model=model, patches={(embed, "shrink"): reduced}),
-        Variant(name="JPEG draft mode", decision=little, model=model, patches={(embed_bank, "decoded"): drafted}),
+        Variant(name="JPEG draft mode", decision=little, model=model, patches={(ingest_embed, "decoded"): drafted}),
     ]
     half = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     found.append(Variant(name="fp16", decision="no: slower", model=half.SerializeToString()))
@@ -170,7 +171,7 @@ class Readings:
 
 
 def prepared(jpeg: bytes) -> npt.NDArray[np.float32]:
-    return network_input([shrink(embed_bank.decoded(jpeg), SIDE_PX)], TABLE, 1)
+    return network_input([shrink(ingest_embed.decoded(jpeg), SIDE_PX)], TABLE, 1)
 
 
 def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, pictures: int) -> dict[str, dict[str, float]]:
@@ -193,12 +194,12 @@ def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, pictures: int
 
 def parts(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
     """Where the time of a picture goes, on one thread."""
-    pictures = [embed_bank.decoded(jpeg) for jpeg in jpegs]
+    pictures = [ingest_embed.decoded(jpeg) for jpeg in jpegs]
     squares = [shrink(picture, SIDE_PX) for picture in pictures]
     values = [network_input([square], TABLE, 1) for square in squares]
     run = runner(threads=1)
     ways: dict[str, Callable[[], object]] = {
-        "decode the JPEG": lambda: [embed_bank.decoded(jpeg) for jpeg in jpegs],
+        "decode the JPEG": lambda: [ingest_embed.decoded(jpeg) for jpeg in jpegs],
         "shrink": lambda: [shrink(picture, SIDE_PX) for picture in pictures],
         "levels to network input, looked up": lambda: [network_input([square], TABLE, 1) for square in squares],
         "the same, computed": lambda: [computed(square) for square in squares],

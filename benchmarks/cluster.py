@@ -17,8 +17,8 @@ from pathlib import Path
 
 from mvp_data import build, read_index
 from mvp_data.config import BuildConfig, from_options
-from mvp_data.engine import engine_for
-from mvp_data.workers import Limits
+from mvp_data.engines.base import Limits
+from mvp_data.ingest.scheduler import engine_for
 from tests.clusters import BUILD, Site, site
 from tests.ray_nodes import start_nodes
 from tests.scenes import film

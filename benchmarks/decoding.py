@@ -32,8 +32,8 @@ from benchmarks.shots_spliced import FIRST_SEED, FPS, Frames, single_shots, spli
 from mvp_data import skim
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip
-from mvp_data.frames import Extract, extract
-from mvp_data.types import Boundary
+from mvp_data.frames import extract
+from mvp_data.types import Boundary, VideoEntry
 
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 SETS = ("film", "clips", "groundtruth", "nasty", "spliced")
@@ -77,7 +77,7 @@ def decode_only(path: Path, frames: str = "DEFAULT") -> None:
                 continue
 
 
-def extracted(path: Path, way: str) -> tuple[Extract | None, bytes]:
+def extracted(path: Path, way: str) -> tuple[VideoEntry | None, bytes]:
     blob = io.BytesIO()
     try:
         found = extract(
@@ -112,7 +112,7 @@ def compare(full: tuple[Boundary, ...], sparse: tuple[Boundary, ...], row: Row) 
 def measure(path: Path, truth: tuple[Spans, Spans] | None, repeat: int, row: Row) -> None:
     """Add one video to a row."""
     spent: dict[str, list[float]] = {"full": [], "sparse": [], "DEFAULT": [], "NONREF": []}
-    found: dict[str, tuple[Extract | None, bytes]] = {}
+    found: dict[str, tuple[VideoEntry | None, bytes]] = {}
     for name in [*spent] * repeat:
         if name == "DEFAULT" and found["full"][0] is None:
             break  # no video

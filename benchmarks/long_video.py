@@ -25,14 +25,14 @@ from typing import IO
 import av
 import numpy as np
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig
+from mvp_data.engines.base import Limits, Usage
+from mvp_data.engines.local import run_all
 from mvp_data.fetch import fingerprint
 from mvp_data.frames import extract
-from mvp_data.long_videos import entry_of
-from mvp_data.pass1 import extract_all
-from mvp_data.types import Picture, Source
-from mvp_data.workers import Limits, Usage, run_all
+from mvp_data.ingest.scheduler import extract_all
+from mvp_data.types import Picture, Source, VideoEntry
 
 SIZE, FPS, LOOP_S = (128, 72), 24, 60
 SCENE_FRAMES = 100  # then comes a cut; the last frames of each scene stand still
@@ -99,7 +99,7 @@ def one_piece(job: Whole) -> None:
     config = job.config
 
     def make(blob: IO[bytes]) -> VideoEntry:
-        found = extract(
+        return extract(
             job.path,
             video_id=job.video_id,
             decode=config.decode,
@@ -107,7 +107,6 @@ def one_piece(job: Whole) -> None:
             seed=config.seed,
             blob=blob,
         )
-        return entry_of(job.video_id, found)
 
     fingerprint(job.path)
     Bank(job.bank, config.extract_hash()).write(job.video_id, make)

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -26,44 +26,13 @@ from mvp_data.config import digest
 from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.files import atomic_write, make_folder, remove
-from mvp_data.frame_table import FrameTable
 from mvp_data.jpeg import is_whole
 from mvp_data.locks import Lock
-from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
+from mvp_data.types import Boundary, Frame, FrameTable, Vectors, VideoEntry, VideoInfo
 
 _FACTS = b"mvp"
 GROUP_ROWS = 4096  # frames written at once: of a video of ten hours all would take 80 MB
 SPOOL = "spool"  # folder for copies of sources that are no local files; made when there is one
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VideoEntry:
-    """All that pass 1 found out about one video; `skip` is why it cannot be used, or empty."""
-
-    video_id: str
-    skip: str = ""  # a SkipReason
-    detail: str = ""
-    info: VideoInfo | None = None
-    duration_s: float = 0.0
-    decoded_frames: int = 0
-    left_out_frames: int = 0  # of these
-    damaged_packets: int = 0
-    rate_fps: float = 0.0
-    width_px: int = 0
-    height_px: int = 0
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    boundaries: tuple[Boundary, ...] = ()
-    frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
-
-    @property
-    def decoded_share(self) -> float:
-        """Share of the frames that were really decoded."""
-        return 1 - self.left_out_frames / self.decoded_frames if self.decoded_frames else 0.0
-
-    @property
-    def usable(self) -> tuple[int, ...]:
-        """Indices of the frames that were not rejected."""
-        return tuple(self.frames.usable.tolist())
 
 
 class Bank:

@@ -22,9 +22,10 @@ import numpy as np
 
 from mvp_data import __version__
 from mvp_data.config import usable_cores
+from mvp_data.engines.base import Limits, Lost
+from mvp_data.engines.local import can_limit_memory, run_all
 from mvp_data.errors import MissingDependencyError, MvpError
 from mvp_data.weights import DEFAULT, WEIGHTS, listing
-from mvp_data.workers import Limits, Lost, can_limit_memory, run_all
 
 DISTRIBUTION = "masked-video-prediction"
 EXTRAS = ("clip", "shots", "decord", "ffmpeg", "ray", "train")

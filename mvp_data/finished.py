@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from mvp_data.config import BuildConfig, digest
 from mvp_data.errors import OutputError
+from mvp_data.ingest.jobs import PASSING, Outcome
 from mvp_data.ledger import read_ledger
-from mvp_data.long_videos import PASSING
-from mvp_data.pass1 import Outcome
 from mvp_data.scan import ScanResult
 from mvp_data.shard_index import Index
 

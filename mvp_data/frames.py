@@ -16,35 +16,13 @@ from mvp_data.errors import Skip, SkipReason, Unskimmable
 from mvp_data.sampling import SampleGrid
 from mvp_data.shots import ShotDetector, in_transition, shot_detector
 from mvp_data.skim import Skim
-from mvp_data.types import Boundary, Frame, Luma, Picture, VideoInfo, rejections
+from mvp_data.types import Frame, FrameTable, Luma, Picture, VideoEntry
 from mvp_data.verdicts import judge
 
 HELD_AREA_PX = 1 << 20  # of the pictures that wait for crop and size, 1.5 bytes a pixel; larger ones are shrunk to it
 BLUR_SHARE = 0.08  # of the video's own median sharpness: a whip pan or a failed focus, not a calm sky
 ROLL_FRAMES = 32  # looked at on either side of a part at least, however slow the video is: what shot detection sees
 PART_S = 1200.0  # of video: a longer one is worked in parts of this length, or says each time that it gets on
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Extract:
-    """What one pass over a video gives; the JPEGs are in the blob, one after another in the order of `frames`."""
-
-    info: VideoInfo
-    duration_s: float  # time of the last frame shown
-    decoded_frames: int  # of the video, those left out included
-    left_out_frames: int
-    damaged_packets: int
-    rate_fps: float  # rate at which it was sampled
-    width_px: int  # of every stored picture
-    height_px: int
-    crop: tuple[float, float, float, float]  # left, top, right, bottom as shares of the displayed picture
-    boundaries: tuple[Boundary, ...]
-    frames: tuple[Frame, ...]
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        """How many sampled frames are no key frames, by reason."""
-        return dict(rejections(self.frames))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +64,7 @@ def extract(
     seed: int,
     blob: IO[bytes],
     on_stretch: Callable[[], object] = lambda: None,
-) -> Extract:
+) -> VideoEntry:
     """Decode `path` once; write the JPEGs of its sampled frames to `blob` and return all that is known of them.
 
     `on_stretch` is called whenever the samples of another `part_length_s` are written.
@@ -110,7 +88,7 @@ def extract_part(
     seed: int,
     blob: IO[bytes],
     on_stretch: Callable[[], object] = lambda: None,
-) -> Extract:
+) -> VideoEntry:
     """The same for a part, before `judge_in_context`; a first part that settles nothing goes on to the end.
 
     Raises:
@@ -137,7 +115,7 @@ def _pass(
     seed: int,
     blob: IO[bytes],
     on_stretch: Callable[[], object],
-) -> Extract:
+) -> VideoEntry:
     writer = _Writer(blob, frames, part, on_stretch)
     slowest = part.start is not None
     grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=part.video_id, slowest=slowest)
@@ -146,7 +124,7 @@ def _pass(
         return _walk(video, part, shot_detector(decode.shots), grid, writer)
 
 
-def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> Extract:
+def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
     """One pass over the frames of a part and around it; what lies around is not counted."""
     decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, part.end_s
     damaged_before: int | None = 0 if part.start is None else None
@@ -171,7 +149,8 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
             writer.add(sample, grid) if own else writer.look(sample)
     damaged = video.damaged_packets if damaged is None else damaged
     writer.settle()
-    return Extract(
+    return VideoEntry(
+        video_id=part.video_id,
         info=video.info,
         duration_s=last_s,
         decoded_frames=decoded,
@@ -182,7 +161,7 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
         height_px=writer.size[1],
         crop=writer.crop,
         boundaries=tuple(b for b in detector.finish() if part.first_s <= b.start_s < end_s),
-        frames=tuple(writer.frames),
+        frames=FrameTable.of(writer.frames),
     )
 
 
@@ -287,7 +266,7 @@ def encode_jpeg(picture: Picture, *, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def judge_in_context(found: Extract, trim_s: float) -> Extract:
+def judge_in_context(found: VideoEntry, trim_s: float) -> VideoEntry:
     """Number the shots, and reject what only the whole video shows: transitions, trimmed edges, strong blur."""
     starts = [boundary.start_s for boundary in found.boundaries]
     ends = [boundary.end_s for boundary in found.boundaries]
@@ -306,4 +285,4 @@ def judge_in_context(found: Extract, trim_s: float) -> Extract:
     usual = [f.sharpness for f in found.frames if not f.reject]
     limit = BLUR_SHARE * median(usual) if usual else 0.0
     frames = (replace(f, shot=bisect_right(ends, f.time_s), reject=reason(f)) for f in found.frames)
-    return replace(found, frames=tuple(frames))
+    return replace(found, frames=FrameTable.of(frames))

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mvp_data.bank import VideoEntry
 from mvp_data.config import BuildConfig
 from mvp_data.errors import ShardError, SkipReason
 from mvp_data.files import atomic_write
-from mvp_data.pass1 import Outcome
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.scan import ScanProblem
+from mvp_data.types import VideoEntry
 
 LEDGER_NAME = "ledger.parquet"
 LEAST_CONTEXT = 4  # fewer visible frames are no context to advise

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.decode import Packet, Start, seconds
-from mvp_data.frames import ROLL_FRAMES, Extract, Part, judge_in_context, part_length_s
+from mvp_data.frames import ROLL_FRAMES, Part, judge_in_context, part_length_s
 from mvp_data.shots_adaptive import MIN_SHOT_S
-from mvp_data.types import Boundary
+from mvp_data.types import Boundary, FrameTable, VideoEntry
 
 ROLL_S = 10.0  # of video, looked at on either side of a part
 UNCUT = ("avi",)  # containers whose times are counts of what the decoder has shown
@@ -99,17 +99,17 @@ def _cuts(packets: Iterable[Packet], ticks: _Ticks) -> list[tuple[int, _Key]]:
     return cuts
 
 
-def is_whole(parts: Sequence[Part], first: Extract) -> bool:
+def is_whole(parts: Sequence[Part], first: VideoEntry) -> bool:
     """Whether the first part went on to the end of the video, since it settled nothing before."""
     return first.duration_s >= parts[0].end_s
 
 
-def settled(part: Part, first: Extract) -> Part:
+def settled(part: Part, first: VideoEntry) -> Part:
     """A later part with the picture size and crop that the first has found."""
     return replace(part, size=(first.width_px, first.height_px), crop=first.crop)
 
 
-def merge(parts: Sequence[Extract], trim_s: float) -> Extract:
+def merge(parts: Sequence[VideoEntry], trim_s: float) -> VideoEntry:
     """What one pass over the whole video gives; the JPEGs are those of the parts, one part after another."""
     return judge_in_context(
         replace(
@@ -119,7 +119,7 @@ def merge(parts: Sequence[Extract], trim_s: float) -> Extract:
             left_out_frames=sum(part.left_out_frames for part in parts),
             damaged_packets=sum(part.damaged_packets for part in parts),
             boundaries=_apart(chain.from_iterable(part.boundaries for part in parts)),
-            frames=tuple(chain.from_iterable(part.frames for part in parts)),
+            frames=FrameTable.of(chain.from_iterable(part.frames for part in parts)),
         ),
         trim_s,
     )

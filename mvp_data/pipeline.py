@@ -7,29 +7,30 @@ from itertools import accumulate
 from typing import Any
 
 from mvp_data import __version__
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
 from mvp_data.codecs import undecodable
 from mvp_data.config import GROUPS, BuildConfig, digest
 from mvp_data.embed import Embedder, Encoder, load_embedder
-from mvp_data.embed_bank import calibration_for
-from mvp_data.engine import Engine, engine_for
+from mvp_data.engines.base import Engine, Usage
 from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.finished import corpus_hash, may_be_better, refuse_others
+from mvp_data.ingest.embed import calibration_for, embed_with
+from mvp_data.ingest.jobs import Outcome
+from mvp_data.ingest.scheduler import engine_for, extract_all
 from mvp_data.journal import Journal
 from mvp_data.ledger import LedgerRow, make_ledger, write_ledger
 from mvp_data.matrix import allocate
 from mvp_data.output import finish, locked, prepare, start, write_card, write_report, write_samples
 from mvp_data.pack import Packed, Packer
-from mvp_data.pass1 import Outcome, extract_all
 from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep, read_entries, split_groups
 from mvp_data.puzzles.dedup import Track, group_videos
 from mvp_data.puzzles.partitions import mine_all
 from mvp_data.report import BuildReport, IndexReport, counts, make_report, stored_report
 from mvp_data.scan import ScanResult, scan
 from mvp_data.shard_index import Index, write_index
-from mvp_data.types import Source
-from mvp_data.workers import Usage
+from mvp_data.stored_bank import bank_at
+from mvp_data.types import Source, VideoEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,8 @@ def _embed(
     frames = sum(len(entry.usable) for entry in to_do)
     journal.log("encoder", **asdict(embedder.encoder))
     with journal.step("embed", "embedding", total=frames, unit="frame") as advance:
-        engine.embed_all(bank, to_do, embedder, advance)
+        stored = bank_at(config.bank_folder.absolute(), config.extract_hash(), store=config.store)
+        embed_with(engine, stored, to_do, embedder, config.embed.embedder, advance)
     with journal.step("calibrate"):
         calibration = calibration_for(embedder, bank, entries, config.seed)
     return _Indexed(

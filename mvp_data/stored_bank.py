@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError
 from mvp_data.files import make_folder
 from mvp_data.locks import lives
 from mvp_data.store import Store
-from mvp_data.types import Vectors
+from mvp_data.types import Vectors, VideoEntry
 
 SCRATCH_PREFIX = "mvp-scratch-"  # of the folders of jobs; a killed worker leaves its own behind, to be swept by it
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
-from mvp_data.frame_table import FrameTable
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.seeds import unit
 from mvp_data.types import (
@@ -21,8 +20,10 @@ from mvp_data.types import (
     THUMBNAIL_WIDTH_PX,
     Boundary,
     Frame,
+    FrameTable,
     Source,
     Vectors,
+    VideoEntry,
     VideoInfo,
 )
 

@@ -8,9 +8,9 @@ from typing import IO
 import numpy as np
 import pytest
 
-from mvp_data.bank import Bank, VideoEntry, encoder_key, skipped
+from mvp_data.bank import Bank, encoder_key, skipped
 from mvp_data.errors import OutputError, Skip, SkipReason
-from mvp_data.types import Boundary
+from mvp_data.types import Boundary, VideoEntry
 from tests.builders import ENCODER, jpeg_of, kept_video, store, walk
 
 VIDEO = kept_video(walk(7, "bank"), name="ab12", shots=[0, 0, 0, 1, 1, 1, 1])

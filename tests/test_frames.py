@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.crop import cover_box, letterbox, placed, target_size
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.frames import Extract, extract
-from mvp_data.types import Picture
+from mvp_data.frames import extract
+from mvp_data.types import Picture, VideoEntry
 from tests.builders import rng
 from tests.clips import render
 
@@ -198,7 +198,7 @@ def moving(n: int, width: int, height: int) -> Picture:
 
 def run(
     path: Path, *, seed: int = 0, decode: DecodeConfig = DECODE, **options: Any
-) -> tuple[Extract, list[Image.Image]]:
+) -> tuple[VideoEntry, list[Image.Image]]:
     blob = io.BytesIO()
     found = extract(path, video_id="v", decode=decode, frames=FramesConfig(**options), seed=seed, blob=blob)
     images: list[Image.Image] = []
@@ -292,8 +292,8 @@ def test_rejected_pictures(tmp_path: Path) -> None:
     assert set(reasons[2]) == {"flat"}
     assert reasons[3][-2:] == ["frozen"] * 2, "the first of the still pictures is one like any other"
     assert set(reasons[5]) == {"blurred"}
-    assert set(found.rejected) == {"black", "flat", "frozen", "blurred"}
-    assert sum(found.rejected.values()) == sum(bool(f.reject) for f in found.frames)
+    assert set(found.frames.rejections()) == {"black", "flat", "frozen", "blurred"}
+    assert sum(found.frames.rejections().values()) == sum(bool(f.reject) for f in found.frames)
     for frame in found.frames:
         if frame.reject in ("black", "flat", "frozen"):
             assert frame.jpeg_bytes == 0
@@ -310,9 +310,9 @@ def test_shots_are_numbered_and_their_edges_trimmed(tmp_path: Path) -> None:
     for frame in found.frames:
         near = min(abs(frame.time_s - 3.0), abs(frame.time_s - 6.0)) < 0.35
         assert frame.reject == ("boundary" if near else "")
-    assert found.rejected["boundary"] >= 4
+    assert found.frames.rejections()["boundary"] >= 4
     untrimmed = run(clip, fps=4.0, decode=DecodeConfig(shots="adaptive"), trim_s=0.0)[0]
-    assert untrimmed.rejected == {}
+    assert untrimmed.frames.rejections() == {}
     assert [replace(f, reject="") for f in found.frames] == list(untrimmed.frames)
 
 

@@ -30,9 +30,9 @@ from mvp_data import manifests, parquet, tars
 from mvp_data.config import BuildConfig, all_options, from_options
 from mvp_data.errors import ConfigError, MvpError, ShardError, Skip, SkipReason, SourceError
 from mvp_data.fetch import local_file
+from mvp_data.ingest.scheduler import extract_all
 from mvp_data.manifests import read_manifest
 from mvp_data.output import SampleRow, sample_row
-from mvp_data.pass1 import extract_all
 from mvp_data.prompt import PromptConfig
 from mvp_data.quiz import read_answers
 from mvp_data.scan import scan

@@ -1,4 +1,4 @@
-"""Signals that are held back; how a build takes them is in `test_pass1`."""
+"""Signals that are held back; how a build takes them is in `ingest/test_scheduler`."""
 
 import os
 import signal

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvp_data.bank import VideoEntry, skipped
+from mvp_data.bank import skipped
 from mvp_data.errors import ShardError, SkipReason
-from mvp_data.frame_table import FrameTable
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.ledger import LEDGER_NAME, LedgerRow, make_ledger, read_ledger, write_ledger
-from mvp_data.pass1 import Outcome
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.scan import ScanProblem
-from mvp_data.types import Frame, Source
+from mvp_data.types import Frame, FrameTable, Source, VideoEntry
 from tests.builders import THRESHOLDS, config, films, kept_video, walk
 
 OPTIONS = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}

@@ -12,9 +12,9 @@ import pytest
 from mvp_data import decode_pyav, frames, parts
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.errors import Skip
-from mvp_data.frames import Extract, Part, extract, extract_part
+from mvp_data.frames import Part, extract, extract_part
 from mvp_data.parts import is_whole, merge, plan_parts, settled
-from mvp_data.types import Picture
+from mvp_data.types import Picture, VideoEntry
 from tests.clips import render
 from tests.scenes import journey
 
@@ -45,13 +45,13 @@ def film(path: Path, **options: Any) -> Path:
     return render(path, **options)
 
 
-def in_one(path: Path, options: FramesConfig = OPTIONS) -> tuple[Extract, bytes]:
+def in_one(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes]:
     blob = io.BytesIO()
     found = extract(path, video_id="v", decode=DecodeConfig(), frames=options, seed=0, blob=blob)
     return found, blob.getvalue()
 
 
-def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[Extract, bytes, tuple[Part, ...]]:
+def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes, tuple[Part, ...]]:
     """What the parts give together, worked from the last to the first, since their order must not matter."""
     plan = plan_parts(path, video_id="v", decode=DecodeConfig(), frames=options)
     assert len(plan) > 2, "else nothing is tested"
@@ -63,19 +63,19 @@ def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[Extract, byte
     return merge([extract for extract, _ in ordered], options.trim_s), b"".join(blob for _, blob in ordered), plan
 
 
-def work(path: Path, part: Part, options: FramesConfig = OPTIONS) -> tuple[Extract, bytes]:
+def work(path: Path, part: Part, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes]:
     blob = io.BytesIO()
     found = extract_part(path, part, decode=DecodeConfig(), frames=options, seed=0, blob=blob)
     return found, blob.getvalue()
 
 
 def differences(path: Path) -> list[str]:
-    """The fields of `Extract` in which parts and one piece differ."""
+    """The fields of `VideoEntry` in which parts and one piece differ."""
     whole, jpegs = in_one(path)
     joined, joined_jpegs, _ = in_parts(path)
     assert whole.boundaries, "else nothing is tested"
     assert {"", "frozen"} <= {frame.reject for frame in whole.frames}, "else nothing is tested"
-    names = [name for name in Extract.__dataclass_fields__ if getattr(whole, name) != getattr(joined, name)]
+    names = [name for name in VideoEntry.__dataclass_fields__ if getattr(whole, name) != getattr(joined, name)]
     return names + ["jpegs"] * (jpegs != joined_jpegs)
 
 

@@ -22,13 +22,13 @@ from mvp_data import (
     read_index,
     read_shard,
     shard_paths,
-    workers,
 )
 from mvp_data.config import from_options
+from mvp_data.engines import local
+from mvp_data.engines.base import Lost
 from mvp_data.journal import STATUS_NAME
 from mvp_data.ledger import LedgerRow, read_ledger
 from mvp_data.status import read_status
-from mvp_data.workers import Lost
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return open_video(path, **options)
 
     monkeypatch.setattr(frames, "open_video", watched)
-    monkeypatch.setattr(workers, "run_all", lambda work, jobs, **_: ((job, work(job)) for job in jobs))
+    monkeypatch.setattr(local, "run_all", lambda work, jobs, **_: ((job, work(job)) for job in jobs))
     return paths
 
 
@@ -267,15 +267,15 @@ def test_a_video_that_failed_then_and_not_now_is_taken_in(
     config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of time: --retry mends it, without --overwrite."""
-    run_all = workers.run_all
+    run_all = local.run_all
 
     def one_is_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
         for job, result in run_all(work, jobs, **limits):
             unlucky = job.source.path == "film 1.mp4"
-            yield job, Lost("timeout", "not done", result.outcome.video_id) if unlucky else result
+            yield job, Lost("timeout", "not done", result.video_id) if unlucky else result
 
     again = vary(config, tmp_path / "out", bank=tmp_path / "bank")
-    monkeypatch.setattr(workers, "run_all", one_is_killed)
+    monkeypatch.setattr(local, "run_all", one_is_killed)
     assert build(again).skipped["timeout"] == 1
     assert ledger(again.out)["film 1.mp4"].reason == "timeout"
     monkeypatch.undo()
@@ -288,7 +288,7 @@ def test_a_video_that_failed_then_and_not_now_is_taken_in(
 def test_a_crash_is_tried_once_more(
     config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_all, crashed = workers.run_all, []
+    run_all, crashed = local.run_all, []
 
     def first_time_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
         for job, result in run_all(work, jobs, **limits):
@@ -296,7 +296,7 @@ def test_a_crash_is_tried_once_more(
             crashed.extend([job] * unlucky)
             yield job, Lost("crash", "its process died (signal SIGKILL)") if unlucky else result
 
-    monkeypatch.setattr(workers, "run_all", first_time_killed)
+    monkeypatch.setattr(local, "run_all", first_time_killed)
     build(vary(config, tmp_path / "out", bank=tmp_path / "bank"))
     assert len(crashed) == 1
     assert shas(tmp_path / "out") == shas(built.out)

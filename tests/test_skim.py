@@ -15,10 +15,10 @@ from mvp_data import frames, skim
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.decode import open_video
 from mvp_data.errors import Unskimmable
-from mvp_data.frames import Extract, extract
-from mvp_data.long_videos import surely
+from mvp_data.frames import extract
+from mvp_data.ingest.read_twice import read_twice
 from mvp_data.skim import Skim, Skimmer, blended
-from mvp_data.types import Picture
+from mvp_data.types import Picture, VideoEntry
 from tests.clips import render
 from tests.scenes import journey
 
@@ -38,7 +38,7 @@ def film(path: Path, **options: Any) -> Path:
     return render(path, **({"options": PYRAMID, "frames": COUNT, "size": (192, 108), "paint": paint} | options))
 
 
-def passed(path: Path, way: str, shots: str = "adaptive") -> tuple[Extract, bytes]:
+def passed(path: Path, way: str, shots: str = "adaptive") -> tuple[VideoEntry, bytes]:
     blob = io.BytesIO()
     blob.write(b"others")
     config = DecodeConfig(decode=way, shots=shots)
@@ -49,7 +49,7 @@ def passed(path: Path, way: str, shots: str = "adaptive") -> tuple[Extract, byte
 def share_left_out(path: Path, shots: str = "adaptive") -> float:
     """Checks that the two ways find the same; returns how much was left out."""
     (full, full_jpegs), (sparse, sparse_jpegs) = passed(path, "full", shots), passed(path, "sparse", shots)
-    names = {f.name for f in fields(Extract) if getattr(full, f.name) != getattr(sparse, f.name)}
+    names = {f.name for f in fields(VideoEntry) if getattr(full, f.name) != getattr(sparse, f.name)}
     assert names <= COST
     assert full_jpegs == sparse_jpegs
     assert full.left_out_frames == 0
@@ -166,7 +166,7 @@ def test_what_came_out_damaged_is_read_twice(tmp_path: Path) -> None:
     run = partial(extract, path, video_id="v", decode=DecodeConfig(), frames=OPTIONS, seed=0)
     checks, blob = [], io.BytesIO()
     blob.write(b"others")
-    assert (surely(run, blob, lambda: checks.append(1)), blob.getvalue()) == passed(path, "full")
+    assert (read_twice(run, blob, lambda: checks.append(1)), blob.getvalue()) == passed(path, "full")
     assert checks
 
 

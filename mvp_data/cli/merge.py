@@ -25,7 +25,7 @@ def merge_command(
 
       mvp-data build --src ./videos --bank bank --out shards/
     """
-    from mvp_data.merge import merge
+    from mvp_data.ingest.merge_banks import merge
     from mvp_data.report import plural
 
     report = merge(banks, bank)

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data.bank import Bank
 from mvp_data.calibrate import Calibration
 from mvp_data.config import EmbedConfig, MineConfig
 from mvp_data.errors import ConfigError
 from mvp_data.matrix import Gathered
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.seeds import unit
-from mvp_data.types import Source, Vectors
+from mvp_data.types import Source, Vectors, VideoEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

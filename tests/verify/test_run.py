@@ -27,10 +27,10 @@ from mvp_data.calibrate import Calibration
 from mvp_data.cli.verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
+from mvp_data.ingest.jobs import Outcome
 from mvp_data.journal import Journal
 from mvp_data.jpeg import jpeg_settings
 from mvp_data.output import locked, write_samples
-from mvp_data.pass1 import Outcome
 from mvp_data.scan import ScanResult
 from mvp_data.seeds import shuffled, unit
 from mvp_data.shard_index import read_index, write_index

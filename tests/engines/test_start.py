@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data import workers
 from mvp_data.config import from_options
-from mvp_data.engine import Local, engine_for
+from mvp_data.engines import local
+from mvp_data.engines.base import Limits
+from mvp_data.engines.local import Local
 from mvp_data.errors import ConfigError, MissingDependencyError
-from mvp_data.workers import Limits
-from tests.test_workers import act
+from mvp_data.ingest.scheduler import engine_for
+from tests.engines.test_local import act
 
 
 def test_the_default_is_this_machine(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_the_default_is_this_machine(tmp_path: Path) -> None:
 
 def test_alone_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(workers, "run_all", lambda work, jobs, *, workers, **_: iter([asked.append(workers)]))
+    monkeypatch.setattr(local, "run_all", lambda work, jobs, *, workers, **_: iter([asked.append(workers)]))
     for alone in (False, True):
         list(Local(5).run_all(act, [], limits=Limits(), stop=lambda: False, alone=alone))
     assert asked == [5, 1]
@@ -44,7 +45,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("address", ["ray://head:1", "head", "head:port", "head:70000"])
 def test_what_is_no_address(tmp_path: Path, address: str) -> None:
     config = from_options({"src": "videos", "out": tmp_path / "out", "engine": "ray", "ray_address": address})
-    with pytest.raises(ConfigError, match=f"{address} is no HOST:PORT"), engine_for(config):
+    with pytest.raises(ConfigError, match=f"{address} is not HOST:PORT"), engine_for(config):
         pass
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mvp_data import BuildConfig, BuildReport, build, index, read_index
-from mvp_data import merge as module
 from mvp_data.bank import Bank, skipped
 from mvp_data.config import from_options
 from mvp_data.errors import ConfigError, OutputError, SkipReason
-from mvp_data.merge import merge
+from mvp_data.ingest import merge_banks as module
+from mvp_data.ingest.merge_banks import merge
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_nothing_but_plain_files_of_a_bank_is_taken(config: BuildConfig, banks: 
     victim = next(frames.rglob("*.jpgs"))
     victim.unlink()
     victim.symlink_to("/etc/passwd")
-    with pytest.raises(OutputError, match="no plain file"):
+    with pytest.raises(OutputError, match="is not a plain file"):
         merge([bad], tmp_path / "other")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the bank on their way to the encoder; whole banks are embedded in test_pass1."""
+"""Pictures of the bank on their way to the encoder; whole banks are embedded in test_scheduler."""
 
 import io
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvp_data import embed_bank
 from mvp_data.bank import Bank
 from mvp_data.embed import Encoder, OnnxEmbedder
-from mvp_data.embed_bank import Jpegs, decoded, embed_all
+from mvp_data.ingest import embed
+from mvp_data.ingest.embed import Jpegs, decoded, embed_all
 from mvp_data.types import Picture, Vectors
 from tests.builders import films, jpeg_of, store
 from tests.test_embed import toy_model
@@ -21,7 +21,7 @@ def test_pictures_are_decoded_when_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     buffer = io.BytesIO()
     Image.new("L", (8, 6), 90).save(buffer, "JPEG")
     asked: list[bytes] = []
-    monkeypatch.setattr(embed_bank, "decoded", lambda jpeg: asked.append(jpeg) or decoded(jpeg))
+    monkeypatch.setattr(embed, "decoded", lambda jpeg: asked.append(jpeg) or decoded(jpeg))
     pictures = Jpegs([b"no picture", buffer.getvalue(), buffer.getvalue()])
     assert len(pictures) == 3
     assert pictures[1].shape == (6, 8, 3)  # grey ones become RGB

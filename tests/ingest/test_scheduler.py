@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvp_data import frames, pass1, workers
+from mvp_data import frames
 from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
 from mvp_data.embed import Encoder
-from mvp_data.embed_bank import embed_all
+from mvp_data.engines import local
+from mvp_data.engines.base import Lost
 from mvp_data.errors import Skip, SkipReason, SourceError
 from mvp_data.fetch import fingerprint
-from mvp_data.pass1 import Outcome, extract_all
+from mvp_data.ingest import scheduler, worker
+from mvp_data.ingest.embed import embed_all
+from mvp_data.ingest.jobs import Outcome
+from mvp_data.ingest.scheduler import extract_all
 from mvp_data.scan import scan
 from mvp_data.status import read_status
-from mvp_data.types import Picture, Vectors
-from mvp_data.workers import Lost
+from mvp_data.types import FrameTable, Picture, Vectors, VideoEntry
 from tests.web import serve
 
 
@@ -68,7 +71,7 @@ def test_the_largest_begins_first(films: Path, tmp_path: Path, in_process: list[
 def test_order_by_size_is_kept_to_few_sources_at_a_time(
     films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pass1, "WINDOW", 2)
+    monkeypatch.setattr(scheduler, "WINDOW", 2)
     sources = scan([str(films)]).sources
     extract_all(sources, config_for(films, tmp_path / "out"))
     paths = [source.path for source in sources]
@@ -117,7 +120,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             worked.append(job.source.path)
             yield job, work(job)
 
-    monkeypatch.setattr(workers, "run_all", run_all)
+    monkeypatch.setattr(local, "run_all", run_all)
     return worked
 
 
@@ -167,11 +170,11 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     shutil.copy2(films / "film 0.mp4", film)
     extract = frames.extract
 
-    def meanwhile(path: Path, **options: Any) -> frames.Extract:
+    def meanwhile(path: Path, **options: Any) -> VideoEntry:
         if how == "damaged":  # the disk gives other bytes, and its times are those of before
             status = film.stat()
             film.write_bytes(film.read_bytes()[:-1] + b"x")
-            monkeypatch.setattr(pass1, "sight", lambda _: None)
+            monkeypatch.setattr(worker, "sight", lambda _: None)
             os.utime(film, ns=(status.st_atime_ns, status.st_mtime_ns))
             return replace(extract(path, **options), damaged_packets=1)
         found = extract(path, **options)
@@ -196,14 +199,14 @@ def test_what_a_disk_gives_wrong_once_is_not_kept(
     """libavformat tells a read that failed from a damaged file as little as we can, and the file is whole again."""
     extract, times = frames.extract, []
 
-    def once(path: Path, **options: Any) -> frames.Extract:
+    def once(path: Path, **options: Any) -> VideoEntry:
         times.append(path)
         if len(times) > 1:
             return extract(path, **options)
         if glitch == "refused":
             raise Skip(SkipReason.NOT_A_VIDEO, "no container of the accepted kinds (Input/output error)")
         found = extract(path, **options)
-        return replace(found, damaged_packets=1, frames=found.frames[:-1])
+        return replace(found, damaged_packets=1, frames=FrameTable.of(found.frames[:-1]))
 
     monkeypatch.setattr(frames, "extract", once)
     config = config_for(films / "film 0.mp4", tmp_path / "out")
@@ -222,7 +225,7 @@ def test_what_failed_is_tried_again_when_asked(
     sources = scan([str(films / "film 0.mp4")]).sources
     with monkeypatch.context() as patch:
         lost = Lost("timeout", "not done after 1800 s", fingerprint(films / "film 0.mp4"))
-        patch.setattr(workers, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+        patch.setattr(local, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
         (slow,) = extract_all(sources, config)
     assert (slow.skip, slow.detail.endswith("--video-timeout-s and --retry timeout")) == ("timeout", True)
     assert extract_all(sources, config) == (slow,), "what took too long once is not waited for again"
@@ -234,15 +237,15 @@ def test_what_failed_is_tried_again_when_asked(
 
 def test_when_everything_fails_it_stops(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = Lost("crash", "its process died (signal SIGSEGV)")
-    monkeypatch.setattr(workers, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
+    monkeypatch.setattr(local, "run_all", lambda work, jobs, **_: ((job, lost) for job in jobs))
     config = config_for(films, tmp_path / "out", max_failures=3)
     sources = scan([str(films)]).sources
     with pytest.raises(SourceError) as caught:
         extract_all(sources, config)
     message = str(caught.value)
-    assert "3 videos failed and none went well (crash 3; film 3.mp4: its process died (signal SIGSEGV)" in message
+    assert "3 videos failed and none succeeded (crash 3; film 3.mp4: its process died (signal SIGSEGV)" in message
     assert "mvp-data doctor" in message
-    assert "--retry crash, or with --max-failures 0" in message
+    assert "--retry crash, or with --max-failures 0 to continue" in message
     assert len(extract_all(sources, replace(config, max_failures=0))) == len(sources)
     assert len(extract_all(sources, replace(config, max_failures=99))) == len(sources)
 
@@ -313,15 +316,16 @@ def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
     script.write_text(
         "import time\n"
         "from mvp_data.interrupts import Interrupts\n"
-        "from mvp_data.workers import Limits, run_all\n"
-        "from tests.test_workers import act\n"
+        "from mvp_data.engines.base import Limits\n"
+        "from mvp_data.engines.local import run_all\n"
+        "from tests.engines.test_local import act\n"
         "if __name__ == '__main__':\n"
         "    with Interrupts() as signals:\n"
         "        jobs = [('a', 0), ('hang', 1), ('b', 2)]\n"
         "        for job, _ in run_all(act, jobs, workers=1, limits=Limits(timeout_s=90), stop=signals.came):\n"
         "            print(job, flush=True)\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     running = subprocess.Popen(
         [sys.executable, script],
         cwd=root,

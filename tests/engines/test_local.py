@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data import workers as module
+from mvp_data.engines import local as module
+from mvp_data.engines.base import Limits, Lost, Usage, extend_deadline, note
+from mvp_data.engines.local import can_limit_memory, run_all
 from mvp_data.errors import MvpError, OutputError
-from mvp_data.workers import Limits, Lost, Usage, can_limit_memory, goes_on, note, run_all
 
 
 def act(job: tuple[str, int]) -> str:
@@ -39,7 +40,7 @@ def act(job: tuple[str, int]) -> str:
     if what == "slow":
         for _ in range(4):
             time.sleep(0.5)
-            goes_on()
+            extend_deadline()
     if what == "noted":
         note("halfway")
         os._exit(7)
@@ -78,7 +79,7 @@ def test_a_lost_job_loses_no_other() -> None:
     assert {what: value for (what, _), value in done.items() if isinstance(value, Lost)} == {
         "die": Lost("crash", "its process died (exit code 7)"),
         "kill": Lost("crash", "its process died (signal SIGKILL)"),
-        "fail": Lost("crash", f"ValueError: a defect (test_workers.py:{DEFECT_LINE})"),
+        "fail": Lost("crash", f"ValueError: a defect (test_local.py:{DEFECT_LINE})"),
         "memory": Lost("memory", "out of memory"),
     }
     assert all(done[what, n] == f"{what} {n}" for n, what in enumerate(jobs) if len(what) == 1)
@@ -93,8 +94,8 @@ def test_a_job_out_of_time_is_killed_and_the_rest_goes_on() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_a_job_that_goes_on_has_its_time_anew() -> None:
-    """A long video is no hanging one."""
+def test_a_job_that_makes_progress_gets_more_time() -> None:
+    """As a long video does."""
     done = run("slow", "hang", workers=2, timeout_s=1.2)
     assert done["slow", 0] == "slow 0"
     assert done["hang", 1] == Lost("timeout", "not done after 1.2 s")
@@ -112,11 +113,11 @@ def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on() -> No
     assert usage.busy_s > 0
 
 
-def test_what_a_lost_job_said_is_known() -> None:
+def test_the_note_of_a_lost_job_is_known() -> None:
     assert run("noted", "a")["noted", 0] == Lost("crash", "its process died (exit code 7)", "halfway")
 
 
-def test_a_result_may_bring_further_jobs() -> None:
+def test_a_result_may_cause_further_jobs() -> None:
     """Asked again after each result, also by workers that had run dry."""
     further = deque([("a", 0)])
 
@@ -139,7 +140,7 @@ def test_a_result_may_bring_further_jobs() -> None:
     assert sorted(map(str, done)) == ["a 0", "b 0", "b 1", "b 2", "b 3", "b 4", "c 9"]
 
 
-def test_told_to_stop_the_jobs_in_hand_are_finished() -> None:
+def test_after_stop_the_running_jobs_are_finished() -> None:
     done: list[object] = []
     jobs = ((what, n) for n, what in enumerate(["a", "b", "c", "d", "e", "f"]))
     for _, result in run_all(act, jobs, workers=2, limits=Limits(timeout_s=30.0), stop=lambda: len(done) >= 2):
@@ -151,7 +152,7 @@ def test_told_to_stop_the_jobs_in_hand_are_finished() -> None:
 
 def test_a_process_is_replaced_after_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a decoder loses with every video must not add up over a corpus."""
-    monkeypatch.setattr(module, "JOBS_OF_A_PROCESS", 3)
+    monkeypatch.setattr(module, "JOBS_PER_PROCESS", 3)
     done = dict(run_all(my_process, range(7), workers=1, limits=Limits(timeout_s=30.0)))
     assert [done[job] for job in range(7)] == [done[0]] * 3 + [done[3]] * 3 + [done[6]]
     assert len(set(done.values())) == 3
@@ -163,8 +164,9 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing, os, signal, threading\n"
-        "from mvp_data.workers import Limits, run_all\n"
-        "from tests.test_workers import act\n"
+        "from mvp_data.engines.base import Limits\n"
+        "from mvp_data.engines.local import run_all\n"
+        "from tests.engines.test_local import act\n"
         "def die():\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -172,7 +174,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
         "    threading.Timer(1.5, die).start()\n"
         "    list(run_all(act, [('hang', 0)], workers=1, limits=Limits(timeout_s=90)))\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, script], cwd=root, env=environment, capture_output=True, check=False)
     (child,) = map(int, done.stdout.split())
@@ -222,11 +224,12 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
 def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from mvp_data.workers import Limits, run_all\n"
-        "from tests.test_workers import act\n"
+        "from mvp_data.engines.base import Limits\n"
+        "from mvp_data.engines.local import run_all\n"
+        "from tests.engines.test_local import act\n"
         "list(run_all(act, [('a', 0)], workers=1, limits=Limits(timeout_s=9)))\n"
     )
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, script],
         cwd=root,

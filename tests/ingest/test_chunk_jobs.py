@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 
-from mvp_data import build, frames, read_index, workers
-from mvp_data.bank import Bank, VideoEntry
+from mvp_data import build, frames, read_index
+from mvp_data.bank import Bank
 from mvp_data.config import BuildConfig, from_options
+from mvp_data.engines import local
+from mvp_data.engines.base import Lost
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.fetch import fingerprint
-from mvp_data.long_videos import part_name
-from mvp_data.pass1 import extract_all
+from mvp_data.ingest.chunk_jobs import chunk_name
+from mvp_data.ingest.scheduler import extract_all
 from mvp_data.scan import scan
-from mvp_data.types import Picture
-from mvp_data.workers import Lost
+from mvp_data.types import Picture, VideoEntry
 from tests.clips import render
 from tests.scenes import film, journey
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MINUTES = 62
 EXPECTED = [("again.mkv", ""), ("long.mkv", ""), ("short.mp4", "too_short")]
 Piece = tuple[BuildConfig, dict[str, bytes]]
@@ -85,7 +86,7 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "PART_S", 1e9)
-        patch.setattr(workers, "run_all", here)
+        patch.setattr(local, "run_all", here)
         extract_all(scan([str(long_films)]).sources, config)
     return config, stored(config)
 
@@ -96,12 +97,12 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     begun: list[float] = []
     extract_part = frames.extract_part
 
-    def watched(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+    def watched(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
         begun.append(part.first_s)
         return extract_part(path, part, **options)
 
     monkeypatch.setattr(frames, "extract_part", watched)
-    monkeypatch.setattr(workers, "run_all", here)
+    monkeypatch.setattr(local, "run_all", here)
     return begun
 
 
@@ -128,7 +129,7 @@ def test_parts_pass_through_a_store(
     with monkeypatch.context() as patch:
         extract_part = frames.extract_part
 
-        def fails_later(path: Path, part: frames.Part, **options: Any) -> frames.Extract:
+        def fails_later(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
             if part.first_s == 2400:
                 raise OutputError("no room")
             return extract_part(path, part, **options)
@@ -160,8 +161,10 @@ def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: st
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mvp_data import frames, pass1, workers
-from tests.test_long_videos import config_for, here, scan
+from mvp_data import frames
+from mvp_data.engines import local
+from mvp_data.ingest import scheduler
+from tests.ingest.test_chunk_jobs import config_for, here, scan
 
 extract_part, begun = frames.extract_part, []
 
@@ -171,9 +174,9 @@ def killed_at_the_third(path, part, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return extract_part(path, part, **options)
 
-frames.extract_part, workers.run_all = killed_at_the_third, here
+frames.extract_part, local.run_all = killed_at_the_third, here
 films, out = map(Path, sys.argv[1:])
-pass1.extract_all(scan([str(films)]).sources, config_for(films, out))
+scheduler.extract_all(scan([str(films)]).sources, config_for(films, out))
 """
 
 
@@ -196,11 +199,11 @@ def test_parts_that_outlived_their_video_are_swept(long_films: Path, extracted: 
     extract_all(scan([str(long_films)]).sources, config)
     before = stored(config)
     bank = Bank(config.bank_folder, config.extract_hash(), "parts")
-    bank.write_facts(VideoEntry(video_id=part_name(fingerprint(long_films / "long.mkv"), 1)))
-    bank.write_facts(VideoEntry(video_id=part_name("ab" * 10, 1)))
+    bank.write_facts(VideoEntry(video_id=chunk_name(fingerprint(long_films / "long.mkv"), 1)))
+    bank.write_facts(VideoEntry(video_id=chunk_name("ab" * 10, 1)))
     with Bank(config.bank_folder, config.extract_hash()).held():
         pass
-    bank.remove(part_name("ab" * 10, 1))  # of a video that is not done: it stays
+    bank.remove(chunk_name("ab" * 10, 1))  # of a video that is not done: it stays
     assert stored(config) == before
 
 
@@ -212,13 +215,13 @@ def test_a_lost_part_is_a_lost_video(
             video = fingerprint(long_films / "long.mkv")
             yield job, Lost("timeout", "not done after 1 s", video) if job.number == 1 else work(job)
 
-    monkeypatch.setattr(workers, "run_all", lossy)
+    monkeypatch.setattr(local, "run_all", lossy)
     config = config_for(long_films, tmp_path / "out")
     outcomes = extract_all(scan([str(long_films)]).sources, config)
     assert {o.source.path: o.skip for o in outcomes} == dict(EXPECTED) | {"long.mkv": "timeout", "again.mkv": "timeout"}
     assert extracted == [0, 0, 0], "no other part is begun"
     assert not [name for name in stored(config) if "/parts/" in name]
-    monkeypatch.setattr(workers, "run_all", here)
+    monkeypatch.setattr(local, "run_all", here)
     again = extract_all(scan([str(long_films)]).sources, config_for(long_films, tmp_path / "out", retry="timeout"))
     assert [(o.source.path, o.skip) for o in again] == EXPECTED
 
@@ -236,7 +239,7 @@ def test_a_file_that_changes_between_parts(
                 path.touch()
             yield job, work(job)
 
-    monkeypatch.setattr(workers, "run_all", touched)
+    monkeypatch.setattr(local, "run_all", touched)
     config = config_for(path.parent, tmp_path / "out")
     (outcome,) = extract_all(scan([str(path)]).sources, config)
     assert outcome.skip == SkipReason.CHANGED

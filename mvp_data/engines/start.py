@@ -1,0 +1,59 @@
+"""Starts the engine that an option names."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from mvp_data.engines.base import Engine, NodeSetup
+from mvp_data.engines.local import Local
+from mvp_data.errors import ConfigError
+
+ANSWER_S = 5.0  # time for a head node to accept a connection
+
+
+@contextmanager
+def start_engine(
+    name: str,
+    *,
+    workers: int,
+    local_workers: int,
+    ray_address: str,
+    setup: AbstractContextManager[NodeSetup],
+    warn: Callable[[str], object] = lambda _: None,
+) -> Iterator[Engine]:
+    """Yield the engine `local` or `ray`, and end it afterwards.
+
+    Args:
+        name: `local` or `ray`.
+        workers: number of jobs that run at the same time on a cluster; 0 means one for each of its CPUs.
+        local_workers: the same on this machine, always positive.
+        ray_address: HOST:PORT of a head node, `auto`, or empty to start Ray on this machine.
+        setup: entered when the first job is sent to a cluster; gives what each node must check.
+        warn: called with a message when a worker of the cluster is lost.
+
+    Raises:
+        MvpError: the engine is not installed, or there is no cluster at this address.
+    """
+    if name == "local":
+        yield Local(local_workers)
+        return
+    if ray_address not in ("", "auto"):
+        _check_address(ray_address)
+    from mvp_data.engines.ray import Cluster
+
+    count = workers or (0 if ray_address else local_workers)
+    with Cluster(ray_address, workers=count, local_workers=local_workers, setup=setup, warn=warn) as cluster:
+        yield cluster
+
+
+def _check_address(address: str) -> None:
+    """Raise ConfigError where nothing listens: Ray would try for minutes before it reports that."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal() or int(port) >= 1 << 16:
+        raise ConfigError(
+            f"ray_address: {address} is not HOST:PORT of a head node; or run this command on a node, with auto"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise ConfigError(f"ray_address: nothing answers at {address} ({error}); is that the head node?") from error

@@ -1,0 +1,230 @@
+"""Pass 1: brings every source into the bank through worker processes that may be killed.
+
+`states` decides which job comes next; this module talks to the engine, to the bank and to the list of known files.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from mvp_data.bank import SPOOL, Bank, skipped
+from mvp_data.config import BuildConfig
+from mvp_data.engines.base import Engine, Limits, Lost, Usage
+from mvp_data.engines.local import Local
+from mvp_data.engines.start import start_engine
+from mvp_data.errors import Skip, SkipReason, SourceError
+from mvp_data.fetch import local_file, sweep
+from mvp_data.ingest.chunk_jobs import remove_chunks
+from mvp_data.ingest.jobs import FAILURES, Job, JobResult, Outcome, ResultKind
+from mvp_data.ingest.node_worker import node_check
+from mvp_data.ingest.states import ENDED, Event, JobQueue, State, Step, VideoStates
+from mvp_data.ingest.worker import work
+from mvp_data.interrupts import STOPPING, Interrupts
+from mvp_data.seen import Seen, sight, size_bytes, stamp
+from mvp_data.stored_bank import StoredBank, bank_at
+from mvp_data.types import Location, Source, file_of
+
+WINDOW = 256  # sources sorted by size together; few, so that little time passes between the check of a file and its job
+ADVICE = {
+    "timeout": "to give it more: --video-timeout-s and --retry timeout",
+    "memory": "to give it more: --video-memory-mb and --retry memory",
+    "crash": "to try it again: --retry crash",
+}
+
+
+def engine_for(config: BuildConfig, warn: Callable[[str], object] = lambda _: None) -> AbstractContextManager[Engine]:
+    """Start the engine of a configuration; see `start_engine`.
+
+    Raises:
+        MvpError: the engine is not installed, or there is no such cluster.
+    """
+    return start_engine(
+        config.engine,
+        workers=config.workers,
+        local_workers=config.worker_count,
+        ray_address=config.ray_address,
+        setup=node_check(Bank(config.bank_folder.absolute(), config.extract_hash()).workspace, config.store),
+        warn=warn,
+    )
+
+
+def extract_all(
+    sources: Sequence[Source],
+    config: BuildConfig,
+    on_done: Callable[[Outcome], object] = lambda _: None,
+    usage: Usage | None = None,
+    news: str = f"\n{STOPPING}\n",
+    engine: Engine | None = None,
+) -> tuple[Outcome, ...]:
+    """Bring every source into the bank; return the outcomes in the order of `sources`.
+
+    A video that exceeds a limit, crashes its process or meets a bug of this program becomes an outcome. Only what
+    would fail for every video (a full disk, a missing package) ends the run. After Ctrl-C the running jobs are finished
+    first, and `news` is printed. Without an `engine`, processes of this machine do the work.
+
+    Raises:
+        MvpError: as above, or `max_failures` videos failed and none succeeded.
+        Stopped: Ctrl-C or SIGTERM arrived; finished work is in the bank.
+    """
+    engine = engine or Local(config.worker_count)
+    Bank(config.bank_folder, config.extract_hash()).create()
+    limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
+    with Interrupts(news) as signals, Seen(config.bank_folder) as known_files, ExitStack() as spooled:
+        scheduler = _Scheduler(config, known_files, on_done, engine.unread_hint)
+        states = scheduler.states
+        jobs = JobQueue(states.jobs, scheduler.jobs(sources, spooled))
+        for job, result in engine.run_all(work, jobs, limits=limits, stop=signals.came, usage=usage):
+            scheduler.take(job, result)
+        # Crashed jobs run again alone: a process that was killed because of another one's memory costs no video.
+        states.jobs.extend(states.retries)
+        jobs = JobQueue(states.jobs, iter(()))
+        for job, result in engine.run_all(work, jobs, limits=limits, stop=signals.came, usage=usage, alone=True):
+            scheduler.take(job, result, alone=True)
+        signals.raise_if_any()
+        return tuple(scheduler.outcomes[source] for source in sources)
+
+
+class _Scheduler:
+    """Makes the jobs of the sources, and takes their results."""
+
+    def __init__(
+        self, config: BuildConfig, known_files: Seen, on_done: Callable[[Outcome], object], unread_hint: str
+    ) -> None:
+        self._config, self._known_files, self._on_done = config, known_files, on_done
+        self._unread_hint = unread_hint
+        self._extract_hash = config.extract_hash()
+        self._bank = bank_at(config.bank_folder, self._extract_hash, store=config.store)
+        self._chunks = bank_at(config.bank_folder, self._extract_hash, "parts", store=config.store)
+        self._failed: list[Outcome] = []
+        self._succeeded = 0
+        self.states = VideoStates()
+        self.outcomes: dict[Source, Outcome] = {}
+
+    def jobs(self, sources: Iterable[Source], spooled: ExitStack) -> Iterator[Job]:
+        """Yield a job for every source that no earlier run has finished; `spooled` removes copies of sources."""
+        rest = iter(sources)
+        while window := list(islice(rest, WINDOW)):
+            for source in self._unknown(window):
+                ask = bool(self._known_files)
+                self.states.advance(source, Event.ASK if ask else Event.DECODE)
+                yield Job(
+                    source=source,
+                    uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
+                    bank_root=self._config.bank_folder.absolute(),  # workers may have another working directory
+                    extract_hash=self._extract_hash,
+                    decode=self._config.decode,
+                    frames=self._config.frames,
+                    seed=self._config.seed,
+                    retried=self._config.retried,
+                    store=self._config.store,
+                    ask=ask,
+                )
+
+    def _unknown(self, window: Sequence[Source]) -> list[Source]:
+        """Return the sources that need a job, the largest first: begun last, a large one would keep others waiting."""
+        sizes: dict[Source, int] = {}
+        for source in window:
+            if self.states[source] is not State.UNKNOWN:  # named twice
+                continue
+            status = sight(source.uri)
+            outcome = self._known(source, stamp(source.uri, status))
+            if outcome is None:
+                sizes[source] = size_bytes(source.uri, status)
+            else:
+                self._finish(outcome)
+        return sorted(sizes, key=lambda source: -sizes[source])
+
+    def take(self, job: Job, result: JobResult | Lost, *, alone: bool = False) -> None:
+        """Take the result of a job; `alone`: the job has crashed before, or follows from one that has."""
+        source = job.source
+        if isinstance(result, Lost):
+            sweep(self._config.bank_folder / SPOOL, result.process_id, result.host)
+        if self.states[source] in ENDED:
+            self._apply(self.states.advance(source, Event.LATE, job))
+        elif isinstance(result, Lost):
+            if result.kind == "crash" and not alone:
+                self.states.advance(source, Event.CRASHED, job)
+            else:
+                self._finish(self._lost(job, result), job)
+        elif result.kind is ResultKind.PLANNED:
+            self.states.advance(source, Event.PLANNED, job, plan=result.plan)
+        elif result.kind is ResultKind.CHUNK:
+            self.states.advance(source, Event.CHUNK, job)
+        elif result.kind is ResultKind.FINISHED:
+            self._finish(self._finished(job, result), job, result.stamp)
+        elif outcome := self._known(source, result.stamp):
+            self._finish(outcome, job)
+        else:
+            self.states.advance(source, Event.VERSION, job, stamp=result.stamp)
+
+    def _finished(self, job: Job, result: JobResult) -> Outcome:
+        """Return the outcome of a job, with its video in the bank of this process."""
+        skip, detail = result.skip, result.detail
+        if result.video_id and isinstance(self._bank, StoredBank):
+            skip, detail = self._bank.bring(result.video_id)
+        if skip == SkipReason.UNREADABLE and self._unread_hint and sight(job.uri):
+            detail = f"{detail}; {self._unread_hint}"
+        return Outcome(source=job.source, video_id=result.video_id, skip=skip, detail=detail)
+
+    def _lost(self, job: Job, lost: Lost) -> Outcome:
+        """Return the outcome of a lost job; the bank keeps it if the id of the video is known."""
+        reason, detail = SkipReason(lost.kind), f"{lost.detail}; {ADVICE[lost.kind]}"
+        if lost.note:
+            self._bank.write_facts(skipped(lost.note, reason, detail))
+        return Outcome(source=job.source, video_id=lost.note, skip=reason.value, detail=detail)
+
+    def _known(self, source: Source, seen_as: str) -> Outcome | None:
+        """Return the outcome of an earlier run, if the file has not changed and the reason is not to be retried."""
+        video_id = self._known_files.video_id(seen_as)
+        if not video_id or not self._bank.has(video_id):
+            return None
+        skip, detail = self._bank.facts(video_id)
+        if skip in self._config.retried:
+            return None
+        return Outcome(source=source, video_id=video_id, skip=skip, detail=detail, known=True)
+
+    def _finish(self, outcome: Outcome, job: Job | None = None, seen_as: str = "") -> None:
+        """End a source, and the sources that wait for the same video."""
+        event = Event.SKIPPED if outcome.skip else Event.SUCCEEDED
+        self._apply(self.states.advance(outcome.source, event, job, stamp=seen_as), outcome)
+
+    def _apply(self, step: Step, outcome: Outcome | None = None) -> None:
+        """Do what a transition asks for.
+
+        Raises:
+            SourceError: everything fails: a missing codec must not look like an empty corpus.
+        """
+        if step.unneeded:
+            remove_chunks(self._chunks, step.unneeded)
+        for source, seen_as in step.ended.items():
+            assert outcome is not None
+            self._known_files.add(seen_as if outcome.video_id else "", outcome.video_id)
+            self._count(replace(outcome, source=source))
+
+    def _count(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.source] = outcome
+        self._on_done(outcome)
+        self._succeeded += not outcome.skip
+        if outcome.skip in FAILURES:
+            self._failed.append(outcome)
+        if self._succeeded or not 0 < self._config.max_failures <= len(self._failed):
+            return
+        reasons = Counter(o.skip for o in self._failed)
+        first = self._failed[0]
+        raise SourceError(
+            f"{len(self._failed)} videos failed and none succeeded "
+            f"({', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}; "
+            f"{first.source.path}: {first.detail}); look at mvp-data doctor, then run again with "
+            f"--retry {','.join(sorted(reasons))}, or with --max-failures 0 to continue"
+        )
+
+
+def _reachable(source: Source, spool: Path, stack: ExitStack) -> Location:
+    """Return a uri that a worker can open: a source in the memory of this process is copied to a file first."""
+    if "memory://" in file_of(source.uri):
+        with suppress(Skip):  # the worker meets the same problem and reports it
+            return str(stack.enter_context(local_file(source, spool)))
+    return source.uri
