@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mvp_data import BuildReport, Record, build, read_index, read_shard, shard_paths
 from mvp_data.audit import audit
-from mvp_data.cli import app
+from mvp_data.cli.main import app
 from mvp_data.config import from_options
 from mvp_data.inspect import asked, puzzle_in_words
 from mvp_data.prompt import PromptConfig, flat_text
