@@ -27,6 +27,7 @@ from mvp_data.interrupts import Stopped
 from mvp_data.journal import log_line
 from mvp_data.options import value_type
 from mvp_data.pipeline import build, index
+from mvp_data.removed import refuse_removed
 from mvp_data.report import counts, plural, times, to_text
 
 app = typer.Typer(
@@ -282,6 +283,7 @@ def _complain(message: str, event: str = "error") -> None:
 def main() -> None:
     """Entry point: every expected error is one line on stderr and a non-zero exit code."""
     try:
+        refuse_removed(sys.argv[1:])
         app(prog_name="mvp-data")
     except MvpError as error:
         _complain(str(error))

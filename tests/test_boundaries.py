@@ -27,6 +27,7 @@ HEAVY = {
     "fsspec": "remote",
     "ray": "engine_ray",
     "yaml": "yaml_text",
+    "jinja2": "html",
 }
 HEAVY_IN_TRAINING = {
     "trl": {"trainer"},
@@ -53,11 +54,24 @@ SEAM = {
     "intervals",
     "errors",
     "files",
+    "html",
     "locks",
     "seeds",
     "yaml_text",
 }
-NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
+NEVER_AT_IMPORT = (
+    "torch",
+    "av",
+    "decord",
+    "faiss",
+    "transformers",
+    "trl",
+    "ray",
+    "onnxruntime",
+    "pyarrow",
+    "jinja2",
+    "sklearn",
+)
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
 
 
