@@ -74,7 +74,7 @@ def to_json(found: Audit) -> str:
 
 
 def gate(found: Audit, fail_on: str) -> str:
-    """Why the audit does not pass, or nothing. What could not be asked has not been passed either."""
+    """Why the audit does not pass, or nothing. An audit that could not ask enough does not pass."""
     if fail_on == "none":
         return ""
     if found.leaks:
@@ -85,6 +85,8 @@ def gate(found: Audit, fail_on: str) -> str:
             return (
                 f"{part.task}: {few} cannot show that there is no leak; build from more videos, or leave out --fail-on"
             )
+    if found.probes_missing:
+        return f"without its probes an audit cannot show that there is no leak; {found.probes_missing}"
     return ""
 
 
@@ -127,7 +129,7 @@ def to_html(found: Audit) -> str:
         title=printable(Path(found.path).resolve().name),
         facts=_facts(found),
         conclusion=_conclusion(found),
-        state="bad" if found.leaks else "open" if _unsure(found) else "good",
+        state="bad" if found.leaks else "open" if found.probes_missing or _unsure(found) else "good",
         parts=[_section(part) for part in found.parts],
         verdicts=WORDS,
         metrics=METRICS,

@@ -28,6 +28,7 @@ HEAVY = {
     "ray": "engine_ray",
     "yaml": "yaml_text",
     "jinja2": "html",
+    "sklearn": "audit_probes",
 }
 HEAVY_IN_TRAINING = {
     "trl": {"trainer"},
