@@ -19,9 +19,10 @@ from mvp_data.audit_overlay import overlay
 from mvp_data.audit_spaces import Floats, Space, space
 from mvp_data.embed import Embedder
 from mvp_data.errors import ShardError
+from mvp_data.jpeg import header_bytes, jpeg_size
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import shuffled
-from mvp_data.shards import Sample, jpeg_size
+from mvp_data.shards import Sample
 
 Luma = npt.NDArray[np.uint8]  # [pictures, height, width]
 
@@ -193,20 +194,12 @@ def _file_features(data: bytes, image: Any) -> list[float]:
     _, across, down, _ = image.layer[0]
     return [
         float(np.log(len(data))),
-        float(np.log(_header_bytes(data))),
+        float(np.log(header_bytes(data))),
         tables[0],
         tables[-1],
         float(across * down),
         float(bool(image.info.get("progressive"))),
     ]
-
-
-def _header_bytes(data: bytes) -> int:
-    """Bytes before the first scan: tables, comments, EXIF."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at
 
 
 def _scale(seen: Seen) -> int:

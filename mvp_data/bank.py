@@ -27,6 +27,7 @@ from mvp_data.embed import Encoder
 from mvp_data.errors import OutputError, SkipReason
 from mvp_data.files import atomic_write, make_folder, remove
 from mvp_data.frame_table import FrameTable
+from mvp_data.jpeg import is_whole
 from mvp_data.locks import Lock
 from mvp_data.types import Boundary, Frame, Vectors, VideoInfo
 
@@ -232,7 +233,7 @@ class Bank:
                 except OSError as error:
                     raise damaged(path, error) from error
                 whole = len(data) == offsets[index + 1] - offsets[index]
-                if not whole or data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+                if not whole or not is_whole(data):
                     raise OutputError(f"{path}: damaged; delete it and its .parquet and run again")
                 return data
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from mvp_data.errors import ShardError
 from mvp_data.files import atomic_write
+from mvp_data.jpeg import jpeg_size
 from mvp_data.schema import MAX_JSON_BYTES, REBUILD, Record, from_json, to_json
 from mvp_data.shard_index import INDEX_NAME, ShardInfo, read_index
 
@@ -152,19 +153,6 @@ def shard_paths(path: str | Path) -> list[Path]:
         if not shard.is_file():
             raise ShardError(f"{shard}: named in {INDEX_NAME} but not there: {REBUILD}")
     return paths
-
-
-def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height in px from a JPEG's frame header, without decoding; (0, 0) if it is no whole JPEG."""
-    at = 2
-    if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
-        return 0, 0
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, not tables
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0, 0
 
 
 class _Hashing(io.RawIOBase):

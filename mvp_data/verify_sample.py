@@ -8,6 +8,7 @@ from PIL import Image
 
 from mvp_data.decode_pyav import jpeg_luma
 from mvp_data.errors import Skip
+from mvp_data.jpeg import jpeg_settings
 from mvp_data.rules import differ
 from mvp_data.schema import CandidateFrame, Record
 from mvp_data.shards import Sample
@@ -24,20 +25,6 @@ def sample_findings(sample: Sample, thresholds: Mapping[str, float]) -> Iterator
     yield from _similarity_findings(sample.record, thresholds)
     yield from _byte_findings(sample)
     yield from _picture_findings(sample)
-
-
-def jpeg_settings(data: bytes) -> bytes:
-    """The headers of a JPEG but for its Huffman tables, which depend on the picture.
-
-    Quantisation, subsampling, size, comments and metadata: what an encoder writes of itself, and might give away.
-    """
-    at, parts = 2, []
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the scan
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] != 0xC4:
-            parts.append(data[at:end])
-        at = end
-    return b"".join(parts)
 
 
 def _frame_findings(record: Record) -> Iterator[Finding]:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvp_data.errors import ConfigError, ShardError
+from mvp_data.jpeg import jpeg_size, scan_start
 from mvp_data.prompt import PromptConfig, messages, pictures
 from mvp_data.schema import REBUILD
 from mvp_data.seeds import stable_hash, unit
 from mvp_data.shard_set import ShardSet, open_shards
-from mvp_data.shards import Sample, jpeg_size
+from mvp_data.shards import Sample
 from mvp_data.tasks import TASKS
 from mvp_train.recipe import DataConfig
 
@@ -253,7 +254,7 @@ def _decode(data: bytes, name: str) -> "Image":
     """
     from PIL import Image
 
-    if _STRAY_MARKER.search(data, _first_scan(data), len(data) - 2):
+    if _STRAY_MARKER.search(data, scan_start(data), len(data) - 2):
         raise ShardError(f"{name}: damaged inside the JPEG: {REBUILD}")
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
@@ -262,11 +263,3 @@ def _decode(data: bytes, name: str) -> "Image":
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for bad data
         raise ShardError(f"{name}: cannot be decoded ({error}): {REBUILD}") from error
-
-
-def _first_scan(data: bytes) -> int:
-    """The byte where the picture's data begin, after the headers."""
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1] != 0xDA:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")

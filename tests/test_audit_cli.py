@@ -53,11 +53,9 @@ def test_without_the_probes_the_gate_does_not_pass(
     assert run(monkeypatch, clean, "--no-embedding", "--out", tmp_path / "audit") == 0
     out, _ = capsys.readouterr()
     said = " ".join(out.split())
-    assert (
-        f"probe-candidates and probe-artefacts did not run, so leaks can be missed: the probes of the audit need scikit-learn: {line}"
-        in said
-    )
-    assert "no leak found, but that says little: without its probes an audit cannot show that there is no leak" in said
+    assert "probe-candidates and probe-artefacts did not run, so leaks can be missed: the probes of the audit" in said
+    assert f"need scikit-learn: {line}" in said
+    assert "no leak found, but that says little: without its probes an audit cannot show that" in said
     assert "labels" in said
     values = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
     assert line in values["probes_missing"]

@@ -56,6 +56,7 @@ SEAM = {
     "errors",
     "files",
     "html",
+    "jpeg",
     "locks",
     "seeds",
     "yaml_text",

@@ -16,7 +16,7 @@ from mvp_data.errors import OutputError, ShardError
 from mvp_data.files import atomic_write
 from mvp_data.schema import to_json
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index, write_index
-from mvp_data.shards import Sample, jpeg_size, read_shard, shard_paths, write_shard
+from mvp_data.shards import Sample, read_shard, shard_paths, write_shard
 from tests.samples import HEIGHT_PX, WIDTH_PX, make_folder, make_record, make_sample, make_shard
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -353,23 +353,6 @@ def test_sample_checks_its_pictures() -> None:
         replace(sample, context=sample.context[1:])
     with pytest.raises(ShardError, match="context_00"):
         replace(sample, context=(sample.context[0][:-2], *sample.context[1:]))  # cut short
-
-
-def test_jpeg_size_agrees_with_a_decoder() -> None:
-    from PIL import Image
-
-    for size in ((1, 1), (640, 7), (796, 448)):
-        for options in (
-            {},
-            {"progressive": True},
-            {"optimize": True},
-            {"subsampling": 0},
-            {"comment": b"x" * 999},
-        ):
-            file = io.BytesIO()
-            Image.effect_noise(size, 60).convert("RGB").save(file, "JPEG", **options)
-            assert jpeg_size(file.getvalue()) == size
-    assert jpeg_size(b"") == jpeg_size(b"\xff\xd8\xff\xd9") == jpeg_size(b"\xff\xd8\xff" + b"\xff\xd9" * 9) == (0, 0)
 
 
 def test_a_missing_shard_and_a_text_file(tmp_path: Path) -> None:

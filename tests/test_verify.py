@@ -28,6 +28,7 @@ from mvp_data.cli_verify import verify_command
 from mvp_data.config import BuildConfig
 from mvp_data.errors import OutputError
 from mvp_data.journal import Journal
+from mvp_data.jpeg import jpeg_settings
 from mvp_data.output import locked, write_samples
 from mvp_data.pass1 import Outcome
 from mvp_data.repair import repair
@@ -37,7 +38,6 @@ from mvp_data.shard_index import read_index, write_index
 from mvp_data.shards import Sample, read_shard, write_shard
 from mvp_data.types import Source
 from mvp_data.verify import Verification, to_text, verify
-from mvp_data.verify_sample import jpeg_settings
 from mvp_data.verify_shards import HashingReader
 from tests.builders import ENCODER, config, films, store
 
