@@ -43,7 +43,7 @@ $(DEMO)/shards/index.json:
 .venv-test/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet --editable '.[clip,decord,ffmpeg,ray,shots,train,dev]'
+	.venv-test/bin/python -m pip install --quiet --editable '.[audit,clip,decord,ffmpeg,ray,shots,train,dev]'
 	.venv-test/bin/mvp-data weights fetch dinov2-s tinyvit
 	touch $@
 

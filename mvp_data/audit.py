@@ -19,7 +19,7 @@ from mvp_data.audit_judge import Answers, Result, judge, questions, sure_level
 from mvp_data.audit_tally import Tally
 from mvp_data.audit_tasks import LEAK, guessing, seeing_runs
 from mvp_data.embed import Embedder, load_embedder
-from mvp_data.errors import ConfigError, ShardError, WeightsError
+from mvp_data.errors import ConfigError, MissingDependencyError, ShardError, WeightsError
 from mvp_data.progress import Progress
 from mvp_data.schema import Record
 from mvp_data.shard_index import read_index
@@ -62,6 +62,7 @@ class Audit:
     samples_of: int  # that there are
     encoder: str  # "" without one
     sure_level: float  # of the intervals that decide on `wins`
+    probes_missing: str  # why the probes did not run, with the remedy; "" where nothing is missing
     parts: tuple[TaskAudit, ...]
 
     @property
@@ -75,7 +76,8 @@ def audit(path: Path, *, embedder: Embedder | None = None, samples: int = SAMPLE
     """Run all solvers over a tar or a folder, and with `embedder` also those that compare pictures in its space.
 
     At most `samples` samples, evenly spread, are looked at. Nothing is written. Raises `ShardError` for shards that are
-    damaged, of several builds, or of several shapes within a task.
+    damaged, of several builds, or of several shapes within a task. Without the `audit` extra the probes do not run, and
+    `probes_missing` says so.
     """
     if samples < 1:
         raise ConfigError(f"{samples} samples: ask for at least 1")
@@ -139,11 +141,15 @@ def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
 
 
 def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) -> Audit:
-    answered = {}
+    answered, missing = {}, ""
     for task in (name for name in TASKS if name in tallies):
         tally = tallies[task]
         clusters, by_group = tally.clusters()
         solved = [*tally.answers(), *(tally.learned(clusters) if by_group else ())]
+        try:
+            solved += list(tally.probed(clusters)) if by_group else []
+        except MissingDependencyError as error:
+            missing = str(error)
         right = tally.right
         slots = {name: np.take_along_axis(right, answers, axis=1) for name, answers in solved}
         answered[task] = Answers(task=task, question=tally.question, right=slots, clusters=clusters), by_group
@@ -154,11 +160,12 @@ def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) 
         samples_of=total,
         encoder=encoder,
         sure_level=sure,
-        parts=tuple(_part(tallies[task], *found, sure) for task, found in answered.items()),
+        probes_missing=missing,
+        parts=tuple(_part(tallies[task], *found, sure, missing) for task, found in answered.items()),
     )
 
 
-def _part(tally: Tally, answers: Answers, by_group: bool, sure: float) -> TaskAudit:
+def _part(tally: Tally, answers: Answers, by_group: bool, sure: float, missing: str) -> TaskAudit:
     groups = int(answers.clusters.max()) + 1 if by_group else 1
     return TaskAudit(
         task=tally.task,
@@ -168,14 +175,14 @@ def _part(tally: Tally, answers: Answers, by_group: bool, sure: float) -> TaskAu
         video_groups=groups,
         resampled="video groups" if by_group else "samples",
         overlay_share=tally.overlays / len(tally),
-        warnings=tuple(_warnings(len(tally), groups, tally.searched)),
+        warnings=tuple(_warnings(len(tally), groups, tally.searched, missing if by_group else "")),
         chance=guessing(tally.question),
         seeing_runs=seeing_runs(tally.question),
         results=tuple(judge(answers, sure)),
     )
 
 
-def _warnings(samples: int, groups: int, searched: bool) -> Iterator[str]:
+def _warnings(samples: int, groups: int, searched: bool, missing: str) -> Iterator[str]:
     if samples < FEW_SAMPLES:
         yield f"{samples} samples: with fewer than {FEW_SAMPLES} the intervals are too wide to say anything"
     if groups == 1:
@@ -185,5 +192,7 @@ def _warnings(samples: int, groups: int, searched: bool) -> Iterator[str]:
         )
     elif groups < FEW_GROUPS:
         yield f"{groups} video groups: the intervals rest on so few that only gross leaks show"
+    if missing:
+        yield f"probe-candidates and probe-artefacts did not run, so leaks can be missed: {missing}"
     if not searched:
         yield "too many candidates to search all answers: alike, chain, path, overlay and positions are left out"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.errors import MissingDependencyError
 from mvp_data.puzzles.shortest_path import Floats, Numbers, best_subset
 from mvp_data.seeds import stable_hash
 from mvp_data.tasks.task import Question
@@ -18,9 +19,8 @@ from mvp_data.tasks.task import Question
 Rows = npt.NDArray[np.floating]
 
 FOLDS = 5
-RIDGE = 1.0  # penalty on squared weights; scikit-learn's default too
-NEWTON_STEPS = 50
-BLOCK = 4096  # rows that are looked at together
+MAX_STEPS = 1000  # of L-BFGS, which draws nothing at random; 100, the default, can be too few
+INSTALL = "pip install 'masked-video-prediction[audit]'"
 EVERY = slice(None)
 
 
@@ -75,23 +75,32 @@ def by_position(facts: Learned) -> Numbers:
 
 
 def by_probe(clusters: Numbers, features: Rows, orders: Numbers, k: int, unsigned: slice = EVERY) -> Numbers:
-    """The K candidates that a logistic regression holds most likely to be right, ordered by a ridge regression.
+    """The K candidates that a logistic regression scores highest, ordered by a ridge regression.
 
     From `relative` features [samples, n, F] and the place of each candidate in the hidden segment or -1 [samples, n]:
-    places in the pool [samples, K]. Of the `unsigned` features it is also told how far off they are on either side.
+    places in the pool [samples, K]. Both regressions also get the absolute values of the `unsigned` features.
+
+    Raises `MissingDependencyError` without the `audit` extra.
     """
+    try:
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise MissingDependencyError(f"the probes of the audit need scikit-learn: {INSTALL}") from error
     signed = features.astype(np.float32)
     rows = np.concatenate([signed, np.abs(signed[:, :, unsigned])], axis=2)
     answers = np.zeros((len(rows), k), np.intp)
     for learn, ask in folds(clusters):
-        flat, slots = rows[learn].reshape(-1, rows.shape[2]), orders[learn].ravel()
-        centre, scale = flat.mean(axis=0, dtype=np.float64), np.maximum(flat.std(axis=0, dtype=np.float64), 1e-9)
-        flat -= centre.astype(np.float32)
-        flat /= scale.astype(np.float32)
+        scaler, slots = StandardScaler(), orders[learn].ravel()
+        learned = scaler.fit_transform(rows[learn].reshape(-1, rows.shape[2]))
+        asked = scaler.transform(rows[ask].reshape(-1, rows.shape[2]))
         right = slots >= 0
-        asked = (rows[ask] - centre) / scale
-        times = asked @ ridge(flat[right], slots[right] - (k - 1) / 2)
-        hopes = asked @ logistic(flat, right) if not right.all() else np.zeros(asked.shape[:2])
+        ridge = Ridge(fit_intercept=False).fit(learned[right], slots[right] - (k - 1) / 2)
+        times, hopes = ridge.predict(asked).reshape(len(ask), -1), np.zeros(rows[ask].shape[:2])
+        if not right.all():
+            hopes = (
+                LogisticRegression(max_iter=MAX_STEPS).fit(learned, right).decision_function(asked).reshape(times.shape)
+            )
         chosen = np.argsort(-hopes, axis=1, kind="stable")[:, :k]
         when = np.argsort(np.take_along_axis(times, chosen, axis=1), axis=1, kind="stable")
         answers[ask] = np.take_along_axis(chosen, when, axis=1)
@@ -107,43 +116,3 @@ def relative(features: Floats) -> Floats:
     deviation = offset.std(axis=0)
     scaled: Floats = np.divide(offset, deviation, out=np.zeros_like(offset), where=deviation > 1e-6)
     return scaled
-
-
-def logistic(rows: Rows, right: npt.NDArray[np.bool_]) -> Floats:
-    """Weights [F] of a logistic regression with an intercept (left out of the answer), by damped Newton steps.
-
-    The same as scikit-learn's `LogisticRegression(C=1 / RIDGE)`, without the dependency.
-    """
-    weights: Floats = np.zeros(rows.shape[1] + 1)
-    loss, gradient, curvature = _slopes(rows, right, weights)
-    for _ in range(NEWTON_STEPS):
-        step, size = np.linalg.solve(curvature, gradient), 1.0
-        while (tried := _slopes(rows, right, weights - size * step))[0] > loss and size > 1e-3:
-            size /= 2
-        weights, last = weights - size * step, loss
-        loss, gradient, curvature = tried
-        if last - loss < 1e-9 * max(1.0, loss):
-            break
-    return weights[:-1]
-
-
-def _slopes(rows: Rows, right: npt.NDArray[np.bool_], weights: Floats) -> tuple[float, Floats, Floats]:
-    """The penalised loss, its gradient and its curvature, summed over blocks of rows."""
-    penalty = np.append(np.full(rows.shape[1], RIDGE), 0.0)
-    loss = float((penalty * weights**2).sum() / 2)
-    gradient, curvature = penalty * weights, np.diag(penalty + 1e-9)
-    for start in range(0, len(rows), BLOCK):
-        block, truth = rows[start : start + BLOCK], right[start : start + BLOCK]
-        design = np.column_stack([block, np.ones(len(block))]).astype(np.float64)
-        score = design @ weights
-        likely = 1 / (1 + np.exp(-np.clip(score, -500, 500)))
-        loss += float(np.logaddexp(0, np.where(truth, -score, score)).sum())
-        gradient = gradient + design.T @ (likely - truth)
-        curvature = curvature + (design * (likely * (1 - likely))[:, None]).T @ design
-    return loss, gradient, curvature
-
-
-def ridge(rows: Rows, values: Rows) -> Floats:
-    """Weights [F] of a ridge regression of centred values."""
-    gram = rows.T @ rows + RIDGE * np.eye(rows.shape[1])
-    return np.asarray(np.linalg.solve(gram, rows.T @ values), np.float64)

@@ -1,25 +1,22 @@
 """An audit as text, as JSON, and as one self-contained page with plots.
 
-The page runs no code and loads nothing: a content security policy allows only the style whose hash it names. The only
-text that comes from the shards is their name and the encoder's, and both are escaped.
+The page runs no code. Its only texts that come from the shards are their name and the encoder's.
 """
 
-import html
 import json
-import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from mvp_data.audit import FEW_SAMPLES, Audit, TaskAudit
 from mvp_data.audit_judge import LEVEL, Result
 from mvp_data.errors import ConfigError, OutputError
 from mvp_data.files import atomic_write
+from mvp_data.html import render
 from mvp_data.inspect import WIDTH, clip, printable
 from mvp_data.intervals import Estimate
-from mvp_data.page import content_policy
 
 FAIL_ON = ("none", "leak")
 PAGE, FIGURES = "report.html", "audit.json"
@@ -77,7 +74,7 @@ def to_json(found: Audit) -> str:
 
 
 def gate(found: Audit, fail_on: str) -> str:
-    """Why the audit does not pass, or nothing. What could not be asked has not been passed either."""
+    """Why the audit does not pass, or nothing. An audit that could not ask enough does not pass."""
     if fail_on == "none":
         return ""
     if found.leaks:
@@ -88,6 +85,8 @@ def gate(found: Audit, fail_on: str) -> str:
             return (
                 f"{part.task}: {few} cannot show that there is no leak; build from more videos, or leave out --fail-on"
             )
+    if found.probes_missing:
+        return f"without its probes an audit cannot show that there is no leak; {found.probes_missing}"
     return ""
 
 
@@ -124,33 +123,30 @@ def write_report(found: Audit, out: Path, shards: Path) -> Path:
 
 def to_html(found: Audit) -> str:
     """The page."""
-    template = files("mvp_data").joinpath("audit.html").read_text(encoding="utf-8")
-    values = {
-        "policy": content_policy(template),
-        "title": html.escape(printable(Path(found.path).resolve().name)),
-        "facts": html.escape(_facts(found)),
-        "conclusion": html.escape(_conclusion(found)),
-        "state": "bad" if found.leaks else "open" if _unsure(found) else "good",
-        "parts": "".join(_section(part) for part in found.parts),
-        "words": _glossary(WORDS),
-        "metrics": _glossary(METRICS),
-    }
-    return re.sub(r"{{(\w+)}}", lambda match: values[match[1]], template)
-
-
-def _section(part: TaskAudit) -> str:
-    """One task: its facts, warnings, plots and table."""
-    warnings = "".join(f"<p class=warning>{html.escape(printable(warning))}</p>" for warning in part.warnings)
-    return (
-        f"<h2>{html.escape(_part_facts(part))}</h2>{warnings}"
-        f"<div class=plots>{''.join(_plot(part, metric) for metric in list(part.chance)[:COLUMNS])}</div>"
-        f"<div class=scroll><table><thead><tr><th>solver<th>verdict{''.join(f'<th>{m}' for m in part.chance)}"
-        f"<th>judged on<th>wins on</thead><tbody>{''.join(_rows(part))}</tbody></table></div>"
+    return render(
+        "mvp_data",
+        "audit.html",
+        title=printable(Path(found.path).resolve().name),
+        facts=_facts(found),
+        conclusion=_conclusion(found),
+        state="bad" if found.leaks else "open" if found.probes_missing or _unsure(found) else "good",
+        parts=[_section(part) for part in found.parts],
+        verdicts=WORDS,
+        metrics=METRICS,
     )
 
 
-def _glossary(words: Mapping[str, str]) -> str:
-    return "".join(f"<dt>{word}</dt><dd>{html.escape(text)}</dd>" for word, text in words.items())
+def _section(part: TaskAudit) -> dict[str, Any]:
+    """One task for the template: its facts, warnings, plots and table."""
+    levels = (("chance", part.chance), ("who sees runs", part.seeing_runs))
+    return {
+        "facts": _part_facts(part),
+        "warnings": [printable(warning) for warning in part.warnings],
+        "plots": [_plot(part, metric) for metric in list(part.chance)[:COLUMNS]],
+        "metrics": list(part.chance),
+        "levels": [(name, [_number(level) for level in of.values()]) for name, of in levels if of],
+        "kinds": [(words, [_row(r) for r in part.results if r.kind == kind]) for kind, words in KINDS.items()],
+    }
 
 
 def _wrapped(text: str) -> list[str]:
@@ -199,42 +195,38 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if 0.0001 <= value < 0.001 else f"{value + 0.0 if abs(value) >= 0.0005 else 0.0:.3f}"
 
 
-def _rows(part: TaskAudit) -> Iterator[str]:
-    """The rows of the table with all metrics."""
-    for name, levels in (("chance", part.chance), ("who sees runs", part.seeing_runs)):
-        if levels:
-            yield f"<tr><th>{name}<td>{''.join(f'<td>{_number(level)}' for level in levels.values())}<td><td>"
-    for kind, words in KINDS.items():
-        yield f'<tr class=kind><th colspan="{len(part.chance) + 4}">{html.escape(words)}'
-        yield from (_row(result) for result in part.results if result.kind == kind)
+def _row(result: Result) -> dict[str, Any]:
+    """A solver for the template: a row of the table with all metrics."""
+    return {**asdict(result), "cells": [_cell(estimate) for estimate in result.estimates.values()]}
 
 
-def _row(result: Result) -> str:
-    cells = "".join(f"<td>{_cell(estimate)}" for estimate in result.estimates.values())
-    verdict = f'<td class="{result.kind} {result.verdict}">{result.verdict}'
-    return f"<tr><th>{result.name}{verdict}{cells}<td>{', '.join(result.judged)}<td>{', '.join(result.wins_on)}"
-
-
-def _plot(part: TaskAudit, metric: str) -> str:
-    """One metric of all solvers: a dot and its interval each, and a line where guessing is."""
+def _plot(part: TaskAudit, metric: str) -> dict[str, Any]:
+    """One metric of all solvers for the template: a dot and an interval for each, and a line at chance. In px."""
     estimates = [result.estimates[metric] for result in part.results]
     low, high = min(0.0, *(e.low for e in estimates)), max(0.1, *(e.high for e in estimates))
 
     def x(value: float) -> str:
         return f"{LEFT_PX + PLOT_PX * (value - low) / (high - low):.1f}"
 
-    level, height = x(part.chance[metric]), ROW_PX * len(estimates) + 28
-    marks = [f'<line class=guess x1="{level}" x2="{level}" y1="4" y2="{height - 24}"/>']
-    for row, (result, e) in enumerate(zip(part.results, estimates, strict=True)):
-        y = ROW_PX * row + 16
-        marks.append(
-            f'<text class=name x="{LEFT_PX - 12}" y="{y + 4}">{result.name}</text>'
-            f'<g class="{result.kind} {result.verdict}"><line x1="{x(e.low)}" x2="{x(e.high)}" y1="{y}" y2="{y}"/>'
-            f'<circle cx="{x(e.mean)}" cy="{y}" r="4"><title>{_cell(e)}</title></circle></g>'
-        )
-    marks += [f'<text class=tick x="{x(v)}" y="{height - 6}">{_number(v)}</text>' for v in (low, high)]
-    words = f"{metric}, chance {_number(part.chance[metric])}"
-    return (
-        f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {WIDTH_PX} {height}" role="img" '
-        f'aria-label="{part.task}, {words}">{"".join(marks)}</svg></figure>'
-    )
+    marks = [
+        {
+            "name": result.name,
+            "state": f"{result.kind} {result.verdict}",
+            "words": _cell(e),
+            "y": ROW_PX * row + 16,
+            "low": x(e.low),
+            "mean": x(e.mean),
+            "high": x(e.high),
+        }
+        for row, (result, e) in enumerate(zip(part.results, estimates, strict=True))
+    ]
+    return {
+        "task": part.task,
+        "words": f"{metric}, chance {_number(part.chance[metric])}",
+        "chance": x(part.chance[metric]),
+        "width": WIDTH_PX,
+        "height": ROW_PX * len(estimates) + 28,
+        "names": LEFT_PX - 12,
+        "marks": marks,
+        "ticks": [(x(value), _number(value)) for value in (low, high)],
+    }

@@ -74,11 +74,14 @@ class Tally:
         return (groups, True) if groups.max() else (merged(len(self), pairs), False)
 
     def learned(self, clusters: Numbers) -> Iterator[tuple[str, Numbers]]:
-        """Name and answers [samples, slots], as numbers of labels, of the solvers that learn on other videos."""
+        """Name and answers [samples, slots], as numbers of labels, of the solvers that count on other videos."""
         facts = Learned(question=self.question, clusters=clusters, right=self.right)
         yield "labels", by_label(facts)
         if self.searched and self.question.slots > 1:
             yield "positions", by_position(facts)
+
+    def probed(self, clusters: Numbers) -> Iterator[tuple[str, Numbers]]:
+        """The same of the solvers that fit a model on other videos; raises `MissingDependencyError`."""
         orders, labels = (
             np.frombuffer(kept, np.int8).reshape(len(self), -1).astype(np.intp) for kept in (self._orders, self._labels)
         )

@@ -14,6 +14,7 @@ from mvp_data import __version__
 from mvp_data.decode import BACKENDS
 from mvp_data.errors import ConfigError, SkipReason
 from mvp_data.options import can_be_named, check_fields, option
+from mvp_data.removed import removed
 from mvp_data.shots import METHODS
 from mvp_data.tasks.catalogue import TASKS, parse_shares
 from mvp_data.yaml_text import parse_yaml, read_text
@@ -308,6 +309,8 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     if unknown:
         meant = [n for u in unknown for n in get_close_matches(u.replace("-", "_"), known, n=1)]
         hint = f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
+        if gone := [text for u in unknown if (text := removed("build", "--" + u.replace("_", "-")))]:
+            hint = "; ".join(gone)
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
     names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
     for name in names:

@@ -1,23 +1,22 @@
 """A quiz of puzzles for people: the human baseline, and a measure of how many puzzles have a second good answer.
 
-The page of `write_quiz` holds pictures and what is asked, nothing else: no answer and no provenance, not even the
-sample's key, so a look at its source gives nothing away. It hands its answers to `grade`; `quiz_server` serves the
-same page and grades each answer as it comes. Answers are untrusted: every field is checked.
+The page of `write_quiz` has the images and the question of each puzzle and nothing else: no answer, no provenance and
+not even the sample's key, so its source shows no answer. It saves the answers to a file, which `grade` grades. Answers
+are untrusted: every field is checked.
 """
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mvp_data import __version__
 from mvp_data.errors import ConfigError, OutputError, ShardError
 from mvp_data.files import atomic_write
+from mvp_data.html import MAX_PAGE_BYTES, check_free, page_json, write_html
 from mvp_data.inspect import printable
-from mvp_data.page import MAX_PAGE_BYTES, check_free, content_policy, page_json
-from mvp_data.quiz_score import Answer, Graded, QuizConfig, QuizResult, graded, parse_answer, result, to_json
+from mvp_data.quiz_score import Answer, QuizConfig, QuizResult, graded, parse_answer, result, to_json
 from mvp_data.schema import Record, as_list, parse_object
 from mvp_data.seeds import stable_hash
 from mvp_data.shards import Sample, Span, parse_sample, sample_spans, shard_paths
@@ -28,18 +27,8 @@ MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # how a page of our
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Quiz:
-    """Puzzles chosen for a person: the records by id, in the order of the page, and what the page holds of each."""
-
-    shards: str  # name of the folder or shard, without the folders above it
-    config: QuizConfig
-    records: dict[str, Record]
-    puzzles: tuple[bytes, ...]  # JSON
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Where a sample lies, and what the choice rests on."""
+    """Where a sample is, and the facts by which `choose` spreads samples."""
 
     shard: Path
     offset: int
@@ -49,9 +38,10 @@ class _Place:
 
 
 def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> int:
-    """Write a page on which a person answers puzzles of a tar or a folder; how many it holds.
+    """Write a page on which a person answers puzzles of a tar or a folder; return how many it has.
 
-    Fewer than asked for where there are fewer, or where the page would exceed 200 MiB. An older page is replaced.
+    It has fewer than `config` asks for where there are fewer, or where it would exceed 200 MiB. An older page is
+    replaced.
 
     Raises:
         ConfigError: no sample is of that split and task.
@@ -59,14 +49,16 @@ def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> 
         ShardError: a shard is damaged.
     """
     check_free(out_html, MARK)
-    quiz = prepare(path, config or QuizConfig())
+    config = config or QuizConfig()
+    parts = (page_json(_puzzle(sample)) for sample in _load(choose(path, config)))
+    state = {"format": FORMAT, "tool_version": __version__, "quiz": asdict(config)}
+    values = {name: page_json(value) for name, value in state.items()}
     with atomic_write(out_html) as file:
-        file.write(page(quiz))
-    return len(quiz.puzzles)
+        return write_html(file, "mvp_data", "quiz.html", parts, limit=MAX_PAGE_BYTES, **values)
 
 
 def grade(path: Path, answers: Path) -> QuizResult:
-    """What the answers of a page are worth, `path` being the shards that it was made from.
+    """Grade the answers that a page saved; `path` has the shards that the page was made from.
 
     Raises:
         ConfigError: `answers` is damaged, or holds answers to other puzzles.
@@ -82,7 +74,8 @@ def grade(path: Path, answers: Path) -> QuizResult:
             f"{answers}: {len(foreign)} of {len(given)} answers are to no puzzle of {path}: "
             "name the shards that the page was made from"
         )
-    return result(shard_name(path), config, [graded(records[answer.id], answer) for answer in given])
+    name = printable(path.resolve().name)  # without its folders: people pass results on
+    return result(name, config, [graded(records[answer.id], answer) for answer in given])
 
 
 def write_results(found: QuizResult, results: Path) -> None:
@@ -91,22 +84,6 @@ def write_results(found: QuizResult, results: Path) -> None:
         raise OutputError(f"{results}: exists: choose another name")
     with atomic_write(results) as file:
         file.write(to_json(found).encode())
-
-
-def prepare(path: Path, config: QuizConfig) -> Quiz:
-    """The puzzles of a quiz, read and ready for a page. Raises `ConfigError` where none is left, `ShardError`."""
-    records: dict[str, Record] = {}
-    puzzles: list[bytes] = []
-    size = 0
-    for sample in _load(choose(path, config)):
-        text = page_json(_puzzle(sample))
-        size += len(text) + 1
-        if puzzles and size > MAX_PAGE_BYTES:
-            break
-        records[puzzle_id(sample.record.key)] = sample.record
-        puzzles.append(text)
-    config = replace(config, puzzles=len(puzzles))  # what there is, not what was wished for
-    return Quiz(shards=shard_name(path), config=config, records=records, puzzles=tuple(puzzles))
 
 
 def choose(path: Path, config: QuizConfig) -> list[_Place]:
@@ -134,24 +111,6 @@ def choose(path: Path, config: QuizConfig) -> list[_Place]:
         turns.append((groups[place.group], again, drawn, place))
         groups[place.group] += 1
     return [place for *_, place in sorted(turns, key=lambda item: item[:3])[: config.puzzles]]
-
-
-def page(quiz: Quiz, done: Sequence[Graded] | None = None) -> bytes:
-    """The page as bytes. With `done`, the answers so far, it is served: it sends each answer and shows the score."""
-    template = files("mvp_data").joinpath("quiz.html").read_text(encoding="utf-8")
-    policy = content_policy(template) + ("" if done is None else "; connect-src 'self'")
-    head, tail = template.replace("{{policy}}", policy).split("{{data}}")
-    rows = result(quiz.shards, quiz.config, done).summary if done else ()
-    state = {
-        "format": FORMAT,
-        "tool_version": __version__,
-        "quiz": asdict(quiz.config),
-        "served": done is not None,
-        "done": [puzzle_id(item.key) for item in done or ()],
-        "rows": [asdict(row) for row in rows],
-    }
-    data = page_json(state)[:-1] + b',"puzzles":[' + b",".join(quiz.puzzles) + b"]}"
-    return head.encode() + data + tail.encode()
 
 
 def puzzle_id(key: str) -> str:
@@ -187,11 +146,6 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
     if len({answer.id for answer in answers}) < len(answers):
         raise ConfigError(f"{path}: answers one puzzle twice: {remedy}")
     return QuizConfig.parse(values["quiz"], str(path)), answers
-
-
-def shard_name(path: Path) -> str:
-    """The name of a folder of shards, without the folders above it: results are passed on."""
-    return printable(path.resolve().name)
 
 
 def _spans(path: Path) -> Iterator[tuple[Path, Span]]:

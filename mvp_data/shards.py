@@ -21,12 +21,12 @@ from mvp_data.files import atomic_write
 from mvp_data.jpeg import jpeg_size
 from mvp_data.schema import MAX_JSON_BYTES, REBUILD, Record, from_json, to_json
 from mvp_data.shard_index import INDEX_NAME, ShardInfo, read_index
+from mvp_data.tar_blocks import BLOCK, TarBlocks, padded
 
 MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
 MAX_SCANS = 100  # of a progressive JPEG, which has about 10; a file can hold a million, each drawn over all before
 _MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
 _MAX_MEMBERS = 1 + 100 + 26  # of one sample
-_ZEROS = bytes(tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,7 @@ def parse_sample(data: bytes, where: str) -> Sample:
 
     Raises `ShardError` that begins with `where` for anything that is not one whole sample.
     """
-    filled = -(-(len(data) + len(_ZEROS) * 2) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    filled = -(-(len(data) + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
     samples = list(_read(io.BytesIO(data.ljust(filled, b"\0")), where))  # with an end, it is a tar of one sample
     if len(samples) != 1:
         raise ShardError(f"{where}: {len(samples)} samples in place of one: {REBUILD}")
@@ -197,6 +197,8 @@ def _naming(shard: str) -> Iterator[None]:
         yield
     except ShardError as error:
         raise ShardError(f"{shard}: {error}") from error
+    except tarfile.ReadError as error:
+        raise ShardError(f"{shard}: {error}: not a shard, or damaged: {REBUILD}") from error
 
 
 def _spans(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
@@ -255,31 +257,25 @@ def _members(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[str, bytes, i
 
     Without `pictures` their content is `b""`, and the file is left where they end, by seeking.
     """
-    at = 0
-    while (block := _take(file, tarfile.BLOCKSIZE, at)) != _ZEROS:
-        name, size = _header(block, at)
-        padded = -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        end = at + tarfile.BLOCKSIZE + padded
+    tar = TarBlocks(file)
+    while found := tar.header():
+        name, size = _checked(found[0])
         if pictures or name.endswith(".json"):
-            data = _take(file, padded, at)[:size]
+            data = tar.take(padded(size))[:size]
         else:
             data = b""
-            file.seek(end)
-        yield name, data, end
-        at = end
+            tar.skip(padded(size))
+        yield name, data, tar.at
     # Two zero blocks, then zeros up to a whole record: so a cut at any byte is seen.
-    rest = _read_up_to(file, tarfile.RECORDSIZE + 1)
-    whole = (at + tarfile.BLOCKSIZE + len(rest)) % tarfile.RECORDSIZE == 0
-    if len(rest) < tarfile.BLOCKSIZE or len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0") or not whole:
-        raise ShardError(f"truncated or with data after its end (byte {at}): {REBUILD}")
+    end = tar.at
+    rest = tar.take_up_to(tarfile.RECORDSIZE + 1)
+    whole = tar.at % tarfile.RECORDSIZE == 0
+    if len(rest) < BLOCK or len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0") or not whole:
+        raise ShardError(f"truncated or with data after its end (byte {end}): {REBUILD}")
 
 
-def _header(block: bytes, at: int) -> tuple[str, int]:
-    """Name and size in bytes of the plain file whose header is `block`."""
-    try:
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise ShardError(f"byte {at} is no tar header ({error}): not a shard, or damaged: {REBUILD}") from error
+def _checked(header: tarfile.TarInfo) -> tuple[str, int]:
+    """Name and size in bytes of the plain file of a sample; `ShardError` for any other header."""
     if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise ShardError(f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}")
     if not _MEMBER.fullmatch(header.name):
@@ -288,20 +284,3 @@ def _header(block: bytes, at: int) -> tuple[str, int]:
     if not 0 <= header.size <= limit:
         raise ShardError(f"{header.name}: {header.size} bytes, the limit is {limit}: {REBUILD}")
     return header.name, header.size
-
-
-def _take(file: IO[bytes], size: int, at: int) -> bytes:
-    """Exactly `size` bytes."""
-    data = _read_up_to(file, size)
-    if len(data) < size:
-        raise ShardError(f"truncated in the file that begins at byte {at}: {REBUILD}")
-    return data
-
-
-def _read_up_to(file: IO[bytes], size: int) -> bytes:
-    """Up to `size` bytes, fewer only at the end: one `read` of a raw or remote file may return less."""
-    parts: list[bytes] = []
-    while size > 0 and (part := file.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

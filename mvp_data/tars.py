@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import IO
 
 from mvp_data import remote
+from mvp_data.tar_blocks import BLOCK, TarBlocks, padded
 from mvp_data.types import ByteRange
 
-MAX_EXTENSION_HEADER_BYTES = 1 << 20  # of long names and PAX records: a forged length must not fill memory
+MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
 MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers without end
-MAX_STREAMED_BYTES = 64 << 30  # of a tar without range requests, which may have no end
 _COPY_BYTES = 1 << 20
-_BLOCK = tarfile.BLOCKSIZE
 _PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 # Types without data, whatever size the header states, as in tarfile.
@@ -59,7 +58,7 @@ def _list_once(container: str, *, streaming: bool) -> Listing:
     expected: tuple[type[Exception], ...] = (tarfile.TarError, *remote.failures(container))
     try:
         with remote.open_binary(container, streaming=streaming) as file:
-            for member, usable in _members(_Forward(file, streaming=streaming)):
+            for member, usable in _members(TarBlocks(file, streaming=streaming)):
                 if usable:
                     members.append(member)
                 else:
@@ -71,58 +70,15 @@ def _list_once(container: str, *, streaming: bool) -> Listing:
     return Listing(members=tuple(members), unusable=unusable, fault=fault)
 
 
-class _Forward:
-    """A tar that is read forwards only, whatever sizes its headers state; `at` is the position."""
-
-    def __init__(self, file: IO[bytes], *, streaming: bool) -> None:
-        self._file, self._streaming, self.at = file, streaming, 0
-
-    def block(self) -> bytes:
-        """The next block; empty at the end."""
-        return self.take(_BLOCK, may_end=True)
-
-    def take(self, size: int, *, may_end: bool = False) -> bytes:
-        """The next `size` bytes."""
-        parts, left = list[bytes](), size
-        while left and (part := self._file.read(left)):
-            parts.append(part)
-            left -= len(part)
-        if left and not (may_end and not parts):
-            raise tarfile.ReadError(f"truncated at byte {self.at + size - left}")
-        self.at += size - left
-        if self._streaming and self.at > MAX_STREAMED_BYTES:
-            raise tarfile.ReadError(f"more than {MAX_STREAMED_BYTES} bytes came")
-        return b"".join(parts)
-
-    def skip(self, size: int) -> None:
-        """Skip `size` bytes, which must exist."""
-        end = self.at + size
-        if end >= 1 << 63:
-            raise tarfile.ReadError(f"a member of {size} bytes")
-        while self._streaming and self.at < end - 1:
-            self.take(min(end - 1 - self.at, _COPY_BYTES))
-        if self.at < end:
-            if not self._streaming:
-                self._file.seek(end - 1)
-                self.at = end - 1
-            self.take(1)
-
-
-def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
+def _members(tar: TarBlocks) -> Iterator[tuple[Member, bool]]:
     """Each member that is not a folder, and whether its bytes are one range.
 
-    The module tarfile is not safe here: it recurses without limit in chains of headers, keeps the maps of sparse files
-    in memory, and parses PAX records in quadratic time (CVE-2024-6232).
+    PAX records are not parsed by tarfile, whose time grows with the square of their length (CVE-2024-6232).
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
-    while block := tar.block():
-        if block == bytes(_BLOCK):
-            return
-        try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as err:
-            raise tarfile.ReadError(f"byte {tar.at - _BLOCK} is not a header ({err})") from err
+    while found := tar.header():
+        info, block = found
         if info.type in (*_PAX_HEADERS, *_LONG_NAMES):
             said = _extension(tar, info)
             (shared if info.type == tarfile.XGLTYPE else own).update(said)
@@ -130,23 +86,23 @@ def _members(tar: _Forward) -> Iterator[tuple[Member, bool]]:
         facts, own = {**shared, **own}, {}
         more = info.type in _MORE and block[_MORE[info.type]]
         while more:
-            more = tar.take(_BLOCK)[_MORE_OF_MAP]
+            more = tar.take(BLOCK)[_MORE_OF_MAP]
         size = 0 if info.type in _DATALESS else _size(info, facts)
         name = facts["path"].decode("utf-8", "surrogateescape") if "path" in facts else info.name
         member = Member(name=name.rstrip("/"), offset=tar.at, size=size)
         if not info.isdir() and not (info.type == tarfile.AREGTYPE and name.endswith("/")):
             whole = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
             yield member, whole and not any(key.startswith("GNU.sparse.") for key in facts)
-        tar.skip(-(-size // _BLOCK) * _BLOCK)
+        tar.skip(padded(size))
     if not tar.at:
         raise tarfile.ReadError("empty file")
 
 
-def _extension(tar: _Forward, info: tarfile.TarInfo) -> dict[str, bytes]:
+def _extension(tar: TarBlocks, info: tarfile.TarInfo) -> dict[str, bytes]:
     """The facts that a header gives about the next member: PAX records, or a GNU long name as `path`."""
     if not 0 <= info.size <= MAX_EXTENSION_HEADER_BYTES:
-        raise tarfile.ReadError(f"header at byte {tar.at - _BLOCK} claims {info.size} bytes")
-    data = tar.take(-(-info.size // _BLOCK) * _BLOCK)[: info.size]
+        raise tarfile.ReadError(f"header at byte {tar.at - BLOCK} claims {info.size} bytes")
+    data = tar.take(padded(info.size))[: info.size]
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.partition(b"\0")[0]}
     return _pax_records(data) if info.type in _PAX_HEADERS else {}

@@ -1,12 +1,13 @@
 """What is learned, and that it is learned on other videos."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
 
-from mvp_data.audit_probes import BLOCK, Learned, by_label, by_position, by_probe, folds, logistic, relative, ridge
+from mvp_data.audit_probes import Learned, by_label, by_position, by_probe, folds, relative
+from mvp_data.errors import MissingDependencyError
 from mvp_data.tasks.task import Question
 
 
@@ -30,35 +31,6 @@ def test_folds_are_about_equally_large() -> None:
 
 def test_one_group_has_no_folds() -> None:
     assert list(folds(np.zeros(9, np.intp))) == []
-
-
-@pytest.mark.parametrize("separable", [False, True])
-def test_logistic_regression_is_that_of_scikit_learn(separable: bool) -> None:
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(300, 6))
-    right = rows @ rng.normal(size=6) + (0 if separable else rng.normal(size=300)) > 0.5
-    wanted = LogisticRegression(tol=1e-9, max_iter=10_000).fit(rows, right)
-    assert logistic(rows, right) == pytest.approx(wanted.coef_[0], abs=1e-4)
-
-
-def test_logistic_regression_of_useless_columns_is_zero() -> None:
-    rows = np.zeros((40, 3))
-    assert logistic(rows, np.arange(40) % 2 == 0) == pytest.approx(np.zeros(3))
-
-
-def test_ridge_regression_is_that_of_scikit_learn() -> None:
-    rng = np.random.default_rng(2)
-    rows, values = rng.normal(size=(100, 4)), rng.normal(size=100)
-    assert ridge(rows, values) == pytest.approx(Ridge(fit_intercept=False).fit(rows, values).coef_)
-
-
-def test_logistic_regression_in_blocks() -> None:
-    rng = np.random.default_rng(4)
-    rows = rng.normal(size=(2 * BLOCK + 9, 3))
-    right = rows[:, 0] + rng.normal(size=len(rows)) > 0
-    wanted = LogisticRegression(tol=1e-9, max_iter=10_000).fit(rows, right)
-    assert logistic(rows, right) == pytest.approx(wanted.coef_[0], abs=1e-4)
-    assert logistic(rows.astype(np.float32), right) == pytest.approx(wanted.coef_[0], abs=1e-3)
 
 
 def test_features_are_relative_to_the_pool() -> None:
@@ -119,6 +91,29 @@ def test_the_probe_learns_choice_and_order() -> None:
     assert share(right, by_probe(made.clusters, np.stack([shown, when], axis=2), right, 2)) > 0.95
     guessed = share(right, by_probe(made.clusters, rng.normal(size=(60, 5, 2)), right, 2))
     assert guessed < 0.4  # 1 in 5 by chance
+
+
+def test_useless_features_are_no_error() -> None:
+    """Constant columns, and a pool in which every candidate is right, as in a jigsaw."""
+    made = facts(30)
+    every = np.tile(np.arange(5), (30, 1))
+    for orders, k in ((made.right, 2), (every, 5)):
+        answers = by_probe(made.clusters, np.zeros((30, 5, 3), np.float16), orders, k)
+        assert all(len(set(answer)) == k for answer in answers.tolist())
+
+
+def test_the_probe_gives_the_same_answers_each_time() -> None:
+    made, rng = facts(60), np.random.default_rng(7)
+    features = rng.normal(size=(60, 5, 4))
+    first, second = (by_probe(made.clusters, features, made.right, 2) for _ in range(2))
+    assert first.tolist() == second.tolist()
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    made = facts(9)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'masked-video-prediction\[audit\]'"):
+        by_probe(made.clusters, np.zeros((9, 5, 1)), made.right, 2)
 
 
 def test_how_far_off_is_told_of_unsigned_features_alone() -> None:

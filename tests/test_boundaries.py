@@ -33,6 +33,8 @@ HEAVY = {
     "fsspec": "remote",
     "ray": "ray",
     "yaml": "yaml_text",
+    "jinja2": "html",
+    "sklearn": "audit_probes",
 }
 HEAVY_IN_TRAINING = {
     "trl": {"training.trainer"},
@@ -61,13 +63,26 @@ SEAM = {
     "intervals",
     "errors",
     "files",
+    "html",
     "jpeg",
     "parquet",
     "locks",
     "seeds",
     "yaml_text",
 }
-NEVER_AT_IMPORT = ("torch", "av", "decord", "faiss", "transformers", "trl", "ray", "onnxruntime", "pyarrow")
+NEVER_AT_IMPORT = (
+    "torch",
+    "av",
+    "decord",
+    "faiss",
+    "transformers",
+    "trl",
+    "ray",
+    "onnxruntime",
+    "pyarrow",
+    "jinja2",
+    "sklearn",
+)
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 330, 45, 7
 
 

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvp_data import manifests, parquet, tars
+from mvp_data import manifests, parquet, tar_blocks, tars
 from mvp_data.config import BuildConfig, all_options, from_options
 from mvp_data.errors import ConfigError, MvpError, ShardError, Skip, SkipReason, SourceError
 from mvp_data.fetch import local_file
@@ -328,7 +328,7 @@ def test_a_tar_of_more_members_than_memory_holds(tmp_path: Path, monkeypatch: py
 
 
 def test_a_tar_without_end_that_can_only_be_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tars, "MAX_STREAMED_BYTES", 100_000)
+    monkeypatch.setattr(tar_blocks, "MAX_STREAMED_BYTES", 100_000)
     put(tmp_path / "x.tar", tar_header(tarfile.REGTYPE, 1 << 20) + bytes((1 << 20) + 1024))
     with serve(tmp_path, ranges=False) as site:
         assert "more than 100000 bytes came" in tars.list_members(f"{site.url}/x.tar").fault

@@ -1,17 +1,11 @@
 """The quiz, end to end in a real browser: solved by keys and by dragging, saved, graded; and what it must not tell."""
 
-import http.client
 import json
-import socket
-import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -25,11 +19,11 @@ from typer.testing import CliRunner
 from mvp_data import quiz as quiz_module
 from mvp_data.cli.quiz import quiz_command
 from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.quiz import choose, grade, page, prepare, puzzle_id, read_answers, write_quiz
-from mvp_data.quiz_score import Answer, QuizConfig, QuizResult, graded, measure, result, to_json, to_text
-from mvp_data.quiz_server import QuizServer
+from mvp_data.quiz import choose, grade, puzzle_id, read_answers, write_quiz
+from mvp_data.quiz_score import QuizConfig, QuizResult, measure, to_text
 from mvp_data.schema import LABELS, Record, extra_json
 from mvp_data.shards import Sample, write_shard
+from mvp_data.summary import iter_samples
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.task import Question
@@ -71,7 +65,13 @@ def asked(browser: Chrome, records: dict[str, Record]) -> Record:
 
 
 def by_id(path: Path) -> dict[str, Record]:
-    return prepare(path, QuizConfig()).records
+    """The records of shards by the ids that a page gives them."""
+    return {puzzle_id(sample.record.key): sample.record for sample in iter_samples(path)}
+
+
+def puzzles_of(page: Path) -> list[dict[str, object]]:
+    data = page.read_text().split('id="data">')[1].split("</script>")[0]
+    return list(json.loads(data)["puzzles"])
 
 
 def drag(browser: Chrome, what: str, onto: str) -> None:
@@ -170,6 +170,12 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
     answers = tmp_path / "answers.json"
     WebDriverWait(browser, 10, 0.05).until(lambda _: answers.exists() and answers.stat().st_size)
     assert json.loads(saved(browser)) == json.loads(answers.read_text())
+    assert json.loads(saved(browser))["quiz"] == {
+        "puzzles": 4,
+        "seed": 3,
+        "split": "",
+        "task": "",
+    }  # as many as there are
     found = grade(shards, answers)
     assert [item.metrics["exact"] for item in found.puzzles] == [1, 0, 1, 1]
     missed = found.puzzles[1]
@@ -280,139 +286,6 @@ def test_fits_a_laptop(browser: Chrome, shards: Path, tmp_path: Path, dark: bool
     assert [node for node in controls if not node["name"]["value"]] == []
 
 
-@contextmanager
-def served(path: Path, results: Path) -> Iterator[QuizServer]:
-    """A running server, stopped at the end if it has not stopped by itself."""
-    with QuizServer(prepare(path, QuizConfig()), results) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_a_served_quiz_tells_at_once_and_goes_on_after_an_interruption(
-    browser: Chrome, shards: Path, tmp_path: Path
-) -> None:
-    results = tmp_path / "results.json"
-    records = by_id(shards)
-    with served(shards, results) as server:
-        browser.get(server.url)
-        press(browser, Keys.ENTER)
-        solve(browser, asked(browser, records).answer, "Right.")
-        assert "chance 0.1 %" in text(browser, "#score")
-        press(browser, Keys.ENTER)
-        missed = asked(browser, records)
-        solve(browser, missed.answer[::-1], f"Not quite: the answer is {', '.join(missed.answer)}.")
-        assert len(json.loads(results.read_text())["puzzles"]) == 2
-        left = server.url
-    press(browser, Keys.ENTER, *"ABCD", Keys.ENTER)
-    WebDriverWait(browser, 10, 0.05).until(lambda b: "Not saved" in text(b, "#told"))
-    with served(shards, results) as server:
-        assert server.url != left
-        browser.get(server.url)
-        assert text(browser, "#where") == "4 puzzles, 2 answered"
-        press(browser, Keys.ENTER)
-        assert text(browser, "#where") == "Puzzle 3 of 4"
-        for _ in range(2):
-            solve(browser, asked(browser, records).answer, "Right.")
-            press(browser, Keys.ENTER)
-        assert "0.750" in text(browser, "#end-rows")
-    found = json.loads(results.read_text())
-    assert [item["metrics"]["exact"] for item in found["puzzles"]] == [1, 0, 1, 1]
-    assert found["shards"] == shards.name
-    assert str(shards.parent) not in results.read_text()
-
-
-def solve(browser: Chrome, answer: tuple[str, ...], told: str) -> None:
-    press(browser, *answer, Keys.ENTER)
-    WebDriverWait(browser, 10, 0.02).until(lambda b: text(b, "#told").startswith(told))
-
-
-def send(server: QuizServer, body: bytes, *, path: str = "", **headers: str) -> tuple[int, dict[str, object]]:
-    """Status and reply of a POST, as our page sends it but for these headers."""
-    parts = urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
-    usual = {"Content-Type": "application/json", "Origin": f"http://{parts.netloc}"}
-    connection.request(
-        "POST", path or f"{parts.path}answer", body, {**usual, **{k.replace("_", "-"): v for k, v in headers.items()}}
-    )
-    reply = connection.getresponse()
-    status, data = reply.status, json.loads(reply.read())
-    connection.close()
-    return status, data
-
-
-def test_the_server_trusts_no_request(shards: Path, tmp_path: Path) -> None:
-    results = tmp_path / "results.json"
-    with served(shards, results) as server:
-        puzzle, record = next(iter(server.quiz.records.items()))
-        good = {"id": puzzle, "answer": list(record.answer), "seconds": 1.5, "clear": True, "note": ""}
-        body = json.dumps(good).encode()
-        assert send(server, body, Host="evil.example")[0] == 403
-        assert send(server, body, Origin="http://evil.example")[0] == 403
-        assert send(server, body, Origin="null")[0] == 403
-        for name in ("/answer", "/token/answer", f"/{server.token}x/answer", f"/{server.token[:-1]}/answer"):
-            assert send(server, body, path=name)[0] == 404
-        assert send(server, body, path=f"/{server.token}/")[0] == 404  # only to be read
-        assert send(server, body, Content_Type="text/plain")[0] == 400
-        assert send(server, body, Content_Length="-1")[0] == 400
-        assert send(server, b" " * 9000)[0] == 413
-        bad: list[object] = [{**good, "id": "0" * 16}, {**good, "answer": ["A", "A", "B", "C"]}, {**good, "more": 1}]
-        bad += [
-            {**good, "seconds": float("nan")},
-            {**good, "seconds": -1},
-            {**good, "clear": 1},
-            {**good, "note": "\ud800"},
-        ]
-        bad += [
-            {**good, "note": "x" * 501},
-            [good],
-            {**good, "answer": [["A"], "B", "C", "D"]},
-            {**good, "answer": "ABCD"},
-        ]
-        for item in bad:
-            status, reply = send(server, json.dumps(item).encode())
-            assert (status, list(reply)) == (409, ["problem"]), item
-        assert not results.exists()
-        status, reply = send(server, body)
-        assert (status, reply["right"], reply["metrics"]["exact"]) == (200, list(record.answer), 1)  # type: ignore[index]
-        assert send(server, body)[0] == 409  # the first answer counts
-        results.write_text("{}")  # somebody else's now
-        other = next(name for name in server.quiz.records if name != puzzle)
-        status, reply = send(server, json.dumps({**good, "id": other}).encode())
-        assert (status, results.read_text()) == (409, "{}")
-
-
-def test_a_broken_connection_is_no_news(shards: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with served(shards, tmp_path / "results.json") as server:
-        parts = urlsplit(server.url)
-        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
-            head = f"POST {parts.path}answer HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode())
-        assert send(server, b"{}")[0] == 409  # and the next one is served
-    assert capfd.readouterr() == ("", "")
-
-
-def test_results_of_another_quiz_are_left_alone(shards: Path, tmp_path: Path) -> None:
-    quiz = prepare(shards, QuizConfig())
-    record = next(iter(quiz.records.values()))
-    told = Answer(id=puzzle_id(record.key), answer=record.answer, seconds=1, clear=True, note="")
-    ours = to_json(result(quiz.shards, quiz.config, [graded(record, told)]))
-    other = json.loads(ours) | {"quiz": {"puzzles": 30, "seed": 1, "split": "", "task": ""}}
-    twice = json.loads(ours) | {"puzzles": json.loads(ours)["puzzles"] * 2}
-    for content in ("", "[]", ours[:-9], json.dumps(other), json.dumps(twice)):
-        (tmp_path / "results.json").write_text(content)
-        with pytest.raises(OutputError, match="holds no results of this very quiz"):
-            QuizServer(quiz, tmp_path / "results.json")
-    (tmp_path / "results.json").write_text(ours)
-    with QuizServer(quiz, tmp_path / "results.json") as server:
-        assert server.open_puzzles == 3
-
-
 GOOD = {"id": puzzle_id(make_record(0).key), "answer": ["A", "B", "C", "D"], "seconds": 2, "clear": True, "note": "é"}
 
 
@@ -480,23 +353,29 @@ def test_puzzles_are_spread_over_videos_and_do_not_answer_each_other(tmp_path: P
             record = replace(record, candidates=pool, answer=TASKS["mvp"].right_answer(pool))
         twins.append(Sample(record=record, context=sample.context, candidates=sample.candidates))
     write_shard(tmp_path / "a.tar", twins)
+    records = by_id(tmp_path / "a.tar")
     for seed in range(5):
         for count in (3, 6):
-            quiz = prepare(tmp_path / "a.tar", QuizConfig(puzzles=count, seed=seed))
-            groups = [record.video_group for record in quiz.records.values()]
+            write_quiz(tmp_path / "a.tar", tmp_path / "quiz.html", QuizConfig(puzzles=count, seed=seed))
+            asked = [records[str(puzzle["id"])] for puzzle in puzzles_of(tmp_path / "quiz.html")]
+            groups = [record.video_group for record in asked]
             assert {groups.count(name) for name in groups} == {count // 3}
-            pools = {frozenset((c.video_id, c.frame) for c in record.candidates) for record in quiz.records.values()}
+            pools = {frozenset((c.video_id, c.frame) for c in record.candidates) for record in asked}
             assert len(pools) == count
     orders = {tuple(p.offset for p in choose(tmp_path / "a.tar", QuizConfig(seed=seed))) for seed in range(5)}
     assert len(orders) == 5
-    assert page(prepare(tmp_path / "a.tar", QuizConfig())) == page(prepare(tmp_path / "a.tar", QuizConfig()))
+    for name in ("one.html", "other.html"):
+        write_quiz(tmp_path / "a.tar", tmp_path / name)
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "other.html").read_bytes()
 
 
 def test_a_page_too_large_holds_fewer(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = sum(map(len, prepare(shards, QuizConfig()).puzzles))
-    monkeypatch.setattr(quiz_module, "MAX_PAGE_BYTES", whole)  # the commas between them are too much
+    assert write_quiz(shards, tmp_path / "quiz.html") == 4
+    whole = (tmp_path / "quiz.html").stat().st_size
+    monkeypatch.setattr(quiz_module, "MAX_PAGE_BYTES", whole - 100)
     assert write_quiz(shards, tmp_path / "quiz.html") == 3
-    assert '"quiz":{"puzzles":3,' in (tmp_path / "quiz.html").read_text()
+    assert (tmp_path / "quiz.html").stat().st_size < whole
+    assert len(puzzles_of(tmp_path / "quiz.html")) == 3
 
 
 def test_only_the_split_and_task_asked_for(tmp_path: Path) -> None:
@@ -551,9 +430,10 @@ def test_the_command(shards: Path, tmp_path: Path) -> None:
     assert QuizResult.__dataclass_fields__.keys() == json.loads(output).keys()
     for wrong, kind in (
         ((), ConfigError),
-        (("--serve", "--out", tmp_path / "x.html"), ConfigError),
+        (("--grade", tmp_path / "answers.json", "--out", tmp_path / "x.html"), ConfigError),
         (("--out", shards / "quiz.html"), OutputError),
         (("--grade", tmp_path / "answers.json", "--results", tmp_path / "results.json"), OutputError),
-        (("--serve", "--task", "chess"), ConfigError),
+        (("--out", tmp_path / "x.html", "--task", "chess"), ConfigError),
+        (("--grade", tmp_path / "answers.json", "--task", "chess"), ConfigError),
     ):
         assert isinstance(run(*wrong)[1], kind), wrong

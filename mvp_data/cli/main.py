@@ -21,6 +21,7 @@ from mvp_data.cli.upload import upload_command
 from mvp_data.cli.verify import verify_command
 from mvp_data.cli.weights import weights_app
 from mvp_data.errors import MvpError
+from mvp_data.removed import refuse_removed
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +58,7 @@ app.command("export")(export_command)
 def main() -> None:
     """Run the command; every expected error is one line on stderr and a non-zero exit code."""
     try:
+        refuse_removed(sys.argv[1:])
         app(prog_name="mvp-data")
     except MvpError as error:
         complain(str(error))

@@ -1,9 +1,11 @@
 """`mvp-data audit` from end to end: exit codes, streams, files, errors of one line."""
 
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,29 @@ def test_the_gate(
         assert err.endswith(
             "labels, positions can win without the context; docs/audit.md says what each one finds\n"
         ) == (code == 1)
+
+
+def test_without_the_probes_the_gate_does_not_pass(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without scikit-learn the other solvers run; text, JSON, page and gate say that the probes did not."""
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    line = "pip install 'masked-video-prediction[audit]'"
+    assert run(monkeypatch, clean, "--no-embedding", "--out", tmp_path / "audit") == 0
+    out, _ = capsys.readouterr()
+    said = " ".join(out.split())
+    assert "probe-candidates and probe-artefacts did not run, so leaks can be missed: the probes of the audit" in said
+    assert f"need scikit-learn: {line}" in said
+    assert "no leak found, but that says little: without its probes an audit cannot show that" in said
+    assert "labels" in said
+    values = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
+    assert line in values["probes_missing"]
+    names = {result["name"] for result in values["parts"][0]["results"]}
+    assert {"labels", "positions"} <= names
+    assert not {"probe-candidates", "probe-artefacts"} & names
+    assert line in unescape((tmp_path / "audit" / "report.html").read_text(encoding="utf-8"))
+    assert run(monkeypatch, clean, "--no-embedding", "--fail-on", "leak") == 1
+    assert capsys.readouterr().err.endswith(f"need scikit-learn: {line}\n")
 
 
 def test_files_and_json(

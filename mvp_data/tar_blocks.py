@@ -1,0 +1,66 @@
+"""Reading a tar from start to end, block by block, whatever sizes its headers state.
+
+Only the parser of one header block is of `tarfile`, which otherwise recurses without end in chains of headers and keeps
+the maps of sparse files in memory. The caller decides what a tar may contain. A damaged tar raises `tarfile.ReadError`.
+"""
+
+import tarfile
+from typing import IO
+
+BLOCK = tarfile.BLOCKSIZE
+MAX_STREAMED_BYTES = 64 << 30  # of a tar that can only be read from end to end; it may have no end
+_COPY_BYTES = 1 << 20
+
+
+class TarBlocks:
+    """A tar read forwards; `at` is the byte that is read next and never decreases."""
+
+    def __init__(self, file: IO[bytes], *, streaming: bool = False) -> None:
+        """A `streaming` file cannot seek."""
+        self._file, self._streaming, self.at = file, streaming, 0
+
+    def header(self) -> tuple[tarfile.TarInfo, bytes] | None:
+        """The next header and its block; None for a block of zeros, which ends a tar, and at the end of the file."""
+        block = self.take(BLOCK, may_end=True)
+        if not block or block == bytes(BLOCK):
+            return None
+        try:
+            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"), block
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"byte {self.at - BLOCK} is no tar header ({error})") from error
+
+    def take(self, size: int, *, may_end: bool = False) -> bytes:
+        """The next `size` bytes; with `may_end`, none at the end of the file."""
+        data = self.take_up_to(size)
+        if len(data) < size and (data or not may_end):
+            raise tarfile.ReadError(f"truncated at byte {self.at}")
+        return data
+
+    def take_up_to(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end: one `read` of a raw or remote file can return less."""
+        parts, left = list[bytes](), size
+        while left > 0 and (part := self._file.read(left)):
+            parts.append(part)
+            left -= len(part)
+        self.at += size - left
+        if self._streaming and self.at > MAX_STREAMED_BYTES:
+            raise tarfile.ReadError(f"more than {MAX_STREAMED_BYTES} bytes came")
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes, which must be there."""
+        end = self.at + size
+        if end >= 1 << 63:
+            raise tarfile.ReadError(f"a member of {size} bytes")
+        while self._streaming and self.at < end - 1:
+            self.take(min(end - 1 - self.at, _COPY_BYTES))
+        if self.at < end:
+            if not self._streaming:
+                self._file.seek(end - 1)
+                self.at = end - 1
+            self.take(1)
+
+
+def padded(size: int) -> int:
+    """The bytes that a member of `size` bytes fills: whole blocks."""
+    return -(-size // BLOCK) * BLOCK
