@@ -1,8 +1,10 @@
 """Pictures of the bank on their way to the encoder; whole banks are embedded in test_scheduler."""
 
 import io
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from PIL import Image
 
 from mvp_data.bank import Bank
 from mvp_data.embed import Encoder, OnnxEmbedder
+from mvp_data.engines.base import Lost
+from mvp_data.engines.local import Local
+from mvp_data.errors import OutputError
 from mvp_data.ingest import embed
-from mvp_data.ingest.embed import Jpegs, decoded, embed_all
-from mvp_data.types import Picture, Vectors
+from mvp_data.ingest.embed import Jpegs, decoded, embed_all, embed_with
+from mvp_data.types import Picture, Vectors, VideoEntry
 from tests.builders import films, jpeg_of, store
 from tests.test_embed import toy_model
 
@@ -69,3 +74,54 @@ def test_what_was_embedded_before_it_was_stopped_is_kept(tmp_path: Path) -> None
     done: list[int] = []
     embed_all(bank, entries, embedder, done.append)
     assert sum(done) == len(entries[2].usable), "the third is begun again, the others are not"
+
+
+class FakeCluster(Local):
+    """A cluster whose only worker is this process; `lost` loses every job."""
+
+    def __init__(self, lost: bool = False) -> None:
+        super().__init__(1)
+        self.lost, self.jobs = lost, list[tuple[str, ...]]()
+
+    def run_stateful(self, make: Any, jobs: Any, *, gpu: bool) -> Iterator[tuple[Any, Any]]:
+        assert not gpu
+        work = pickle.loads(pickle.dumps(make))()
+        for job in jobs:
+            self.jobs.append(job)
+            yield job, Lost("crash", "3 workers of the cluster were lost with it") if self.lost else work(job)
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Bank, list[VideoEntry], OnnxEmbedder]:
+    """A bank with three videos, and the encoder that `load_embedder` gives on a node."""
+    bank, videos = Bank(tmp_path / "bank", "h"), films(3, frames=30)
+    for video in videos:
+        store(bank, video)
+    toy = OnnxEmbedder(name="builtin:toy", model=toy_model(), threads=1)
+    monkeypatch.setattr(embed, "load_embedder", lambda spec, threads: toy)
+    monkeypatch.setattr(embed, "JOB_FRAMES", 50)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return bank, [video.entry for video in videos], toy
+
+
+def test_a_cluster_gets_jobs_of_several_videos(filled: tuple[Bank, list[VideoEntry], OnnxEmbedder]) -> None:
+    bank, entries, toy = filled
+    cluster, done = FakeCluster(), list[int]()
+    embed_with(cluster, bank, entries, toy, "builtin:toy", done.append)
+    ids = [entry.video_id for entry in entries]
+    assert cluster.jobs == [tuple(ids[:2]), tuple(ids[2:])]
+    assert done == [60, 30]
+    assert all(bank.has_vectors(video_id, toy.encoder) for video_id in ids)
+
+
+def test_a_lost_job_of_embedding_ends_the_run(filled: tuple[Bank, list[VideoEntry], OnnxEmbedder]) -> None:
+    bank, entries, toy = filled
+    with pytest.raises(OutputError, match="videos cannot be embedded: 3 workers of the cluster were lost with it"):
+        embed_with(FakeCluster(lost=True), bank, entries, toy, "builtin:toy")
+
+
+def test_one_machine_embeds_in_this_process(filled: tuple[Bank, list[VideoEntry], OnnxEmbedder]) -> None:
+    bank, entries, toy = filled
+    done: list[int] = []
+    embed_with(Local(2), bank, entries, toy, "builtin:toy", done.append)
+    assert done == [64, 26], "batches run across videos"
