@@ -443,7 +443,7 @@ def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words:
     assert "shard-000000.tar" not in found.broken
     if check != "ledger.parquet":
         assert "shard-000000.tar: " in failed(found)[check]
-        assert "build again with another mvp-data" in failed(found)[check]
+        assert "build again with another version of mvp-data" in failed(found)[check]
 
 
 def test_problems_across_shards(folder: Path) -> None:
