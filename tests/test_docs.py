@@ -85,7 +85,7 @@ def test_options_and_links_in_the_docs_exist(page: Path) -> None:
 def test_files_named_in_the_docs_exist() -> None:
     for page in PAGES:
         for name in re.findall(
-            r"\b((?:mvp_data|benchmarks|examples|tests)/\w+\.py)\b", page.read_text(encoding="utf-8")
+            r"\b((?:mvp_data|benchmarks|examples|tests)/[\w/]+\.py)\b", page.read_text(encoding="utf-8")
         ):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
@@ -95,7 +95,7 @@ def test_every_promise_names_tests_that_exist() -> None:
     rows = (
         (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").partition("| promise | tests |")[2].splitlines()
     )
-    named = [re.findall(r"\[([^]]+)\]\(\.\./(tests/\w+\.py)\)", row) for row in rows if row.startswith("| ")]
+    named = [re.findall(r"\[([^]]+)\]\(\.\./(tests/[\w/]+\.py)\)", row) for row in rows if row.startswith("| ")]
     assert len(named) > 20
     assert all(named)
     for words, page in (test for row in named for test in row):

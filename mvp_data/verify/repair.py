@@ -27,7 +27,8 @@ from mvp_data.output import (
 from mvp_data.pack import Packed, Packer
 from mvp_data.pipeline import card_facts, kept_videos
 from mvp_data.progress import Progress
-from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.make import PuzzleSet
+from mvp_data.puzzles.partitions import mine_all
 from mvp_data.report import make_report, stored_report
 from mvp_data.schema import parse_object
 from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
@@ -123,7 +124,7 @@ class _Repairer:
         entries = {video_id: bank.read(video_id) for video_id in sorted(needed)}
         videos = kept_videos(source, entries, bank, self._encoder, self._config, self._thresholds)
         with Progress(len(videos), "mining", "video") as bar:
-            puzzle_set = make_puzzles(videos, self._config.puzzle_options, self._thresholds, bar.update)
+            puzzle_set = mine_all(videos, self._config.puzzle_options, self._thresholds, bar.update)
         return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)
 
     def _shards(self, broken: Sequence[ShardInfo]) -> None:

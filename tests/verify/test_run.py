@@ -41,14 +41,19 @@ from mvp_data.verify.repair import repair
 from mvp_data.verify.run import HashingReader, verify
 from tests.builders import ENCODER, config, films, store
 
+CORPUS_ONLY = {"decoy_share": 0.0, "neighbourhood_share": 0.0, "same_video_share": 0.0}  # all from other videos
 TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
-    """A small build of two tasks and splits, from films that are in its bank and one that never came there."""
+    return small_build(tmp_path_factory.mktemp("verify") / "shards")
+
+
+def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
+    """A small build of two tasks and splits, from films in its bank and one that failed to decode."""
     made = config(
-        out=tmp_path_factory.mktemp("verify") / "shards",
+        out=out,
         hidden_frames=2,
         context_frames=4,
         distractors=2,
@@ -57,9 +62,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
         val_share=0.3,
         test_share=0.0,
         tasks="mvp=0.7,jigsaw=0.3",
+        **options,
     )
     bank = Bank(made.bank_folder, made.extract_hash())
-    videos = films(4, frames=24)
+    videos = films(count, frames=24)
     for video in videos:
         store(bank, video)
         bank.write_vectors(video.entry.video_id, ENCODER, video.vectors)
@@ -158,6 +164,15 @@ def test_a_flipped_bit_is_found_and_repaired(folder: Path, region: str) -> None:
     done = repair(folder)
     assert done.rebuilt == ("shard-000000.tar",)
     assert done.after.ok
+    assert content(folder) == before
+
+
+def test_a_build_in_partitions_is_repaired(tmp_path: Path) -> None:
+    folder = small_build(tmp_path / "shards", count=8, **CORPUS_ONLY, mine_cells=4).out
+    before = content(folder)
+    for shard in folder.glob("*.tar"):
+        shard.unlink()
+    assert repair(folder).after.ok
     assert content(folder) == before
 
 
@@ -428,7 +443,7 @@ def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words:
     assert "shard-000000.tar" not in found.broken
     if check != "ledger.parquet":
         assert "shard-000000.tar: " in failed(found)[check]
-        assert "build again with another mvp-data" in failed(found)[check]
+        assert "build again with another version of mvp-data" in failed(found)[check]
 
 
 def test_problems_across_shards(folder: Path) -> None:
