@@ -12,7 +12,7 @@ from mvp_data.errors import SkipReason
 from mvp_data.rules import Drop
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 
 
 CLASSES = {name: kind.__name__ for name, kind in GROUPS.items()} | {"": "BuildConfig"}
