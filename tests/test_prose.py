@@ -150,7 +150,7 @@ PHRASES: list[tuple[str, str, str]] = [
     (r"\bkeepers?\b", "name the process", "the keeper of the cluster"),
     (r"\bjournals?\b", "run log", "the journal of a build"),
     (r"\bverdicts\b", "quality of frames; results", "frames and their verdicts"),
-    (r"\bpictures\b", "frames; images where they are files or arrays", "the pictures of a sample"),
+    (r"(?<!`)\bpictures\b(?!`)", "frames; images where they are files or arrays", "the pictures of a sample"),
     (r"\bcopy judge|\bjudges' noise\b", "noise of the two similarity measures", "in units of the judges' noise"),
 ]
 
@@ -173,7 +173,8 @@ def pieces_of(path: str, text: str) -> Iterator[list[Piece]]:
     if path.endswith(".py"):
         yield from _python(text)
     else:
-        lines = list(enumerate(text.splitlines(), 1))
+        unlinked = re.sub(r"\[[^]]*\](?=\(\S*tests/)", "", text)  # the name of a test: it is checked where it is defined
+        lines = list(enumerate(unlinked.splitlines(), 1))
         block: list[Piece] = []
         for number, line in lines:
             starts = not line.strip() or re.match(r"\s*([-*#|>]|\d+\.)\s", line)
