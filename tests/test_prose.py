@@ -173,7 +173,9 @@ def pieces_of(path: str, text: str) -> Iterator[list[Piece]]:
     if path.endswith(".py"):
         yield from _python(text)
     else:
-        unlinked = re.sub(r"\[[^]]*\](?=\(\S*tests/)", "", text)  # the name of a test: it is checked where it is defined
+        unlinked = re.sub(
+            r"\[[^]]*\](?=\(\S*tests/)", "", text
+        )  # the name of a test: it is checked where it is defined
         lines = list(enumerate(unlinked.splitlines(), 1))
         block: list[Piece] = []
         for number, line in lines:
