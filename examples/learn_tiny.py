@@ -1,19 +1,20 @@
-"""A tiny model learns to put hidden frames back in order: on a CPU, in minutes, through the whole chain.
+"""A tiny model learns to put hidden frames back in order: on a CPU, in minutes, through the whole pipeline.
 
     python examples/learn_tiny.py learned/
 
-1. Films are drawn: a drum with three faces turns left or right, a face a second, and is carried from room to room.
-   Three seconds are hidden, so that each face is hidden once and the candidates alone say nothing: all six orders
-   may be right, whatever they look like. Which way the drum turns, and which face is next, shows in the context.
-2. `mvp_data` builds shards of them: a room is a shot, whole shots are hidden. A quarter of the films is held out.
-3. A Qwen2.5-VL of 0.4 million random weights learns the form of an answer, from answers drawn by chance to puzzles
-   without their context; then it is shown right answers, a minority of all, until it is about to see.
-4. GRPO trains it with the code of `mvp-train grpo`, in two runs; and once more, from the same start, with the rewards
-   of other puzzles: what that control learns is not in the puzzles.
-5. All three are asked the held-out puzzles, with and without the context.
+1. The script renders synthetic videos: a drum with three faces turns left or right, a face a second, and is carried
+   from room to room. Three seconds are hidden, so each face is hidden once and the candidates alone show no order: all
+   six orders may be right. The context shows the direction of the drum and its next face.
+2. `mvp_data` builds shards from them: a room is a shot, whole shots are hidden. A quarter of the videos is held out.
+3. A randomly initialised Qwen2.5-VL of 0.4 million parameters learns the form of an answer, from random answers to
+   puzzles without their context. Then it trains on right answers, fewer than the random ones, until it begins to use
+   the context.
+4. GRPO trains it with the code of `mvp-train grpo`, in two runs. A control trains from the same start with shuffled
+   rewards, those of other puzzles.
+5. All three answer the held-out puzzles, with and without the context.
 
-`--seed` changes weights and sampling, not the films. Needs the weights of the built-in encoder (`mvp-data weights
-fetch`). The figures in benchmarks/RESULTS.md are those of this script.
+`--seed` changes initialisation and sampling, not the videos. Needs the weights of the built-in encoder (`mvp-data
+weights fetch`). The figures in benchmarks/results/training.md are those of this script.
 """
 
 import argparse
@@ -42,10 +43,10 @@ from mvp_train.recipe import DataConfig, ModelConfig, Recipe, ShardsConfig, from
 from mvp_train.reward import MvpReward
 from mvp_train.runs import METRICS_NAME
 
-SIDE_PX = 112  # of a film; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
+SIDE_PX = 112  # of a video; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
 FPS = 8
 ROOMS, ROOM_S = 9, 3
-FACES_A_SECOND = 1.08  # so that other rooms hide other orders
+FACES_A_SECOND = 1.08  # so that different rooms hide different orders
 FACES = np.array([(215, 70, 60), (235, 215, 90), (40, 70, 170)])
 BUILD = {
     "fps": 1,
@@ -56,37 +57,37 @@ BUILD = {
     "hidden_frames": 3,
     "distractors": 0,
     "context_frames": 4,  # two before the gap, two after it
-    # Drawn frames are far more alike than filmed ones: of the rules on likeness only those that compare hold here.
+    # Synthetic frames are far more similar than filmed ones: only the relative rules on similarity hold here.
     "dedup_threshold": 0.9999,
     "similarity_low": -1,
     "similarity_high": 0.9999,
-    "reversible": "keep",  # a drum turns both ways; only its neighbours say which
+    "reversible": "keep",  # a drum turns both ways; only the frames around show which
     "samples_per_video": 0,
     "val_share": 0,
     "test_share": 0.25,
 }
 WARM_UP_RATE = 2e-3
 ANSWER_TOKENS = 8  # <answer> A , B , C </answer> and the end
-BLIND_LOSS = math.log(6) / ANSWER_TOKENS  # nats a token, where the form is certain and all 6 answers are alike
-ABOUT_TO_SEE = 0.98  # of the blind loss
+BLIND_LOSS = math.log(6) / ANSWER_TOKENS  # nats a token, where the form is certain and all 6 answers are equally likely
+ABOUT_TO_SEE = 0.98  # share of the blind loss
 Reward = Callable[..., list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much of everything; the defaults are those of the proof."""
+    """Sizes of the experiment; the defaults are those of the published run."""
 
     films: int = 480
-    warm_up_batch: int = 64  # twice that while the form is taught
+    warm_up_batch: int = 64  # twice that while it learns the form
     form_steps: int = 80
     right_steps: int = 150  # at most
-    steps: tuple[int, ...] = (200, 150)  # of one run of GRPO and of a second one that goes on from its model
-    prompts: int = 32  # different ones in a step
+    steps: tuple[int, ...] = (200, 150)  # of one run of GRPO and of a second one that continues from its model
+    prompts: int = 32  # different puzzles in a step
     generations: int = 8
 
 
 def film(path: Path, *corpus: int) -> None:
-    """Write a film of a drum that turns at about a face a second, in grey rooms that change every three."""
+    """Write a video of a drum that turns at about a face a second, in grey rooms that change every three seconds."""
     import av
 
     way = 1 if unit("film", "way", *corpus) < 0.5 else -1
@@ -113,7 +114,7 @@ def film(path: Path, *corpus: int) -> None:
 def _discs(
     picture: "np.ndarray[Any, Any]", count: int, radius_px: tuple[int, int], draw: tuple[str | int, ...]
 ) -> None:
-    """Paint grey discs at random; of more than three the first fills the picture."""
+    """Paint grey discs at random; of more than three the first fills the frame."""
     rng = np.random.default_rng(stable_hash(*draw))
     down, across = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
     for number in range(count):
@@ -123,7 +124,7 @@ def _discs(
 
 
 def shards(folder: Path, films: int, corpus: int = 0, **options: object) -> Path:
-    """Draw the films and build their shards, unless they are there; the folder of the shards."""
+    """Render the videos and build their shards, unless they exist. Returns the folder of the shards."""
     (folder / "films").mkdir(parents=True, exist_ok=True)
     for number in range(films):
         path = folder / "films" / f"film{number:04d}.mp4"
@@ -141,10 +142,10 @@ def split_of(shards: Path, split: str) -> Samples:
 
 
 def untrained(folder: Path, samples: Samples, seed: int) -> Path:
-    """Write a random model whose tokenizer holds the pieces of the prompt whole, letters apart.
+    """Write a random model whose tokenizer has one token for each piece of the prompt, and one for each letter.
 
-    Its weights are drawn with 1 / sqrt(fan-in), so that a layer keeps the size of what passes: at the usual 0.02,
-    made for wide models, so narrow a one learns several times slower. Table entries get 0.2.
+    Parameters are drawn with 1 / sqrt(fan-in), so a layer keeps the scale of its input. With the usual 0.02, meant for
+    wide models, so narrow a model learns several times slower. Embedding entries get 0.2.
     """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -166,7 +167,7 @@ def untrained(folder: Path, samples: Samples, seed: int) -> Path:
 
 
 def _tokens(samples: Samples) -> list[str]:
-    """The texts of the prompts with and without context, cut around the letters, and the parts of an answer."""
+    """The texts of the prompts with and without context, split at the letters, and the pieces of an answer."""
     record = samples[0].record
     letters = [candidate.label for candidate in record.candidates]
     found = ["<answer>", "</answer>", ", ", "\n", ": ", *letters]
@@ -178,11 +179,11 @@ def _tokens(samples: Samples) -> list[str]:
 
 
 def warm_up(model: Path, out: Path, samples: Samples, size: Size, seed: int) -> Path:
-    """Teach the model in `model` to answer in form, by plain next-token training; it is saved to `out`.
+    """Teach the model in `model` the form of an answer by next-token training, and save it to `out`.
 
-    First puzzles without their context and answers drawn by chance, so that the form is all there is to learn, and the
-    ablation is no new kind of prompt. Then whole puzzles and right answers, fewer of them than were drawn by chance,
-    until these are foreseen better than by a blind guess of a well-formed answer: the first sign that it sees.
+    First come puzzles without their context and random answers, so that the model can learn only the form, and the
+    ablation is not a new kind of prompt. Then come whole puzzles and right answers, fewer than the random ones, until
+    the model predicts them better than a blind guess of a well-formed answer: the first sign that it uses the frames.
     """
     import torch
 
@@ -232,7 +233,7 @@ def _taught(processor: Any, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
 
 
 def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int, steps: int) -> Recipe:
-    """What `mvp-train grpo` would read from a file."""
+    """The recipe that `mvp-train grpo` would read from a file."""
     pictures = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     return from_values(
         {
@@ -250,8 +251,8 @@ def recipe(model: Path, shards: Path, out: Path, size: Size, seed: int, steps: i
                 "lr_scheduler_type": "linear",
                 "warmup_steps": 10,
                 "adam_beta2": 0.98,
-                "beta": 0.05,  # without a tie to the warmed-up model it settles on one answer before it sees anything
-                "generation_kwargs": {"suppress_tokens": _ids(model, pictures)},  # as an answer they stop the model
+                "beta": 0.05,  # without a tie to the warmed-up model it settles on one answer before it uses the frames
+                "generation_kwargs": {"suppress_tokens": _ids(model, pictures)},  # these tokens end an answer
                 "bf16": False,
                 "use_cpu": True,
                 "gradient_checkpointing": False,
@@ -271,19 +272,19 @@ def _ids(model: Path, tokens: Sequence[str]) -> list[int]:
 
 
 def of_other_puzzles(reward: MvpReward, samples: Samples, seed: int) -> Reward:
-    """The same reward for the answers of other puzzles: every puzzle keeps the one wrong truth it was dealt."""
+    """The same reward with the answers of other puzzles: every puzzle keeps its one wrong answer."""
     truths = {key: "".join(samples[i].record.answer) for i, key in enumerate(samples.keys)}
     dealt = dict(zip(truths, shuffled(list(truths.values()), "control", seed), strict=True))
 
     def shuffled_reward(completions: Any, answer: Any, pool: Any, key: Any, **others: Any) -> list[float]:
-        reward(completions=completions, answer=answer, pool=pool, **others)  # logs how right it really is
+        reward(completions=completions, answer=answer, pool=pool, **others)  # logs the true score
         return reward(completions=completions, answer=[dealt[k] for k in key], pool=pool)
 
     return shuffled_reward
 
 
 def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
-    """The model's greedy answers to the samples, measured; a report that is there already is made anew."""
+    """Measure the model's greedy answers to the samples; an existing report is replaced."""
     import shutil
 
     shutil.rmtree(out, ignore_errors=True)
@@ -295,7 +296,7 @@ def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
 
 
 def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
-    """Warm up, train, train the control, and ask all three the held-out puzzles; what was found, by name."""
+    """Warm up, train, train the control, and evaluate all three on the held-out puzzles; results by name."""
     shown, held_out = split_of(shards, "train"), split_of(shards, "test")
     warm = warm_up(untrained(folder / "untrained", shown, seed), folder / "warm", shown, size, seed)
     found = {"warmed up": asked(warm, held_out, folder / "eval-warm")}
@@ -322,7 +323,7 @@ def curve(runs: Sequence[Path]) -> list[tuple[int, float]]:
 
 
 def plot(folder: Path, chance: float, out: Path) -> None:
-    """Draw the curves of a proof and of its control; needs matplotlib."""
+    """Plot the curves of a run and of its control; needs matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5), layout="constrained")
@@ -337,14 +338,14 @@ def plot(folder: Path, chance: float, out: Path) -> None:
 
 
 def main() -> None:
-    """Run the proof and print its table."""
+    """Run the experiment and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where everything is written")
+    parser.add_argument("folder", type=Path, help="output folder")
     parser.add_argument("--seed", type=int, default=0, help="of weights and sampling [0]")
     given = parser.parse_args()
     import torch
 
-    torch.set_num_threads(1)  # quickest for so small a model, and the same sums everywhere
+    torch.set_num_threads(1)  # fastest for so small a model, and the same sums everywhere
     size, begun_s = Size(), time.process_time()
     built = shards(given.folder, size.films)
     found = prove(given.folder / f"seed{given.seed}", built, size, given.seed)
@@ -355,9 +356,9 @@ def main() -> None:
     row = found["warmed up"]
     chance = row.estimates["exact"].chance or 0.0
     print(
-        f"chance {chance:.3f}; {row.samples} held-out puzzles of {row.video_groups} films; seed {given.seed}; ", end=""
+        f"chance {chance:.3f}; {row.samples} held-out puzzles of {row.video_groups} videos; seed {given.seed}; ", end=""
     )
-    print(f"{time.process_time() - begun_s:.0f} CPU seconds beside the workers that decode")
+    print(f"{time.process_time() - begun_s:.0f} CPU seconds without the decoding workers")
     try:
         plot(given.folder / f"seed{given.seed}", chance, given.folder / f"seed{given.seed}" / "curve.png")
     except ImportError:

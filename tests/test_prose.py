@@ -23,9 +23,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/", "benchmarks/RESULTS.md", "benchmarks/results/")
+CHECKED = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/",
+    "benchmarks/",
+    "examples/",
+    "recipes/",
+    "Makefile",
+    "pyproject.toml",
+)
 LEFT_OUT = ("tests/test_prose.py", "docs/options.md", "LICENSE")
-SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".html", ".j2", ".css", ".js")
+SUFFIXES = ("Makefile", ".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".html", ".j2", ".css", ".js")
 VERBS = "says? said tells? told knows? knew holds? held takes? took makes? made needs? sees? saw costs? keeps? kept"
 COMPARED = "longer more less fewer larger smaller later earlier better worse faster slower reason need"
 STANDS = "at in on there beside between behind before after above below under alone next around together out still"
