@@ -129,7 +129,7 @@ def quantities(cost: Cost) -> dict[str, float]:
     return {**steps, "all steps, CPU s": cost.all_cpu_s, **sizes, "samples": float(cost.samples)}
 
 
-def foretold(costs: Sequence[Cost]) -> dict[str, float]:
+def predicted(costs: Sequence[Cost]) -> dict[str, float]:
     """The prediction for the largest size, by the line through the two smaller ones."""
     small, middle, large = costs
     share = (large.videos - small.videos) / (middle.videos - small.videos)
@@ -220,13 +220,13 @@ def tables(speed: dict[str, list[float]], costs: Sequence[Cost], hour: Hour, sec
     for step, ratios in speed.items():
         lines.append(f"| {step} | {min(ratios):.2f}, {statistics.median(ratios):.2f}, {max(ratios):.2f} |")
     small, middle, large = (quantities(cost) for cost in costs)
-    told = foretold(costs)
-    lines += ["", f"| | {' | '.join(f'{cost.videos:,} films' for cost in costs)} | foretold | off by | growth |"]
+    forecast = predicted(costs)
+    lines += ["", f"| | {' | '.join(f'{cost.videos:,} videos' for cost in costs)} | predicted | error | growth |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for name in told:
-        off = f"{told[name] / large[name] - 1:+.0%}" if large[name] else "–"
+    for name in forecast:
+        off = f"{forecast[name] / large[name] - 1:+.0%}" if large[name] else "–"
         grew = f"x {large[name] / small[name]:.1f}" if small[name] else "–"
-        row = (f"{size[name]:,.1f}" for size in (small, middle, large, told))
+        row = (f"{size[name]:,.1f}" for size in (small, middle, large, forecast))
         lines.append(f"| {name} | {' | '.join(row)} | {off} | {grew} |")
     lines += ["", "| an hour of the sources | |", "|---|---|"]
     lines += [f"| {name.replace('_', ' ')} | {value:,.1f} |" for name, value in asdict(hour).items()]
@@ -238,7 +238,7 @@ def tables(speed: dict[str, list[float]], costs: Sequence[Cost], hour: Hour, sec
     lines += [f"| {name} | {' | '.join(number(each[name]) for each in plans)} |" for name in plans[0]]
     strains = [strain(each) for each in plans]
     hours = " | ".join(f"{hours:,.0f} h" for hours in HOURS)
-    lines += ["", f"| x what one machine has | {hours} | enough for, hours |"]
+    lines += ["", f"| x one machine | {hours} | enough for, hours |"]
     lines.append("|---|---|---|---|---|")
     for name, first in strains[0].items():
         shares = " | ".join(number(each[name]) for each in strains)
@@ -268,7 +268,7 @@ def main() -> None:
     second = pass_2(QUICK_PASS_2_VIDEOS if options.quick else PASS_2_VIDEOS)
     if options.json:
         plans = {f"{hours:.0f}": plan(hour, second, hours) for hours in HOURS}
-        found = {"speed_up": speed, "growth": [asdict(cost) for cost in costs], "foretold": foretold(costs)}
+        found = {"speed_up": speed, "growth": [asdict(cost) for cost in costs], "predicted": predicted(costs)}
         print(json.dumps({**found, "hour": asdict(hour), "pass_2": asdict(second), "plan": plans}, indent=1))
         return
     print(tables(speed, costs, hour, second))

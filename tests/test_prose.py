@@ -5,7 +5,7 @@ the search finds a phrase across a line break. It ignores case. In `.py` files i
 with a space in them (others are data), and names of functions and classes with underscores as spaces. In other text
 files it reads everything. To check more of the tree, add paths to `CHECKED`; `CHECKED = (".",)` is the whole tree.
 
-List the hits as file:line: phrase -> cure (without PATH: in what the test checks):
+List the hits as file:line: phrase -> cure; without PATH, those in `CHECKED`:
 
     python -m tests.test_prose [PATH ...]
 """
@@ -110,6 +110,10 @@ PHRASES: list[tuple[str, str, str]] = [
     (r"\bbeside (?:it|them|that|this)\b", "next to it, in the same folder, also", "the log beside it"),
     # old or bent words
     (r"\bdearer\b", "more expensive", "only dearer"),
+    (r"\b(?:foretell|foretells|foretold)\b", "predict", "the largest size is foretold"),
+    (r"\bspoilt\b", "damaged", "a thousand spoilt videos"),
+    (r"\bmend(?:s|ed|ing)?\b", "fix, repair", "Mend the cause and run it again."),
+    (r"\bmade-up\b", "synthetic", "made-up videos"),
     (r"\banew\b", "again", "To write it anew, run this."),
     (
         r"\b(?:whereof|wherein|thereof|therein|whereupon|hereof)\b",
