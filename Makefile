@@ -1,5 +1,5 @@
-# Two commands: `make demo` runs the main job on a real film, `make test` passes the tests. `make train` goes on from the
-# demo: the trainer with everything it needs, and a smoke test of it on the CPU.
+# `make demo` builds shards from a real film, `make test` runs all checks. `make train` uses the demo's shards: it installs
+# the trainer and runs a smoke test on the CPU.
 # All need only Python 3.11+, make and a package registry; a second run installs nothing again.
 
 PYTHON ?= python3

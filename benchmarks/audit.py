@@ -2,14 +2,13 @@
 
     python benchmarks/audit.py                              # some 12 CPU minutes and 8 GB of a temporary folder
     python benchmarks/audit.py --quick --json
-    python benchmarks/audit.py --shards shards/ --no-leaks  # time on your own shards instead of drawn ones
+    python benchmarks/audit.py --shards shards/ --no-leaks  # time on your own shards instead of synthetic ones
 
-CPU seconds of one core. The bar is 200 samples/s for everything but the embedder on pictures of 448 x 252 px, which
-are drawn so that a JPEG takes the 20 to 22 kB of a real one (clips of ../shared/corpus: 20). `x decoding` compares with
-reading the shard and decoding, at half size, the ten pictures that each sample needs at least: a ratio that a busy
-machine changes less.
-Memory: at most 5,000 samples are looked at, so that 16,000 take what 5,000 do.
-Left out: the embedder, some 20 ms a picture (benchmarks/embedders.py).
+CPU seconds of one core. The bar is 200 samples/s for everything but the embedder, on frames of 448 x 252 px. Their
+JPEGs have the size of real ones, 20 to 22 kB (clips of ../shared/corpus: 20). `x decoding` compares with reading the
+shard and decoding, at half size, the ten frames that each sample needs: a busy machine changes this ratio less.
+Memory: the audit looks at 5,000 samples at most, so 16,000 take the memory of 5,000.
+Left out: the embedder, some 20 ms a frame (benchmarks/embedders.py).
 """
 
 import argparse
@@ -38,16 +37,16 @@ from tests.audit_plants import PLANTS, plant_shard
 from tests.samples import make_folder, make_record
 
 SIZE = (448, 252)
-POOL, NEAR = 8, 2  # pictures decoded in each sample
+POOL, NEAR = 8, 2  # frames decoded in each sample
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer samples and runs")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--shards", type=Path, help="time these instead of drawn ones")
+    parser.add_argument("--shards", type=Path, help="time these instead of synthetic ones")
     parser.add_argument("--no-leaks", action="store_true", help="leave the planted leaks out")
-    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)  # what a child process is asked
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)  # the command for a child process
     options = parser.parse_args()
     if options.peak:
         audit(options.peak)
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def drawn(folder: Path, count: int) -> Path:
-    """A folder of shards of up to 400 samples whose pictures weigh as much as real ones."""
+    """A folder of shards of up to 400 samples whose JPEGs have the size of real ones."""
     folder.mkdir()
     pictures = [picture(number) for number in range(200)]
     starts = range(0, count, 400)
@@ -89,7 +88,7 @@ def samples(pictures: list[bytes], numbers: Iterable[int]) -> Iterator[Sample]:
 
 
 def marked(picture: bytes, number: int) -> bytes:
-    """The same picture as another file: samples that share pictures would be taken for twins."""
+    """The same image as another file: samples that share files would count as twins."""
     return picture[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + picture[2:]
 
 
@@ -136,7 +135,7 @@ def speed(shards: Path, rounds: int) -> dict[str, float]:
 
 
 def peaks(folder: Path, count: int) -> dict[str, float]:
-    """The most memory that an audit takes, in a process of its own."""
+    """Peak memory of an audit, in its own process."""
     found = {}
     for number in (count, 4 * count, 16 * count):
         path = drawn(folder / f"{number}", number)
@@ -148,14 +147,14 @@ def peaks(folder: Path, count: int) -> dict[str, float]:
 
 
 def leaks(folder: Path, count: int) -> dict[str, dict[str, object]]:
-    """For each plant who must catch it, and who did; the control five times, each set with labels of its own."""
+    """The solvers that must find each planted leak, and those that did; five controls, each with new labels."""
     found = {}
     again = {f"control {number}": PLANTS["control"] for number in range(1, 5)}
     for seed, (name, plant) in enumerate([*PLANTS.items(), *again.items()]):
         path = plant_shard(folder / "plant.tar", plant, count, seed=seed)
         result = audit(path)
         caught = set(plant.caught_by) <= set(result.leaks) if plant.caught_by else not result.leaks
-        found[name] = {"samples": count, "leaks": result.leaks, "as it should be": caught}
+        found[name] = {"samples": count, "leaks": result.leaks, "as expected": caught}
         path.unlink()
     return found
 
@@ -163,9 +162,9 @@ def leaks(folder: Path, count: int) -> dict[str, dict[str, object]]:
 def tables(result: dict[str, dict]) -> str:
     lines = ["| speed | |", "|---|---|", *(f"| {name} | {value} |" for name, value in result["speed"].items())]
     lines += ["", "| peak memory | MiB |", "|---|---|", *(f"| {n} | {v} |" for n, v in result["peak_mib"].items())]
-    lines += ["", "| planted | solvers that win | as it should be |", "|---|---|---|"]
+    lines += ["", "| planted | solvers that win | as expected |", "|---|---|---|"]
     lines += [
-        f"| {name} | {', '.join(row['leaks']) or 'none'} | {'yes' if row['as it should be'] else 'NO'} |"
+        f"| {name} | {', '.join(row['leaks']) or 'none'} | {'yes' if row['as expected'] else 'NO'} |"
         for name, row in result["leaks"].items()
     ]
     return "\n".join(lines)

@@ -1,11 +1,11 @@
-"""What a build costs beside decoding: CPU and wall seconds by stage, as multiples of decoding the same films alone.
+"""Cost of a build beyond decoding: CPU and wall seconds by stage, as multiples of decoding the same videos alone.
 
     python benchmarks/build.py --film .cache/demo/big_buck_bunny.mp4 --clips ../shared/corpus/clips
 
-`decode only` decodes every frame with PyAV on one thread and drops it; ffmpeg's own program does the same beside it.
-The parts of extraction are differences between passes that do more and more; each is run several times and the median
-taken, the passes in turn, since machines are noisy. The samples of 1080p and 4K are 20 s of the film, enlarged and
-encoded by x264 (kept in .cache). Left out: sound, and films that cannot be decoded.
+`decode only` decodes every frame with PyAV on one thread and drops it; `ffmpeg -f null` is ffmpeg's own program.
+The steps of extraction are differences between passes that do more and more. Each pass runs several times, interleaved
+with the others, and the median counts, since machines are noisy. The samples of 1080p and 4K are 20 s of the film,
+enlarged and encoded by x264 (kept in .cache). Left out: sound, and videos that cannot be decoded.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def without_jpeg(film: Path) -> None:
 PASSES: dict[str, Callable[[Path], None]] = {
     "decode only": decode_only,
     "ffmpeg -f null": ffmpeg_only,
-    "+ tiny frames": tiny_frames,
+    "+ detector frames": tiny_frames,
     "+ shot detection": shots,
     "+ sampling, resizing": without_jpeg,
     "+ JPEG: the full pass": whole_extraction,
@@ -90,13 +90,13 @@ PASSES: dict[str, Callable[[Path], None]] = {
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process and of those it has waited for."""
+    """CPU seconds of this process and of its finished children."""
     spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def seconds_of(passes: dict[str, Callable[[Path], None]], films: Sequence[Path], runs: int) -> dict[str, list[float]]:
-    """Median CPU and wall seconds of each pass over all films, and the median of its CPU ratio to the first."""
+    """Median CPU and wall seconds of each pass over all videos, and the median of its CPU ratio to the first."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in passes}
     for _ in range(runs):
         for name, run in passes.items():
@@ -113,14 +113,14 @@ def seconds_of(passes: dict[str, Callable[[Path], None]], films: Sequence[Path],
 
 
 def whole_build(films: Sequence[Path], embedder: str) -> BuildReport:
-    """The report of a real build with one worker, from nothing."""
+    """The report of a real build with one worker, without a bank."""
     with tempfile.TemporaryDirectory() as folder:
         src = tuple(str(film.resolve()) for film in films)
         return build(BuildConfig(src=src, out=Path(folder) / "shards", workers=1, embed=EmbedConfig(embedder=embedder)))
 
 
 def enlarged(film: Path, name: str) -> Path:
-    """A stretch of the film in another size, made once."""
+    """A section of the film in another size, made once."""
     path = SAMPLES / f"{film.stem}-{name}.mp4"
     if path.exists():
         return path
@@ -143,7 +143,7 @@ def enlarged(film: Path, name: str) -> Path:
 
 
 def measured(films: Sequence[Path], options: argparse.Namespace) -> dict[str, object]:
-    """All figures of one set of films."""
+    """All figures of one set of videos."""
     passes = dict(PASSES)
     try:
         find_ffmpeg()

@@ -1,11 +1,12 @@
-"""What mining in cells changes: true neighbours that lie outside a frame's cell, other distractors, other difficulty.
+"""The effect of mining in partitions: true neighbours outside a frame's partition, other distractors, other difficulty.
 
     python benchmarks/cells.py
     python benchmarks/cells.py --quick               # 200 videos
 
-The videos are those of benchmarks/pass2.py, in a single split. All distractors are scattered ones, half of them from
-other videos. Puzzles of a hundred videos are made among all videos and then in cells of 4, 16 and 64. *Lost* is the
-share of the true 64 nearest frames of other videos that are in no video of the cell, with its guests and without them.
+The videos are those of benchmarks/pass2.py, in a single split. All distractors are scattered, half of them from other
+videos. Puzzles of a hundred videos are made among all videos and then in 4, 16 and 64 partitions. *Lost* is the share
+of the true 64 nearest frames of other videos that are in no video of the partition, with and without its neighbour
+videos.
 """
 
 import argparse
@@ -39,22 +40,22 @@ QUERIES, K = 500, 64
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One number of cells against none."""
+    """One number of partitions compared with none."""
 
     cells: int
-    largest: float  # share of the videos in the largest one, with its guests
+    largest: float  # share of the videos in the largest one, with its neighbour videos
     lost: float
     lost_without_guests: float
     puzzles: int
-    more: int  # puzzles that only cells give
-    fewer: int  # that only the whole corpus gives
-    changed: float  # share of the puzzles of both that have another distractor
+    more: int  # puzzles that only partitions give
+    fewer: int  # puzzles that only the whole corpus gives
+    changed: float  # share of the common puzzles that have another distractor
     other_distractors: float  # share of their distractors
-    difficulty: float  # mean of those of both, less that of the whole corpus
+    difficulty: float  # mean over the common puzzles, less that of the whole corpus
 
 
 def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
-    """Made-up videos, as mining sees them."""
+    """Synthetic videos in the form that mining reads."""
     write_bank(root, range(videos))
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
@@ -65,7 +66,7 @@ def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
 
 
 def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own: Sequence[Partition]) -> float:
-    """Share of the true nearest frames of other videos that lie in none of the videos a cell can search."""
+    """Share of the true nearest frames of other videos that are in no video that a partition can search."""
     home = {id(video): number for number, cell in enumerate(own) for video in cell.videos}
     inside = [{id(video) for video in members} for members in within]
     everything = np.concatenate([video.vectors for video in videos])
@@ -81,7 +82,7 @@ def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own
 
 
 def compare(whole: PuzzleSet, found: PuzzleSet) -> dict[str, float]:
-    """Puzzles of the same hidden segment, with the distractors they got."""
+    """Puzzles by hidden segment, with their distractors."""
     one, two = ({puzzle.key: puzzle for puzzle in made.puzzles} for made in (whole, found))
     both = sorted(one.keys() & two.keys())
     wrong = [
@@ -101,7 +102,7 @@ def compare(whole: PuzzleSet, found: PuzzleSet) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=2000)
-    parser.add_argument("--mined", type=int, default=100, help="videos of which puzzles are made")
+    parser.add_argument("--mined", type=int, default=100, help="videos to make puzzles of")
     parser.add_argument("--quick", action="store_true", help="200 videos, puzzles of 20")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
@@ -134,12 +135,12 @@ def main() -> None:
 
 
 def table(results: Sequence[Result], puzzles: int) -> str:
-    """What the docs quote."""
+    """The Markdown tables."""
     lines = [
         f"{puzzles} puzzles among all videos.",
         "",
-        "| cells | largest, share of videos | 64 nearest lost | without guests | puzzles | new | gone | with another "
-        "distractor | other distractors | difficulty |",
+        "| partitions | largest, share of videos | 64 nearest lost | without neighbour videos | puzzles | new | gone "
+        "| with another distractor | other distractors | difficulty |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [

@@ -1,16 +1,16 @@
-"""What a vector costs, and what a cheaper one would change: settings of the runtime, preparation, number formats.
+"""Cost of a vector, and the effect of cheaper ones: settings of the runtime, preparation, number formats.
 
     python benchmarks/cheaper.py                 # some 4 CPU minutes
     python benchmarks/cheaper.py --settings      # no other vectors, no builds: one CPU minute
 
-Every variant of TinyViT embeds the sampled frames of real clips out of one bank, and puzzles are mined with it. Against
-what is shipped: cosine of each frame's two vectors; Spearman correlation of all pairwise similarities; how many of the
-64 nearest frames of other videos, of which distractors are taken, are the same; how many puzzles come out again with
-the very same frames (scattered distractors: those that are looked for). `alike in eights`: the lowest cosine of a
-vector from a run of eight pictures to that from a run of one. Times are of one picture, JPEG to vector, medians of
-rounds in turn.
+Every variant of TinyViT embeds the sampled frames of real clips from one bank, and puzzles are mined with it. Compared
+with the shipped one: cosine of each frame's two vectors; Spearman correlation of all pairwise similarities; the share
+of the 64 nearest frames of other videos (the source of distractors) that stay the same; the share of puzzles that are
+made again with the same frames (scattered distractors, which the index searches). `alike in eights` is the lowest
+cosine of a vector from a run of eight frames to that from a run of one. Times are for one frame, JPEG to vector,
+medians of interleaved rounds.
 
-Quantised models are made here, at run time, with the `onnx` package. Left out: other weights (benchmarks/embedders.py).
+Quantised models are made here, at run time, with the `onnx` package. Left out: other models (benchmarks/embedders.py).
 """
 
 import argparse
@@ -43,28 +43,28 @@ Squares = Sequence[npt.NDArray[np.uint8]]
 
 ROOT = Path(__file__).resolve().parent.parent
 NEAREST = 64
-TIMED, CALIBRATED = 32, 32  # pictures
+TIMED, CALIBRATED = 32, 32  # frames
 TABLE = value_table(embed._MEAN, embed._STD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """A way to come by vectors, and whether the product takes it."""
+    """A way to compute vectors, and whether the product uses it."""
 
     name: str
     decision: str
     model: bytes
-    patches: Mapping[tuple[Any, str], Any] = field(default_factory=dict)  # of the product, while it is at work
+    patches: Mapping[tuple[Any, str], Any] = field(default_factory=dict)  # of the product, while the variant runs
 
     def embedder(self) -> OnnxEmbedder:
-        """As the product's, under an engine of its own, so that its vectors have a place of their own in the bank."""
+        """The product's encoder under another engine name, so that the bank stores its vectors separately."""
         embedder = OnnxEmbedder(name="builtin:tinyvit", model=self.model)
         engine = f"onnxruntime-cpu-{''.join(c for c in self.name if c.isalnum())}"
         embedder.encoder = replace(embedder.encoder, engine=engine, weights_sha256="0" * 64)
         return embedder
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def patched(self) -> Iterator[None]:
         """Patch the product."""
         with ExitStack() as stack:
             for (module, name), value in self.patches.items():
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=9)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="4 clips, 2 rounds, no static int8")
-    parser.add_argument("--settings", action="store_true", help="only the parts and the settings, from 4 clips")
+    parser.add_argument("--settings", action="store_true", help="only the steps and the settings, from 4 clips")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     paths = sorted((options.corpus / "clips").glob("*"))
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def some_jpegs(config: BuildConfig, count: int) -> list[bytes]:
-    """Evenly spread over the bank's frames."""
+    """Images evenly spread over the bank's frames."""
     bank = Bank(config.bank_folder, config.extract_hash())
     entries = [bank.read(video_id) for video_id in video_ids(config)]
     found = [jpeg for entry in entries for jpeg in ingest_embed._jpegs(bank, entry, entry.usable)]
@@ -117,7 +117,7 @@ def video_ids(config: BuildConfig) -> list[str]:
 
 
 def make_others(folder: Path, calibrated: Sequence[bytes], *, quick: bool) -> list[Variant]:
-    """All but the shipped way. What of a quantised model could be left in fp32 was not searched for."""
+    """All ways except the shipped one. Mixed precision of a quantised model was not tried."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -126,7 +126,7 @@ def make_others(folder: Path, calibrated: Sequence[bytes], *, quick: bool) -> li
     source, ready, made = find("tinyvit"), folder / "ready.onnx", folder / "made.onnx"
     model = source.read_bytes()
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-    little, wrong = "no: pictures are too small for it", "no: other neighbours, other puzzles"
+    little, wrong = "no: frames are too small for it", "no: other neighbours, other puzzles"
     found = [
         Variant(name="reducing_gap=2", decision=little, model=model, patches={(embed, "shrink"): reduced}),
         Variant(name="JPEG draft mode", decision=little, model=model, patches={(ingest_embed, "decoded"): drafted}),
@@ -152,20 +152,20 @@ def reduced(picture: Picture, side_px: int) -> Picture:
 
 
 def drafted(jpeg: bytes) -> Picture:
-    """A JPEG decoded at the least size that is no smaller than what the encoder takes."""
+    """A JPEG decoded at the smallest size that covers the encoder's input."""
     picture = Image.open(BytesIO(jpeg))
     picture.draft("RGB", (SIDE_PX, SIDE_PX))
     return np.asarray(picture.convert("RGB"))
 
 
 class Readings:
-    """What static quantisation learns its ranges from."""
+    """The calibration data of static quantisation."""
 
     def __init__(self, jpegs: Sequence[bytes]) -> None:
         self._inputs = iter([prepared(jpeg) for jpeg in jpegs])
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next input, None after the last."""
+        """The next input, or None after the last."""
         values = next(self._inputs, None)
         return None if values is None else {"input": values}
 
@@ -175,7 +175,7 @@ def prepared(jpeg: bytes) -> npt.NDArray[np.float32]:
 
 
 def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, pictures: int) -> dict[str, dict[str, float]]:
-    """Median CPU and wall milliseconds a picture of each way."""
+    """Median CPU and wall milliseconds a frame of each way."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -193,7 +193,7 @@ def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, pictures: int
 
 
 def parts(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
-    """Where the time of a picture goes, on one thread."""
+    """Time of each step for one frame, on one thread."""
     pictures = [ingest_embed.decoded(jpeg) for jpeg in jpegs]
     squares = [shrink(picture, SIDE_PX) for picture in pictures]
     values = [network_input([square], TABLE, 1) for square in squares]
@@ -209,7 +209,7 @@ def parts(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
 
 
 def computed(square: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """As before there was a table."""
+    """The computation that the table of levels replaced."""
     values = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.float32)
     values[:] = ((square[None] / np.float32(255) - embed._MEAN) / embed._STD).transpose(0, 3, 1, 2)
     return values
@@ -252,7 +252,7 @@ def settings(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, Any]]:
     shipped = "one thread each, side by side (shipped)"
 
     def side_by_side() -> Vectors:
-        squares = [v[0] for v in values]  # nothing is left to shrink
+        squares = [v[0] for v in values]  # already at the encoder's size
         with patch.object(embed, "shrink", lambda square, _: square):
             return embed.side_by_side(squares, SIDE_PX, lambda s: one(s[0][None]), batch=1, threads=cores, at_once=True)
 
@@ -274,7 +274,7 @@ def compare(
 
     def way(variant: Variant) -> Callable[[], None]:
         def embed_them() -> None:
-            with variant.at_work():
+            with variant.patched():
                 embedders[variant.name].embed(Jpegs(jpegs))
 
         return embed_them
@@ -287,7 +287,7 @@ def compare(
         shipped = shipped or (vectors, video, puzzles)
         found[variant.name] = {
             **times[variant.name],
-            **likeness(shipped[0], vectors, shipped[1]),
+            **agreement(shipped[0], vectors, shipped[1]),
             "puzzles": len(puzzles),
             "same_puzzles": len(shipped[2] & puzzles) / max(1, len(shipped[2])),
             "alike_in_eights": in_eights(variant, jpegs),
@@ -299,8 +299,8 @@ def compare(
 def built(
     variant: Variant, embedder: Embedder, config: BuildConfig
 ) -> tuple[Vectors, npt.NDArray[np.intp], set[tuple[Any, ...]]]:
-    """All vectors, the number of the video of each, and what the puzzles of a build consist of."""
-    with variant.at_work(), patch.object(pipeline, "load_embedder", lambda _: embedder):
+    """All vectors, the video number of each, and the frames of a build's puzzles."""
+    with variant.patched(), patch.object(pipeline, "load_embedder", lambda _: embedder):
         build(config)
     bank = Bank(config.bank_folder, config.extract_hash())
     entries = [entry for video_id in video_ids(config) if (entry := bank.read(video_id)).usable]
@@ -313,8 +313,8 @@ def built(
     return np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(r) for r in rows]), puzzles
 
 
-def likeness(shipped: Vectors, vectors: Vectors, video: npt.NDArray[np.intp]) -> dict[str, float]:
-    """How far other vectors of the same frames say the same."""
+def agreement(shipped: Vectors, vectors: Vectors, video: npt.NDArray[np.intp]) -> dict[str, float]:
+    """Agreement of two sets of vectors of the same frames."""
     cosine = np.einsum("nd,nd->n", shipped, vectors)
     ours, theirs = shipped @ shipped.T, vectors @ vectors.T
     upper = np.triu_indices(len(video), 1)
@@ -331,16 +331,16 @@ def likeness(shipped: Vectors, vectors: Vectors, video: npt.NDArray[np.intp]) ->
 
 
 def in_eights(variant: Variant, jpegs: Sequence[bytes]) -> float:
-    """Lowest cosine of vectors from runs of eight pictures to those from runs of one."""
+    """Lowest cosine of vectors from runs of eight frames to those from runs of one."""
     eights = OnnxEmbedder(name="builtin:tinyvit", model=variant.model)
     eights._batch = 8
-    with variant.at_work():
+    with variant.patched():
         pairs = variant.embedder().embed(Jpegs(jpegs)), eights.embed(Jpegs(jpegs))
     return float(np.einsum("nd,nd->n", *pairs).min())
 
 
 def as_text(result: Mapping[str, Any]) -> str:
-    lines = ["| one picture, one thread | CPU ms |", "|---|---|"]
+    lines = ["| one frame, one thread | CPU ms |", "|---|---|"]
     lines += [f"| {name} | {row['cpu_ms']:.2f} |" for name, row in result["parts"].items()]
     lines += ["", "| the network alone | CPU ms | wall ms | same bits |", "|---|---|---|---|"]
     for name, row in result["settings"].items():

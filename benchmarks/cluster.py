@@ -1,9 +1,9 @@
-"""A Ray cluster against the processes of this machine: cost of a job, one node and two, a node killed in mid-run.
+"""A Ray cluster against the processes of this machine: cost of a job, one node and two, a node killed during the run.
 
     python benchmarks/cluster.py
 
-The nodes are real ones (raylet, store and workers of their own) on this machine, with a CPU each, so two are quicker
-than one only where there are two cores to be had. All builds must give the same shards, or the exit code is 1.
+The nodes are real ones (each with its raylet, store and workers) on this machine, with a CPU each, so two are faster
+than one only on two free cores. All builds must give the same shards, or the exit code is 1.
 """
 
 import argparse
@@ -30,12 +30,12 @@ TASK = ("--hidden-frames", "2", "--context-frames", "4", "--distractors", "2")
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """What it costs to have a job done that is nothing."""
+    """Cost of a job that does nothing."""
 
     engine: str
     jobs: int
     wall_ms: float  # a job
-    driver_cpu_ms: float  # a job, of the driver alone
+    driver_cpu_ms: float  # a job, the driver alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def hashes(out: Path) -> list[str]:
 def one(
     where: str, place: Site, films: Path, more: tuple[str, ...], meanwhile: Callable[[Path], None] | None = None
 ) -> Row:
-    """A build on Ray, from nothing."""
+    """A build on Ray, without a bank."""
     out = place.folder / where.replace(" ", "-").replace(",", "")
     words = (*BUILD, "--src", str(films), "--out", str(out), "--embedder", EMBEDDER, *TASK, "--engine", "ray", *more)
     began_s = time.monotonic()
@@ -98,7 +98,7 @@ def here(place: Site, films: Path) -> Row:
 
 
 def kill_a_node(place: Site, out: Path) -> None:
-    """Once some videos are done."""
+    """Wait until some videos are done."""
     bank = out.with_name(f"{out.name}.bank")
     while len(list(bank.glob("*/frames/*/*.parquet"))) < KILL_AFTER:
         time.sleep(0.02)

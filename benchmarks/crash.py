@@ -1,15 +1,15 @@
-"""Does a build come out the same however often it is killed? At every change of its files, and at random moments.
+"""Is a build the same however often it is killed? Kills at every change of its files, and at random moments.
 
     python benchmarks/crash.py                  # at each change once, at each fsync with a power cut too,
                                                 # and 200 random trials
     python benchmarks/crash.py --quick          # every 20th change, 10 random trials
     python benchmarks/crash.py --seed 3 --trials 1000 --json
 
-A trial runs `mvp-data build` over a few films, ends it, runs the same command again (with other workers, from a renamed
-folder, or with its sources in another order) until it is through, and compares every file it left with an undisturbed
-build. SIGKILL goes to the whole process group; in some random trials to the parent or to one process alone. A power cut
-is simulated: half of what was written and not synced turns to zeros, and renames whose folder was not synced are taken
-back. Exits with 1 if anything differs, is left over, or does not end.
+A trial runs `mvp-data build` over a few videos and kills it. It runs the same command again (with other workers, from a
+renamed folder, or with its sources in another order) until the build is complete, and compares every file with an
+undisturbed build. SIGKILL goes to the whole process group; in some random trials to the parent or to one process alone.
+The simulated power cut turns half of the unsynced writes to zeros, and undoes renames whose folder was not synced.
+Exits with 1 if a file differs, is left over, or a build does not end.
 """
 
 import argparse
@@ -31,26 +31,26 @@ from tests.crash_disk import Event, unsynced
 from tests.crashes import STAGES, Kill, Site, Trial, Verdict, attempt, make_site, undisturbed
 
 RESUMED = ("same", "workers", "renamed", "reordered")
-EMBEDDER = "builtin:tinyvit"  # the quickest real one
+EMBEDDER = "builtin:tinyvit"  # the fastest real one
 QUICK_STEP, QUICK_TRIALS = 20, 10
 
 
 def every_change(events: Sequence[Event], step: int) -> Iterator[Trial]:
-    """A kill before each change, or in the middle of it if it is a write."""
-    points = [number for number, event in enumerate(events) if event.what != "synced"]  # which changes nothing
+    """A kill before each change, or in the middle of a write."""
+    points = [number for number, event in enumerate(events) if event.what != "synced"]  # changes nothing
     for turn, number in enumerate(points[::step]):
         yield Trial(kills=(Kill(at=number, torn=True),), resumed=RESUMED[turn % 4])
 
 
 def power_cuts(events: Sequence[Event], step: int) -> Iterator[Trial]:
-    """With a power cut, before each fsync of a file or folder and each removal: nothing else waits for the disk."""
+    """With a power cut before each fsync of a file or folder and each removal: only these wait for the disk."""
     points = [number for number, event in enumerate(events) if event.what in ("fsync", "remove")]
     for turn, number in enumerate(points[::step]):
         yield Trial(kills=(Kill(at=number, power_cut=True),), resumed=RESUMED[turn % 4])
 
 
 def random_trials(events: Sequence[Event], seconds: float, trials: int, seed: int) -> Iterator[Trial]:
-    """One to three kills each; half of them at any time, half in a stage drawn first, so that short ones are hit."""
+    """One to three kills each: half at any time, half in a stage drawn first, so that short stages are hit too."""
     rng = random.Random(seed)
     by_stage = [[n for n, event in enumerate(events) if event.stage == stage] for stage in STAGES]
     by_stage = [numbers for numbers in by_stage if numbers]
@@ -71,7 +71,7 @@ def random_trials(events: Sequence[Event], seconds: float, trials: int, seed: in
 
 
 def run_all(site: Site, trials: dict[str, list[Trial]]) -> dict[str, list[Verdict]]:
-    """Every trial, as many at a time as there are cores; the order of the verdicts is that of the trials."""
+    """Run every trial, as many at a time as there are cores; the results have the order of the trials."""
     total = sum(map(len, trials.values()))
     with Progress(total, "killing", "build") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
 
@@ -90,7 +90,7 @@ def run_all(site: Site, trials: dict[str, list[Trial]]) -> dict[str, list[Verdic
 
 
 def table(verdicts: dict[str, list[Verdict]]) -> str:
-    """A row for each stage; what is wrong with a trial counts where its last kill hit."""
+    """A row for each stage; a trial's errors count in the stage of its last kill."""
     hits = {kind: Counter(stage for v in each for stage, _ in v.hit) for kind, each in verdicts.items()}
     wrong: dict[str, Counter[str]] = {kind: Counter() for kind in ("differences", "leftovers", "failed")}
     for verdict in (v for each in verdicts.values() for v in each):
@@ -106,7 +106,7 @@ def table(verdicts: dict[str, list[Verdict]]) -> str:
 
 
 def explain(verdict: Verdict) -> str:
-    """One line on a trial that went wrong, enough to find the code at fault."""
+    """One line on a failed trial, enough to find the faulty code."""
     hits = zip(verdict.trial.kills, verdict.hit, strict=False)
     where = "; ".join(f"{kill}: {stage}, {point}" for kill, (stage, point) in hits) or str(verdict.trial.kills[0])
     what = [verdict.failed, *verdict.differences, *(f"{name}: left over" for name in verdict.leftovers)]

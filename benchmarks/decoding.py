@@ -1,14 +1,14 @@
-"""Sparse decoding beside full decoding and beside decoding alone: cost, and whether they find the same.
+"""Sparse decoding against full decoding and decoding alone: cost, and whether both find the same.
 
     python -m benchmarks.decoding --film .cache/demo/big_buck_bunny.mp4     # the whole table, some minutes
     python -m benchmarks.decoding clips groundtruth --repeat 1
-    python -m benchmarks.decoding film spliced --leader 99 --spare 99       # whatever the sizes of packets say
+    python -m benchmarks.decoding film spliced --leader 99 --spare 99       # ignores the sizes of packets
 
-CPU seconds are medians of passes in turn; `decode only` decodes every frame with PyAV on one thread and drops it. A
-boundary of the full pass is found again where the sparse pass has one within a quarter of a second; it moved where
-times or kind differ. `spliced` are the videos of benchmarks/shots_spliced.py, coded by x264 in three ways: as by
-default; at a constant distance of key frames, so that no key frame marks a cut; with eight B-frames in a row.
-`frames built on alone` is decode only without the frames on which no other is built (libavcodec's NONREF).
+CPU seconds are medians of interleaved passes; `decode only` decodes every frame with PyAV on one thread and drops it.
+The sparse pass has found a boundary of the full pass if it has one within a quarter of a second; the boundary moved if
+its times or kind differ. `spliced` are the videos of benchmarks/shots_spliced.py, encoded by x264 in three ways: with
+defaults; with key frames at a constant distance, so that no key frame marks a cut; with eight B-frames in a row.
+`reference frames alone` is decode only without disposable frames (libavcodec's NONREF).
 """
 
 import argparse
@@ -40,16 +40,16 @@ SETS = ("film", "clips", "groundtruth", "nasty", "spliced")
 SAME_S = 0.25  # boundaries farther apart are two
 SPLICED = 10  # videos of each kind
 CODED = {
-    "as by default": {},
+    "default": {},
     "key frames at a constant distance": {"preset": "veryfast", "sc_threshold": "0", "g": "48"},
     "eight B-frames": {"bf": "8", "b-pyramid": "normal", "crf": "30"},
 }
-Video = tuple[str, Path, tuple[Spans, Spans] | None]  # the row it counts for, and its truth where it is known
+Video = tuple[str, Path, tuple[Spans, Spans] | None]  # its row, and its truth where it is known
 
 
 @dataclass(kw_only=True)
 class Row:
-    """What is known of one set of videos."""
+    """The results of one set of videos."""
 
     videos: int = 0
     cpu_s: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Row:
 
 
 def decode_only(path: Path, frames: str = "DEFAULT") -> None:
-    """Every frame, or with NONREF those on which others are built."""
+    """Every frame, or with NONREF the reference frames."""
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
@@ -96,7 +96,7 @@ def frame_times(path: Path) -> list[float]:
 
 
 def compare(full: tuple[Boundary, ...], sparse: tuple[Boundary, ...], row: Row) -> None:
-    """Count what was found again, moved, lost, or found besides."""
+    """Count boundaries that were found, moved, lost and added."""
     rest = list(sparse)
     for boundary in full:
         near = [b for b in rest if max(abs(b.start_s - boundary.start_s), abs(b.end_s - boundary.end_s)) < SAME_S]
@@ -115,7 +115,7 @@ def measure(path: Path, truth: tuple[Spans, Spans] | None, repeat: int, row: Row
     found: dict[str, tuple[VideoEntry | None, bytes]] = {}
     for name in [*spent] * repeat:
         if name == "DEFAULT" and found["full"][0] is None:
-            break  # no video
+            break  # not a video
         start = time.process_time()
         if name in ("full", "sparse"):
             found[name] = extracted(path, name)
@@ -141,7 +141,7 @@ def measure(path: Path, truth: tuple[Spans, Spans] | None, repeat: int, row: Row
 
 
 def write_video(path: Path, frames: Frames, options: dict[str, str]) -> None:
-    """Tiny frames as a film of 320 x 180."""
+    """Detector frames as a video of 320 x 180."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=round(FPS), options=options)
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuvj420p"
@@ -154,7 +154,7 @@ def write_video(path: Path, frames: Frames, options: dict[str, str]) -> None:
 
 
 def spliced(corpus: Path, folder: Path) -> Iterator[Video]:
-    """The spliced videos, coded in each way."""
+    """The spliced videos, encoded in each way."""
     clips = single_shots(corpus)
     for number in range(SPLICED):
         frames, _, truth, ignored = splice(clips, FIRST_SEED + number)
@@ -177,7 +177,7 @@ def files(name: str, corpus: Path, film: Path) -> Iterator[Video]:
 
 def table(rows: dict[str, Row]) -> str:
     lines = [
-        "| set | videos | decode only, CPU s | frames built on alone | full pass | sparse pass | decoded share | "
+        "| set | videos | decode only, CPU s | reference frames alone | full pass | sparse pass | decoded share | "
         "sampled frames differ in | boundaries | lost / more / moved | F1 full | F1 sparse |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]

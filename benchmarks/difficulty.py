@@ -1,13 +1,13 @@
-"""Does likeness solve fewer of the puzzles that the build calls harder?
+"""Does similarity solve fewer of the puzzles that the build rates as harder?
 
-    python benchmarks/difficulty.py                    # the clips of ../shared/corpus, where they lie there
+    python benchmarks/difficulty.py                    # the clips of ../shared/corpus, if they exist
     python benchmarks/difficulty.py --src videos/ --bank videos.bank --json
     python benchmarks/difficulty.py --quick            # one rate, two shapes, one context
 
-The solvers that judge are the audit's, on the decoded JPEGs of finished shards: in pixels (in colour, larger than the
-thumbnails that the difficulty was computed from) and in the space of a second encoder that no part of the difficulty
-has seen. The second one is the honest check; where its weights are missing, the build's own encoder stands in, which
-is half circular. Scores are `graded`: 0 is guessing, 1 is right.
+The solvers are the audit's, on the decoded JPEGs of finished shards. They compare pixels (in colour, larger than the
+thumbnails of the difficulty) and vectors of a second encoder, which the difficulty does not use. The second one is the
+independent check; if its weights are missing, the build's own encoder replaces it, which is half circular. Scores are
+`graded`: 0 is guessing, 1 is right.
 
 Deciles are taken within puzzles of one shape (K, l), so that the shape explains nothing. Puzzles of one video resemble
 each other, in all builds: intervals are bootstrapped over video groups.
@@ -43,13 +43,13 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A puzzle: what the build says of it, and how well each solver did."""
+    """A puzzle: its rating by the build, and the score of each solver."""
 
     shape: tuple[int, int]
     group: str
     difficulty: float
     scores: dict[str, float]
-    exact: float  # share of the solvers that are exactly right
+    exact: float  # share of the solvers with the exact answer
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def puzzles(sources: list[str], bank: Path, folder: Path, embeddings: Embeddings, quick: bool) -> Iterator[Asked]:
-    """All puzzles of many builds; one that several of them give is asked once."""
+    """All puzzles of many builds; a puzzle of several builds counts once."""
     known = set()
     rates, shapes, contexts = ((1.0,), SHAPES[:2], (12,)) if quick else ((1.0, 2.0), SHAPES, (8, 12, 16))
     grid = itertools.product(rates, shapes, contexts, (1.0, 0.0))
@@ -100,7 +100,7 @@ def puzzles(sources: list[str], bank: Path, folder: Path, embeddings: Embeddings
 
 
 def ask(sample, embeddings: Embeddings) -> Asked:
-    """How well likeness solves a sample."""
+    """Scores of the similarity solvers on a sample."""
     record, seen = sample.record, see(sample)
     right = [record.answer.index(label) if label in record.answer else record.k for label in seen.labels]
     found = look(seen, embeddings)
@@ -160,7 +160,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """From 0; equal values share the mean of theirs."""
+    """Ranks from 0; equal values share their mean rank."""
     _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return ((last - counts + last - 1) / 2)[codes]

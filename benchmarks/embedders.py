@@ -2,7 +2,7 @@
 
     python benchmarks/embedders.py                        # both built-in encoders, some 8 CPU minutes
     python benchmarks/embedders.py --quick --json
-    python benchmarks/embedders.py --noise                # only the noise floors of encoder and pixels, 4 CPU minutes
+    python benchmarks/embedders.py --noise                # only the noise of encoder and pixels, 4 CPU minutes
     python benchmarks/embedders.py --embedder open_clip:ViT-B-32/laion2b_s34b_b79k
 
 Corpus: `clips/*` (any videos) and `groundtruth/*.mp4` with `.csv` of annotated boundaries. Black and flat
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_AREA_PX = 796 * 448
 RATE_HZ = 4.0
 SPAN_S = 10.0
-FLAT = 8.0  # standard deviation of the pixels below which a picture is black or flat
+FLAT = 8.0  # standard deviation of the pixels below which a frame is black or flat
 SEED = 0
 PERCENTILES = (1, 5, 25, 50, 75, 95)
 NONE = {"crop": 0.0, "light": 0.0, "jpeg_quality": 0}
@@ -46,7 +46,7 @@ NOISE = {
     **{f"crop {100 * crop:g} %": {**NONE, "crop": crop} for crop in (0.01, 0.03, 0.06)},
     "all, crop 3 %": {"crop": 0.03},
     "all, crop 6 %": {},
-}  # all: what calibration does
+}  # all: the jitter of the calibration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=ROOT.parent / "shared" / "corpus")
     parser.add_argument("--embedder", action="append", help="repeatable; default: the built-in ones")
     parser.add_argument("--quick", action="store_true", help="8 clips, fewer frames")
-    parser.add_argument("--noise", action="store_true", help="only how often a jittered copy counts as another picture")
+    parser.add_argument("--noise", action="store_true", help="only how often a jittered copy counts as another frame")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     paths = sorted((options.corpus / "clips").glob("*"))
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def read_clip(path: Path, *, rate_hz: float, span_s: float) -> Clip | None:
-    """Frames at an even rate from the start, or None where fewer than two are left."""
+    """Frames at an even rate from the start, or None if fewer than two are left."""
     times, pictures, due = [], [], 0.0
     try:
         with open_video(path) as video:
@@ -125,7 +125,7 @@ def read_annotated(table: Path, *, span_s: float) -> Clip | None:
 
 
 def measure(embedder: Embedder, clips: Sequence[Clip], annotated: Sequence[Clip]) -> dict[str, object]:
-    """Everything this script knows of one encoder, as numbers."""
+    """All measurements of one encoder."""
     pictures = [picture for clip in clips for picture in clip.pictures]
     started = time.process_time()
     vectors = embedder.embed(pictures)
@@ -164,10 +164,10 @@ def measure(embedder: Embedder, clips: Sequence[Clip], annotated: Sequence[Clip]
 
 
 def noise_floor(embedder: Embedder, clips: Sequence[Clip]) -> dict[str, object]:
-    """How often a jittered copy of a picture counts as another picture: to the encoder, to the pixels, to both.
+    """How often a jittered copy of a frame counts as another frame: to the encoder, to the pixels, to both.
 
-    Each kind of jitter: the similarity's 1st, 5th and 50th percentile, then the three shares in percent. Of the
-    pictures that an encoder calibrates itself with, eight of each clip.
+    Each kind of jitter: the similarity's 1st, 5th and 50th percentile, then the three shares in percent. The frames
+    are eight of each clip, from those of the calibration.
     """
     name = embedder.encoder.name
     ambiguous = SHIPPED[name].ambiguous if name in SHIPPED else None
@@ -187,7 +187,7 @@ def noise_floor(embedder: Embedder, clips: Sequence[Clip]) -> dict[str, object]:
 
 
 def thumbnail(picture: Picture) -> bytes:
-    """As the pipeline stores it."""
+    """The JPEG as the pipeline stores it."""
     size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
     return Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX).tobytes()
 
@@ -220,7 +220,7 @@ def near_pairs(clips: Sequence[Clip], own: Sequence[npt.NDArray[np.float32]], ap
 
 
 def shot_auc(embedder: Embedder, clips: Sequence[Clip]) -> float:
-    """Mean over videos of: is a frame more like one of its own shot than like one of another shot?"""
+    """Mean over videos: how often a frame is more similar to one of its own shot than to one of another shot."""
     scores = []
     for clip in clips:
         vectors = embedder.embed(clip.pictures)
@@ -255,7 +255,7 @@ def survivors(own: Sequence[npt.NDArray[np.float32]], thresholds: Calibration) -
 
 
 def centre(picture: Picture) -> Picture:
-    """The square in the middle: what the usual preparation of these encoders sees."""
+    """The square in the middle: the usual preparation of these encoders."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -263,7 +263,7 @@ def centre(picture: Picture) -> Picture:
 
 
 def auc(high: npt.NDArray[np.floating], low: npt.NDArray[np.floating]) -> float:
-    """The chance that a random member of `high` lies above a random member of `low`."""
+    """The probability that a random member of `high` exceeds a random member of `low`."""
     ranks = np.argsort(np.argsort(np.concatenate([high, low]), kind="stable"), kind="stable")
     above = ranks[: len(high)].sum() - len(high) * (len(high) - 1) / 2
     return float(round(above / (len(high) * len(low)), 4))

@@ -1,12 +1,12 @@
-"""Poison by the thousand: what each reader of files does with damaged and forged ones, and a build with such videos.
+"""Thousands of damaged and forged files: the behaviour of each reader, and of a build with damaged videos.
 
     python benchmarks/hostile.py --corpus ../shared/corpus
     python benchmarks/hostile.py --quick
 
-A parser may give a value or one of the errors its documentation names, in a second and in little memory; each is
-attacked in a process of its own, so that one that dies is seen. Videos are cut, flipped, spliced, holed, have their
-boxes swapped and their headers forged, and go through `mvp-data build` with two workers: all must be in the ledger,
-each with a reason, within the time limit of a video. Without `--corpus`, clips are rendered. The seeds are fixed.
+A parser may return a value or raise a documented error, within a second and in little memory. Each parser runs in its
+own process, so that a crash is noticed. Videos are cut, flipped, spliced and zeroed, have their boxes swapped and their
+headers forged, and go through `mvp-data build` with two workers: all must be in the ledger, each with a reason, within
+the time limit of a video. Without `--corpus`, clips are rendered. The seeds are fixed.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from tests.clips import VARIANTS, render_variant  # noqa: E402
 from tests.parsers import parsers  # noqa: E402
 from tests.poison import VIDEO, generator  # noqa: E402
 
-MOST_S, MOST_MB = 2.0, 400.0  # of CPU for one input, and of memory beyond what the good examples take
-KEPT_BYTES = 300_000  # of each video: enough for some seconds
+MOST_S, MOST_MB = 2.0, 400.0  # CPU for one input, and memory beyond that of the good examples
+KEPT_BYTES = 300_000  # of each video: some seconds
 VIDEO_TIMEOUT_S = 30
 
 
@@ -51,7 +51,7 @@ def attack(name: str, examples: int) -> dict[str, Any]:
                 parser.read(data)
             except parser.errors:
                 refused += 1
-            except Exception as error:  # noqa: BLE001 - the very thing that is looked for
+            except Exception as error:  # noqa: BLE001 - the check looks for any exception
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 escaped[f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"] += 1
             slowest = max(slowest, time.process_time() - start)
@@ -60,7 +60,7 @@ def attack(name: str, examples: int) -> dict[str, Any]:
 
 
 def attack_all(examples: int) -> dict[str, dict[str, Any]]:
-    """Each parser in a process of its own."""
+    """Attack each parser in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         names = list(parsers(Path(folder)))
     found = {}
@@ -77,7 +77,7 @@ def attack_all(examples: int) -> dict[str, dict[str, Any]]:
 
 
 def good_videos(corpus: Path | None, folder: Path) -> list[tuple[str, bytes]]:
-    """(extension, bytes) of videos that decode, cut where they are long."""
+    """(extension, bytes) of videos that decode; long ones are cut."""
     if corpus is None:
         clips = [render_variant(variant, folder) for variant in VARIANTS]
     else:
@@ -95,7 +95,7 @@ def _opens_when_cut(suffix: str, data: bytes) -> bool:
 
 
 def spoil(good: Sequence[tuple[str, bytes]], count: int, folder: Path) -> None:
-    """Write `count` spoilt videos, each kind of damage as often as any other; the same ones each time."""
+    """Write `count` damaged videos, the same number of each kind; the same ones each time."""
     folder.mkdir()
     kinds = tuple(VIDEO)
     for number in range(count):
@@ -107,7 +107,7 @@ def spoil(good: Sequence[tuple[str, bytes]], count: int, folder: Path) -> None:
 
 
 def build(videos: Path, out: Path, decoder: str, embedder: str) -> dict[str, Any]:
-    """A real build of a folder of videos: the ledger and what the run took."""
+    """A real build of a folder of videos: the ledger, time and memory."""
     count = len(list(videos.iterdir()))
     command = [sys.executable, "-m", "mvp_data.cli.main", "build", "--src", str(videos), "--out", str(out)]
     command += ["--workers", "2"]
@@ -138,8 +138,8 @@ def build(videos: Path, out: Path, decoder: str, embedder: str) -> dict[str, Any
 
 
 def _slowest(lines: Sequence[str], workers: int) -> tuple[float, str]:
-    """Seconds and name of the slowest video: each begins when one before it ends, and the log says when that is."""
-    # What a decoder's library says may stand behind an event on its line.
+    """Seconds and name of the slowest video: each begins when one before it ends; the log has the times."""
+    # A decoder's library may write its messages after an event, on the same line.
     events = [json.JSONDecoder().raw_decode(line)[0] for line in lines if line.startswith("{") and "}" in line]
     ended = [(datetime.fromisoformat(e["time"]).timestamp(), e["path"]) for e in events if e["event"] == "video"]
     if len(ended) <= workers:
@@ -155,7 +155,7 @@ def _slowest(lines: Sequence[str], workers: int) -> tuple[float, str]:
 
 
 def video_table(rows: Sequence[LedgerRow]) -> list[str]:
-    """Kind of damage by outcome."""
+    """A row for each kind of damage, a column for each outcome."""
     counts = Counter((row.path.partition("-")[0], row.reason or "used") for row in rows)
     outcomes = sorted({outcome for _, outcome in counts}, key=lambda o: (o != "used", o))
     lines = [f"| damage | {' | '.join(outcomes)} |", "|---|" + "---|" * len(outcomes)]
@@ -171,7 +171,7 @@ def _peak_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--corpus", type=Path, help="a folder of real videos to spoil")
+    parser.add_argument("--corpus", type=Path, help="a folder of real videos to damage")
     parser.add_argument("--examples", type=int, default=5000, help="of each parser")
     parser.add_argument("--videos", type=int, default=1000)
     parser.add_argument("--others", type=int, default=100, help="videos for each of the other decoders")
@@ -217,13 +217,13 @@ def print_parsers(attacked: dict[str, dict[str, Any]]) -> None:
     for name, f in attacked.items():
         escaped, slowest = sum(f["escaped"].values()), f["slowest_s"] * 1000
         print(f"| {name} | {f['examples']} | {f['refused']} | {escaped} | {slowest:.0f} | {f['grown_mb']:.0f} |")
-    sys.stdout.flush()  # the videos take their time
+    sys.stdout.flush()  # the videos take long
 
 
 def print_videos(decoder: str, found: dict[str, Any]) -> None:
-    """Kinds of damage by outcome, for one decoder."""
+    """The outcomes of each kind of damage, for one decoder."""
     slowest, name = found.get("slowest", (0.0, ""))
-    print(f"\n{len(found['rows'])} spoilt videos with {decoder}: {found['seconds']:.0f} s, largest worker "
+    print(f"\n{len(found['rows'])} damaged videos with {decoder}: {found['seconds']:.0f} s, largest worker "
           f"{found.get('peak_mb', 0):.0f} MB, slowest video {slowest:.1f} s ({name})\n")  # fmt: skip
     print("\n".join(video_table(found["rows"])), flush=True)
 

@@ -1,10 +1,10 @@
-"""Very long videos: memory of the largest worker and time, worked in parts and in one piece; both must agree.
+"""Very long videos: memory of the largest worker and time, in chunks and in one piece; both must agree.
 
     python benchmarks/long_video.py --hours 1,3,10
 
-The film is a minute of moving pictures, encoded once and repeated with later time stamps, so that ten hours are made in
-seconds. `in parts` is what a build does, `one piece` the same pass over the whole in one worker. Any difference in
-frames, times, shots or JPEG bytes ends with exit code 1.
+The video is a minute of moving images, encoded once and repeated with later time stamps, so ten hours are made in
+seconds. `in chunks` is the way of a build, `one piece` is one pass over the whole video in one worker. Any difference
+in frames, times, shots or JPEG bytes ends with exit code 1.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from mvp_data.ingest.scheduler import extract_all
 from mvp_data.types import Picture, Source, VideoEntry
 
 SIZE, FPS, LOOP_S = (128, 72), 24, 60
-SCENE_FRAMES = 100  # then comes a cut; the last frames of each scene stand still
+SCENE_FRAMES = 100  # then there is a cut; the last frames of each scene are frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def make_film(path: Path, hours: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """A film to pass over in one piece."""
+    """A video to process in one piece."""
 
     path: Path
     video_id: str
@@ -95,7 +95,7 @@ class Whole:
 
 
 def one_piece(job: Whole) -> None:
-    """In a worker: what pass 1 does with a short film."""
+    """In a worker: pass 1 on a short video."""
     config = job.config
 
     def make(blob: IO[bytes]) -> VideoEntry:
@@ -113,7 +113,7 @@ def one_piece(job: Whole) -> None:
 
 
 def run(hours: float, way: str, workers: int, work: Callable[[Usage], None]) -> Row:
-    """Do it and take the time."""
+    """Run it and measure the time."""
     usage, cpu_s, start = Usage(), children_cpu_s(), time.monotonic()
     work(usage)
     cpu_s, wall_s = children_cpu_s() - cpu_s, time.monotonic() - start
@@ -134,13 +134,13 @@ def in_one_piece(job: Whole, usage: Usage) -> None:
 
 
 def children_cpu_s() -> float:
-    """Of the processes that have ended."""
+    """Peak memory of the finished processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def differences(hours: float, video_id: str, banks: list[Bank]) -> list[str]:
-    """The facts in which the entries of two banks differ."""
+    """The fields in which the entries of two banks differ."""
     parts, whole = (bank.read(video_id) for bank in banks)
     names = [f.name for f in fields(VideoEntry) if getattr(parts, f.name) != getattr(whole, f.name)]
     jpegs = []
@@ -152,14 +152,14 @@ def differences(hours: float, video_id: str, banks: list[Bank]) -> list[str]:
 
 
 def measure(folder: Path, hours: float, workers: int) -> tuple[list[Row], list[str]]:
-    """Both ways over a film of so many hours."""
+    """Both ways over a video of so many hours."""
     path = folder / f"{hours:g}h.mp4"
     make_film(path, hours)
     print(f"{path.name}: {path.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
     config = BuildConfig(src=(str(path),), out=folder / "out", bank=folder / f"{hours:g}.parts", workers=workers)
     job = Whole(path=path, video_id=fingerprint(path), config=config, bank=folder / f"{hours:g}.whole")
     rows = [
-        run(hours, "in parts", workers, partial(in_parts, path, config)),
+        run(hours, "in chunks", workers, partial(in_parts, path, config)),
         run(hours, "one piece", 1, partial(in_one_piece, job)),
     ]
     banks = [Bank(root, config.extract_hash()) for root in (config.bank_folder, job.bank)]
@@ -171,9 +171,9 @@ def measure(folder: Path, hours: float, workers: int) -> tuple[list[Row], list[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--hours", default="1,3,10", help="lengths of the films")
+    parser.add_argument("--hours", default="1,3,10", help="lengths of the videos")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one film of 45 minutes")
+    parser.add_argument("--quick", action="store_true", help="one video of 45 minutes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -185,7 +185,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"rows": [vars(row) for row in rows], "differences": lost}, indent=1))
     else:
-        print("| film | way | workers | peak memory of a worker | CPU s | wall s |\n|---|---|---|---|---|---|")
+        print("| video | way | workers | peak memory of a worker | CPU s | wall s |\n|---|---|---|---|---|---|")
         for row in rows:
             print(
                 f"| {row.hours:g} h | {row.way} | {row.workers} | {row.peak_mb:.0f} MB "

@@ -1,13 +1,13 @@
-"""Does a build of many videos stay as quick and as small as it began? One build of 20,000, killed half-way and resumed.
+"""Does a build of many videos stay as fast and as small as at its start? 20,000 videos, killed half-way and resumed.
 
     python benchmarks/longhaul.py --plot longhaul.png
     python benchmarks/longhaul.py --quick                     # 500 videos
 
-The videos are tiny films of a few seconds, many with the same pictures, all with bytes of their own: decoding them
-costs little beside what a build does for every video. One in twenty is long enough for puzzles, and one in five has
-frames to embed, since the encoder would take most of the time. Now and then memory and open files of the parent and of
-its workers are read from /proc, and what is done is counted in the bank. The build is killed with SIGKILL when half of
-the videos are decoded; the same command then goes on, and is run once more on the finished folder.
+The videos are tiny and last a few seconds. Many have the same frames, all have different bytes: decoding them costs
+little compared with the rest of a build. One in twenty is long enough for puzzles, and one in five has frames to embed,
+since the encoder would take most of the time. The script reads memory and open files of the parent and its workers from
+/proc at intervals, and counts the finished work in the bank. It kills the build with SIGKILL when half of the videos
+are decoded, runs the same command again, and once more on the finished folder.
 
 Costs are CPU time of parent and workers for each video, which other work on the machine changes less than the rate.
 Exits with 1 if the last tenth costs over 10 % more than the first, memory grows while decoding or embedding, files stay
@@ -38,21 +38,21 @@ from tests.clips import Paint, render
 from tests.scenes import SAME_BYTES, journey
 
 FPS, SIZE = 8, (64, 36)
-FILMS = 5000  # then come copies of the first, with other bytes at the end
-SECONDS = {0: 6, 5: 2, 10: 2, 15: 2}  # of films number 0, 5, ... of 20; the others are grey, with no frame to embed
+FILMS = 5000  # the rest are copies of the first, with other bytes at the end
+SECONDS = {0: 6, 5: 2, 10: 2, 15: 2}  # of videos number 0, 5, ... of 20; the others are grey, with no frame to embed
 OPTIONS = (
     *("--embedder", "builtin:tinyvit", "--workers", "2", "--fps", "1", "--min-frames", "2"),
     *("--hidden-frames", "2", "--context-frames", "2", "--distractors", "2", "--decoy-share", "0"),
 )
 EVERY_S = 1.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-JUDGED_FROM = 2000  # videos in a stage: of fewer, a tenth takes too short a time to be measured
+JUDGED_FROM = 2000  # videos in a stage: with fewer, a tenth is too short to measure
 MOST_DEARER, MOST_GROWTH_MB, MOST_FILES_MORE, MOST_WAIT_S = 0.10, 32.0, 8, 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """The build at one moment."""
+    """The state of the build at one moment."""
 
     run: int
     time_s: float  # since the start of this run
@@ -65,12 +65,12 @@ class Sample:
 
 
 def grey(n: int, width: int, height: int) -> Picture:
-    """Nothing to see, at any time."""
+    """A grey frame at any time."""
     return np.full((height, width, 3), 128, dtype=np.uint8)
 
 
 def film(path: Path, frames: int, paint: Paint) -> bytes:
-    """The bytes of a film; `path` is there for a moment."""
+    """The bytes of a video; `path` is a temporary file."""
     render(path, frames=frames, fps=FPS, size=SIZE, paint=paint, options=SAME_BYTES)
     data = path.read_bytes()
     path.unlink()
@@ -87,12 +87,12 @@ def make_videos(folder: Path, count: int) -> None:
     for number in range(count):
         place = folder / f"{number // 1000:03d}"
         place.mkdir(exist_ok=True)
-        free_box = struct.pack(">I4sQ", 16, b"free", number)  # which players skip
+        free_box = struct.pack(">I4sQ", 16, b"free", number)  # players skip it
         (place / f"{number:06d}.mp4").write_bytes(films[number % len(films)] + free_box)
 
 
 def start(folder: Path) -> "subprocess.Popen[bytes]":
-    """The build, in a process group of its own; its words go to a file."""
+    """Start the build in its own process group; its output goes to a file."""
     with (folder / "words.txt").open("ab") as words:
         return subprocess.Popen(
             [
@@ -106,7 +106,7 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def watch(folder: Path, run: int, *, stop_at: int = 0) -> tuple[list[Sample], float]:
-    """Run the command; samples, and the seconds it took. Ends it when so many videos are decoded, if asked to."""
+    """Run the command and return its states and seconds. Kills it after the given number of decoded videos."""
     samples: list[Sample] = []
     began = time.monotonic()
     process = start(folder)
@@ -121,14 +121,14 @@ def watch(folder: Path, run: int, *, stop_at: int = 0) -> tuple[list[Sample], fl
         if stop_at and samples[-1].decoded >= stop_at:
             os.killpg(process.pid, signal.SIGKILL)
             break
-        time.sleep(EVERY_S if samples[-1].time_s > 15 else EVERY_S / 10)  # the start is looked at closely
+        time.sleep(EVERY_S if samples[-1].time_s > 15 else EVERY_S / 10)  # frequent samples at the start
     if process.wait() != (-signal.SIGKILL if stop_at else 0):
         sys.exit(f"the build ended with {process.returncode}: {(folder / 'words.txt').read_text()[-500:]}")
     return samples, time.monotonic() - began
 
 
 def look(folder: Path, pid: int, run: int, time_s: float) -> Sample:
-    """What /proc and the bank say of a build."""
+    """The state of a build, from /proc and the bank."""
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return Sample(
         run=run,
@@ -143,7 +143,7 @@ def look(folder: Path, pid: int, run: int, time_s: float) -> Sample:
 
 
 def count_files(bank: Path, kind: str, suffix: str) -> int:
-    """Finished files of one kind; `.x.tmp` ends otherwise."""
+    """Finished files of one kind; `.x.tmp` has another ending."""
     return sum(
         name.endswith(suffix) for path in bank.glob(f"*/{kind}") for _, _, names in os.walk(path) for name in names
     )
@@ -170,13 +170,13 @@ def cost(first: Sample, last: Sample, stage: str) -> tuple[float, float]:
     """(videos a second, CPU ms a video) between two samples of one run."""
     done = getattr(last, stage) - getattr(first, stage)
     if not done:
-        return math.nan, math.nan  # too few videos: that tenth passed between two looks
+        return math.nan, math.nan  # too few videos: that tenth passed between two samples
     return done / (last.time_s - first.time_s), 1000 * (last.cpu_s - first.cpu_s) / done
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What decoding or embedding took."""
+    """Cost of decoding or embedding."""
 
     name: str
     videos: int
@@ -186,12 +186,12 @@ class Stage:
     cpu_last_ms: float
     parent_mb: tuple[float, float, float]  # with 10, 50 and 100 % done
     workers_mb: tuple[float, float, float]
-    files: tuple[int, int]  # least and most: while a worker is replaced there are a few more
+    files: tuple[int, int]  # least and most: a few more while a worker is replaced
     files_kept: tuple[int, int]  # with 10 and 100 % done
 
     @property
     def faults(self) -> list[str]:
-        """What is not as it should be."""
+        """The broken requirements."""
         found = []
         if self.videos >= JUDGED_FROM and self.cpu_last_ms > (1 + MOST_DEARER) * self.cpu_first_ms:
             found.append(f"{self.name}: the last tenth costs {self.cpu_last_ms / self.cpu_first_ms - 1:.0%} more")
@@ -203,14 +203,14 @@ class Stage:
 
 
 def measure(samples: Sequence[Sample], name: str, stage: str) -> Stage:
-    """First and last tenth, and what was in use, from the first video done in a stage to the last."""
+    """First and last tenth, memory and files, from the first finished video of a stage to the last."""
     total = getattr(samples[-1], stage)
     end = next(n for n, s in enumerate(samples) if getattr(s, stage) == total)
     found = {s.run: getattr(s, stage) for s in reversed(samples)}  # by each run at its start
     inside = [s for s in samples[: end + 1] if getattr(s, stage) > found[s.run]]
     at = [next(s for s in inside if getattr(s, stage) >= share * total) for share in (0.1, 0.5)]
-    at.append(samples[end - 1])  # the last look before all was done: at `end` the next step may have begun
-    if at[1].run != at[2].run:  # killed at this very point: what grows is seen from the first new work of the next run
+    at.append(samples[end - 1])  # the last sample before the end: at `end` the next step may have begun
+    if at[1].run != at[2].run:  # the kill was here: growth is measured from the first new work of the next run
         at[1] = next(s for s in inside if s.run == at[2].run)
     late = [s for s in inside if getattr(s, stage) <= 0.9 * total] or inside[:1]
     rates, costs = zip(cost(inside[0], at[0], stage), cost(late[-1], at[2], stage), strict=True)
@@ -230,7 +230,7 @@ def measure(samples: Sequence[Sample], name: str, stage: str) -> Stage:
 
 def first_work_s(samples: Sequence[Sample]) -> float:
     """Seconds from the start of the resumed run to the first video that the killed one had not done."""
-    before = next(s.decoded for s in samples if s.run == 2)  # some were done between the last look and the kill
+    before = next(s.decoded for s in samples if s.run == 2)  # some were done between the last sample and the kill
     return next(s.time_s for s in samples if s.run == 2 and s.decoded > before)
 
 
@@ -262,7 +262,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
 
 def tables(stages: Sequence[Stage], facts: dict[str, float]) -> str:
-    """What the docs quote."""
+    """The Markdown tables."""
     lines = [
         "| stage | videos/s, first tenth | last tenth | CPU ms a video, first | last | parent MB at 10, 50, 100 % "
         "| largest worker MB | open files |",
@@ -283,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=20_000)
     parser.add_argument("--quick", action="store_true", help="500 videos")
-    parser.add_argument("--plot", type=Path, help="write a picture, with matplotlib")
+    parser.add_argument("--plot", type=Path, help="write a plot, with matplotlib")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     videos = 500 if options.quick else options.videos

@@ -1,13 +1,13 @@
-"""What `--mine` changes: how far likeness gets, what it costs in puzzles, and whether it gives the answer away.
+"""The effect of `--mine` on the success of similarity, on the number of puzzles, and on shortcuts.
 
-    python benchmarks/mining.py                        # the clips of ../shared/corpus, where they lie there
+    python benchmarks/mining.py                        # the clips of ../shared/corpus, if they exist
     python benchmarks/mining.py --src videos/ --bank videos.bank --json
     python benchmarks/mining.py --quick                # scattered distractors, the build's own encoder
 
-Every order (random, band, adversarial) is built as scattered distractors and as decoy runs, packed, and audited: the
-solvers see the JPEGs of the finished shards, not what mining saw. Mining misleads solvers in the space of the build's
-encoder; what a second encoder makes of the same pictures shows whether the puzzles are harder or only that one is
-misled. All videos are in one split: small splits would leave mining little to choose from.
+Every mode (random, band, adversarial) is built with scattered distractors and with decoy runs, packed, and audited on
+the JPEGs of the finished shards, which mining did not see. Mining misleads solvers that use the build's encoder. A
+second encoder on the same images shows whether the puzzles are harder in general. All videos are in one split, since
+small splits would leave mining little to choose from.
 """
 
 import argparse
@@ -39,7 +39,7 @@ LEAKS = ("alike-pixels", "chain-pixels", "alike-embedding", "chain-embedding", "
 
 
 class Remembering:
-    """An embedder that keeps its vectors: the builds share most of their pictures."""
+    """An embedder that caches its vectors: the builds share most of their images."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.encoder = embedder.encoder
@@ -47,7 +47,7 @@ class Remembering:
         self._kept: dict[bytes, Vectors] = {}
 
     def embed(self, pictures: Sequence[Picture]) -> Vectors:
-        """One row for each picture."""
+        """One row for each image."""
         return np.concatenate([self._one(picture) for picture in pictures])
 
     def _one(self, picture: Picture) -> Vectors:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def runs(sources: list[str], bank: Path, folder: Path, quick: bool) -> Iterator[dict]:
-    """One row for each kind of distractors and each order."""
+    """One row for each kind of distractors and each mode."""
     encoders = {"embedding": Remembering(load_embedder("builtin", threads=1))}
     if not quick:
         try:
@@ -99,7 +99,7 @@ def runs(sources: list[str], bank: Path, folder: Path, quick: bool) -> Iterator[
 
 
 def solvers(result: Audit, space: str) -> dict[str, dict]:
-    """Scores with both ends of their intervals; the embedding's under the name of its space, pixels once."""
+    """Scores with both ends of their intervals; the embedding's under the name of its encoder, pixels once."""
     found = {}
     for solver in result.parts[0].results:  # one task: mvp
         kind, _, where = solver.name.rpartition("-")
@@ -115,7 +115,7 @@ def solvers(result: Audit, space: str) -> dict[str, dict]:
 
 
 def tables(rows: list[dict]) -> str:
-    """Two tables: what likeness solves, and what candidates alone give away."""
+    """Two tables: content solvers, and solvers that see only the candidates."""
     names = [name for name, value in rows[0].items() if isinstance(value, dict)]
     lines = []
     for title, kind in (("content", "content"), ("candidates alone", "leak")):

@@ -1,11 +1,11 @@
-"""What a nearest-neighbour index over a corpus costs: building it, asking it, its recall and its memory, by size.
+"""Cost of a nearest-neighbour index over a corpus: build, query, recall and memory, by size.
 
     python benchmarks/neighbours.py
     python benchmarks/neighbours.py --rows 100000 1000000 10000000 --dimension 384
 
-Rows are made up as frames are: films hold shots, shots hold frames, and what is near is mostly of the same shot. Each
-size runs in a process of its own. `memory` is what cannot leave RAM; the vectors lie in a
-file besides, made where --folder says.
+Rows have the structure of frames: videos hold shots, shots hold frames, and near rows are mostly of the same shot. Each
+size runs in its own process. `memory` is anonymous memory, which cannot be dropped; the vectors are in a file in
+--folder.
 """
 
 import argparse
@@ -30,7 +30,7 @@ QUERIES, K = 200, 64
 
 
 def frames(rows: int, dimension: int, folder: Path, seed: int) -> Vectors:
-    """Unit vectors [rows, dimension] of films of 30 shots of 10 frames; frames of a shot have cosines near 0.8."""
+    """Unit vectors [rows, dimension] of videos of 30 shots of 10 frames; frames of a shot have cosines near 0.8."""
     matrix = allocate(rows, dimension, folder)
     for start in range(0, rows, FILM_ROWS * 100):
         count = min(FILM_ROWS * 100, rows - start)
@@ -44,7 +44,7 @@ def frames(rows: int, dimension: int, folder: Path, seed: int) -> Vectors:
 
 
 def like_real(rows: int, bank: Path, folder: Path, seed: int) -> Vectors:
-    """Unit vectors made of those in a bank: films lie where its frames do, shots and frames differ as its frames do."""
+    """Unit vectors made from those in a bank: videos are near its frames; shots and frames differ as its frames do."""
     real = np.concatenate([np.load(path) for path in sorted(bank.rglob("*.npy"))]).astype(np.float32)
     matrix = allocate(rows, real.shape[1], folder)
     for start in range(0, rows, FILM_ROWS * 100):
@@ -60,7 +60,7 @@ def like_real(rows: int, bank: Path, folder: Path, seed: int) -> Vectors:
 
 
 def anonymous_mb() -> float:
-    """Memory of this process that no file backs; 0 where the system does not tell."""
+    """Anonymous memory of this process; 0 if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -69,7 +69,7 @@ def anonymous_mb() -> float:
 
 
 class Peak(threading.Thread):
-    """The most anonymous memory while it runs, looked at twenty times a second."""
+    """Peak of the anonymous memory while it runs, sampled twenty times a second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -77,7 +77,7 @@ class Peak(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Until `end`."""
+        """Sample until `end`."""
         while not self._ended.wait(0.05):
             self.mb = max(self.mb, anonymous_mb())
 
@@ -89,7 +89,7 @@ class Peak(threading.Thread):
 
 
 def measure(rows: int, dimension: int, seed: int, place: Path | None, bank: Path | None) -> dict[str, Any]:
-    """One size: build, ask, compare."""
+    """One size: build, query, compare."""
     with tempfile.TemporaryDirectory(dir=place) as folder:
         vectors = (
             frames(rows, dimension, Path(folder), seed) if bank is None else like_real(rows, bank, Path(folder), seed)
@@ -123,8 +123,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=512)
-    parser.add_argument("--folder", type=Path, help="where the vectors are put meanwhile")
-    parser.add_argument("--bank", type=Path, help="make the rows of the vectors in this bank")
+    parser.add_argument("--folder", type=Path, help="folder for the vectors")
+    parser.add_argument("--bank", type=Path, help="make the rows from the vectors in this bank")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     parser.add_argument("--json", action="store_true")

@@ -1,13 +1,13 @@
-"""What the second pass costs as a corpus grows: CPU time of each step for a sample or video, and memory for a frame.
+"""Cost of the second pass as a corpus grows: CPU time of each step for a sample or video, and memory for a frame.
 
     python benchmarks/pass2.py --plot docs/mining.png
     python benchmarks/pass2.py --quick               # 50 and 200 videos
 
-The videos are made up: of a minute each, sampled once a second, in shots of twelve frames, with subjects that are as
-common as words are (one video in ten has the commonest), so that the neighbourhood of a frame fills as the corpus
-grows. They are written to a bank as pass 1 does and read from there. Each size runs in a process of its own, with the
-default options but half of the puzzles scattered; puzzles are made of a hundred of the videos, among all of them. Costs
-are CPU time, which other work on the machine changes less than wall-clock time.
+The videos are synthetic: a minute each, sampled once a second, in shots of twelve frames. Subjects are as frequent as
+words (one video in ten has the most common), so the neighbourhood of a frame fills as the corpus grows. They are
+written to a bank as pass 1 does and read from there. Each size runs in its own process, with the default options but
+half of the puzzles scattered. Puzzles are made of a hundred of the videos, among all of them. Costs are CPU time, which
+other work on the machine changes less than wall-clock time.
 """
 
 import argparse
@@ -56,16 +56,16 @@ class Result:
     videos: int
     frames: int
     samples: int  # made of some of the videos
-    runs: int  # that looked for a partner in another video
-    cpu_s: dict[str, float]  # by step; making an index apart
-    entries_mb: float  # memory that cannot leave RAM, once the bank is read
-    anonymous_mb: float  # and in the end
-    resident_mb: float  # with the pages of files, which may leave it
+    runs: int  # runs that looked for a partner in another video
+    cpu_s: dict[str, float]  # by step; index builds are separate
+    entries_mb: float  # anonymous memory after reading the bank
+    anonymous_mb: float  # and at the end
+    resident_mb: float  # with the pages of files, which may be dropped
     recall: float
 
 
 def made_up(number: int) -> tuple[list[Frame], Vectors]:
-    """Frames and vectors of one video: a subject, a film of it, its shots, and a slow walk through each."""
+    """Frames and vectors of one video: a subject, a variant of it, its shots, and a slow random walk in each."""
     random = np.random.default_rng([7, number])
     subject = min(int(random.zipf(1.2)), SUBJECTS)
     common = np.random.default_rng([8, subject]).normal(size=DIMENSION)
@@ -90,7 +90,7 @@ def made_up(number: int) -> tuple[list[Frame], Vectors]:
 
 
 def drift(random: np.random.Generator, dimension: int) -> np.ndarray:
-    """[FRAMES, dimension], each row made of 0.7 of the one before and something new."""
+    """[FRAMES, dimension]; each row is 0.7 of the one before plus noise."""
     steps = random.normal(size=(FRAMES, dimension))
     for row in range(1, FRAMES):
         steps[row] = 0.7 * steps[row - 1] + (1 - 0.7**2) ** 0.5 * steps[row]
@@ -98,7 +98,7 @@ def drift(random: np.random.Generator, dimension: int) -> np.ndarray:
 
 
 def write_bank(root: Path, videos: range) -> None:
-    """What pass 1 leaves of made-up videos."""
+    """Write synthetic videos as pass 1 would."""
     bank = Bank(root, CONFIG.extract_hash())
     bank.create()
     for number in videos:
@@ -116,12 +116,12 @@ def write_bank(root: Path, videos: range) -> None:
 
 
 def name_of(number: int) -> str:
-    """A name of the kind that videos have."""
+    """A video id in the usual form."""
     return f"{(number * 2654435761) % 2**32:08x}{number:012x}"
 
 
 def memory_mb(kind: str) -> float:
-    """Memory of this process, `RssAnon` or `VmRSS`; 0 where the system does not tell."""
+    """Memory of this process, `RssAnon` or `VmRSS`; 0 if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -130,7 +130,7 @@ def memory_mb(kind: str) -> float:
 
 
 class Timed(Neighbours):
-    """An index that says what making it took."""
+    """An index that records the time of its build."""
 
     spent_s: float = 0.0
 
@@ -141,7 +141,7 @@ class Timed(Neighbours):
 
 
 def measure(root: Path, videos: int, mined: int) -> Result:
-    """Pass 2 over the first videos of the bank; puzzles are made of so many, spread over them, among all."""
+    """Pass 2 over the first videos of the bank; puzzles are made of some of them, evenly spread, among all."""
     cpu_s: dict[str, float] = {}
 
     @contextmanager
@@ -156,7 +156,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
     names = sorted(name_of(number) for number in range(videos))
-    Timed(made_up(0)[1])  # what a first use of the libraries takes is none of the corpus
+    Timed(made_up(0)[1])  # the first use of the libraries does not depend on the corpus
     before_mb = memory_mb("RssAnon")
     with step("read"):
         entries = read_entries(bank, names)
@@ -186,7 +186,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
 
 
 def across(videos: Sequence[KeptVideo], thresholds: Thresholds) -> int:
-    """Look for partners in other videos, for one run of each video, as if none had one in its own; how many looked."""
+    """Search partners in other videos for one run of each video, as if none had one in its own. Returns the number."""
     runs, tried = [], 0
     k, context = CONFIG.mask.hidden_frames, CONFIG.mask.context_frames
     for video in videos:
@@ -229,7 +229,7 @@ COSTS: dict[str, Callable[[Result], float]] = {
 
 
 def table(results: Sequence[Result]) -> str:
-    """What the docs quote."""
+    """The Markdown tables."""
     sizes = " | ".join(f"{r.videos:,}" for r in results)
     lines = [f"| videos | {sizes} | exponent |", "|---|" + "---|" * (len(results) + 1)]
     for name, cost in COSTS.items():
@@ -239,7 +239,7 @@ def table(results: Sequence[Result]) -> str:
         "samples made": lambda r: f"{r.samples:,}",
         "recall of the index": lambda r: f"{r.recall:.3f}",
         "entries, bytes a frame": lambda r: f"{1e6 * r.entries_mb / r.frames:,.0f}",
-        "all that cannot leave memory, bytes a frame": lambda r: f"{1e6 * r.anonymous_mb / r.frames:,.0f}",
+        "not swappable, bytes a frame": lambda r: f"{1e6 * r.anonymous_mb / r.frames:,.0f}",
         "the same, MB": lambda r: f"{r.anonymous_mb:,.0f}",
         "resident, with pages of files, MB": lambda r: f"{r.resident_mb:,.0f}",
     }
@@ -272,9 +272,9 @@ def plot(results: Sequence[Result], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, nargs="+", default=[100, 300, 1_000, 3_000, 10_000])
-    parser.add_argument("--mined", type=int, default=100, help="videos of which puzzles are made")
+    parser.add_argument("--mined", type=int, default=100, help="videos to make puzzles of")
     parser.add_argument("--quick", action="store_true", help="50 and 200 videos, puzzles of 20")
-    parser.add_argument("--plot", type=Path, help="write a picture, with matplotlib")
+    parser.add_argument("--plot", type=Path, help="write a plot, with matplotlib")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     sizes, mined = ([50, 200], 20) if options.quick else (sorted(options.videos), options.mined)

@@ -1,20 +1,20 @@
-"""What others' tools cost over the same files in the same run, as multiples of ours.
+"""Cost of other tools over the same files in the same run, as multiples of ours.
 
     python benchmarks/peers.py --film .cache/demo/big_buck_bunny.mp4
     python benchmarks/peers.py --quick --json
     VIDEO2DATASET_PYTHON=other/bin/python python benchmarks/peers.py
 
-Each way is a process of its own that works through all files of a set; its CPU time, with its children's, counts from
-start to end, imports included. `script` is what people write: PySceneDetect's adaptive detector over the file, then
-OpenCV moved to every sampled time, a JPEG of each grab, and the encoder on ONNX Runtime as it comes (batches of 32, all
-cores, centre crop). It takes as many pictures a second as our build took of that file, of the same area at most, and
-with the same weights. It stops there; our build goes on to puzzles and shards. Decoding alone, by PyAV on one thread
-and by `ffmpeg -threads 1 -f null -`, is the yardstick.
+Each way runs in its own process over all files of a set; its CPU time, with its children's, counts from start to end,
+imports included. `script` is the usual hand-written pipeline: PySceneDetect's adaptive detector over the file, then
+OpenCV with a seek to every sampled time, a JPEG of each frame, and the encoder on ONNX Runtime with default settings
+(batches of 32, all cores, centre crop). It samples each file at the rate of our build, at most at the same area, and
+with the same weights. It stops there; our build continues to puzzles and shards. Decoding alone, by PyAV on one thread
+and by `ffmpeg -threads 1 -f null -`, is the reference.
 
-The 1080p and 4K samples are 20 s of the film, made larger and encoded at run time, those of `build.py`.
-`video2dataset` has an environment of its own, since it wants old packages (`pip install video2dataset 'pyarrow<18'`);
-one process, its cut detection and a video of a picture a second: no pictures, no vectors. Left out: open_clip, whose
-weights need a download.
+The 1080p and 4K samples are 20 s of the film, enlarged and encoded at run time, those of `build.py`. `video2dataset`
+has its own environment, since it needs old packages (`pip install video2dataset 'pyarrow<18'`). It runs in one process,
+with its cut detection and a video of one frame a second: no images, no vectors. Left out: open_clip, whose weights need
+a download.
 """
 
 import argparse
@@ -48,7 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 CACHE = Path(".cache/peers")
 FILM_S = 200
-AREA_PX = 796 * 448  # of a stored picture, at most
+AREA_PX = 796 * 448  # of a stored frame, at most
 BATCH = 32
 SUBSET = """
 subsampling:
@@ -105,7 +105,7 @@ def shots_ours(jobs: Sequence[dict[str, Any]]) -> None:
 
 
 def script(jobs: Sequence[dict[str, Any]]) -> None:
-    """Shots, grabs, JPEGs and vectors of each file."""
+    """Shots, frames, JPEGs and vectors of each file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(find("tinyvit")), providers=["CPUExecutionProvider"])
@@ -114,16 +114,16 @@ def script(jobs: Sequence[dict[str, Any]]) -> None:
             out = Path(folder) / str(number)
             out.mkdir()
             shots_scenedetect([job])
-            pictures = grabbed(job["path"], job["rate_hz"], out)
-            if pictures:
-                np.save(out / "vectors.npy", embedded(session, pictures))
+            frames = grabbed(job["path"], job["rate_hz"], out)
+            if frames:
+                np.save(out / "vectors.npy", embedded(session, frames))
 
 
 def grabbed(path: str, rate_hz: float, out: Path) -> list[Any]:
-    """Frames at an even rate, each sought for by its time and written as a JPEG."""
+    """Frames at an even rate, each with a seek to its time, written as JPEGs."""
     import cv2
 
-    capture, pictures = cv2.VideoCapture(path), []
+    capture, frames = cv2.VideoCapture(path), []
     duration_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / max(capture.get(cv2.CAP_PROP_FPS), 1e-3)
     for time_s in np.arange(0, duration_s, 1 / rate_hz):
         capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * time_s)
@@ -133,21 +133,21 @@ def grabbed(path: str, rate_hz: float, out: Path) -> list[Any]:
         height, width = frame.shape[:2]
         if (scale := (AREA_PX / (width * height)) ** 0.5) < 1:
             frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(out / f"{len(pictures):06d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        pictures.append(frame)
+        cv2.imwrite(str(out / f"{len(frames):06d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        frames.append(frame)
     capture.release()
-    return pictures
+    return frames
 
 
-def embedded(session: Any, pictures: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Vectors [N, D] of BGR pictures: the usual centre crop, 32 at a time."""
+def embedded(session: Any, frames: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Vectors [N, D] of BGR images: the usual centre crop, 32 at a time."""
     import cv2
 
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     rows = []
-    for start in range(0, len(pictures), BATCH):
+    for start in range(0, len(frames), BATCH):
         batch = []
-        for frame in pictures[start : start + BATCH]:
+        for frame in frames[start : start + BATCH]:
             height, width = frame.shape[:2]
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
@@ -159,7 +159,7 @@ def embedded(session: Any, pictures: Sequence[Any]) -> np.ndarray[Any, Any]:
 
 
 def build_ours(jobs: Sequence[dict[str, Any]]) -> None:
-    """A whole build in one worker; says at what rate each file was sampled, and how many pictures there are."""
+    """A whole build in one worker; prints the sampling rate of each file and the number of frames."""
     with tempfile.TemporaryDirectory() as folder:
         paths = tuple(job["path"] for job in jobs)
         config = BuildConfig(src=paths, out=Path(folder) / "shards", bank=Path(folder) / "bank", workers=1)
@@ -168,7 +168,7 @@ def build_ours(jobs: Sequence[dict[str, Any]]) -> None:
         rows = [row for row in read_ledger(config.out) if row.video_id]
         entries = {row.path: bank.read(row.video_id) for row in rows}
     rates = {path: entry.rate_fps or 1.0 for path, entry in entries.items()}
-    print(json.dumps({"rates": rates, "pictures": sum(len(entry.usable) for entry in entries.values())}))
+    print(json.dumps({"rates": rates, "frames": sum(len(entry.usable) for entry in entries.values())}))
 
 
 def video2dataset(jobs: Sequence[dict[str, Any]]) -> None:
@@ -200,7 +200,7 @@ def video2dataset(jobs: Sequence[dict[str, Any]]) -> None:
 WAYS: dict[str, Callable[[Sequence[dict[str, Any]]], None]] = {
     "ours: whole build": build_ours,
     "script: PySceneDetect, OpenCV, encoder": script,
-    "video2dataset: cuts, 1 picture a second": video2dataset,
+    "video2dataset: cuts, 1 frame a second": video2dataset,
     "ours: decode and shots": shots_ours,
     "PySceneDetect's pass": shots_scenedetect,
     "decode only, PyAV": decode_pyav,
@@ -209,7 +209,7 @@ WAYS: dict[str, Callable[[Sequence[dict[str, Any]]], None]] = {
 
 
 def measured(way: str, jobs: Sequence[dict[str, Any]]) -> tuple[float, float, str]:
-    """CPU and wall seconds of a way in a process of its own, and what it printed."""
+    """CPU and wall seconds of a way in its own process, and its output."""
     before, start_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, __file__, "--way", way]
     done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, check=False)
@@ -221,7 +221,7 @@ def measured(way: str, jobs: Sequence[dict[str, Any]]) -> tuple[float, float, st
 
 
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
-    """All ways over a set of files; ours first, since it says at what rates the script is to sample."""
+    """All ways over a set of files; ours first, since the script uses its sampling rates."""
     jobs = [{"path": str(path)} for path in paths]
     found: dict[str, Any] = {}
     for way, work in WAYS.items():
@@ -231,13 +231,13 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
         if way == "ours: whole build":
             told = json.loads(said.splitlines()[-1])
             jobs = [{**job, "rate_hz": told["rates"].get(Path(job["path"]).name, 1.0)} for job in jobs]
-            found["files"], found["pictures"] = len(paths), told["pictures"]
+            found["files"], found["frames"] = len(paths), told["frames"]
         found[way] = {"cpu_s": cpu_s, "wall_s": wall_s}
     return found
 
 
 def cut(film: Path, seconds: float) -> Path:
-    """The beginning of a film, its packets as they are."""
+    """The beginning of a film, with unchanged packets."""
     path = CACHE / f"{film.stem}-{seconds:g}s.mp4"
     if path.exists():
         return path
@@ -257,7 +257,7 @@ def as_text(result: dict[str, dict[str, Any]]) -> str:
     for name, found in result.items():
         ours, shots = found["ours: whole build"], found["ours: decode and shots"]
         decode = found["decode only, PyAV"]["cpu_s"]
-        lines += [f"| {name}: {found['files']} files, {found['pictures']} pictures | CPU s | wall s | x decode only | "]
+        lines += [f"| {name}: {found['files']} files, {found['frames']} frames | CPU s | wall s | x decode only | "]
         lines[-1] += "CPU, x ours |"
         lines.append("|---|---|---|---|---|")
         for way, row in found.items():

@@ -1,11 +1,11 @@
-"""Completions graded per second by the reward, and its time on texts made to be slow to read.
+"""Completions graded per second by the reward, and its time on texts that are made slow to parse.
 
     python benchmarks/reward.py          # some 10 CPU seconds
     python benchmarks/reward.py --quick --json
 
-CPU seconds of one core, best of several rounds. "Without memo" grades every answer anew: the shipped reward keeps
-the grades of the few ways (209 for K = 4) in which an answer can be more or less right. "As TRL calls it" has rows of
-two tasks, `mvp` and `select`, whose parts are logged apart. The bar is 200,000/s.
+CPU seconds of one core, best of several rounds. "Without memo" grades every answer again; the shipped reward caches the
+grades of the few ways (209 for K = 4) in which an answer can be more or less right. "As TRL calls it" has rows of two
+tasks, `mvp` and `select`, whose parts are logged separately. The bar is 200,000/s.
 Left out: generation and everything else of a training step.
 """
 
@@ -24,9 +24,9 @@ ANSWER = "CAFB"
 WEIGHTS = RewardConfig()
 THOUGHT = "The dog jumps over the left box, then it turns; frame <C> shows that before A.\n"
 SLOW_TEXTS = {
-    "`<answer>` again and again": "<answer>" * 125_000,
-    "`</answer>` again and again": "</answer>" * 111_111,
-    "`<` again and again": "<" * 1_000_000,
+    "`<answer>` repeated": "<answer>" * 125_000,
+    "`</answer>` repeated": "</answer>" * 111_111,
+    "`<` repeated": "<" * 1_000_000,
     "`<` and spaces": "<" + " " * 999_999,
     "`<answer` and line breaks": "<answer" + "\n" * 999_993,
     "half a million labels": "<answer>" + "A " * 499_991 + "</answer>",

@@ -1,9 +1,9 @@
-"""Rows a second from shards to decoded pictures, and what opening a million samples costs.
+"""Rows per second from shards to decoded images, and the cost of opening a million samples.
 
     python benchmarks/rows.py --film .cache/demo/big_buck_bunny.mp4
 
-The pictures are frames of the film, as `mvp-data build` writes them: 448x252, 16 of context and 8 candidates a sample.
-The index of a million samples is synthetic: its rows are made up and its shards are sparse files, in which only the
+The images are frames of the film, as `mvp-data build` writes them: 448x252, 16 of context and 8 candidates a sample.
+The index of a million samples is synthetic: its rows are generated and its shards are sparse files, in which only the
 sample that is read has content. Each of its figures is taken in a fresh process.
 """
 
@@ -36,7 +36,7 @@ DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 CONTEXT, K, POOL = 16, 4, 8
 WIDTH_PX, HEIGHT_PX = 448, 252
 PER_SHARD = 1000
-COPIES = 10  # of each sample under other keys, for the time of the offset index
+COPIES = 10  # copies of each sample under other keys, for the time of the offset index
 
 
 def record(number: int) -> Record:
@@ -150,7 +150,7 @@ def throughput(folder: Path, samples: list[Sample], runs: int) -> dict[str, floa
 
 
 def synthetic(folder: Path, count: int, sample: Sample) -> None:
-    """A folder of `count` samples in name only; the one that comes first in the shuffled order has content."""
+    """A folder of `count` samples; only the first one in the shuffled order has content."""
     import pyarrow as pa
 
     one = write_shard(folder / "one.tar", [sample])
@@ -202,14 +202,14 @@ def synthetic(folder: Path, count: int, sample: Sample) -> None:
 
 
 def first_row(folder: Path) -> dict[str, float]:
-    """In a fresh process: seconds to the first row, libraries imported on the way included; then to TRL's dataset."""
+    """In a fresh process: seconds to the first row, with imports; then to TRL's dataset."""
     start, start_cpu = time.perf_counter(), time.process_time()
     samples = select(DataConfig(shards=(ShardsConfig(path=str(folder)),)))
     chosen_s = time.perf_counter() - start
     row = to_row(samples[0], PromptConfig())
     row_s, row_cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     peak_mb, own_mb = memory_mb("VmHWM"), memory_mb("RssAnon")
-    import datasets  # seconds by itself, and no work of ours
+    import datasets  # takes seconds, and is not our work
 
     assert datasets is not None
     start = time.perf_counter()
@@ -226,7 +226,7 @@ def first_row(folder: Path) -> dict[str, float]:
 
 
 def memory_mb(field: str) -> float:
-    """A figure of this process alone, as Linux counts it: `getrusage` would give the parent's peak if higher."""
+    """A figure of this process alone, from Linux: `getrusage` would give the parent's peak if higher."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return int(found[1]) / 1000 if found else float("nan")
 
@@ -263,7 +263,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"rows": rates, "opening": opened}, indent=1))
         return
-    print("| one row: 16 + 8 pictures of 448x252 | |\n|---|---|")
+    print("| one row: 16 + 8 frames of 448x252 | |\n|---|---|")
     for title, value in rates.items():
         print(f"| {title} | {value:.1f} |")
     print("\n| opening, fresh process | 1,000 samples | 1,000,000 samples |\n|---|---|---|")

@@ -1,13 +1,13 @@
-"""What a build costs as it grows: with workers, with the corpus, and how much of everything a corpus of any size takes.
+"""Cost of a build as it grows: with workers, with the corpus, and projected to corpora of any size.
 
     python benchmarks/scaling.py --src ../shared/corpus/clips --src .cache/demo/big_buck_bunny.mp4
     python benchmarks/scaling.py --quick
 
-*Workers*: the sources from nothing with one worker and with two, each with a core (Linux), in turn; wall-clock time, so
-other work on the machine shows. *Growth*: drawn films, each with pictures of its own, in three sizes; CPU time of all
-processes by step. A line through the two smaller sizes foretells the largest. *Plan*: what an hour of the sources
-costs, times the hours; pass 2 as `pass2.py` measures it with the most videos it knows, as its fixed parts count for
-less there. What one machine has is stated; a GPU was not at hand, so its rate is an assumption.
+*Workers*: the sources without a bank, with one worker and with two, each with a core (Linux), in turn; wall-clock time,
+so other work on the machine shows. *Growth*: synthetic videos, each with its own content, in three sizes; CPU time of
+all processes by step. A line through the two smaller sizes predicts the largest. *Plan*: the cost of an hour of the
+sources, times the hours; pass 2 as `pass2.py` measures it with its largest number of videos, where fixed costs matter
+least. The script states the assumed machine; no GPU was available, so its rate is an assumption.
 """
 
 import argparse
@@ -28,24 +28,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mvp_data.ledger import read_ledger
 from tests.scenes import film
 
-SECONDS = 10.0  # of a drawn film
+SECONDS = 10.0  # of a synthetic video
 SIZES, QUICK_SIZES = (6, 20, 60), (3, 6, 12)
 HOURS = (1e3, 1e5, 1e7)
 PASS_2_VIDEOS, QUICK_PASS_2_VIDEOS = 10_000, 100
-MACHINE = {"cores": 16.0, "memory_gb": 64.0, "disk_tb": 10.0, "days": 1.0}  # one box, and how long one may wait for it
+MACHINE = {"cores": 16.0, "memory_gb": 64.0, "disk_tb": 10.0, "days": 1.0}  # one machine, and the time it has
 GPU_PICTURES_S = 1000.0  # assumed
 STEPS = ("scan", "extract", "read bank", "embed", "deduplicate", "mine", "pack")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """One build from nothing."""
+    """One build without a bank."""
 
     videos: int
-    hours: float  # of video that was decoded
+    hours: float  # of decoded video
     frames: int  # sampled
     samples: int
-    cpu_s: dict[str, float]  # by step, all processes added up
+    cpu_s: dict[str, float]  # by step, the sum of all processes
     wall_s: dict[str, float]
     took_s: float  # the whole process
     peak_mb: float  # of the largest process
@@ -54,12 +54,12 @@ class Cost:
 
     @property
     def all_cpu_s(self) -> float:
-        """Of all steps."""
+        """The sum of all steps."""
         return sum(self.cpu_s.values())
 
 
 def build(sources: Sequence[Path], workers: int, folder: Path) -> Cost:
-    """The command as users give it, into a new folder, on as many cores as workers: encoders take all they may use."""
+    """The command in a new folder, on as many cores as workers, since encoders use all cores that they may."""
     out, cores = folder / "out", sorted(os.sched_getaffinity(0))[:workers]
     command = [sys.executable, "-m", "mvp_data.cli.main", "build", "--out", str(out), "--workers"]
     command += [str(workers), "--json"]
@@ -89,12 +89,12 @@ def build(sources: Sequence[Path], workers: int, folder: Path) -> Cost:
 
 
 def size_mb(folder: Path) -> float:
-    """Of all files below."""
+    """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def one(sources: Sequence[Path], workers: int) -> Cost:
-    """A build in a folder that is removed afterwards."""
+    """A build in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         return build(sources, workers, Path(name))
 
@@ -111,7 +111,7 @@ def speed_up(sources: Sequence[Path], runs: int) -> dict[str, list[float]]:
 
 
 def grown(sizes: Sequence[int]) -> list[Cost]:
-    """Builds of more and more drawn films, each with the films of the one before."""
+    """Builds of more and more synthetic videos; each includes the videos of the one before."""
     costs = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "films"
@@ -124,14 +124,14 @@ def grown(sizes: Sequence[int]) -> list[Cost]:
 
 
 def quantities(cost: Cost) -> dict[str, float]:
-    """What is foretold."""
+    """The predicted quantities."""
     steps = {f"{step}, CPU s": cost.cpu_s.get(step, 0.0) for step in STEPS}
     sizes = {"bank, MB": cost.bank_mb, "shards, MB": cost.shards_mb, "largest process, MB": cost.peak_mb}
     return {**steps, "all steps, CPU s": cost.all_cpu_s, **sizes, "samples": float(cost.samples)}
 
 
-def foretold(costs: Sequence[Cost]) -> dict[str, float]:
-    """The largest size by the line through the two smaller ones."""
+def predicted(costs: Sequence[Cost]) -> dict[str, float]:
+    """The prediction for the largest size, by the line through the two smaller ones."""
     small, middle, large = costs
     share = (large.videos - small.videos) / (middle.videos - small.videos)
     first, second = quantities(small), quantities(middle)
@@ -140,7 +140,7 @@ def foretold(costs: Sequence[Cost]) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Hour:
-    """What an hour of video takes."""
+    """Cost of an hour of video."""
 
     decode_cpu_s: float
     embed_cpu_s: float
@@ -153,11 +153,11 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Second:
-    """What pass 2 takes."""
+    """Cost of pass 2."""
 
     video_cpu_s: float  # read, de-duplicate, find copies, put into indexes
     sample_cpu_s: float
-    frame_bytes: float  # of memory that cannot leave RAM
+    frame_bytes: float  # of anonymous memory
 
 
 def an_hour(cost: Cost) -> Hour:
@@ -173,7 +173,7 @@ def an_hour(cost: Cost) -> Hour:
 
 
 def pass_2(videos: int) -> Second:
-    """Of so many made-up videos; see `pass2.py`."""
+    """Cost for so many synthetic videos; see `pass2.py`."""
     script = Path(__file__).with_name("pass2.py")
     said = subprocess.run(
         [sys.executable, script, "--videos", str(videos), "--json"], stdout=subprocess.PIPE, check=True
@@ -188,7 +188,7 @@ def pass_2(videos: int) -> Second:
 
 
 def plan(hour: Hour, second: Second, hours: float) -> dict[str, float]:
-    """What a corpus takes."""
+    """Cost of a corpus."""
     frames, samples = hours * hour.frames, hours * hour.samples
     return {
         "decoding, core-hours": hours * hour.decode_cpu_s / 3600,
@@ -204,7 +204,7 @@ def plan(hour: Hour, second: Second, hours: float) -> dict[str, float]:
 
 
 def strain(amounts: dict[str, float]) -> dict[str, float]:
-    """The same as multiples of what one machine has; pass 2 runs on one core."""
+    """The same as multiples of one machine; pass 2 runs on one core."""
     day_hours = 24 * MACHINE["days"]
     cpu_hours = amounts["decoding, core-hours"] + amounts["embedding on CPUs, core-hours"]
     return {
@@ -216,18 +216,18 @@ def strain(amounts: dict[str, float]) -> dict[str, float]:
 
 
 def tables(speed: dict[str, list[float]], costs: Sequence[Cost], hour: Hour, second: Second) -> str:
-    """What the docs quote."""
-    lines = ["| 1 to 2 workers | times as quick (least, median, most) |", "|---|---|"]
+    """The Markdown tables."""
+    lines = ["| 1 to 2 workers | speed-up (least, median, most) |", "|---|---|"]
     for step, ratios in speed.items():
         lines.append(f"| {step} | {min(ratios):.2f}, {statistics.median(ratios):.2f}, {max(ratios):.2f} |")
     small, middle, large = (quantities(cost) for cost in costs)
-    told = foretold(costs)
-    lines += ["", f"| | {' | '.join(f'{cost.videos:,} films' for cost in costs)} | foretold | off by | growth |"]
+    forecast = predicted(costs)
+    lines += ["", f"| | {' | '.join(f'{cost.videos:,} videos' for cost in costs)} | predicted | error | growth |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for name in told:
-        off = f"{told[name] / large[name] - 1:+.0%}" if large[name] else "–"
+    for name in forecast:
+        off = f"{forecast[name] / large[name] - 1:+.0%}" if large[name] else "–"
         grew = f"x {large[name] / small[name]:.1f}" if small[name] else "–"
-        row = (f"{size[name]:,.1f}" for size in (small, middle, large, told))
+        row = (f"{size[name]:,.1f}" for size in (small, middle, large, forecast))
         lines.append(f"| {name} | {' | '.join(row)} | {off} | {grew} |")
     lines += ["", "| an hour of the sources | |", "|---|---|"]
     lines += [f"| {name.replace('_', ' ')} | {value:,.1f} |" for name, value in asdict(hour).items()]
@@ -239,7 +239,7 @@ def tables(speed: dict[str, list[float]], costs: Sequence[Cost], hour: Hour, sec
     lines += [f"| {name} | {' | '.join(number(each[name]) for each in plans)} |" for name in plans[0]]
     strains = [strain(each) for each in plans]
     hours = " | ".join(f"{hours:,.0f} h" for hours in HOURS)
-    lines += ["", f"| x what one machine has | {hours} | enough for, hours |"]
+    lines += ["", f"| x one machine | {hours} | enough for, hours |"]
     lines.append("|---|---|---|---|---|")
     for name, first in strains[0].items():
         shares = " | ".join(number(each[name]) for each in strains)
@@ -249,7 +249,7 @@ def tables(speed: dict[str, list[float]], costs: Sequence[Cost], hour: Hour, sec
 
 
 def number(value: float) -> str:
-    """Two digits that count, more where the number is large."""
+    """Two significant digits, more for large numbers."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", type=Path, action="append", help="videos for the speed-up and for the plan")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one run, few films")
+    parser.add_argument("--quick", action="store_true", help="one run, few videos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     sources = options.src or [Path(".cache/demo/big_buck_bunny.mp4")]
@@ -269,7 +269,7 @@ def main() -> None:
     second = pass_2(QUICK_PASS_2_VIDEOS if options.quick else PASS_2_VIDEOS)
     if options.json:
         plans = {f"{hours:.0f}": plan(hour, second, hours) for hours in HOURS}
-        found = {"speed_up": speed, "growth": [asdict(cost) for cost in costs], "foretold": foretold(costs)}
+        found = {"speed_up": speed, "growth": [asdict(cost) for cost in costs], "predicted": predicted(costs)}
         print(json.dumps({**found, "hour": asdict(hour), "pass_2": asdict(second), "plan": plans}, indent=1))
         return
     print(tables(speed, costs, hour, second))

@@ -7,7 +7,7 @@
 The corpus is a folder of videos, each with `<name>.csv`: columns `kind` (cut, dissolve, fade or ignore),
 `start_frame` and `end_frame`. A prediction within 2 frames of an annotated span is right, once for each span;
 one inside an `ignore` span that matches nothing is not counted. A gradual boundary predicts its middle.
-CPU time beyond decoding is the whole run less a bare one-thread decode, so ours includes the tiny frames.
+CPU time beyond decoding is the whole run less a bare one-thread decode, so ours includes scaling the detector's frames.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Score:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of the two; 1 where there was nothing to find and nothing was found."""
+        """Harmonic mean of the two; 1 if there were no boundaries and no predictions."""
         total = 2 * self.right + self.wrong + self.missed
         return 2 * self.right / total if total else 1.0
 
@@ -119,7 +119,7 @@ def decode_only(path: Path) -> list[float]:
 
 
 def ours(method: str) -> Callable[[Path, Sequence[float]], list[int]]:
-    """A method of this package, through the same seams as a build."""
+    """A method of this package, through the same interfaces as a build."""
 
     def run(path: Path, times_s: Sequence[float]) -> list[int]:
         detector = shot_detector(method)
@@ -179,10 +179,12 @@ def table(results: dict[str, dict[str, Score]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder of clips, each with a .csv beside it")
+    parser.add_argument(
+        "--corpus", type=Path, default=CORPUS, help="folder of clips, each with a .csv of the same name"
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--quick", action="store_true", help="only the small clips")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     videos = [v for v in sorted(options.corpus.glob("*")) if v.suffix != ".csv" and v.with_suffix(".csv").exists()]
     if options.quick:

@@ -1,11 +1,11 @@
-"""Which solver wins on which kind of distractors: every solver of `mvp-data audit` on four builds of the same videos.
+"""Every solver of `mvp-data audit` on four builds of the same videos: which solver wins on which distractors.
 
     python benchmarks/trust.py                                        # the clips of ../shared/corpus
     python benchmarks/trust.py --src film.mp4 --bank film.bank --json
     python benchmarks/trust.py --plot docs/trust.png                  # selection, scattered against default
 
-The builds share one bank and go to a temporary folder; all their options but the ones named in BUILDS are the
-defaults. Two builds of the same options are one. The audit compares in pixels and in the space of the build's encoder.
+The builds share one bank and go to a temporary folder; all options except those in BUILDS are the defaults. Two builds
+with the same options are run once. The audit compares pixels and vectors of the build's encoder.
 """
 
 import argparse
@@ -41,7 +41,7 @@ COLOURS = {"scattered": "#b3261e", "default": "#0b6e69"}
 
 
 class Remembering:
-    """An embedder that keeps its vectors: the builds share most of their pictures."""
+    """An embedder that caches its vectors: the builds share most of their images."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.encoder = embedder.encoder
@@ -60,8 +60,8 @@ class Remembering:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", default=str(CLIPS), help="videos")
-    parser.add_argument("--bank", type=Path, help="where their frames are kept, to decode only once")
-    parser.add_argument("--plot", type=Path, help="write a picture, with matplotlib")
+    parser.add_argument("--bank", type=Path, help="folder for decoded frames, to decode only once")
+    parser.add_argument("--plot", type=Path, help="write a plot, with matplotlib")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     if not Path(options.src).exists():
@@ -76,7 +76,7 @@ def audits(src: str, bank: Path | None) -> dict[str, Audit]:
     """Each build and its audit."""
     embedder = Remembering(load_embedder("builtin"))
     found: dict[str, Audit] = {}
-    made: dict[str, str] = {}  # by what decides the shards' bytes
+    made: dict[str, str] = {}  # by the options that determine the shards' bytes
     with tempfile.TemporaryDirectory() as folder:
         for name, mine in BUILDS.items():
             config = BuildConfig(
@@ -92,7 +92,7 @@ def audits(src: str, bank: Path | None) -> dict[str, Audit]:
 
 
 def tables(found: dict[str, Audit]) -> str:
-    """For each metric the solvers by the builds; verdicts are in bold where a leak solver wins."""
+    """For each metric a table of solvers by builds; bold where a solver wins."""
     lines = ["| build | samples | video groups |", "|---|---|---|"]
     lines += [f"| {one.path} | {one.samples} | {one.parts[0].video_groups} |" for one in found.values()]
     for metric in METRICS:
@@ -110,20 +110,20 @@ def by_name(one: Audit) -> dict[str, Result]:
 
 
 def cell(result: Result | None, metric: str) -> str:
-    """A score with its interval, and the verdict where this metric counts."""
+    """A score with its interval, and the result where this metric counts."""
     if result is None:
         return ""
     e: Estimate = result.estimates[metric]
     verdict = ""
     if metric in result.judged:
-        unsure = e.low > e.chance and metric != "exact"  # hits are counted there: see mvp_data.audit_judge.luck
+        unsure = e.low > e.chance and metric != "exact"  # exact hits are judged by count: see mvp_data.audit_judge.luck
         below = e.high < e.chance
         verdict = " **wins**" if metric in result.wins_on else " unsure" if unsure else " below" if below else " chance"
     return f"{e.mean:.3f} ({e.low:.3f}..{e.high:.3f}){verdict}"
 
 
 def plot(found: dict[str, Audit], path: Path) -> None:
-    """Selection of every solver with its interval, scattered against default, and where guessing is."""
+    """Selection of every solver with its interval, scattered against default, and the chance level."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,18 +1,18 @@
-"""Has every puzzle one answer, and are twins, swings and loops found? On films whose truth is known.
+"""Does every puzzle have one answer, and are twins, swings and loops found? On videos with known truth.
 
-    python benchmarks/unique.py                # 150 films of a minute, some 8 CPU minutes
+    python benchmarks/unique.py                # 150 videos of a minute, some 8 CPU minutes
     python benchmarks/unique.py --quick --json
 
-Films are rendered by tests/known_truth.py (read there what counts as the same picture), encoded as H.264 and built by
-`mvp_data.build` with the default encoder, in four ways from one bank: as by default, with scattered distractors, and
-with K = 3 and 2. The truth of a puzzle is looked up by the times in its record alone.
+tests/known_truth.py renders the videos and defines when two states look the same. They are encoded as H.264 and built
+by `mvp_data.build` with the default encoder, in four ways from one bank: with defaults, with scattered distractors, and
+with K = 3 and 2. The truth of a puzzle follows from the times in its record alone.
 
-- *ambiguous*: puzzles where another answer is as right: a candidate could be exchanged, or the order turned round.
-- *twins*: pairs of kept frames with the same state, at least two places apart; found, if one judge says `the same`.
-- *segments*: every hidden segment in every context, before any rule: how many that are ambiguous are refused, and how
-  many that are not (false alarms), by reason.
+- *ambiguous*: puzzles where another answer is also right: a candidate could be exchanged, or the order reversed.
+- *twins*: pairs of kept frames with the same state, at least two places apart; found, if one measure says `the same`.
+- *segments*: every hidden segment in every context, before any rule: how many ambiguous ones are refused, and how many
+  others (false alarms), by reason.
 
-No threshold was fitted to these films. Left out: films in which order is known by meaning alone (a cup that breaks).
+No threshold was fitted to these videos. Left out: videos whose order is known by meaning alone (a cup that breaks).
 """
 
 import argparse
@@ -50,19 +50,19 @@ BUILDS: dict[str, dict[str, object]] = {
     "K = 3": {"hidden_frames": 3},
     "K = 2": {"hidden_frames": 2},
 }
-CLEAR = 3.0  # tolerances from which two states are plainly different pictures
-SAME_AGAIN = 2  # frames of one moment follow each other: a twin is no neighbour
+CLEAR = 3.0  # tolerances from which two states look clearly different
+SAME_AGAIN = 2  # frames of one moment are consecutive: a twin must be further away
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What was found among what was there."""
+    """Counts of found and of all cases."""
 
     twins: int
     twins_found: int
-    different: int  # plainly different pairs
+    different: int  # clearly different pairs
     different_refused: int
-    segments: Counter[tuple[bool, str]]  # (ambiguous by truth, reason for refusing or "kept")
+    segments: Counter[tuple[bool, str]]  # (ambiguous in truth, reason for refusing or "kept")
 
     @property
     def recall(self) -> float:
@@ -73,9 +73,9 @@ class Counts:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the films")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the videos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--seed", type=int, default=0, help="of the first film of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the first video of each kind")
     options = parser.parse_args()
     count = {kind: -(-n // 10) if options.quick else n for kind, n in FILMS.items()}
     films = [Film(kind=k, seed=options.seed + i, seconds=SECONDS) for k, n in count.items() for i in range(n)]
@@ -110,7 +110,7 @@ def judged(found: Sequence[Record]) -> dict[str, int]:
 
 
 def truth(record: Record) -> set[str]:
-    """Why this puzzle has another right answer, by the states of its film at the times in its record."""
+    """Why this puzzle has another right answer, by the states of its video at the times in its record."""
     pool = [c for c in record.candidates if c.video_path == record.video_path]
     asked = Asked.of(
         Film.named(record.video_path, SECONDS),
@@ -122,7 +122,7 @@ def truth(record: Record) -> set[str]:
 
 
 def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
-    """The films of a kind as pass 2 saw them."""
+    """The videos of a kind as pass 2 read them."""
     bank, encoder = Bank(config.bank_folder, config.extract_hash()), load_embedder(config.embed.embedder).encoder
     found = []
     for row in read_ledger(config.out):
@@ -137,13 +137,13 @@ def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
 
 
 def default_thresholds() -> Thresholds:
-    """Those of the default encoder."""
+    """The thresholds of the default encoder."""
     options = from_options({"src": ["films"], "out": "shards"})
     return Thresholds.resolve(SHIPPED["builtin:tinyvit"], options.embed, options.mine)
 
 
 def count_all(videos: Iterable[tuple[Film, KeptVideo]], mask: MaskConfig | None = None) -> Counts:
-    """Judge every pair of kept frames and every segment of these films."""
+    """Check every pair of kept frames and every segment of these videos."""
     mask, thresholds = mask or MaskConfig(), default_thresholds()
     pairs: Counter[tuple[str, bool]] = Counter()
     segments: Counter[tuple[bool, str]] = Counter()
@@ -160,7 +160,7 @@ def count_all(videos: Iterable[tuple[Film, KeptVideo]], mask: MaskConfig | None 
 
 
 def judge_pairs(film: Film, video: KeptVideo, thresholds: Thresholds) -> Counter[tuple[str, bool]]:
-    """Kept frames two by two: twins and plainly different ones by truth, and whether a judge says `the same`."""
+    """All pairs of kept frames: twins and clearly different ones in truth, and whether a measure says `the same`."""
     states = [film.state(t) for t in video.times_s]
     thumbnails = [video.entry.frames[i].thumbnail for i in video.kept]
     likeness = video.vectors @ video.vectors.T
@@ -176,7 +176,7 @@ def judge_pairs(film: Film, video: KeptVideo, thresholds: Thresholds) -> Counter
 
 
 def judge_segments(film: Film, video: KeptVideo, mask: MaskConfig, thresholds: Thresholds) -> Counter[tuple[bool, str]]:
-    """Every run of K key frames in every context: whether it is ambiguous, and why it is refused."""
+    """Every run of K key frames in every context: whether it is ambiguous, and the reason for a refusal."""
     times, size, context = video.times_s, len(video.kept), mask.context_frames
     edge = min(2, context // 2)
     found: Counter[tuple[bool, str]] = Counter()
@@ -194,7 +194,7 @@ def judge_segments(film: Film, video: KeptVideo, mask: MaskConfig, thresholds: T
 
 
 def key_frames(video: KeptVideo, start: int, k: int, thresholds: Thresholds) -> list[int]:
-    """The key frames of the segment that starts here, as docs/puzzles.md has it."""
+    """The key frames of the segment that starts here, as docs/puzzles.md defines them."""
     chosen = [start]
     for place in range(start + 1, min(start + REACH * k, len(video.kept))):
         if len(chosen) < k and video.vectors[place] @ video.vectors[chosen[-1]] < thresholds.distinct:
@@ -219,9 +219,12 @@ def table(counts: Counts) -> dict[str, object]:
 
 def tables(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    lines = ["| build | puzzles | ambiguous by truth |", "|---|---|---|"]
+    lines = ["| build | puzzles | ambiguous in truth |", "|---|---|---|"]
     lines += [f"| {title} | {result[title]['puzzles']} | {result[title]['ambiguous']} |" for title in BUILDS]
-    lines += ["", "| films | twins found | ambiguous segments refused | clear pairs refused | clear segments refused |"]
+    lines += [
+        "",
+        "| videos | twins found | ambiguous segments refused | clear pairs refused | clear segments refused |",
+    ]
     lines += ["|---|---|---|---|---|"]
     for kind, found in result["by kind"].items():
         clear = found["clear_by_reason"]

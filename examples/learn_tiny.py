@@ -13,7 +13,7 @@
 5. Evaluate all three models on the held-out samples, with and without the context.
 
 `--seed` changes the weights and the sampling, not the videos. Needs the weights of the built-in encoder (`mvp-data
-weights fetch`). benchmarks/RESULTS.md has the results of this script.
+weights fetch`). benchmarks/results/training.md has the results of this script.
 """
 
 import argparse

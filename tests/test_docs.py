@@ -12,7 +12,7 @@ from mvp_data.errors import SkipReason
 from mvp_data.puzzles.types import Drop
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 
 
 CLASSES = {name: kind.__name__ for name, kind in GROUPS.items()} | {"": "BuildConfig"}
@@ -78,8 +78,16 @@ def test_options_and_links_in_the_docs_exist(page: Path) -> None:
     known |= {"--log-json", "--num-tasks", "--task-index"}
     for command in re.findall(r"^(?:\$ )?(mvp-data (?:build|index) .*)$", text, re.MULTILINE):
         assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= known, command
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        named = page.parent / target if target else page
+        assert named.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(named), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_files_named_in_the_docs_exist() -> None:
