@@ -13,15 +13,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mvp_data.errors import ConfigError, Skip, SkipReason
 from mvp_data.types import Luma, Picture, Tiny, VideoInfo
-
-if TYPE_CHECKING:
-    from mvp_data.skim import Skim
 
 BACKENDS = ("pyav", "decord", "ffmpeg")
 MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
@@ -107,8 +104,16 @@ class Packet(NamedTuple):
     new_header: bool  # brings other parameters of the codec, which packets after it need
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseNeeds:
+    """What a sparse pass must decode."""
+
+    wanted: Callable[[float, float], bool]  # whether a frame may be sampled: time of the frame before it, and its own
+    shots: bool = True  # False: no shots are detected, so only the sampled frames are needed
+
+
 def open_video(
-    path: str | Path, *, backend: str = "pyav", start: Start | None = None, skim: "Skim | None" = None
+    path: str | Path, *, backend: str = "pyav", start: Start | None = None, needs: SparseNeeds | None = None
 ) -> AbstractContextManager[VideoStream]:
     """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
 
@@ -122,7 +127,7 @@ def open_video(
         case "pyav":
             from mvp_data.decode_pyav import open_pyav
 
-            return open_pyav(path, start, skim)
+            return open_pyav(path, start, needs)
         case "decord":
             from mvp_data.decode_decord import open_decord
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mvp_data.bitstreams import reader
 from mvp_data.decode import (
     CONTAINERS,
     MAX_AREA_PX,
@@ -21,6 +20,7 @@ from mvp_data.decode import (
     Facts,
     Packet,
     RawFrame,
+    SparseNeeds,
     Start,
     check_size,
     quarter_turn,
@@ -29,7 +29,7 @@ from mvp_data.decode import (
     whole_name,
 )
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.skim import Skim, Skimmer, between
+from mvp_data.skim import PacketSelector, between, disposable_filter
 from mvp_data.stills import Shrinker
 from mvp_data.types import Luma
 
@@ -43,11 +43,11 @@ SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ah
 
 
 @contextmanager
-def open_pyav(path: str | Path, start: Start | None = None, skim: Skim | None = None) -> "Iterator[PyAvStream]":
-    """The default back end of `decode.open_video`, which can begin at a key packet, and skim; raises Skip."""
+def open_pyav(path: str | Path, start: Start | None = None, needs: SparseNeeds | None = None) -> "Iterator[PyAvStream]":
+    """The default back end of `decode.open_video`, which can begin at a key packet and decode sparsely; raises Skip."""
     with ExitStack() as stack:
         container = stack.enter_context(_open_container(path))
-        video = PyAvStream(container, skim)
+        video = PyAvStream(container, needs)
         if start and not video.go_to(start, container, seek=True):
             again = stack.enter_context(_open_container(path))
             if not video.go_to(start, again, seek=False):
@@ -143,9 +143,9 @@ def _choose_stream(container: "InputContainer") -> "AvVideoStream":
 class PyAvStream(BackEnd):
     """One stream of one container, walked packet by packet so that damage costs single packets."""
 
-    def __init__(self, container: "InputContainer", skim: Skim | None = None) -> None:
+    def __init__(self, container: "InputContainer", needs: SparseNeeds | None = None) -> None:
         """Decode up to the first frame, since only frames tell the rotation; raises Skip."""
-        self._container, self._stream, self._skim = container, _choose_stream(container), skim
+        self._container, self._stream, self._needs = container, _choose_stream(container), needs
         codec = self._stream.codec_context
         check_size(codec.width, codec.height)
         codec.thread_type, codec.thread_count = "NONE", 1  # slice threads can deadlock when many workers decode
@@ -190,12 +190,12 @@ class PyAvStream(BackEnd):
         return False
 
     def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[_Shown]":
-        """The frames that come out; Unskimmable where not all was decoded that turns out to be needed."""
+        """Yield the decoded frames; raises NeedsFullDecode if a sparse pass left out too much."""
         import av
 
         damaged = False
-        skimmer = self._skimmer()
-        for packet in skimmer.kept(source) if skimmer else source:
+        selector = self._selector()
+        for packet in selector.selected(source) if selector else source:
             try:
                 frames = self._stream.codec_context.decode(packet) if packet else []
                 self.damaged_packets += packet is None
@@ -204,23 +204,22 @@ class PyAvStream(BackEnd):
                 self.damaged_packets += 1
                 damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
-                if skimmer:
-                    skimmer.failed()
+                if selector:
+                    selector.failed()
                 continue
             for frame in frames:
                 self.damaged_packets += frame.is_corrupt
                 damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                yield _Shown(frame, damaged, skimmer.shown(frame.pts, damaged=damaged) if skimmer else [])
-        if skimmer:
-            skimmer.finish()
+                sound = not damaged and not frame.interlaced_frame  # a packet may hold only one of the two fields
+                yield _Shown(frame, damaged, selector.decoded(frame.pts, sound=sound) if selector else [])
+        if selector:
+            selector.finish()
 
-    def _skimmer(self) -> "Skimmer[av.Packet[AvVideoStream]] | None":
-        codec = self._stream.codec_context
-        is_spare = reader(codec.codec.canonical_name, codec.extradata or b"") if self._skim else None
-        if self._skim is None or is_spare is None or self._counts_chunks:
+    def _selector(self) -> PacketSelector | None:
+        if self._needs is None or self._counts_chunks or not (is_disposable := disposable_filter(self._stream)):
             return None
         tick_s = self._stream.time_base or Fraction(1)
-        return Skimmer(self._skim, is_spare, tick_s, self.start.origin if self.start else None)
+        return PacketSelector(self._needs, is_disposable, tick_s, self.start.origin if self.start else None)
 
     @property
     def _counts_chunks(self) -> bool:
@@ -235,12 +234,12 @@ class PyAvStream(BackEnd):
             if self._counts_chunks:  # the decoder held back to the end what lacks it: it follows tick by tick
                 last = ticks = last + 1 if frame.dts is None else frame.dts
             raw = shrinker.raw(frame, ticks, damaged=damaged)
-            if self._skim:
-                raw = replace(raw, tiny=cache(raw.tiny))  # those left out around it are made of it
+            if self._needs:
+                raw = replace(raw, tiny=cache(raw.tiny))  # the blends around it use it too
             if before and left_out:
                 yield from between(before, raw, left_out)
             yield raw
-            before = raw if self._skim else None
+            before = raw if self._needs else None
 
 
 class _Shown(NamedTuple):
