@@ -226,7 +226,7 @@ class PyAvStream(BackEnd):
 
     @property
     def _counts_chunks(self) -> bool:
-        """AVI stores no PTS, and libavformat's guesses are out of order with B-frames; so DTS, a frame count, is used."""
+        """AVI stores no PTS, and libavformat's guesses are out of order with B-frames; DTS counts the frames."""
         return self._container.format.name == "avi"
 
     def raw_frames(self) -> Iterator[RawFrame]:
