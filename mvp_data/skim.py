@@ -58,8 +58,12 @@ def disposable_filter(stream: "AvVideoStream") -> IsDisposable | None:
     else:
         return None
     discard = "discard=nonref:discard_flags=keep_non_vcl"
-    referenced = BitStreamFilterContext(f"filter_units={discard}:pass_types={slices}|{others}", stream)
-    pictures = BitStreamFilterContext(f"filter_units=pass_types={slices}", stream)
+    try:
+        referenced = BitStreamFilterContext(f"filter_units={discard}:pass_types={slices}|{others}", stream)
+        pictures = BitStreamFilterContext(f"filter_units=pass_types={slices}", stream)
+    except av.FFmpegError as e:  # damaged parameter sets
+        stop_without_memory(e)
+        return None
 
     def is_disposable(packet: bytes) -> bool:
         try:

@@ -235,6 +235,18 @@ def test_a_damaged_video_is_read_twice(tmp_path: Path) -> None:
     assert checks
 
 
+def test_a_video_with_damaged_parameter_sets_is_decoded_in_full(tmp_path: Path) -> None:
+    path = film(tmp_path / "hevc.mp4", **SPARSE["hevc.mp4"])
+    with av.open(str(path)) as container:
+        header = container.streams.video[0].codec_context.extradata or b""
+    data = path.read_bytes()
+    assert data.count(header) == 1
+    damaged = header[:26] + b"\xff\xff" + header[28:]  # the length of the first parameter set
+    path.write_bytes(data.replace(header, damaged))
+    with av.open(str(path)) as container:
+        assert disposable_filter(container.streams.video[0]) is None
+
+
 def test_a_file_cut_off(tmp_path: Path) -> None:
     for name in ("a.mkv", "a.ts"):
         path = film(tmp_path / name)
