@@ -181,7 +181,7 @@ class RawFrame:
     ticks: int | None
     damaged: bool = False
     left_out: bool = False
-    tiny: Callable[[], Tiny]
+    tiny: Tiny
     picture: Callable[[int], Still]
 
 
@@ -209,7 +209,7 @@ class BackEnd:
             shown += 1
             yield DecodedFrame(
                 pts_s=seconds(raw.ticks - first, self.tick_s),
-                tiny=raw.tiny(),
+                tiny=raw.tiny,
                 picture=raw.picture,
                 damaged=raw.damaged,
                 left_out=raw.left_out,

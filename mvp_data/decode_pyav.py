@@ -3,9 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -237,8 +235,6 @@ class PyAvStream(BackEnd):
             if self._counts_chunks:  # frames without DTS come last, one tick apart
                 last = ticks = last + 1 if frame.dts is None else frame.dts
             raw = scaler.raw(frame, ticks, damaged=damaged)
-            if self._needs:
-                raw = replace(raw, tiny=cache(raw.tiny))  # the blends around it use it too
             if before and left_out:
                 yield from between(before, raw, left_out)
             yield raw

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -232,7 +231,7 @@ def between(before: RawFrame, after: RawFrame, times: Iterable[int]) -> Iterator
     assert after.ticks is not None
     for ticks in times:
         part = round(256 * (ticks - before.ticks) / (after.ticks - before.ticks))
-        tiny = partial(blended, before.tiny(), after.tiny(), part)
+        tiny = blended(before.tiny, after.tiny, part)
         yield RawFrame(ticks=ticks, tiny=tiny, picture=_no_picture, left_out=True)
 
 

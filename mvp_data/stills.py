@@ -45,12 +45,11 @@ class FrameScaler:
         self._scalers = _Scalers(whole=VideoReformatter(), part=VideoReformatter(), rgb=VideoReformatter())
 
     def raw(self, frame: "av.VideoFrame", ticks: int | None, *, damaged: bool = False) -> RawFrame:
-        """Wrap a frame as coded; it is scaled when its tiny frame or image is requested."""
-        tiny, picture = partial(self._tiny, frame), partial(self._image, frame)
-        return RawFrame(ticks=ticks, damaged=damaged, tiny=tiny, picture=picture)
+        """Return a decoded frame with its tiny frame; its image is scaled on request."""
+        return RawFrame(ticks=ticks, damaged=damaged, tiny=self._tiny(frame), picture=partial(self._image, frame))
 
     def raw_of_rgb(self, rgb: Picture, ticks: int | None, *, damaged: bool = False) -> RawFrame:
-        """Wrap an RGB array [H, W, 3] of the coded size that is not rotated."""
+        """Do the same for an RGB array [H, W, 3] of the coded size that is not rotated."""
         import av
 
         return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), ticks, damaged=damaged)

@@ -51,7 +51,7 @@ def tiny_of(
     fill(frame.planes[0], luma)
     for plane, level in zip(frame.planes[1:], (blue, red), strict=False):
         fill(plane, np.full((plane.height, plane.width), level, luma.dtype))
-    return frame_scaler().raw(frame, 0).tiny()
+    return frame_scaler().raw(frame, 0).tiny
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -90,7 +90,7 @@ def test_sizes_and_formats_may_change_midway() -> None:
         frame.color_range = JPEG_RANGE
         for plane in frame.planes:
             fill(plane, np.full((plane.height, plane.width), 20 * number + 10, np.uint8))
-        assert set(scaler.raw(frame, 0).tiny().ravel().tolist()) == {20 * number + 10}
+        assert set(scaler.raw(frame, 0).tiny.ravel().tolist()) == {20 * number + 10}
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES[:-1])
