@@ -2,7 +2,7 @@
 
     python -m benchmarks.decoding --film .cache/demo/big_buck_bunny.mp4     # the whole table, some minutes
     python -m benchmarks.decoding clips groundtruth --repeat 1
-    python -m benchmarks.decoding film spliced --leader 99 --spare 99       # ignores the sizes of packets
+    python -m benchmarks.decoding film spliced --leader 99 --disposable 99  # ignores packet sizes
 
 CPU seconds are medians of interleaved passes; `decode only` decodes every frame with PyAV on one thread and drops it.
 The sparse pass has found a boundary of the full pass if it has one within a quarter of a second; the boundary moved if
@@ -198,13 +198,15 @@ def main() -> None:
     parser.add_argument("--film", type=Path, default=DEMO_FILM)
     parser.add_argument("--repeat", type=int, default=3, help="passes of each kind over each video")
     parser.add_argument("--leader", type=float, default=skim.LARGE_LEADER, help="another value of LARGE_LEADER")
-    parser.add_argument("--spare", type=float, default=skim.LARGE_SPARE, help="another value of LARGE_SPARE")
+    parser.add_argument(
+        "--disposable", type=float, default=skim.LARGE_DISPOSABLE, help="another value of LARGE_DISPOSABLE"
+    )
     parser.add_argument("--quick", action="store_true", help="one pass of each kind over the annotated videos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     if options.quick:
         options.sets, options.repeat = ["groundtruth"], 1
-    skim.LARGE_LEADER, skim.LARGE_SPARE = options.leader, options.spare
+    skim.LARGE_LEADER, skim.LARGE_DISPOSABLE = options.leader, options.disposable
     if "film" in options.sets and not options.film.exists():
         sys.exit(f"{options.film} is not there; `make demo` fetches it, or give --film")
     rows: dict[str, Row] = {}

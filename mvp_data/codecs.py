@@ -1,10 +1,10 @@
-"""A clip of each common codec, to see what a decode back end can do here before a corpus is fed to it.
+"""A check of which common codecs a decoder back end can decode on this machine; it decodes a clip of each.
 
     >>> undecodable("pyav")  # doctest: +SKIP
     ('AV1',)
 
-Each clip is a few hundred bytes: two frames, 64 px a side; the left half of the first is white and the right half
-of the second, the rest is black. So a decoder that is there but gives wrong pictures is found as well.
+Each clip is a few hundred bytes: two frames of 64 x 64 px. The first is white on the left and black on the right, the
+second the other way round. So a decoder that gives wrong frames is found too.
 """
 
 import base64
@@ -15,11 +15,11 @@ from pathlib import Path
 from mvp_data.decode import open_video
 from mvp_data.errors import MissingDependencyError, Skip
 
-_SIDE_PX, _EDGE_PX = 64, 4  # ringing at the border between the halves is no fault
+_SIDE_PX, _EDGE_PX = 64, 4  # near the border between the halves, where ringing is normal
 
 
 def trial(backend: str) -> dict[str, str]:
-    """By codec, what is wrong when this back end decodes its clip; "" where all is well.
+    """Decode the clip of each codec with this back end; return the fault of each codec, "" if there is none.
 
     Raises:
         MissingDependencyError: the back end is not installed.
@@ -30,10 +30,10 @@ def trial(backend: str) -> dict[str, str]:
 
 
 def undecodable(backend: str) -> tuple[str, ...]:
-    """The common codecs whose videos a build with this back end would skip; () where that cannot be found out."""
+    """Return the common codecs whose videos a build with this back end would skip; () if that cannot be checked."""
     try:
         return tuple(codec for codec, wrong in trial(backend).items() if wrong)
-    except (MissingDependencyError, OSError):  # the build meets the first by itself; the second concerns this alone
+    except (MissingDependencyError, OSError):  # the build reports the first itself; the second affects only this check
         return ()
 
 
@@ -51,7 +51,7 @@ def _wrong(path: Path, data: str, backend: str) -> str:
     return "" if halves == ["whiteblack", "blackwhite"] else "it gives wrong pictures"
 
 
-# (codec, file name) and the file: zlib, base 85. What x264 says of itself is cut out (ffmpeg -bsf:v filter_units).
+# (codec, file name) and the file: zlib, base 85. x264's version text is removed (ffmpeg -bsf:v filter_units).
 _CLIPS = {
     ("H.264", "h264.mp4"): (
         "c-muNU{FXasVvAW&d+6FU}6B#Kx~v)mTZ_?U}DI?z`&7Kl$r{pLvm9ROMtX;YDWu$_Wyt1ifg#C-HoT}e%myy>uULy)z%AA_NH}IPyUtO3{<A*"

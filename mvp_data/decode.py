@@ -1,7 +1,7 @@
-"""The decode seam: one pass over a video gives each frame's time, a tiny copy, and its picture on demand.
+"""The decoder interface: one pass over a video gives the time, a tiny frame and, on request, the image of each frame.
 
-Three back ends stand behind it: `decode_pyav` (the default), `decode_ffmpeg` and `decode_decord`. What a back
-end is known to get wrong it refuses (`Skip(UNSUPPORTED_CODEC)`): a wrong frame is worse than none.
+There are three back ends: `decode_pyav` (the default), `decode_ffmpeg` and `decode_decord`. A back end refuses files
+that it is known to decode wrongly (`Skip(UNSUPPORTED_CODEC)`), because a wrong frame is worse than no frame.
 """
 
 import math
@@ -13,23 +13,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mvp_data.errors import ConfigError, Skip, SkipReason
 from mvp_data.types import Luma, Picture, Tiny, VideoInfo
 
-if TYPE_CHECKING:
-    from mvp_data.skim import Skim
-
 BACKENDS = ("pyav", "decord", "ffmpeg")
-MAX_SIDE_PX = 16384  # beyond the largest level of H.264 and HEVC (8192 x 4320) with room to spare
-MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: what one worker can hold
-ROOM_BYTES = 256 << 20  # who gets as much is not short of memory
+MAX_SIDE_PX = 16384  # well above the largest level of H.264 and HEVC (8192 x 4320)
+MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: as much as one worker can hold
+ROOM_BYTES = 256 << 20  # if an allocation of this size succeeds, memory is not short
 
-# Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are left out:
-# they make the decoder open other files and addresses. Sound and pictures are in, to be told what they are.
+# Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are excluded because
+# they make the decoder open other files and URLs. Audio and image files are included so that they are skipped as such.
 CONTAINERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,ivf,obu,av1,flv,live_flv,asf,ogg,mxf,gxf,nut,"
     "rm,dv,wtv,yuv4mpegpipe,mjpeg,gif,apng,amv,nsv,vivo,"
@@ -42,7 +39,7 @@ UPRIGHT: Turn = (1, 0, 0, 1)
 
 
 class Still(Protocol):
-    """A picture of a pass, upright and with square pixels as seen from here, that becomes RGB where it is needed."""
+    """The image of a decoded frame, upright and with square pixels; it becomes RGB when that is requested."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,11 +47,11 @@ class Still(Protocol):
         ...
 
     def rgb(self) -> Picture:
-        """All of it as RGB [H, W, 3] of that size."""
+        """Return the whole image as RGB [H, W, 3]."""
         ...
 
     def cut(self, whole: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> tuple[Picture, Luma]:
-        """RGB and full-range luma of the part of this size that begins at `corner` once all is scaled to `whole`."""
+        """Scale the image to `whole` and return RGB and full-range luma of the part of `size` at `corner` (x, y)."""
         ...
 
 
@@ -62,67 +59,80 @@ class Still(Protocol):
 class DecodedFrame:
     """One frame of a pass.
 
-    `picture(max_area_px)` gives its picture, shrunk so that width x height <= max_area_px, never enlarged. Ask before
-    the next frame is asked for; the picture itself may be kept. Where a stream changes size midway PyAV gives each
-    picture its own size (the others: that of the first frame), so resize before comparing.
+    `picture(max_area_px)` returns its image, scaled down so that width x height <= max_area_px, never enlarged. Call it
+    before the next frame is requested; the image itself may be kept. If a stream changes size midway, PyAV gives each
+    image its own size and the other back ends give the size of the first frame, so resize before comparing.
     """
 
     pts_s: float  # from the first frame shown: the first is 0.0
-    tiny: Tiny  # as coded (not turned, pixels not squared), full range: black is luma 0, white 255
+    tiny: Tiny  # as coded (not rotated, pixels not square), full range: black is luma 0, white 255
     picture: Callable[[int], Still]
-    damaged: bool = False  # it may build on lost data; PyAV: until the next key frame, ffmpeg: to the end
-    left_out: bool = False  # not decoded: `tiny` is a guess from the frames around, and there is no picture
+    damaged: bool = False  # it may depend on lost data; PyAV: until the next key frame, ffmpeg: to the end
+    left_out: bool = False  # not decoded: `tiny` is a blend of the frames around it, and there is no image
 
 
 class VideoStream(Protocol):
-    """An open video; `frames()` may be walked once."""
+    """An open video; `frames()` may be iterated once."""
 
     info: VideoInfo
     damaged_packets: int  # so far: packets that failed, frames flagged corrupt, frames dropped for their time
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """All frames in order, PTS strictly rising. Raises Skip where fewer than two come out."""
+        """Yield all frames in order, times strictly rising; raises Skip if there are fewer than two."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """A key packet at which a pass can begin that is not about the whole video; `parts` finds them.
+    """A key packet at which a pass over a part of a video can begin; `parts` finds them.
 
-    Times are in units of `Facts.tick_s`; `place` is where the packet lies in the file (bytes), None where the
-    container does not say.
+    Times are in units of `Facts.tick_s`. `place` is the packet's offset in the file (bytes), None if the container
+    does not tell it.
     """
 
     ticks: int
     place: int | None
-    origin: int  # the time of the video's first frame: what all others count from
+    origin: int  # time of the video's first frame, which is time 0 of the pass
 
 
 class Packet(NamedTuple):
-    """What the container says of one packet of a stream; a tuple, since a long video has millions."""
+    """A packet as the container describes it; a tuple, because a long video has millions."""
 
     ticks: int | None  # PTS in units of `Facts.tick_s`
     place: int | None
-    can_start: bool  # a key packet that is shown
-    new_header: bool  # brings other parameters of the codec, which packets after it need
+    can_start: bool  # a key packet whose frame is shown
+    new_header: bool  # changes the parameters of the codec, which later packets need
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseNeeds:
+    """What a sparse pass must decode."""
+
+    wanted: Callable[[float, float], bool]  # whether a frame may be sampled: time of the frame before it, and its own
+    shots: bool = True  # False: no shots are detected, so only the sampled frames are needed
 
 
 def open_video(
-    path: str | Path, *, backend: str = "pyav", start: Start | None = None, skim: "Skim | None" = None
+    path: str | Path, *, backend: str = "pyav", start: Start | None = None, needs: SparseNeeds | None = None
 ) -> AbstractContextManager[VideoStream]:
     """Open a local file for one pass: `with open_video("a.mp4") as video: for frame in video.frames(): ...`.
 
-    Only PyAV can begin elsewhere than at the first frame, and leave out what `skim` does not need: then the pass may
-    end in Unskimmable, and must be done again without. Entering raises Skip where the file is no usable video,
-    MissingDependencyError where the back end is not installed; an unknown back end is a ConfigError at once.
+    Only PyAV can begin at a `start` other than the first frame, and leave out frames outside `needs`. A pass with
+    `needs` may raise NeedsFullDecode; repeat it without. The other back ends ignore `needs`.
+
+    Raises:
+        Skip: on entering, if the file is not a usable video.
+        MissingDependencyError: on entering, if the back end is not installed.
+        ConfigError: at once, if the back end is unknown.
+        ValueError: at once, if the back end cannot begin at `start`.
     """
     if start and backend != "pyav":
-        raise ValueError(f"{backend} cannot begin at {start}")
+        raise ValueError(f"{backend} cannot begin at {start}; use pyav")
     match backend:
         case "pyav":
             from mvp_data.decode_pyav import open_pyav
 
-            return open_pyav(path, start, skim)
+            return open_pyav(path, start, needs)
         case "decord":
             from mvp_data.decode_decord import open_decord
 
@@ -136,14 +146,14 @@ def open_video(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What the header and the first frame say, as PyAV reads them; the other back ends lean on it."""
+    """The properties of a stream, read by PyAV from the header and the first frame; all back ends use them."""
 
     codec: str
-    header_duration_s: Fraction  # 0 or less where the header gives none
+    header_duration_s: Fraction  # 0 or less if the header has none
     container: str  # libavformat's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
     stream: int  # index of the chosen stream
-    moving_streams: int  # how many there were to choose from
-    width_px: int  # as coded, before turning
+    moving_streams: int  # how many video streams there were to choose from
+    width_px: int  # as coded, before rotation
     height_px: int
     pixel_aspect: Fraction
     turn: Turn
@@ -151,7 +161,7 @@ class Facts:
 
     @property
     def info(self) -> VideoInfo:
-        """The same as displayed."""
+        """The properties as displayed."""
         width, height = square_size(self.width_px, self.height_px, self.pixel_aspect)
         if self.turn[0] == 0:
             width, height = height, width
@@ -166,29 +176,29 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFrame:
-    """What a back end hands to `BackEnd.frames`; its time is in units of `BackEnd.tick_s`, None where unknown."""
+    """A frame that a back end gives to `BackEnd.frames`; its time is in units of `BackEnd.tick_s`, None if unknown."""
 
     ticks: int | None
     damaged: bool = False
     left_out: bool = False
-    tiny: Callable[[], Tiny]
+    tiny: Tiny
     picture: Callable[[int], Still]
 
 
 class BackEnd:
-    """The rules that all back ends share: times from the first frame, strictly rising, two frames or more."""
+    """The rules of all back ends: times start at 0 and rise strictly; a video has two frames or more."""
 
     info: VideoInfo
     tick_s: Fraction  # unit of the times
     damaged_packets: int = 0
-    start: Start | None = None  # where a pass over a part begins; it may come out empty
+    start: Start | None = None  # where a pass over a part begins; such a pass may give no frame
 
     def raw_frames(self) -> Iterator[RawFrame]:
-        """The decoder's frames in the order in which it shows them."""
+        """Yield the decoder's frames in display order."""
         raise NotImplementedError
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """All frames in order; one without a time, or not later than the last, is dropped and counted."""
+        """Yield all frames in order; drop and count a frame that has no time or is not later than the last one."""
         first, last = self.start.origin if self.start else None, None
         shown = 0
         for raw in self.raw_frames():
@@ -199,7 +209,7 @@ class BackEnd:
             shown += 1
             yield DecodedFrame(
                 pts_s=seconds(raw.ticks - first, self.tick_s),
-                tiny=raw.tiny(),
+                tiny=raw.tiny,
                 picture=raw.picture,
                 damaged=raw.damaged,
                 left_out=raw.left_out,
@@ -209,22 +219,22 @@ class BackEnd:
 
 
 def seconds(ticks: int, tick_s: Fraction) -> float:
-    """A time in seconds, rounded once."""
+    """Return a time in seconds, rounded once."""
     return ticks * tick_s.numerator / tick_s.denominator
 
 
 def too_few(shown: int, damaged: int) -> Skip:
-    """Why a stream of fewer than two frames is no video: damage if there was any, else it is a picture."""
+    """Return the reason to skip a stream of fewer than two frames: damage if there was any, else it is an image."""
     if damaged:
         return Skip(SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed")
     return Skip(SkipReason.NO_MOVING_PICTURE, f"the video stream shows only {shown} frames")
 
 
 def whole_name(path: str | Path) -> str:
-    """The absolute name of a regular file that can be read and holds something; raises Skip for any other.
+    """Return the absolute path of a regular file that is readable and not empty; raises Skip for any other.
 
-    Absolute, since then a name such as "http:x" or "concat:a|b" stays a name. Errors of the system show here:
-    libavformat gives the same codes for damaged headers.
+    With an absolute path, libavformat does not take a name such as "http:x" or "concat:a|b" for a protocol. Errors of
+    the operating system must be found here, because libavformat returns the same codes for damaged headers.
     """
     name = os.path.abspath(path)
     try:
@@ -241,19 +251,22 @@ def whole_name(path: str | Path) -> str:
 
 
 def stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
-    """Raise MemoryError where memory is short. Some decoders call that damage, and some call a forged size that."""
+    """Raise MemoryError if memory is short.
+
+    Some decoders report a lack of memory as damage, and some report a forged size as a lack of memory.
+    """
     bytearray(max(room_bytes, ROOM_BYTES if isinstance(error, MemoryError) else 0))
 
 
 def check_size(width_px: int, height_px: int) -> None:
-    """Raise Skip where a picture is beyond the limits."""
+    """Raise Skip if a frame is larger than the limits."""
     if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_AREA_PX:
         limit = f"{MAX_SIDE_PX} px a side and {MAX_AREA_PX} px in all"
         raise Skip(SkipReason.UNSUPPORTED_CODEC, f"picture of {width_px}x{height_px} px, the limit is {limit}")
 
 
 def shown_size(width_px: int, height_px: int, pixel_aspect: Fraction, max_area_px: int) -> tuple[int, int]:
-    """Width and height with square pixels (`square_size`), then shrunk alike to fit the area.
+    """Return width and height with square pixels (`square_size`), scaled down together to fit the area.
 
     >>> shown_size(720, 576, Fraction(16, 15), 10**9), shown_size(1920, 1080, Fraction(1), 100_000)
     ((768, 576), (421, 237))
@@ -262,14 +275,14 @@ def shown_size(width_px: int, height_px: int, pixel_aspect: Fraction, max_area_p
     scale = math.sqrt(max_area_px / (width * height))
     if scale >= 1:
         return width, height
-    # no side of a sliver goes below 1 px, so the other is bounded by the area itself
+    # a side has at least 1 px, so the area bounds the other side of a very narrow frame
     narrow = max(1, math.floor(width * scale))
     low = max(1, min(math.floor(height * scale), max_area_px // narrow))
     return min(narrow, max_area_px // low), low
 
 
 def square_size(width_px: int, height_px: int, pixel_aspect: Fraction) -> tuple[int, int]:
-    """The size with square pixels: the side that pixels are long in is stretched, so that no detail is lost.
+    """Return the size with square pixels; the longer side of the pixels is stretched, so no detail is lost.
 
     >>> square_size(640, 360, Fraction(2, 3)), square_size(640, 360, Fraction(4, 3))
     ((640, 540), (853, 360))
@@ -280,7 +293,7 @@ def square_size(width_px: int, height_px: int, pixel_aspect: Fraction) -> tuple[
 
 
 def quarter_turn(matrix: bytes) -> Turn:
-    """A display matrix (nine native 32-bit numbers) rounded to quarter turns."""
+    """Round a display matrix (nine native 32-bit numbers) to quarter turns."""
     a, b, _, c, d = struct.unpack("=5i", matrix[:20])
     if abs(a) >= abs(b):
         return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
@@ -288,7 +301,7 @@ def quarter_turn(matrix: bytes) -> Turn:
 
 
 def turned(picture: Picture, turn: Turn) -> Picture:
-    """`picture` as the display matrix shows it: any of the eight turns and mirrorings."""
+    """Rotate and mirror an image as the display matrix shows it; there are eight ways."""
     a, b, c, d = turn
     if a == 0:
         picture, a, d = picture.transpose(1, 0, 2), c, b

@@ -1,9 +1,9 @@
-"""decord behind the decode seam: only what it was seen to get right, the rest is refused.
+"""The decord back end: decodes only files that decord is known to decode correctly, and refuses all others.
 
-decord 0.6.0 gives wrong frames without a word for MPEG-TS and edit lists, cannot open AV1, fails on VP9, cuts
-odd sizes, and chooses among several streams by its own rules. So containers and codecs are those tested, and
-its count of frames and its times are checked against the packets that PyAV reads (no second decoding). Costs
-three to four times the CPU time of PyAV on 720p, since every frame becomes RGB.
+decord 0.6.0 silently gives wrong frames for MPEG-TS and edit lists, cannot open AV1, fails on VP9, crops odd sizes, and
+chooses among several streams by its own rules. So only tested containers and codecs are accepted, and its frame count
+and times are checked against the packets that PyAV reads, without a second decode. It takes three to four times the CPU
+time of PyAV on 720p, because every frame becomes RGB.
 """
 
 import os
@@ -17,16 +17,16 @@ import numpy as np
 from mvp_data.decode import BackEnd, Facts, RawFrame, Turn, turned
 from mvp_data.decode_pyav import load_libraries, probe, shown_times
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
-from mvp_data.stills import Shrinker
+from mvp_data.stills import FrameScaler
 
-CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # as libavformat names them
+CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # libavformat's names
 CODECS = ("h264", "hevc", "mpeg4", "vp8")
-TIME_TOLERANCE_S = 0.001  # decord keeps times as 32-bit floats
+TIME_TOLERANCE_S = 0.001  # decord stores times as 32-bit floats
 
 
 @contextmanager
 def open_decord(path: str | Path) -> Iterator["DecordStream"]:
-    """The `decord` back end of `decode.open_video`; raises Skip, MissingDependencyError without decord."""
+    """Open a video with decord for `decode.open_video`; raises Skip, and MissingDependencyError without decord."""
     load_libraries()
     try:
         import decord
@@ -38,7 +38,7 @@ def open_decord(path: str | Path) -> Iterator["DecordStream"]:
     ticks, hidden = shown_times(path, facts.stream)
     if hidden:
         raise _refused(f"an edit list hides {hidden} packets")
-    decord.logging.set_level(decord.logging.QUIET)  # its libavcodec writes to stderr otherwise
+    decord.logging.set_level(decord.logging.QUIET)  # otherwise its libavcodec writes to stderr
     try:
         reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
     except (decord.DECORDError, RuntimeError) as e:
@@ -47,7 +47,7 @@ def open_decord(path: str | Path) -> Iterator["DecordStream"]:
 
 
 def refuse_unsafe(facts: Facts) -> None:
-    """Raise Skip(UNSUPPORTED_CODEC) for what decord is not known to read rightly."""
+    """Raise Skip(UNSUPPORTED_CODEC) for a file that decord is not known to decode correctly."""
     if facts.container not in CONTAINERS:
         raise _refused(f"container {facts.container}")
     if facts.info.codec not in CODECS:
@@ -63,10 +63,10 @@ def _refused(what: str) -> Skip:
 
 
 class DecordStream(BackEnd):
-    """A file read by decord from front to back; it turns pictures itself, so they are turned back first."""
+    """A file read by decord from front to back; decord rotates frames itself, so they are rotated back first."""
 
     def __init__(self, reader: Any, facts: Facts, ticks: list[int]) -> None:
-        """Compare what decord counted with the packets; raises Skip where they differ."""
+        """Compare decord's frame count and times with the packets; raises Skip if they differ."""
         self.info, self.tick_s = facts.info, facts.tick_s
         self._facts, self._reader, self._ticks = facts, reader, ticks
         if len(reader) != len(ticks):
@@ -77,15 +77,15 @@ class DecordStream(BackEnd):
             raise _refused(f"{int(wrong.sum())} of its {len(ticks)} times are wrong")
 
     def raw_frames(self) -> Iterator[RawFrame]:
-        """Frames with the times of the packets; a failure on the way is Skip(DECODE_ERROR)."""
+        """Yield the frames with the times of the packets; raises Skip(DECODE_ERROR) if decord fails midway."""
         import decord
 
         a, b, c, d = self._facts.turn
         back: Turn = (a, c, b, d)
-        shrinker = Shrinker(self._facts)
+        scaler = FrameScaler(self._facts)
         for i, ticks in enumerate(self._ticks):
             try:
                 rgb = self._reader.next().asnumpy()
             except (decord.DECORDError, RuntimeError, StopIteration) as e:
                 raise Skip(SkipReason.DECODE_ERROR, f"decord failed at frame {i} ({type(e).__name__})") from e
-            yield shrinker.raw_of_rgb(turned(rgb, back), ticks)
+            yield scaler.raw_of_rgb(turned(rgb, back), ticks)

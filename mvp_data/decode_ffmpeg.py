@@ -1,7 +1,7 @@
-"""The ffmpeg program behind the decode seam, by ffmpeg-python: pictures from its pipe, times from `showinfo`.
+"""The ffmpeg back end: runs the ffmpeg program with ffmpeg-python, frames from a pipe, times from `showinfo`.
 
-Three to four times the CPU time of PyAV on 720p, since every frame crosses a pipe as RGB; for users of a
-certain build of ffmpeg, or a decoder in a process of its own. Needs ffmpeg 5.1 or later (`-fps_mode`).
+It takes three to four times the CPU time of PyAV on 720p, because every frame passes through a pipe as RGB. Use it for
+a certain build of ffmpeg, or to decode in a separate process. It needs ffmpeg 5.1 or later (`-fps_mode`).
 """
 
 import os
@@ -21,19 +21,19 @@ import numpy as np
 from mvp_data.decode import CONTAINERS, BackEnd, Facts, RawFrame
 from mvp_data.decode_pyav import probe
 from mvp_data.errors import MissingDependencyError, Skip, SkipReason
-from mvp_data.stills import Shrinker
+from mvp_data.stills import FrameScaler
 
 INSTALL = "pip install 'masked-video-prediction[ffmpeg]'"
-# anchored, since ffmpeg also prints what a file says of itself
+# anchored, because ffmpeg also prints a file's own metadata
 _TIME_BASE = re.compile(rb"^\[Parsed_showinfo_0 @ \w+\] config in time_base: (\d+)/(\d+)")
 _PTS = re.compile(rb"^\[Parsed_showinfo_0 @ \w+\] n: *\d+ pts: *(-?\d+|NOPTS)")
-_BRACKETS = re.compile(rb"\[[^\]]*\] ?")  # they hold addresses in memory, which differ from run to run
+_BRACKETS = re.compile(rb"\[[^\]]*\] ?")  # they hold memory addresses, which differ between runs
 _DAMAGE = re.compile(rb"Error submitting packet to decoder|corrupt decoded frame|Error while decoding")
 
 
 @contextmanager
 def open_ffmpeg(path: str | Path) -> Iterator["FfmpegStream"]:
-    """The `ffmpeg` back end of `decode.open_video`; raises Skip, MissingDependencyError; ends the process."""
+    """Open a video with ffmpeg for `decode.open_video`; raises Skip, MissingDependencyError; kills ffmpeg at exit."""
     binary = find_ffmpeg()
     facts = probe(path)
     command = _command(binary, os.path.abspath(path), facts)
@@ -46,7 +46,7 @@ def open_ffmpeg(path: str | Path) -> Iterator["FfmpegStream"]:
 
 
 def find_ffmpeg() -> str:
-    """The program on PATH, else that of imageio-ffmpeg; raises MissingDependencyError with the pip line."""
+    """Return the path of ffmpeg, from PATH or imageio-ffmpeg; raises MissingDependencyError with the pip line."""
     binary = shutil.which("ffmpeg")
     if binary:
         return binary
@@ -54,12 +54,12 @@ def find_ffmpeg() -> str:
         import imageio_ffmpeg
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as e:  # RuntimeError: the package came without a program
+    except (ImportError, RuntimeError) as e:  # RuntimeError: the package has no program for this platform
         raise MissingDependencyError(f"the ffmpeg back end finds no ffmpeg program: {INSTALL}") from e
 
 
 def _command(binary: str, path: str, facts: Facts) -> list[str]:
-    """One thread, no turning, every frame once with its own time; only this local file can be read."""
+    """Return the command: one thread, no rotation, every frame once with its own time, no other file is read."""
     try:
         import ffmpeg
     except ImportError as e:
@@ -79,10 +79,10 @@ def _command(binary: str, path: str, facts: Facts) -> list[str]:
 
 
 class FfmpegStream(BackEnd):
-    """A running ffmpeg; a thread reads its messages, where the n-th `pts` belongs to the n-th picture."""
+    """A running ffmpeg; a thread reads its messages, in which the n-th `pts` is the time of the n-th frame."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", facts: Facts) -> None:
-        """Start reading the messages, else ffmpeg would stop when their pipe is full."""
+        """Start reading the messages, because ffmpeg stops when their pipe is full."""
         self.info, self._facts, self.process = facts.info, facts, process
         self.tick_s = facts.tick_s
         self._ticks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -103,23 +103,23 @@ class FfmpegStream(BackEnd):
             else:
                 self._last_words = line.strip() or self._last_words
         self._silent = True
-        self._ticks.put(None)  # wakes a reader of the pipe that waits for one more
+        self._ticks.put(None)  # wakes `raw_frames` if it waits for one more
 
     def _next_ticks(self) -> int | None:
         return None if self._silent and self._ticks.empty() else self._ticks.get()
 
     def raw_frames(self) -> Iterator[RawFrame]:
-        """Pictures as they come; raises Skip where ffmpeg died, or gave none at all and ended in an error."""
+        """Yield the frames; raises Skip if ffmpeg was killed, or ended in an error without a frame."""
         height, width = self._facts.height_px, self._facts.width_px
         pipe = self.process.stdout
         assert pipe is not None
-        shrinker = Shrinker(self._facts)
+        scaler = FrameScaler(self._facts)
         shown = 0
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1
             rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            ticks = self._next_ticks()  # with it, all messages before this picture's have been read
-            yield shrinker.raw_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
+            ticks = self._next_ticks()  # all messages before this frame's have been read then
+            yield scaler.raw_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
         code = self.process.wait()
         self._reader.join()
         words = _BRACKETS.sub(b"", self._last_words).decode(errors="replace")

@@ -1,18 +1,15 @@
-"""PyAV, the default decode back end, and what the other back ends ask of it: `probe` and `shown_times`."""
+"""The PyAV back end, which is the default; `probe` and `shown_times` serve the other back ends too."""
 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mvp_data.bitstreams import reader
 from mvp_data.decode import (
     CONTAINERS,
     MAX_AREA_PX,
@@ -21,6 +18,7 @@ from mvp_data.decode import (
     Facts,
     Packet,
     RawFrame,
+    SparseNeeds,
     Start,
     check_size,
     quarter_turn,
@@ -29,8 +27,8 @@ from mvp_data.decode import (
     whole_name,
 )
 from mvp_data.errors import Skip, SkipReason
-from mvp_data.skim import Skim, Skimmer, between
-from mvp_data.stills import Shrinker
+from mvp_data.skim import PacketSelector, between, disposable_filter
+from mvp_data.stills import FrameScaler
 from mvp_data.types import Luma
 
 if TYPE_CHECKING:
@@ -38,16 +36,16 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream as AvVideoStream
 
-MAX_READ_ERRORS = 100  # in a row, with no packet between them: the rest of the file is gone
-SEEK_EARLY_S = 2  # some containers are searched by decoding time, which runs ahead
+MAX_READ_ERRORS = 100  # in a row: the rest of the file is unreadable
+SEEK_EARLY_S = 2  # some containers seek by decoding time, which is earlier than the display time
 
 
 @contextmanager
-def open_pyav(path: str | Path, start: Start | None = None, skim: Skim | None = None) -> "Iterator[PyAvStream]":
-    """The default back end of `decode.open_video`, which can begin at a key packet, and skim; raises Skip."""
+def open_pyav(path: str | Path, start: Start | None = None, needs: SparseNeeds | None = None) -> "Iterator[PyAvStream]":
+    """Open a video with PyAV for `decode.open_video`, from a key packet and sparsely if requested; raises Skip."""
     with ExitStack() as stack:
         container = stack.enter_context(_open_container(path))
-        video = PyAvStream(container, skim)
+        video = PyAvStream(container, needs)
         if start and not video.go_to(start, container, seek=True):
             again = stack.enter_context(_open_container(path))
             if not video.go_to(start, again, seek=False):
@@ -56,24 +54,24 @@ def open_pyav(path: str | Path, start: Start | None = None, skim: Skim | None = 
 
 
 def load_libraries() -> None:
-    """Load PyAV's libraries, which must come before decord's.
+    """Load PyAV's libraries; call this before decord is imported.
 
-    decord exports the symbols of its own old libraries to the whole process; they replace PyAV's where they
-    come first: https://github.com/dmlc/decord/issues/128, https://github.com/dmlc/decord/issues/361.
+    decord exports the symbols of its own old libraries to the whole process. If they are loaded first, they replace
+    PyAV's: https://github.com/dmlc/decord/issues/128, https://github.com/dmlc/decord/issues/361.
     """
     import av  # noqa: F401
 
 
 def probe(path: str | Path) -> Facts:
-    """What a file holds, at the cost of its header and first frame; raises Skip as `open_video` does."""
+    """Return the properties of a file; decodes its first frame; raises Skip as `open_video` does."""
     with open_pyav(path) as video:
         return video.facts
 
 
 def shown_times(path: str | Path, stream: int) -> tuple[list[int], int]:
-    """Packet times (ticks) of one stream as shown, from the first, and how many packets an edit list hides.
+    """Return the display times (ticks, from the first) of a stream's packets, and how many an edit list hides.
 
-    Reads the whole file but decodes nothing: the truth against which a back end can be checked.
+    Reads the whole file but decodes nothing. The result is the truth to check a back end against.
     """
     with _open_container(path) as container:
         packets = [p for p in container.demux(container.streams[stream]) if p.size and p.pts is not None]
@@ -82,7 +80,7 @@ def shown_times(path: str | Path, stream: int) -> tuple[list[int], int]:
 
 
 def packets(path: str | Path) -> Iterator[Packet]:
-    """The packets of the stream that a pass takes, as they lie in the file; reads all of it, decodes nothing."""
+    """Yield the packets of the stream that a pass decodes, in file order; reads the whole file, decodes nothing."""
     with _open_container(path) as container:
         for p in _demux(container, _choose_stream(container)):
             if p and p.size:
@@ -90,7 +88,7 @@ def packets(path: str | Path) -> Iterator[Packet]:
 
 
 def _demux(container: "InputContainer", stream: "AvVideoStream") -> "Iterator[av.Packet[AvVideoStream] | None]":
-    """The stream's packets, then the flush; None for an error of reading, after which it goes on."""
+    """Yield the stream's packets, then the flush packet; None stands for a read error; reading continues after it."""
     import av
 
     errors = 0
@@ -98,8 +96,8 @@ def _demux(container: "InputContainer", stream: "AvVideoStream") -> "Iterator[av
     while errors < MAX_READ_ERRORS:
         try:
             packet = next(found)
-        except (StopIteration, IndexError):  # IndexError: PyAV fails to flush a stream that began midway,
-            return  # after all packets and our own flush; https://github.com/PyAV-Org/PyAV/issues/692
+        except (StopIteration, IndexError):  # IndexError: PyAV cannot flush a stream read from midway,
+            return  # after all packets and our flush packet; https://github.com/PyAV-Org/PyAV/issues/692
         except av.FFmpegError as e:
             stop_without_memory(e)
             errors += 1
@@ -122,7 +120,7 @@ def _open_container(path: str | Path) -> "InputContainer":
 
 
 def _moving(container: "InputContainer") -> "list[AvVideoStream]":
-    """The video streams that are no cover art and no thumbnails."""
+    """Return the video streams that are neither cover art nor thumbnails."""
     from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
@@ -130,7 +128,7 @@ def _moving(container: "InputContainer") -> "list[AvVideoStream]":
 
 
 def _choose_stream(container: "InputContainer") -> "AvVideoStream":
-    """The largest moving picture: auxiliary tracks of a few pixels lose; a single picture only wins alone."""
+    """Return the largest video stream, not a tiny auxiliary track; a still image only if there is nothing else."""
     moving = _moving(container)
     if not moving or container.format.name.endswith("_pipe"):
         raise Skip(SkipReason.NO_MOVING_PICTURE, f"{container.format.name} without a moving picture")
@@ -141,15 +139,15 @@ def _choose_stream(container: "InputContainer") -> "AvVideoStream":
 
 
 class PyAvStream(BackEnd):
-    """One stream of one container, walked packet by packet so that damage costs single packets."""
+    """One stream of one container, decoded packet by packet so that damage costs single packets."""
 
-    def __init__(self, container: "InputContainer", skim: Skim | None = None) -> None:
-        """Decode up to the first frame, since only frames tell the rotation; raises Skip."""
-        self._container, self._stream, self._skim = container, _choose_stream(container), skim
+    def __init__(self, container: "InputContainer", needs: SparseNeeds | None = None) -> None:
+        """Decode up to the first frame, because only frames tell the rotation; raises Skip."""
+        self._container, self._stream, self._needs = container, _choose_stream(container), needs
         codec = self._stream.codec_context
         check_size(codec.width, codec.height)
-        codec.thread_type, codec.thread_count = "NONE", 1  # slice threads can deadlock when many workers decode
-        codec.options = {"max_pixels": str(MAX_AREA_PX)}  # a stream may grow after its header
+        codec.thread_type, codec.thread_count = "NONE", 1  # slice threads can deadlock if many workers decode
+        codec.options = {"max_pixels": str(MAX_AREA_PX)}  # frames may be larger than the header says
         self._unsupported = False
         self._decoded = self._decode(_demux(container, self._stream))
         first = next(self._decoded, None)
@@ -163,11 +161,14 @@ class PyAvStream(BackEnd):
 
     @property
     def codec_threads(self) -> int:
-        """How many threads the decoder runs."""
+        """Number of threads of the decoder."""
         return self._stream.codec_context.thread_count
 
     def go_to(self, start: Start, container: "InputContainer", *, seek: bool) -> bool:
-        """Decode from a key packet on; returns whether it came. Without `seek` a fresh container is read up to it."""
+        """Continue decoding at a key packet and return whether it was found.
+
+        Without `seek`, a freshly opened container is read up to the packet.
+        """
         import av
 
         stream = _choose_stream(container)
@@ -186,16 +187,16 @@ class PyAvStream(BackEnd):
                 self._decoded = self._decode(chain([packet], rest))
                 return True
             if seek and packet.pts > start.ticks:
-                return False  # too far, or another packet: only the way from the beginning is sure
+                return False  # the seek went too far; only reading from the beginning is exact
         return False
 
     def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[_Shown]":
-        """The frames that come out; Unskimmable where not all was decoded that turns out to be needed."""
+        """Yield the decoded frames; raises NeedsFullDecode if a sparse pass left out too much."""
         import av
 
         damaged = False
-        skimmer = self._skimmer()
-        for packet in skimmer.kept(source) if skimmer else source:
+        selector = self._selector()
+        for packet in selector.selected(source) if selector else source:
             try:
                 frames = self._stream.codec_context.decode(packet) if packet else []
                 self.damaged_packets += packet is None
@@ -204,55 +205,52 @@ class PyAvStream(BackEnd):
                 self.damaged_packets += 1
                 damaged = True
                 self._unsupported |= isinstance(e, av.error.PatchWelcomeError)
-                if skimmer:
-                    skimmer.failed()
+                if selector:
+                    selector.failed()
                 continue
             for frame in frames:
                 self.damaged_packets += frame.is_corrupt
                 damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                yield _Shown(frame, damaged, skimmer.shown(frame.pts, damaged=damaged) if skimmer else [])
-        if skimmer:
-            skimmer.finish()
+                sound = not damaged and not frame.interlaced_frame  # a packet may hold only one of the two fields
+                yield _Shown(frame, damaged, selector.decoded(frame.pts, sound=sound) if selector else [])
+        if selector:
+            selector.finish()
 
-    def _skimmer(self) -> "Skimmer[av.Packet[AvVideoStream]] | None":
-        codec = self._stream.codec_context
-        is_spare = reader(codec.codec.canonical_name, codec.extradata or b"") if self._skim else None
-        if self._skim is None or is_spare is None or self._counts_chunks:
+    def _selector(self) -> PacketSelector | None:
+        if self._needs is None or self._counts_chunks or not (is_disposable := disposable_filter(self._stream)):
             return None
         tick_s = self._stream.time_base or Fraction(1)
-        return Skimmer(self._skim, is_spare, tick_s, self.start.origin if self.start else None)
+        return PacketSelector(self._needs, is_disposable, tick_s, self.start.origin if self.start else None)
 
     @property
     def _counts_chunks(self) -> bool:
-        """AVI stores no PTS, and libavformat's guesses are out of order with B-frames: its time is a count, DTS."""
+        """AVI stores no PTS, and libavformat's guesses are out of order with B-frames; DTS counts the frames."""
         return self._container.format.name == "avi"
 
     def raw_frames(self) -> Iterator[RawFrame]:
-        """The first frame, kept since opening, and the rest; what an edit list hides the decoder drops."""
-        shrinker, last, before = Shrinker(self.facts), -1, None
+        """Yield the first frame, kept since opening, and the rest; the decoder drops frames hidden by an edit list."""
+        scaler, last, before = FrameScaler(self.facts), -1, None
         for frame, damaged, left_out in chain([self._first] if self._first else [], self._decoded):
             ticks = frame.pts
-            if self._counts_chunks:  # the decoder held back to the end what lacks it: it follows tick by tick
+            if self._counts_chunks:  # frames without DTS come last, one tick apart
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            raw = shrinker.raw(frame, ticks, damaged=damaged)
-            if self._skim:
-                raw = replace(raw, tiny=cache(raw.tiny))  # those left out around it are made of it
+            raw = scaler.raw(frame, ticks, damaged=damaged)
             if before and left_out:
                 yield from between(before, raw, left_out)
             yield raw
-            before = raw if self._skim else None
+            before = raw if self._needs else None
 
 
 class _Shown(NamedTuple):
-    """A frame that came out of the decoder."""
+    """A decoded frame."""
 
     frame: "av.VideoFrame"
-    damaged: bool  # flagged so, or built on lost data since the last key frame
-    left_out: list[int]  # times of those left out before it, in ticks
+    damaged: bool  # flagged corrupt, or it may depend on data lost since the last key frame
+    left_out: list[int]  # times of the frames left out before it, in ticks
 
 
 def jpeg_luma(data: bytes) -> Luma:
-    """The luma [H, W] of a JPEG; raises Skip where code words are missing or wrong, which Pillow would paint grey."""
+    """Return the luma [H, W] of a JPEG; raises Skip if code words are missing or wrong, which Pillow shows as grey."""
     import av
 
     codec = av.CodecContext.create("mjpeg", "r")

@@ -31,8 +31,8 @@ class ShardError(MvpError):
     """A shard or a record is damaged, or is of another schema version."""
 
 
-class Unskimmable(Exception):
-    """A video of which nothing can be left out after all; caught where the pass begins, which is repeated in full."""
+class NeedsFullDecode(Exception):
+    """A sparse pass cannot give the frames of a full one; the caller repeats the pass and decodes every frame."""
 
 
 class SkipReason(StrEnum):

@@ -11,11 +11,10 @@ from typing import IO
 
 from mvp_data.config import DecodeConfig, FramesConfig
 from mvp_data.crop import letterbox, placed, target_size
-from mvp_data.decode import MAX_AREA_PX, Start, Still, VideoStream, open_video
-from mvp_data.errors import Skip, SkipReason, Unskimmable
+from mvp_data.decode import MAX_AREA_PX, SparseNeeds, Start, Still, VideoStream, open_video
+from mvp_data.errors import NeedsFullDecode, Skip, SkipReason
 from mvp_data.sampling import SampleGrid
 from mvp_data.shots import ShotDetector, in_transition, shot_detector
-from mvp_data.skim import Skim
 from mvp_data.types import Frame, FrameTable, Luma, Picture, VideoEntry
 from mvp_data.verdicts import judge
 
@@ -95,10 +94,10 @@ def extract_part(
         Skip: as above; of a later part only what the whole video would raise as well.
     """
     begin = blob.tell()
-    if decode.decode == "sparse" and decode.shots != "transnetv2":  # which looks at every frame
+    if decode.decode == "sparse" and decode.shots != "transnetv2":  # it needs every frame
         try:
             return _pass(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
-        except Unskimmable:
+        except NeedsFullDecode:
             blob.seek(begin)
             blob.truncate()
             on_stretch()
@@ -119,8 +118,9 @@ def _pass(
     writer = _Writer(blob, frames, part, on_stretch)
     slowest = part.start is not None
     grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=part.video_id, slowest=slowest)
-    skim = Skim(wanted=grid.may_cover, shots=decode.shots != "none") if decode.decode == "sparse" else None
-    with open_video(path, backend=decode.decoder, start=part.start, skim=skim) as video:
+    is_sparse, shots = decode.decode == "sparse", decode.shots != "none"
+    needs = SparseNeeds(wanted=grid.may_cover, shots=shots) if is_sparse else None
+    with open_video(path, backend=decode.decoder, start=part.start, needs=needs) as video:
         return _walk(video, part, shot_detector(decode.shots), grid, writer)
 
 

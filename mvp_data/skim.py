@@ -1,8 +1,9 @@
-"""Less than a full decode: which packets need not be decoded, and what shot detection sees in their place.
+"""Sparse decoding: leave out the frames that nothing needs.
 
-Pictures on which nothing is built (`bitstreams`) and which are not sampled can be left out without a change to any
-other. They are, wherever the sizes of the packets say that nothing happens; docs/decoding.md has the reasons. All is
-decided from the packets around, before they are decoded, so a file is always skimmed alike.
+A packet is disposable if no other frame references its frame, so decoding the others without it changes none of them.
+Such a frame is left out if it is not sampled and if the packet sizes around it show no cut, flash or faster motion.
+The decision is made from the packets before they are decoded, so a file always gives the same result.
+docs/decoding.md gives the reasons.
 """
 
 import heapq
@@ -10,103 +11,120 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from statistics import median
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvp_data.bitstreams import IsSpare
-from mvp_data.decode import RawFrame, Still, seconds
-from mvp_data.errors import Unskimmable
+from mvp_data.decode import RawFrame, SparseNeeds, Still, seconds, stop_without_memory
+from mvp_data.errors import NeedsFullDecode
 from mvp_data.types import Tiny
 
-# Something happens in a group of packets where one is larger than so many times the median around.
+if TYPE_CHECKING:
+    import av
+    from av.video.stream import VideoStream as AvVideoStream
+
+# A group of packets is decoded in full if one of them is larger than this many times the median around it.
 LARGE_LEADER = 1.5  # a cut, or faster motion
-LARGE_SPARE = 2.0  # what its neighbours in time do not show, such as a flash
+LARGE_DISPOSABLE = 2.0  # something that the frames before and after do not show, such as a flash
 AROUND_GROUPS = 4  # on either side
-GROUP_PACKETS = 16  # a longer one is cut
-AHEAD_PACKETS, AHEAD_BYTES = 64, 16 << 20  # about so much is held at most
+GROUP_PACKETS = 16  # a longer group is split
+AHEAD_PACKETS, AHEAD_BYTES = 64, 16 << 20  # at most about this much is held
+
+# NAL unit types: the slices of a picture, and what later packets need, mostly parameter sets.
+_H264_SLICES, _H264_OTHERS = "1-5", "7-8|13|15"
+_HEVC_SLICES, _HEVC_OTHERS = "0-31", "32-34|36-37"
+
+IsDisposable = Callable[[bytes], bool]  # sees every packet, in order
+_Sizes = tuple[int, int]  # bytes of a group's leader and of its largest disposable packet; 0 if it has none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skim:
-    """What a pass needs decoded."""
+def disposable_filter(stream: "AvVideoStream") -> IsDisposable | None:
+    """Return the test for disposable packets of a stream, or None for a codec whose packets are all needed.
 
-    wanted: Callable[[float, float], bool]  # whether a frame may be sampled: the time of the one before, and its own
-    shots: bool = True  # whether shots are looked for; otherwise only what is sampled is needed
+    libavcodec's bitstream filter `filter_units` reads the slice headers. In HEVC a higher temporal layer may reference
+    what the header calls non-reference, so only a stream with one layer qualifies; its configuration record says so.
+    """
+    import av
+    from av.bitstream import BitStreamFilterContext
 
+    codec, header = stream.codec_context.codec.canonical_name, stream.codec_context.extradata or b""
+    if codec == "h264":
+        slices, others = _H264_SLICES, _H264_OTHERS
+    elif codec == "hevc" and header[:1] == b"\1" and len(header) > 21 and header[21] >> 3 & 7 == 1:
+        slices, others = _HEVC_SLICES, _HEVC_OTHERS
+    else:
+        return None
+    discard = "discard=nonref:discard_flags=keep_non_vcl"
+    try:
+        referenced = BitStreamFilterContext(f"filter_units={discard}:pass_types={slices}|{others}", stream)
+        pictures = BitStreamFilterContext(f"filter_units=pass_types={slices}", stream)
+    except av.FFmpegError as e:  # damaged parameter sets
+        stop_without_memory(e)
+        return None
 
-class Packet(Protocol):
-    """What is asked of a packet of the demuxer."""
+    def is_disposable(packet: bytes) -> bool:
+        try:
+            return not referenced.filter(av.Packet(packet)) and bool(pictures.filter(av.Packet(packet)))
+        except av.FFmpegError as e:  # a damaged packet is left to the decoder
+            stop_without_memory(e)
+            return False
 
-    pts: int | None
-    size: int
-    is_keyframe: bool
-    is_discard: bool
-    is_corrupt: bool
-
-    def __bytes__(self) -> bytes: ...
-    def has_sidedata(self, dtype: Literal["new_extradata"], /) -> bool: ...  # noqa: D102 - as of PyAV
-
-
-P = TypeVar("P", bound=Packet)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Sizes:
-    """Of a group, in bytes."""
-
-    leader: int  # 0 for a key packet, which is large for no reason, and where the group has no leader
-    spare: int  # the largest of them, 0 where there is none
+    return is_disposable
 
 
 @dataclass(kw_only=True, slots=True)
-class _Group(Generic[P]):
-    """A leader, which others are built on and which is shown later than all before it, and what follows it."""
+class _Group:
+    """A leader and the packets up to the next leader.
+
+    A leader is not disposable and is shown later than all packets before it.
+    """
 
     has_leader: bool
     is_last: bool = False
-    packets: list[P] = field(default_factory=list)
-    spare: list[bool] = field(default_factory=list)
+    packets: list["av.Packet[Any]"] = field(default_factory=list)
+    disposable: list[bool] = field(default_factory=list)
 
     @property
     def sizes(self) -> _Sizes:
+        """The leader counts as 0 if it is a key packet, because a key packet is always large."""
         leader = self.packets[0].size if self.has_leader and not self.packets[0].is_keyframe else 0
-        spare = (packet.size for packet, spare in zip(self.packets, self.spare, strict=True) if spare)
-        return _Sizes(leader=leader, spare=max(spare, default=0))
+        sizes = (packet.size for packet, disposable in zip(self.packets, self.disposable, strict=True) if disposable)
+        return leader, max(sizes, default=0)
 
 
-class Skimmer(Generic[P]):
-    """Stands between demuxer and decoder: lets through what must be decoded, and checks what comes out."""
+class PacketSelector:
+    """Stands between demuxer and decoder: selects the packets to decode and checks the frames that they give."""
 
-    def __init__(self, skim: Skim, is_spare: IsSpare, tick_s: Fraction, origin: int | None = None) -> None:
-        """`origin`: the time of the video's first frame (ticks), None where that is the first one to come out."""
-        self._skim, self._is_spare, self._tick_s, self._origin = skim, is_spare, tick_s, origin
-        self._begun = False
-        self._awaited: list[int] = []  # times of what the decoder was given, a heap
-        self._left_out: list[int] = []  # the same of what it was not
-        self._top = -(1 << 63)  # latest time of all packets looked at
-        self._decided = self._top  # latest time decided on
-        self._last = self._top  # time of the last picture shown
+    def __init__(
+        self, needs: SparseNeeds, is_disposable: IsDisposable, tick_s: Fraction, origin: int | None = None
+    ) -> None:
+        """`origin`: the time of the video's first frame (ticks), None if this pass decodes that frame first."""
+        self._needs, self._is_disposable, self._tick_s, self._origin = needs, is_disposable, tick_s, origin
+        self._started = False
+        self._expected: list[int] = []  # heap: times of the frames that the decoder will give
+        self._left_out: list[int] = []  # heap: times of the frames that were left out
+        self._latest = -(1 << 63)  # latest time of all packets read
+        self._decided = self._latest  # latest time of all packets selected or left out
+        self._last = self._latest  # time of the last frame decoded
 
-    def kept(self, source: Iterable[P | None]) -> Iterator[P | None]:
-        """The packets to decode, in order: all of them until a sound picture has come out.
+    def selected(self, source: "Iterable[av.Packet[Any] | None]") -> "Iterator[av.Packet[Any] | None]":
+        """Yield the packets to decode, in order: all of them until the decoder has given a sound frame.
 
         Raises:
-            Unskimmable: nothing can be left out here.
+            NeedsFullDecode: a packet could not be read or has no time.
         """
         packets = iter(source)
         for packet in packets:
             if packet and packet.size:
-                self._look(packet, self._top if packet.pts is None else packet.pts)
-                self._await(packet)
+                self._classify(packet, self._latest if packet.pts is None else packet.pts)
+                self._expect(packet)
             yield packet
-            if self._begun:
+            if self._started:
                 break
         before: deque[_Sizes] = deque(maxlen=AROUND_GROUPS)
-        ahead: deque[_Group[P]] = deque()
+        ahead: deque[_Group] = deque()
         for group in chain(self._groups(packets), [None]):
             if group:
                 ahead.append(group)
@@ -115,102 +133,92 @@ class Skimmer(Generic[P]):
                 sizes = first.sizes
                 around = [*before, sizes, *(other.sizes for other in ahead)]
                 before.append(sizes)
-                is_calm = not first.is_last and (not self._skim.shots or _is_calm(sizes, around))
+                is_calm = not first.is_last and (not self._needs.shots or _is_calm(sizes, around))
                 yield from self._needed(first, is_calm=is_calm)
 
-    def shown(self, ticks: int | None, *, damaged: bool) -> list[int]:
-        """A picture comes out: the times of those left out before it, in order.
+    def decoded(self, ticks: int | None, *, sound: bool) -> list[int]:
+        """Check a frame that the decoder gave; return the times of the frames left out before it, in order.
 
         Raises:
-            Unskimmable: it is damaged, or another one should have come.
+            NeedsFullDecode: the frame is not sound, or another one was expected.
         """
-        if not self._begun:
-            if damaged or ticks is None:
+        if not self._started:
+            if not sound or ticks is None:
                 return []
-            self._begin(ticks)
-        awaited = heapq.heappop(self._awaited) if self._awaited else None
-        if damaged or ticks is None or awaited != ticks:
-            raise Unskimmable("damage" if damaged else f"a picture at {ticks} came in place of {awaited}")
+            self._start(ticks)
+        expected = heapq.heappop(self._expected) if self._expected else None
+        if not sound or ticks is None or expected != ticks:
+            raise NeedsFullDecode(f"expected a frame at {expected}, got one at {ticks}, sound: {sound}")
         times = []
         while self._left_out and self._left_out[0] < ticks:
             times.append(heapq.heappop(self._left_out))
         if min([*times, ticks]) <= self._last:
-            raise Unskimmable("a picture came too late")
+            raise NeedsFullDecode(f"the frame at {min([*times, ticks])} came after the one at {self._last}")
         self._last = ticks
         return times
 
     def failed(self) -> None:
-        """A packet could not be read or decoded.
-
-        Raises:
-            Unskimmable: more depends on it than is known here.
-        """
-        if self._begun:
-            raise Unskimmable("damage")
+        """Report that a packet could not be decoded; raises NeedsFullDecode, since other frames may depend on it."""
+        if self._started:
+            raise NeedsFullDecode("a packet could not be decoded")
 
     def finish(self) -> None:
-        """No more will come out.
+        """Check at the end of the stream that every expected frame came; raises NeedsFullDecode."""
+        if self._started and (self._expected or self._left_out):
+            raise NeedsFullDecode(f"{len(self._expected)} expected frames did not come")
 
-        Raises:
-            Unskimmable: more should have come.
-        """
-        if self._begun and (self._awaited or self._left_out):
-            raise Unskimmable(f"{len(self._awaited)} pictures did not come")
-
-    def _begin(self, ticks: int) -> None:
-        """What was to come before the first sound picture never will."""
+    def _start(self, ticks: int) -> None:
+        """Frames expected before the first sound one will not come."""
         self._origin = ticks if self._origin is None else self._origin
-        self._awaited = sorted(time for time in self._awaited if time >= ticks)
-        self._decided = self._top
-        self._begun = True
+        self._expected = sorted(time for time in self._expected if time >= ticks)
+        self._decided = self._latest
+        self._started = True
 
-    def _look(self, packet: P, ticks: int) -> tuple[bool, bool]:
-        """Whether a packet is spare, and whether it is a leader."""
+    def _classify(self, packet: "av.Packet[Any]", ticks: int) -> tuple[bool, bool]:
+        """Return whether a packet is disposable, and whether it is a leader."""
         if packet.has_sidedata("new_extradata"):
-            self._is_spare = _never  # other parameters of the codec, which are not known here
-        spare = self._is_spare(bytes(packet)) and not packet.is_discard and not packet.is_corrupt
-        leads = not spare and ticks > self._top
-        self._top = max(self._top, ticks)
-        return spare, leads
+            self._is_disposable = lambda _: False  # the filter does not know the new parameters of the codec
+        disposable = self._is_disposable(bytes(packet)) and not packet.is_discard and not packet.is_corrupt
+        leads = not disposable and ticks > self._latest
+        self._latest = max(self._latest, ticks)
+        return disposable, leads
 
-    def _await(self, packet: P) -> None:
+    def _expect(self, packet: "av.Packet[Any]") -> None:
         if packet.pts is not None and not packet.is_discard:
-            heapq.heappush(self._awaited, packet.pts)
+            heapq.heappush(self._expected, packet.pts)
 
-    def _groups(self, packets: Iterator[P | None]) -> Iterator[_Group[P]]:
-        group: _Group[P] = _Group(has_leader=False)
+    def _groups(self, packets: "Iterator[av.Packet[Any] | None]") -> Iterator[_Group]:
+        group = _Group(has_leader=False)
         for packet in packets:
-            if packet is None:
-                raise Unskimmable("an error of reading")
-            spare, leads = False, False
-            if not packet.size:  # tells the decoder that this was all
+            if packet is None or (packet.size and packet.pts is None):
+                raise NeedsFullDecode("a packet could not be read or has no time")
+            disposable, leads = False, False
+            if packet.pts is None or not packet.size:  # flushes the decoder at the end of the stream
                 group.is_last = True
-            elif packet.pts is None:
-                raise Unskimmable("a packet without a time")
             else:
-                spare, leads = self._look(packet, packet.pts)
+                disposable, leads = self._classify(packet, packet.pts)
             if leads or len(group.packets) == GROUP_PACKETS:
                 yield group
                 group = _Group(has_leader=leads, is_last=group.is_last)
             group.packets.append(packet)
-            group.spare.append(spare)
+            group.disposable.append(disposable)
         group.is_last = True
         yield group
 
-    def _needed(self, group: _Group[P], *, is_calm: bool) -> Iterator[P]:
-        """The packets of a group to decode; what is left out is noted."""
+    def _needed(self, group: _Group, *, is_calm: bool) -> "Iterator[av.Packet[Any]]":
+        """Yield the packets of a group to decode; record the times of the others."""
         times = sorted(p.pts for p in group.packets if p.pts is not None and not p.is_discard)
         wanted: set[int] = set()
-        is_calm = is_calm and group.has_leader and min(times, default=0) > self._decided  # else it has its own order
+        is_calm = is_calm and group.has_leader and min(times, default=0) > self._decided  # else its times run back
         for time in times:
-            if self._skim.wanted(self._seconds(self._decided), self._seconds(time)):
+            if self._needs.wanted(self._seconds(self._decided), self._seconds(time)):
                 wanted.add(time)
             self._decided = max(self._decided, time)
-        for packet, spare in zip(group.packets, group.spare, strict=True):
-            if spare and is_calm and packet.pts is not None and packet.pts not in wanted:
+        for packet, disposable in zip(group.packets, group.disposable, strict=True):
+            if disposable and is_calm and packet.pts is not None and packet.pts not in wanted:
                 heapq.heappush(self._left_out, packet.pts)
             else:
-                self._await(packet)
+                self._expect(packet)
                 yield packet
 
     def _seconds(self, ticks: int) -> float:
@@ -218,39 +226,35 @@ class Skimmer(Generic[P]):
 
 
 def between(before: RawFrame, after: RawFrame, times: Iterable[int]) -> Iterator[RawFrame]:
-    """What stands for the frames left out between two others; times in ticks."""
+    """Yield a substitute for each frame left out between two decoded ones; times in ticks."""
+    assert before.ticks is not None  # else nothing would be left out
+    assert after.ticks is not None
     for ticks in times:
-        assert before.ticks is not None  # else nothing would be left out
-        assert after.ticks is not None
         part = round(256 * (ticks - before.ticks) / (after.ticks - before.ticks))
-        tiny = partial(blended, before.tiny(), after.tiny(), part)
+        tiny = blended(before.tiny, after.tiny, part)
         yield RawFrame(ticks=ticks, tiny=tiny, picture=_no_picture, left_out=True)
 
 
 def blended(before: Tiny, after: Tiny, part: int) -> Tiny:
-    """A tiny frame between two others, `part` of 256 of the way."""
+    """Return the tiny frame that is `part` / 256 of the way from one to another."""
     mixed = before * np.uint16(256 - part) + after * np.uint16(part)  # 16 bits are enough for both
     return ((mixed + np.uint16(128)) >> 8).astype(np.uint8)
 
 
 def _no_picture(max_area_px: int) -> Still:
-    raise Unskimmable(f"a frame that was left out is sampled after all, {max_area_px} px")
+    raise NeedsFullDecode(f"a frame that was left out is sampled ({max_area_px} px)")
 
 
-def _never(packet: bytes) -> bool:
-    return False
-
-
-def _is_much(ahead: Iterable[_Group[P]]) -> bool:
-    """Whether so much is held that the first group must be decided."""
+def _is_much(ahead: Iterable[_Group]) -> bool:
+    """Return whether so much is held that the first group must be decided now."""
     held = [packet.size for group in ahead for packet in group.packets]
     return len(held) > AHEAD_PACKETS or sum(held) > AHEAD_BYTES
 
 
 def _is_calm(sizes: _Sizes, around: Iterable[_Sizes]) -> bool:
-    """Whether nothing stands out in a group, beside those `around` and itself."""
-    leaders = [other.leader for other in around if other.leader]
-    spares = [other.spare for other in around if other.spare]
-    if not sizes.leader or not sizes.spare:
-        return False
-    return sizes.leader <= LARGE_LEADER * median(leaders) and sizes.spare <= LARGE_SPARE * median(spares)
+    """Return whether neither size of a group is large compared with the groups around it, which include itself."""
+    limits = (LARGE_LEADER, LARGE_DISPOSABLE)
+    return all(
+        size and size <= limit * median(other for other in others if other)
+        for size, limit, others in zip(sizes, limits, zip(*around, strict=True), strict=True)
+    )

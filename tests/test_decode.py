@@ -257,7 +257,7 @@ class _Listed(BackEnd):
     def raw_frames(self) -> Iterator[RawFrame]:
         tiny = np.zeros((36, 64, 3), np.uint8)
         for ticks in self.times:
-            yield RawFrame(ticks=ticks, tiny=lambda: tiny, picture=lambda area_px: tiny)
+            yield RawFrame(ticks=ticks, tiny=tiny, picture=lambda area_px: tiny)
 
 
 def test_frames_that_do_not_move_forward_are_dropped_and_counted() -> None:

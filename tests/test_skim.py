@@ -1,23 +1,24 @@
-"""Sparse decoding against full decoding: the same frames at the same times with the same bytes, and what falls back."""
+"""Sparse and full decoding give the same frames, times and bytes; some videos fall back to a full decode."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import av
 import numpy as np
 import pytest
 
 from mvp_data import frames, skim
 from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.decode import open_video
-from mvp_data.errors import Unskimmable
+from mvp_data.decode import SparseNeeds, open_video
+from mvp_data.errors import NeedsFullDecode
 from mvp_data.frames import extract
 from mvp_data.ingest.read_twice import read_twice
-from mvp_data.skim import Skim, Skimmer, blended
+from mvp_data.skim import PacketSelector, blended, disposable_filter
 from mvp_data.types import Picture, VideoEntry
 from tests.clips import render
 from tests.scenes import journey
@@ -25,7 +26,7 @@ from tests.scenes import journey
 COUNT, FPS = 150, 25
 OPTIONS = FramesConfig(fps=2.0, max_fps=4.0, min_frames=4)
 PYRAMID = {"bf": "3", "g": "40", "b-pyramid": "normal"}
-COST = {"left_out_frames"}  # what the two ways may differ in
+MAY_DIFFER = {"left_out_frames"}
 _WORLD = journey(2, COUNT)
 
 
@@ -47,17 +48,17 @@ def passed(path: Path, way: str, shots: str = "adaptive") -> tuple[VideoEntry, b
 
 
 def share_left_out(path: Path, shots: str = "adaptive") -> float:
-    """Checks that the two ways find the same; returns how much was left out."""
+    """Check that sparse and full decoding find the same; return the share of frames left out."""
     (full, full_jpegs), (sparse, sparse_jpegs) = passed(path, "full", shots), passed(path, "sparse", shots)
     names = {f.name for f in fields(VideoEntry) if getattr(full, f.name) != getattr(sparse, f.name)}
-    assert names <= COST
+    assert names <= MAY_DIFFER
     assert full_jpegs == sparse_jpegs
     assert full.left_out_frames == 0
-    assert len(full.frames) > 8, "else nothing is tested"
+    assert len(full.frames) > 8, "too few frames for a test"
     return sparse.left_out_frames / sparse.decoded_frames
 
 
-SKIMMED: dict[str, dict[str, Any]] = {
+SPARSE: dict[str, dict[str, Any]] = {
     "pyramid.mp4": {},
     "pyramid.mkv": {},
     "by_start_codes.ts": {},
@@ -67,12 +68,13 @@ SKIMMED: dict[str, dict[str, Any]] = {
     "uneven.mkv": {"pts": [40 * n + n * n % 17 for n in range(COUNT)], "time_base": Fraction(1, 1000)},
     "10_bit.mp4": {"pix_fmt": "yuv420p10le"},
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=50"}},
-    "hevc.ts": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=50"}},
+}
+FULL: dict[str, dict[str, Any]] = {
     "mpeg1.mpg": {"codec": "mpeg1video", "options": {"bf": "2"}},
     "mpeg2.ts": {"codec": "mpeg2video", "options": {"bf": "2"}},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2"}},
-}
-NEEDED_WHOLE: dict[str, dict[str, Any]] = {
+    "hevc.ts": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=50"}},
+    "hevc_layers.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:temporal-layers=2"}},
     "no_b.mp4": {"options": {"bf": "0"}},
     "all_intra.mp4": {"options": {"g": "1"}},
     "interlaced.mp4": {"options": PYRAMID | {"x264-params": "interlaced=1"}},
@@ -81,48 +83,48 @@ NEEDED_WHOLE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SKIMMED)
-def test_the_same_with_less(name: str, tmp_path: Path) -> None:
-    assert share_left_out(film(tmp_path / name, **SKIMMED[name])) > 0.1
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_decoding_gives_the_same_frames_from_fewer_packets(name: str, tmp_path: Path) -> None:
+    assert share_left_out(film(tmp_path / name, **SPARSE[name])) > 0.1
 
 
-@pytest.mark.parametrize("name", NEEDED_WHOLE)
-def test_what_is_needed_whole(name: str, tmp_path: Path) -> None:
-    assert share_left_out(film(tmp_path / name, **NEEDED_WHOLE[name])) == 0
+@pytest.mark.parametrize("name", FULL)
+def test_other_videos_are_decoded_in_full(name: str, tmp_path: Path) -> None:
+    assert share_left_out(film(tmp_path / name, **FULL[name])) == 0
 
 
-def test_without_shots_all_that_can_be_is_left_out(tmp_path: Path) -> None:
+def test_without_shot_detection_more_is_left_out(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     assert share_left_out(path, "none") > share_left_out(path)
 
 
-def test_a_network_for_shots_sees_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transnetv2_sees_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "shot_detector", lambda _: NoShots())
     assert share_left_out(film(tmp_path / "a.mp4"), "transnetv2") == 0
 
 
-def test_frames_left_out_are_guessed_and_have_no_picture(tmp_path: Path) -> None:
+def test_a_frame_left_out_has_a_blended_tiny_frame_and_no_picture(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     with open_video(path) as video:
         whole = [(frame.pts_s, frame.tiny) for frame in video.frames()]
-    guessed, times_s = 0, []
-    with open_video(path, skim=Skim(wanted=lambda *_: False)) as video:
+    left_out, times_s = 0, []
+    with open_video(path, needs=SparseNeeds(wanted=lambda *_: False)) as video:
         for (time_s, tiny), frame in zip(whole, video.frames(), strict=True):
             times_s.append(frame.pts_s)
             off = np.abs(tiny.astype(int) - frame.tiny).mean()
             if frame.left_out:
-                guessed += 1
+                left_out += 1
                 assert off < 10
-                with pytest.raises(Unskimmable):
+                with pytest.raises(NeedsFullDecode):
                     frame.picture(1000)
             else:
                 assert off == 0
             assert frame.pts_s == time_s
-    assert guessed > COUNT / 4
+    assert left_out > COUNT / 4
 
 
 def test_everything_is_decoded_around_a_cut(tmp_path: Path) -> None:
-    """Here no key frame marks it, so the first frame after the cut may well be one of those that are left out."""
+    """No key frame marks the cut, so the first frame after it may be disposable."""
     cut = 77
 
     def painter(n: int, width: int, height: int) -> Picture:
@@ -130,7 +132,7 @@ def test_everything_is_decoded_around_a_cut(tmp_path: Path) -> None:
 
     options = PYRAMID | {"g": "250", "sc_threshold": "0"}
     path = film(tmp_path / "a.mp4", paint=painter, options=options)
-    with open_video(path, skim=Skim(wanted=lambda *_: False)) as video:
+    with open_video(path, needs=SparseNeeds(wanted=lambda *_: False)) as video:
         left_out = [n for n, frame in enumerate(video.frames()) if frame.left_out]
     assert len(left_out) > COUNT / 4
     assert not {cut - 1, cut, cut + 1} & set(left_out)
@@ -139,11 +141,74 @@ def test_everything_is_decoded_around_a_cut(tmp_path: Path) -> None:
     assert [boundary.kind for boundary in full] == ["cut"]
 
 
-# --- what cannot be skimmed
+# --- disposable packets
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain.mp4": {},
+    "plain.ts": {},
+    "slices.mkv": {"options": PYRAMID | {"x264-params": "slices=3"}},
+    "matrices_444.mp4": {"options": PYRAMID | {"x264-params": "cqm=jvt"}, "pix_fmt": "yuv444p"},
+    "baseline.mp4": {"options": {"profile": "baseline"}},
+    "hevc.mp4": SPARSE["hevc.mp4"],
+    "hevc_slices.mkv": {
+        "codec": "libx265",
+        "options": {"x265-params": "log-level=none:keyint=50:slices=2"},
+        "size": (256, 256),
+    },
+}
+
+
+def disposable(path: Path, change: Callable[[bytes], bytes] = bytes) -> set[int | None]:
+    """The times of the packets that the filter calls disposable, after a change to all of them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        is_disposable = disposable_filter(stream)
+        assert is_disposable is not None
+        return {p.pts for p in container.demux(stream) if p.size and is_disposable(change(bytes(p)))}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_decoder_skips_the_packets_that_the_filter_calls_disposable(name: str, tmp_path: Path) -> None:
+    path = film(tmp_path / name, **KINDS[name] | {"frames": 60})
+    shown: dict[str, set[int | None]] = {}
+    for skipped in ("DEFAULT", "NONREF"):
+        with av.open(str(path)) as container:
+            container.streams.video[0].codec_context.skip_frame = skipped
+            shown[skipped] = {frame.pts for frame in container.decode(video=0)}
+    assert disposable(path) == shown["DEFAULT"] - shown["NONREF"]
+    assert bool(disposable(path)) == (name != "baseline.mp4")
+
+
+def unit(start: str) -> bytes:
+    """A NAL unit as MP4 holds it, with its length before it."""
+    data = bytes.fromhex(start)
+    return len(data).to_bytes(4, "big") + data
+
+
+CHANGES: dict[str, tuple[Callable[[bytes], bytes], bool]] = {
+    "delimiter": (lambda data: unit("09f0") + data, True),
+    "end of sequence": (lambda data: data + unit("0a"), True),  # the decoder ignores it too
+    "picture parameters": (lambda data: unit("68ebe3cb22c0") + data, False),
+    "no slice": (lambda data: unit("09f0"), False),
+    "nothing": (lambda data: b"", False),
+    "wrong length": (lambda data: b"\0\0\xff\xff" + data[4:], False),
+    "trailing bytes": (lambda data: data + b"\0\0\0\5", False),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_packet_with_more_or_less_than_slices(name: str, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", frames=40)
+    change, stays_disposable = CHANGES[name]
+    assert disposable(path, change) == (disposable(path) if stays_disposable else set())
+
+
+# --- videos that need a full decode
 
 
 def damage(path: Path) -> None:
-    """Spoil some bytes in the middle of what is coded."""
+    """Flip some bytes in the middle of the coded data."""
     data = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)
     for place in rng.integers(len(data) * 2 // 5, len(data) * 3 // 5, 30):
@@ -159,8 +224,8 @@ def test_damage_is_decoded_in_full(name: str, tmp_path: Path) -> None:
     assert share_left_out(path) == 0
 
 
-def test_what_came_out_damaged_is_read_twice(tmp_path: Path) -> None:
-    """The second time nothing is kept, and that must bear to be begun again as well."""
+def test_a_damaged_video_is_read_twice(tmp_path: Path) -> None:
+    """`read_twice` repeats a pass over a damaged video; a repeated pass may itself fall back to a full decode."""
     path = film(tmp_path / "a.mp4")
     damage(path)
     run = partial(extract, path, video_id="v", decode=DecodeConfig(), frames=OPTIONS, seed=0)
@@ -170,6 +235,18 @@ def test_what_came_out_damaged_is_read_twice(tmp_path: Path) -> None:
     assert checks
 
 
+def test_a_video_with_damaged_parameter_sets_is_decoded_in_full(tmp_path: Path) -> None:
+    path = film(tmp_path / "hevc.mp4", **SPARSE["hevc.mp4"])
+    with av.open(str(path)) as container:
+        header = container.streams.video[0].codec_context.extradata or b""
+    data = path.read_bytes()
+    assert data.count(header) == 1
+    damaged = header[:26] + b"\xff\xff" + header[28:]  # the length of the first parameter set
+    path.write_bytes(data.replace(header, damaged))
+    with av.open(str(path)) as container:
+        assert disposable_filter(container.streams.video[0]) is None
+
+
 def test_a_file_cut_off(tmp_path: Path) -> None:
     for name in ("a.mkv", "a.ts"):
         path = film(tmp_path / name)
@@ -177,28 +254,9 @@ def test_a_file_cut_off(tmp_path: Path) -> None:
         share_left_out(path)
 
 
-def test_packets_without_a_picture_of_their_own(tmp_path: Path) -> None:
-    """The way in which MPEG-4 with B-frames is kept in AVI, copied to a container with times."""
-    import av
-
-    packed = tmp_path / "packed.mp4"
-    with av.open(str(film(tmp_path / "a.mp4", **SKIMMED["mpeg4.mp4"]))) as source, av.open(str(packed), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
-            if packet.size and number not in {100, 101}:
-                packet.stream = stream
-                target.mux(packet)
-            elif packet.size and number == 100:
-                empty = av.Packet(b"\0\0\1\xb6\x90\0\x7f")  # a picture that says it is not coded
-                empty.pts, empty.dts, empty.time_base = packet.pts, packet.dts, packet.time_base
-                empty.stream = stream
-                target.mux(empty)
-    assert share_left_out(packed) == 0
-
-
 @dataclass
 class FakePacket:
-    """A packet of which only this is asked; a spare one begins with s."""
+    """The part of `av.Packet` that the selector uses; the data of a disposable one begins with d."""
 
     pts: int | None
     data: bytes = b"n" * 100
@@ -220,39 +278,45 @@ class FakePacket:
 
 FLUSH = FakePacket(None, b"")
 KEY = FakePacket(0, is_keyframe=True)
-SPARE = b"s" * 10
+DISPOSABLE = b"d" * 10
 
 
 def groups(count: int, first: int = 4) -> list[FakePacket]:
-    """Leaders at 4, 8, ..., each followed by three spare packets that are shown before it."""
+    """Leaders at 4, 8, ..., each followed by three disposable packets that are shown before it."""
     return [
         packet
         for leader in range(first, first + 4 * count, 4)
-        for packet in (FakePacket(leader), *(FakePacket(leader - n, SPARE) for n in (3, 2, 1)))
+        for packet in (FakePacket(leader), *(FakePacket(leader - n, DISPOSABLE) for n in (3, 2, 1)))
     ]
 
 
 def decoded_of(packets: list[FakePacket | None], **options: Any) -> list[int | None]:
-    """The times that come through to a decoder that shows a picture as soon as it can."""
-    skimmer = Skimmer[FakePacket](
-        Skim(**({"wanted": lambda before, now: False} | options)), lambda data: data[:1] == b"s", Fraction(1)
-    )
-    came = []
-    for packet in skimmer.kept(packets):
+    """The times of the packets that reach the decoder, which gives its first frame at once."""
+    selector = selector_of(**options)
+    times = []
+    for packet in selector.selected(as_packets(packets)):
         if packet is None:
-            skimmer.failed()
+            selector.failed()
         elif packet.size:
-            came.append(packet.pts)
-            if len(came) == 1:
-                skimmer.shown(packet.pts, damaged=False)
-    return came
+            times.append(packet.pts)
+            if len(times) == 1:
+                selector.decoded(packet.pts, sound=True)
+    return times
 
 
-def test_spare_packets_are_left_out_but_for_the_last_group() -> None:
+def selector_of(wanted: Callable[[float, float], bool] = lambda *_: False, *, shots: bool = True) -> PacketSelector:
+    return PacketSelector(SparseNeeds(wanted=wanted, shots=shots), lambda data: data[:1] == b"d", Fraction(1))
+
+
+def as_packets(packets: Iterable[FakePacket | None]) -> Iterable[Any]:
+    return cast("Iterable[Any]", packets)
+
+
+def test_disposable_packets_are_left_out_except_in_the_last_group() -> None:
     assert decoded_of([KEY, *groups(5), FLUSH]) == [0, 4, 8, 12, 16, 20, 17, 18, 19]
 
 
-def test_what_is_wanted_is_decoded() -> None:
+def test_a_wanted_frame_is_decoded() -> None:
     seen: list[tuple[float, float]] = []
 
     def wanted(before_s: float, time_s: float) -> bool:
@@ -264,19 +328,19 @@ def test_what_is_wanted_is_decoded() -> None:
 
 
 @pytest.mark.parametrize(("size", "decoded"), [(151, {13, 14, 15}), (149, set())])
-def test_around_a_large_leader_everything_is_decoded(size: int, decoded: set[int]) -> None:
+def test_a_group_with_a_large_leader_is_decoded(size: int, decoded: set[int]) -> None:
     packets = [replace(p, data=b"n" * size) if p.pts == 16 else p for p in groups(9)]
     assert {*decoded_of([KEY, *packets, FLUSH])} & set(range(13, 16)) == decoded
     assert not {*decoded_of([KEY, *packets, FLUSH], shots=False)} & set(range(13, 16))
 
 
 @pytest.mark.parametrize(("size", "decoded"), [(21, {13, 14, 15}), (19, set())])
-def test_with_a_large_spare_packet_its_group_is_decoded(size: int, decoded: set[int]) -> None:
-    packets = [replace(p, data=b"s" * size) if p.pts == 14 else p for p in groups(9)]
+def test_a_group_with_a_large_disposable_packet_is_decoded(size: int, decoded: set[int]) -> None:
+    packets = [replace(p, data=b"d" * size) if p.pts == 14 else p for p in groups(9)]
     assert {*decoded_of([KEY, *packets, FLUSH])} & set(range(13, 16)) == decoded
 
 
-def test_what_comes_with_a_key_packet_is_decoded() -> None:
+def test_a_group_with_a_key_packet_is_decoded() -> None:
     packets = [replace(p, is_keyframe=True) if p.pts == 16 else p for p in groups(9)]
     assert {13, 14, 15} <= {*decoded_of([KEY, *packets, FLUSH])}
 
@@ -294,13 +358,13 @@ def test_after_new_parameters_everything_is_decoded() -> None:
     assert {*range(13, 37)} <= {*came}
 
 
-def test_a_group_that_goes_back_in_time_is_decoded() -> None:
+def test_a_group_whose_times_run_back_is_decoded() -> None:
     packets = [replace(p, pts=10) if p.pts == 13 else p for p in groups(9)]
     assert {14, 15} <= {*decoded_of([KEY, *packets, FLUSH])}
 
 
-def test_little_is_held() -> None:
-    """A packet is let through before many more are read."""
+def test_few_packets_are_held() -> None:
+    """A packet reaches the decoder before many more are read."""
     read, longest = 0, 0
 
     def source() -> Iterator[FakePacket]:
@@ -309,12 +373,12 @@ def test_little_is_held() -> None:
             read += packet.size
             yield packet
 
-    skimmer = Skimmer[FakePacket](Skim(wanted=lambda *_: True), lambda data: data[:1] == b"s", Fraction(1))
+    selector = selector_of(lambda *_: True)
     passed_on = 0
-    for packet in skimmer.kept(source()):
+    for packet in selector.selected(as_packets(source())):
         assert packet is not None
         if not passed_on:
-            skimmer.shown(packet.pts, damaged=False)
+            selector.decoded(packet.pts, sound=True)
         passed_on += packet.size
         longest = max(longest, read - passed_on)
     assert passed_on == read > 4 * longest
@@ -326,46 +390,46 @@ def test_little_is_held() -> None:
     [[KEY, *groups(3), None, *groups(3, 16)], [KEY, *groups(3), FakePacket(None), *groups(3, 16)]],
     ids=["error of reading", "no time"],
 )
-def test_unclear_packets_end_it(packets: list[FakePacket | None]) -> None:
-    with pytest.raises(Unskimmable):
+def test_a_packet_without_data_or_time_needs_a_full_decode(packets: list[FakePacket | None]) -> None:
+    with pytest.raises(NeedsFullDecode):
         decoded_of([*packets, FLUSH])
 
 
-def begun(*times: int) -> Skimmer[FakePacket]:
-    """One that has let a key packet and others through, and seen the first picture."""
-    skimmer = Skimmer[FakePacket](Skim(wanted=lambda *_: True), lambda _: False, Fraction(1))
-    packets = skimmer.kept([KEY, *(FakePacket(time) for time in times), FLUSH])
-    next(packets)
-    assert skimmer.shown(0, damaged=False) == []
+def started(*times: int) -> PacketSelector:
+    """A selector that has passed on a key packet and others, and has seen the first frame."""
+    selector = selector_of(lambda *_: True)
+    packets = selector.selected(as_packets([KEY, *(FakePacket(time) for time in times), FLUSH]))
+    next(iter(packets))
+    assert selector.decoded(0, sound=True) == []
     assert [packet.pts for packet in packets if packet] == [*times, None]
-    return skimmer
+    return selector
 
 
-def test_the_pictures_awaited_must_come() -> None:
-    skimmer = begun(1, 2)
-    skimmer.shown(1, damaged=False)
-    with pytest.raises(Unskimmable, match="1 pictures"):
-        skimmer.finish()
-    skimmer.shown(2, damaged=False)
-    skimmer.finish()
-    for ticks, damaged in ((2, False), (None, False), (1, True)):
-        with pytest.raises(Unskimmable):
-            begun(1, 2).shown(ticks, damaged=damaged)
-    with pytest.raises(Unskimmable):
-        skimmer.failed()
+def test_every_expected_frame_must_come() -> None:
+    selector = started(1, 2)
+    selector.decoded(1, sound=True)
+    with pytest.raises(NeedsFullDecode, match="1 expected frames"):
+        selector.finish()
+    selector.decoded(2, sound=True)
+    selector.finish()
+    for ticks, sound in ((2, True), (None, True), (1, False)):
+        with pytest.raises(NeedsFullDecode):
+            started(1, 2).decoded(ticks, sound=sound)
+    with pytest.raises(NeedsFullDecode):
+        selector.failed()
 
 
-def test_before_a_sound_picture_nothing_is_awaited() -> None:
-    skimmer = Skimmer[FakePacket](Skim(wanted=lambda *_: True), lambda _: False, Fraction(1))
-    packets = skimmer.kept([FakePacket(n) for n in range(3)])
+def test_before_the_first_sound_frame_nothing_is_expected() -> None:
+    selector = selector_of(lambda *_: True)
+    packets = iter(selector.selected(as_packets([FakePacket(n) for n in range(3)])))
     next(packets)
-    skimmer.failed()
-    assert skimmer.shown(0, damaged=True) == []
-    assert next(packets) == FakePacket(1)
-    assert skimmer.shown(1, damaged=False) == []
-    assert list(packets) == [FakePacket(2)]
-    skimmer.shown(2, damaged=False)
-    skimmer.finish()
+    selector.failed()
+    assert selector.decoded(0, sound=False) == []
+    assert cast(Any, next(packets)) == FakePacket(1)
+    assert selector.decoded(1, sound=True) == []
+    assert cast(Any, list(packets)) == [FakePacket(2)]
+    selector.decoded(2, sound=True)
+    selector.finish()
 
 
 def test_blended() -> None:
@@ -375,7 +439,7 @@ def test_blended() -> None:
 
 
 class NoShots:
-    """In place of a network."""
+    """Replaces the TransNetV2 network."""
 
     def push(self, pts_s: float, tiny: object) -> None: ...
 
