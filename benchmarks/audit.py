@@ -29,10 +29,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit import audit
-from mvp_data.audit_features import look, see
-from mvp_data.shards import Sample, write_shard
-from mvp_data.summary import iter_samples
+from mvp_data.audit.features import look, see
+from mvp_data.audit.run import audit
+from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from tests.audit_plants import PLANTS, plant_shard
 from tests.samples import make_folder, make_record
 

@@ -26,13 +26,13 @@ from unittest.mock import patch
 import av
 
 from mvp_data import BuildConfig, EmbedConfig, build
-from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.decode import open_video
-from mvp_data.decode_ffmpeg import find_ffmpeg
-from mvp_data.errors import MissingDependencyError
-from mvp_data.frames import extract
-from mvp_data.report import BuildReport
-from mvp_data.shots import shot_detector
+from mvp_data.config.options import DecodeConfig, FramesConfig
+from mvp_data.core.errors import MissingDependencyError
+from mvp_data.pipeline.report import BuildReport
+from mvp_data.video.decode.ffmpeg import find_ffmpeg
+from mvp_data.video.decode.open import open_video
+from mvp_data.video.extract import extract
+from mvp_data.video.shots.detector import shot_detector
 
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 SAMPLES = Path(".cache/samples")
@@ -74,7 +74,7 @@ def whole_extraction(film: Path, decode: str = "full") -> None:
 
 
 def without_jpeg(film: Path) -> None:
-    with patch("mvp_data.frames.encode_jpeg", return_value=b""):
+    with patch("mvp_data.video.decode.images.encode_jpeg", return_value=b""):
         whole_extraction(film)
 
 

@@ -22,14 +22,13 @@ from pass2 import CONFIG, ENCODER, name_of, write_bank
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.bank import Bank
-from mvp_data.calibrate import SHIPPED
-from mvp_data.config import MineConfig, PackConfig
-from mvp_data.pipeline import kept_videos
-from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import MineConfig, PackConfig
+from mvp_data.core.types import Source
+from mvp_data.embedding.calibration import SHIPPED
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, kept_videos, read_entries
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.partitions import Partition, merged, partition_videos
-from mvp_data.types import Source
 
 OPTIONS = {
     "mine": MineConfig(decoy_share=0, neighbourhood_share=0.25, same_video_share=0.25),

@@ -30,21 +30,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mvp_data import BuildConfig, build, embed, index, pipeline, read_shard
-from mvp_data.bank import Bank
-from mvp_data.config import from_options, usable_cores
-from mvp_data.embed import SIDE_PX, Embedder, OnnxEmbedder, network_input, shrink, value_table
+from mvp_data import BuildConfig, build, index, read_shard
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import from_options, usable_cores
+from mvp_data.core.types import Picture, Vectors
+from mvp_data.embedding import base, onnx
+from mvp_data.embedding.base import Embedder, network_input, shrink, value_table
+from mvp_data.embedding.onnx import SIDE_PX, OnnxEmbedder
+from mvp_data.embedding.weights import find
 from mvp_data.ingest import embed as ingest_embed
 from mvp_data.ingest.embed import Jpegs
-from mvp_data.types import Picture, Vectors
-from mvp_data.weights import find
+from mvp_data.pipeline import build as build_module
 
 Squares = Sequence[npt.NDArray[np.uint8]]
 
 ROOT = Path(__file__).resolve().parent.parent
 NEAREST = 64
 TIMED, CALIBRATED = 32, 32  # frames
-TABLE = value_table(embed._MEAN, embed._STD)
+TABLE = value_table(onnx._MEAN, onnx._STD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +95,7 @@ def main() -> None:
         chosen = {"out": folder / "shards", "bank": folder / "bank", "decoy_share": 0.0}
         config = from_options({"src": [str(path) for path in paths[::step][:count]], **chosen})
         shipped = Variant(name="fp32 (shipped)", decision="shipped", model=find("tinyvit").read_bytes())
-        with patch.object(pipeline, "load_embedder", lambda _: shipped.embedder()):
+        with patch.object(build_module, "load_embedder", lambda _: shipped.embedder()):
             index(config)
         jpegs = some_jpegs(config, TIMED + CALIBRATED)
         timed, calibrated = jpegs[::2], jpegs[1::2]
@@ -128,7 +131,7 @@ def make_others(folder: Path, calibrated: Sequence[bytes], *, quick: bool) -> li
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
     little, wrong = "no: frames are too small for it", "no: other neighbours, other puzzles"
     found = [
-        Variant(name="reducing_gap=2", decision=little, model=model, patches={(embed, "shrink"): reduced}),
+        Variant(name="reducing_gap=2", decision=little, model=model, patches={(base, "shrink"): reduced}),
         Variant(name="JPEG draft mode", decision=little, model=model, patches={(ingest_embed, "decoded"): drafted}),
     ]
     half = convert_float_to_float16(onnx.load(source), keep_io_types=True)
@@ -211,7 +214,7 @@ def parts(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
 def computed(square: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The computation that the table of levels replaced."""
     values = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.float32)
-    values[:] = ((square[None] / np.float32(255) - embed._MEAN) / embed._STD).transpose(0, 3, 1, 2)
+    values[:] = ((square[None] / np.float32(255) - onnx._MEAN) / onnx._STD).transpose(0, 3, 1, 2)
     return values
 
 
@@ -253,8 +256,8 @@ def settings(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, Any]]:
 
     def side_by_side() -> Vectors:
         squares = [v[0] for v in values]  # already at the encoder's size
-        with patch.object(embed, "shrink", lambda square, _: square):
-            return embed.side_by_side(squares, SIDE_PX, lambda s: one(s[0][None]), batch=1, threads=cores, at_once=True)
+        with patch.object(base, "shrink", lambda square, _: square):
+            return base.side_by_side(squares, SIDE_PX, lambda s: one(s[0][None]), batch=1, threads=cores, at_once=True)
 
     results = {
         shipped: side_by_side(),
@@ -300,7 +303,7 @@ def built(
     variant: Variant, embedder: Embedder, config: BuildConfig
 ) -> tuple[Vectors, npt.NDArray[np.intp], set[tuple[Any, ...]]]:
     """All vectors, the video number of each, and the frames of a build's puzzles."""
-    with variant.patched(), patch.object(pipeline, "load_embedder", lambda _: embedder):
+    with variant.patched(), patch.object(build_module, "load_embedder", lambda _: embedder):
         build(config)
     bank = Bank(config.bank_folder, config.extract_hash())
     entries = [entry for video_id in video_ids(config) if (entry := bank.read(video_id)).usable]

@@ -16,7 +16,7 @@ from operator import neg
 from pathlib import Path
 
 from mvp_data import build, read_index
-from mvp_data.config import BuildConfig, from_options
+from mvp_data.config.options import BuildConfig, from_options
 from mvp_data.engines.base import Limits
 from mvp_data.ingest.scheduler import engine_for
 from tests.clusters import BUILD, Site, site

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.progress import Progress
+from mvp_data.system.progress import Progress
 from tests.crash_disk import Event, unsynced
 from tests.crashes import STAGES, Kill, Site, Trial, Verdict, attempt, make_site, undisturbed
 

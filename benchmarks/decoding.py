@@ -29,11 +29,11 @@ import numpy as np
 
 from benchmarks.shots import CORPUS, Score, Spans, predicted_frames, read_truth, score
 from benchmarks.shots_spliced import FIRST_SEED, FPS, Frames, single_shots, splice
-from mvp_data import skim
-from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.errors import Skip
-from mvp_data.frames import extract
-from mvp_data.types import Boundary, VideoEntry
+from mvp_data.config.options import DecodeConfig, FramesConfig
+from mvp_data.core.errors import Skip
+from mvp_data.core.types import Boundary, VideoEntry
+from mvp_data.video.decode import sparse as sparse_module
+from mvp_data.video.extract import extract
 
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")
 SETS = ("film", "clips", "groundtruth", "nasty", "spliced")
@@ -197,16 +197,18 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=CORPUS.parent, help="folder with clips/, groundtruth/, nasty/")
     parser.add_argument("--film", type=Path, default=DEMO_FILM)
     parser.add_argument("--repeat", type=int, default=3, help="passes of each kind over each video")
-    parser.add_argument("--leader", type=float, default=skim.LARGE_LEADER, help="another value of LARGE_LEADER")
     parser.add_argument(
-        "--disposable", type=float, default=skim.LARGE_DISPOSABLE, help="another value of LARGE_DISPOSABLE"
+        "--leader", type=float, default=sparse_module.LARGE_LEADER, help="another value of LARGE_LEADER"
+    )
+    parser.add_argument(
+        "--disposable", type=float, default=sparse_module.LARGE_DISPOSABLE, help="another value of LARGE_DISPOSABLE"
     )
     parser.add_argument("--quick", action="store_true", help="one pass of each kind over the annotated videos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     if options.quick:
         options.sets, options.repeat = ["groundtruth"], 1
-    skim.LARGE_LEADER, skim.LARGE_DISPOSABLE = options.leader, options.disposable
+    sparse_module.LARGE_LEADER, sparse_module.LARGE_DISPOSABLE = options.leader, options.disposable
     if "film" in options.sets and not options.film.exists():
         sys.exit(f"{options.film} is not there; `make demo` fetches it, or give --film")
     rows: dict[str, Row] = {}

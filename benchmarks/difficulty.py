@@ -26,14 +26,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit_features import Embeddings, look, see
-from mvp_data.audit_solvers import nearest, path
-from mvp_data.config import BuildConfig, FramesConfig, MaskConfig, MineConfig, PackConfig
-from mvp_data.embed import load_embedder
-from mvp_data.errors import WeightsError
-from mvp_data.pipeline import build
+from mvp_data.audit.features import Embeddings, look, see
+from mvp_data.audit.solvers import nearest, path
+from mvp_data.config.options import BuildConfig, FramesConfig, MaskConfig, MineConfig, PackConfig
+from mvp_data.core.errors import WeightsError
+from mvp_data.embedding.load import load_embedder
+from mvp_data.pipeline.build import build
 from mvp_data.puzzles.similarity_solvers import graded
-from mvp_data.summary import iter_samples
+from mvp_data.shards.tar import iter_samples
 
 CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"
 SHAPES = ((3, 3), (4, 4), (5, 5), (4, 8))

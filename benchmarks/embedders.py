@@ -1,4 +1,4 @@
-"""Compare the encoders on real clips, and measure the thresholds that mvp_data.calibrate ships.
+"""Compare the encoders on real clips, and measure the thresholds that mvp_data.embedding.calibration ships.
 
     python benchmarks/embedders.py                        # both built-in encoders, some 8 CPU minutes
     python benchmarks/embedders.py --quick --json
@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mvp_data.calibrate import SHIPPED, Calibration, calibrate, jitter
-from mvp_data.decode import open_video
-from mvp_data.embed import Embedder, load_embedder
-from mvp_data.errors import Skip
+from mvp_data.core.errors import Skip
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
+from mvp_data.embedding.base import Embedder
+from mvp_data.embedding.calibration import SHIPPED, Calibration, calibrate, jitter
+from mvp_data.embedding.load import load_embedder
+from mvp_data.embedding.weights import WEIGHTS
 from mvp_data.puzzles.thumbnails import differ
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
-from mvp_data.weights import WEIGHTS
+from mvp_data.video.decode.open import open_video
 
 Floats = npt.NDArray[np.float64]
 

@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mvp_data.ledger import LedgerRow, read_ledger  # noqa: E402
-from mvp_data.scan import VIDEO_EXTENSIONS  # noqa: E402
+from mvp_data.core.containers import VIDEO_EXTENSIONS  # noqa: E402
+from mvp_data.pipeline.ledger import LedgerRow, read_ledger  # noqa: E402
 from tests.clips import VARIANTS, render_variant  # noqa: E402
 from tests.parsers import parsers  # noqa: E402
 from tests.poison import VIDEO, generator  # noqa: E402

@@ -25,14 +25,14 @@ from typing import IO
 import av
 import numpy as np
 
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig
+from mvp_data.core.types import Picture, Source, VideoEntry
 from mvp_data.engines.base import Limits, Usage
 from mvp_data.engines.local import run_all
-from mvp_data.fetch import fingerprint
-from mvp_data.frames import extract
 from mvp_data.ingest.scheduler import extract_all
-from mvp_data.types import Picture, Source, VideoEntry
+from mvp_data.sources.fetch import fingerprint
+from mvp_data.video.extract import extract
 
 SIZE, FPS, LOOP_S = (128, 72), 24, 60
 SCENE_FRAMES = 100  # then there is a cut; the last frames of each scene are frozen

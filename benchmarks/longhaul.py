@@ -32,8 +32,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.ledger import read_ledger
-from mvp_data.types import Picture
+from mvp_data.core.types import Picture
+from mvp_data.pipeline.ledger import read_ledger
 from tests.clips import Paint, render
 from tests.scenes import SAME_BYTES, journey
 

@@ -22,12 +22,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit import Audit, audit
-from mvp_data.config import BuildConfig, MineConfig, PackConfig
-from mvp_data.embed import Embedder, load_embedder
-from mvp_data.errors import WeightsError
-from mvp_data.pipeline import build
-from mvp_data.types import Picture, Vectors
+from mvp_data.audit.run import Audit, audit
+from mvp_data.config.options import BuildConfig, MineConfig, PackConfig
+from mvp_data.core.errors import WeightsError
+from mvp_data.core.types import Picture, Vectors
+from mvp_data.embedding.base import Embedder
+from mvp_data.embedding.load import load_embedder
+from mvp_data.pipeline.build import build
 
 CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"
 SECOND = "builtin:dinov2-s"

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from mvp_data.matrix import allocate
-from mvp_data.neighbours import Neighbours
-from mvp_data.types import Vectors
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import Neighbours
+from mvp_data.puzzles.vector_files import allocate
 
 SHOT_ROWS, FILM_ROWS = 10, 300
 QUERIES, K = 200, 64

@@ -26,18 +26,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.bank import Bank
-from mvp_data.calibrate import SHIPPED
-from mvp_data.config import BuildConfig, MineConfig
-from mvp_data.embed import Encoder
-from mvp_data.neighbours import Neighbours
-from mvp_data.pipeline import kept_videos
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, MineConfig
+from mvp_data.core.types import (
+    THUMBNAIL_HEIGHT_PX,
+    THUMBNAIL_WIDTH_PX,
+    Encoder,
+    Frame,
+    FrameTable,
+    Source,
+    Vectors,
+    VideoEntry,
+)
+from mvp_data.embedding.calibration import SHIPPED
+from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles import decoys, dedup, distractors
-from mvp_data.puzzles.corpus import KeptVideo, Thresholds, read_entries
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, kept_videos, read_entries
 from mvp_data.puzzles.decoys import Pair, Run, pairs_across
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.types import Episode, Opening, Strip
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Frame, FrameTable, Source, Vectors, VideoEntry
 
 FRAMES, SHOT = 60, 12
 SUBJECTS = 20_000

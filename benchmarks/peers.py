@@ -38,11 +38,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.build import SAMPLE_S, SAMPLE_SIZES, enlarged
 from mvp_data import BuildConfig, build
-from mvp_data.bank import Bank
-from mvp_data.decode import open_video
-from mvp_data.ledger import read_ledger
-from mvp_data.shots import shot_detector
-from mvp_data.weights import find
+from mvp_data.bank.bank import Bank
+from mvp_data.embedding.weights import find
+from mvp_data.pipeline.ledger import read_ledger
+from mvp_data.video.decode.open import open_video
+from mvp_data.video.shots.detector import shot_detector
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_FILM = Path(".cache/demo/big_buck_bunny.mp4")

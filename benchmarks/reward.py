@@ -14,8 +14,8 @@ import json
 import time
 from collections.abc import Callable
 
-from mvp_data.schema import LABELS
-from mvp_data.seeds import shuffled
+from mvp_data.core.seeds import shuffled
+from mvp_data.shards.record import LABELS
 from mvp_train import reward
 from mvp_train.reward import MvpReward, RewardConfig, score
 

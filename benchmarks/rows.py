@@ -21,14 +21,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.frames import extract
-from mvp_data.prompt import PromptConfig
-from mvp_data.schema import LABELS, CandidateFrame, ContextFrame, Record
-from mvp_data.shard_index import Index, ShardInfo, write_index
-from mvp_data.shard_offsets import OFFSETS_NAME, offsets_schema, shard_files
-from mvp_data.shard_set import open_shards
-from mvp_data.shards import Sample, write_shard
+from mvp_data.config.options import DecodeConfig, FramesConfig
+from mvp_data.shards.index import Index, ShardInfo, write_index
+from mvp_data.shards.offsets import OFFSETS_NAME, offsets_schema, shard_files
+from mvp_data.shards.prompt import PromptConfig
+from mvp_data.shards.reader import open_shards
+from mvp_data.shards.record import LABELS, CandidateFrame, ContextFrame, Record
+from mvp_data.shards.tar import Sample, write_shard
+from mvp_data.video.extract import extract
 from mvp_train.dataset import select, to_dataset, to_row
 from mvp_train.recipe import DataConfig, ShardsConfig
 

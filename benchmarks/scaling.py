@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.ledger import read_ledger
+from mvp_data.pipeline.ledger import read_ledger
 from tests.scenes import film
 
 SECONDS = 10.0  # of a synthetic video

@@ -23,10 +23,10 @@ from pathlib import Path
 import av
 import scenedetect
 
-from mvp_data.decode import open_video
-from mvp_data.errors import MissingDependencyError
-from mvp_data.shots import shot_detector
-from mvp_data.types import Boundary
+from mvp_data.core.errors import MissingDependencyError
+from mvp_data.core.types import Boundary
+from mvp_data.video.decode.open import open_video
+from mvp_data.video.shots.detector import shot_detector
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "groundtruth"
 TOLERANCE_FRAMES = 2

@@ -21,26 +21,26 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.shots import CORPUS, Score, Spans, predicted_frames, read_truth, score
-from mvp_data import shots_cuts, shots_gradual
-from mvp_data.decode import open_video
-from mvp_data.shots import shot_detector
+from mvp_data.video.decode.open import open_video
+from mvp_data.video.shots import cuts, gradual
+from mvp_data.video.shots.detector import shot_detector
 
 Frames = npt.NDArray[np.float32]  # [N, 36, 64, 3] YCbCr
 Clip = tuple[npt.NDArray[np.uint8], list[float], Spans, Spans]  # detector frames, times, truth, ignored
 VIDEOS, SHOTS, FIRST_SEED, FPS = 40, 14, 200, 25.0
 TRIED: list[tuple[ModuleType, str, list[float]]] = [
-    (shots_cuts, "CUT_MIN", [3.0, 7.0]),
-    (shots_cuts, "CUT_RATIO", [1.4, 1.8]),
-    (shots_cuts, "CUT_SHARE", [0.3, 0.55]),
-    (shots_cuts, "SAME_STRUCTURE", [0.7, 0.9]),
-    (shots_cuts, "RETURNED", [0.35, 0.65]),
-    (shots_cuts, "HOLD_S", [0.25, 0.6]),
-    (shots_gradual, "SUPPORT_MIN", [0.5, 1.0]),
-    (shots_gradual, "RESIDUAL_MAX", [0.4, 0.6]),
-    (shots_gradual, "CORRELATION_MAX", [0.6, 0.8]),
-    (shots_gradual, "SHARE_MIN", [0.35, 0.55]),
-    (shots_gradual, "DISTANCE_MIN", [6.0, 15.0]),
-    (shots_gradual, "FLAT", [2.0, 4.5]),
+    (cuts, "CUT_MIN", [3.0, 7.0]),
+    (cuts, "CUT_RATIO", [1.4, 1.8]),
+    (cuts, "CUT_SHARE", [0.3, 0.55]),
+    (cuts, "SAME_STRUCTURE", [0.7, 0.9]),
+    (cuts, "RETURNED", [0.35, 0.65]),
+    (cuts, "HOLD_S", [0.25, 0.6]),
+    (gradual, "SUPPORT_MIN", [0.5, 1.0]),
+    (gradual, "RESIDUAL_MAX", [0.4, 0.6]),
+    (gradual, "CORRELATION_MAX", [0.6, 0.8]),
+    (gradual, "SHARE_MIN", [0.35, 0.55]),
+    (gradual, "DISTANCE_MIN", [6.0, 15.0]),
+    (gradual, "FLAT", [2.0, 4.5]),
 ]
 
 

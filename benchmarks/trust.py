@@ -21,13 +21,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit import Audit, audit
-from mvp_data.audit_judge import Result
-from mvp_data.config import BuildConfig, MineConfig
-from mvp_data.embed import Embedder, load_embedder
-from mvp_data.intervals import Estimate
-from mvp_data.pipeline import build
-from mvp_data.types import Picture, Vectors
+from mvp_data.audit.run import Audit, audit
+from mvp_data.audit.scoring import Result
+from mvp_data.config.options import BuildConfig, MineConfig
+from mvp_data.core.statistics import Estimate
+from mvp_data.core.types import Picture, Vectors
+from mvp_data.embedding.base import Embedder
+from mvp_data.embedding.load import load_embedder
+from mvp_data.pipeline.build import build
 
 CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"
 BUILDS = {
@@ -116,7 +117,9 @@ def cell(result: Result | None, metric: str) -> str:
     e: Estimate = result.estimates[metric]
     verdict = ""
     if metric in result.judged:
-        unsure = e.low > e.chance and metric != "exact"  # exact hits are judged by count: see mvp_data.audit_judge.luck
+        unsure = (
+            e.low > e.chance and metric != "exact"
+        )  # exact hits are judged by count: see mvp_data.audit.scoring.luck
         below = e.high < e.chance
         verdict = " **wins**" if metric in result.wins_on else " unsure" if unsure else " below" if below else " chance"
     return f"{e.mean:.3f} ({e.low:.3f}..{e.high:.3f}){verdict}"

@@ -28,18 +28,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mvp_data import build
-from mvp_data.bank import Bank
-from mvp_data.calibrate import SHIPPED
-from mvp_data.config import BuildConfig, MaskConfig, from_options
-from mvp_data.embed import load_embedder
-from mvp_data.ledger import read_ledger
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, MaskConfig, from_options
+from mvp_data.core.types import Source
+from mvp_data.embedding.calibration import SHIPPED
+from mvp_data.embedding.load import load_embedder
+from mvp_data.pipeline.ledger import read_ledger
 from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep
 from mvp_data.puzzles.mask_policies import REACH
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.thumbnails import differ
-from mvp_data.schema import Record
-from mvp_data.shards import read_shard, shard_paths
-from mvp_data.types import Source
+from mvp_data.shards.record import Record
+from mvp_data.shards.tar import read_shard, shard_paths
 from tests.known_truth import Asked, Film, apart
 
 FILMS = {"story": 80, "twins": 40, "swing": 10, "loop": 10, "orbit": 10}

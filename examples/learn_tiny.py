@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 import mvp_data
-from mvp_data.config import from_options
-from mvp_data.prompt import PromptConfig, content
-from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.config.options import from_options
+from mvp_data.core.seeds import shuffled, stable_hash, unit
+from mvp_data.shards.prompt import PromptConfig, content
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.evaluation.ask import AskConfig
 from mvp_train.evaluation.evaluate import evaluate

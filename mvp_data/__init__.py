@@ -8,9 +8,7 @@
 Importing this package loads no decoder, no FAISS and no neural network.
 """
 
-__version__ = "0.1.0"
-
-from mvp_data.config import (
+from mvp_data.config.options import (
     BuildConfig,
     DecodeConfig,
     EmbedConfig,
@@ -20,7 +18,7 @@ from mvp_data.config import (
     PackConfig,
     PuzzleConfig,
 )
-from mvp_data.errors import (
+from mvp_data.core.errors import (
     ConfigError,
     MissingDependencyError,
     MvpError,
@@ -30,11 +28,12 @@ from mvp_data.errors import (
     SourceError,
     WeightsError,
 )
-from mvp_data.pipeline import build, index
-from mvp_data.report import BuildReport
-from mvp_data.schema import SCHEMA_VERSION, CandidateFrame, ContextFrame, Record
-from mvp_data.shard_index import Index, ShardInfo, read_index
-from mvp_data.shards import Sample, read_shard, shard_paths
+from mvp_data.core.version import __version__
+from mvp_data.pipeline.build import build, index
+from mvp_data.pipeline.report import BuildReport
+from mvp_data.shards.index import Index, ShardInfo, read_index
+from mvp_data.shards.record import SCHEMA_VERSION, CandidateFrame, ContextFrame, Record
+from mvp_data.shards.tar import Sample, read_shard, shard_paths
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -61,6 +60,7 @@ __all__ = [
     "SkipReason",
     "SourceError",
     "WeightsError",
+    "__version__",
     "build",
     "index",
     "read_index",

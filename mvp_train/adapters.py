@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 from mvp_train.reward import RewardConfig, Score, score
 
 REWARD_NAME, REWARD_TYPE = "mvp", "batch"  # EasyR1 reads these names

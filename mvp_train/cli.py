@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mvp_data import __version__
-from mvp_data.errors import MvpError
+from mvp_data.core.errors import MvpError
+from mvp_data.core.version import __version__
 from mvp_train.recipe import Recipe, ShardsConfig, from_values, read_recipe
 
 if TYPE_CHECKING:

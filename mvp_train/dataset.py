@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvp_data.errors import ConfigError, ShardError
-from mvp_data.jpeg import jpeg_size, scan_start
-from mvp_data.prompt import PromptConfig, messages, pictures
-from mvp_data.schema import REBUILD
-from mvp_data.seeds import stable_hash, unit
-from mvp_data.shard_set import ShardSet, open_shards
-from mvp_data.shards import Sample
+from mvp_data.core.errors import ConfigError, ShardError
+from mvp_data.core.jpeg import jpeg_size, scan_start
+from mvp_data.core.seeds import stable_hash, unit
+from mvp_data.shards.prompt import PromptConfig, messages, pictures
+from mvp_data.shards.reader import ShardSet, open_shards
+from mvp_data.shards.record import REBUILD
+from mvp_data.shards.tar import Sample
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.recipe import DataConfig
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from mvp_data.errors import ConfigError
-from mvp_data.prompt import PromptConfig
-from mvp_data.schema import SPLITS
+from mvp_data.core.errors import ConfigError
+from mvp_data.shards.prompt import PromptConfig
+from mvp_data.shards.record import SPLITS
+from mvp_data.system.yaml import parse_yaml, read_text
 from mvp_data.tasks.catalogue import TASKS
-from mvp_data.yaml_text import parse_yaml, read_text
 from mvp_train.reward import RewardConfig
 
 DTYPES = ("bfloat16", "float16", "float32")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
-from mvp_data.errors import ConfigError
-from mvp_data.schema import LABELS, Record
+from mvp_data.core.errors import ConfigError
+from mvp_data.shards.record import LABELS, Record
 from mvp_data.tasks.grading import grade, right_slots
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]  # text, or messages as TRL gives them

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from mvp_data.schema import LABELS, CandidateFrame, Record
-from mvp_data.seeds import shuffled, stable_hash, unit
-from mvp_data.shards import Sample, write_shard
+from mvp_data.core.seeds import shuffled, stable_hash, unit
+from mvp_data.shards.record import LABELS, CandidateFrame, Record
+from mvp_data.shards.tar import Sample, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_record
 

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig, from_options
-from mvp_data.embed import Encoder
-from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.seeds import unit
-from mvp_data.types import (
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, from_options
+from mvp_data.core.seeds import unit
+from mvp_data.core.types import (
     THUMBNAIL_HEIGHT_PX,
     THUMBNAIL_WIDTH_PX,
     Boundary,
+    Encoder,
     Frame,
     FrameTable,
     Source,
@@ -26,6 +25,7 @@ from mvp_data.types import (
     VideoEntry,
     VideoInfo,
 )
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 
 SIZE_PX = (56, 28)
 THRESHOLDS = Thresholds(repeat=0.95, ambiguous=0.9, scene=0.5, low=0.05)

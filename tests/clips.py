@@ -15,7 +15,7 @@ from pathlib import Path
 import av  # at the top: decord, if some test loads it first, breaks the encoders of PyAV
 import numpy as np
 
-from mvp_data.types import Picture
+from mvp_data.core.types import Picture
 
 GRID = 4  # cells a side: the corners tell which way is up, the other 12 are bits, high bit first
 CORNERS = {(0, 0): 255, (0, 3): 128, (3, 0): 0, (3, 3): 0}  # different under all eight turns and mirrorings

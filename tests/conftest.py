@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mvp_data.errors import WeightsError
-from mvp_data.weights import find
+from mvp_data.core.errors import WeightsError
+from mvp_data.embedding.weights import find
+from tests import ROOT
 from tests.clips import render
 from tests.scenes import SAME_BYTES, film, journey
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mvp_data.seen import YOUNG_S
+from mvp_data.sources.known_files import YOUNG_S
+from tests import ROOT
 from tests.crash_disk import Event, compare, is_leftover, lose_cache, read_log, snapshot
 from tests.scenes import film
 
-ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("start", "fetch", "decode", "embed", "mine", "pack", "beside", "index", "end")
 OPTIONS = (
     *("--hidden-frames", "2", "--context-frames", "2", "--distractors", "2", "--fps", "2", "--min-frames", "2"),

@@ -31,13 +31,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mvp_data import pipeline
-from mvp_data.config import BuildConfig, from_options
-from mvp_data.embed import Encoder, shrink
-from mvp_data.errors import MvpError
-from mvp_data.types import Picture, Vectors
+from mvp_data.config.options import BuildConfig, from_options
+from mvp_data.core.errors import MvpError
+from mvp_data.core.types import Encoder, Picture, Vectors
+from mvp_data.embedding.base import shrink
+from mvp_data.pipeline import build as build_module
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CREATE, WRITE, SYNC, RENAME, UNLINK, MKDIR, OPEN, READ = (1 << n for n in range(8))
 ONCE, FOR_GOOD, THIS_FILE = range(3)
 CHANGES_NAMES = CREATE | RENAME | UNLINK | MKDIR
@@ -161,7 +161,7 @@ def contents(out: Path) -> dict[str, str]:
 def build(config: BuildConfig) -> tuple[str, str]:
     """How a build ended, and its message; raises what a user would see as a traceback."""
     try:
-        report = pipeline.build(config)
+        report = build_module.build(config)
     except MvpError as error:
         return "stopped", str(error)
     return "went on", f"{report.samples} samples"
@@ -313,7 +313,7 @@ def main() -> int:
     given = parser.parse_args()
     if "MVP_FAULTS" not in os.environ:
         return _start(sys.argv[1:])
-    pipeline.load_embedder = lambda _: Thumbnails()  # type: ignore[assignment]
+    build_module.load_embedder = lambda _: Thumbnails()  # type: ignore[assignment]
     trials = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         bench = Bench(Path(os.environ["MVP_FILMS"]), Path(folder))

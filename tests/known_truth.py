@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from mvp_data.types import Picture
+from mvp_data.core.types import Picture
 from tests.clips import render
 from tests.scenes import SAME_BYTES
 

@@ -14,24 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mvp_data import tars
-from mvp_data.audit_features import look, see
-from mvp_data.bank import Bank
-from mvp_data.config import from_options, read_yaml
-from mvp_data.decode_pyav import jpeg_luma
-from mvp_data.errors import MvpError, Skip
-from mvp_data.ledger import LedgerRow
-from mvp_data.manifests import read_manifest
-from mvp_data.output import REPORT_NAME, SAMPLES_NAME, SampleRow, sample_row
-from mvp_data.prompt import PromptConfig
-from mvp_data.quiz import read_answers
-from mvp_data.schema import from_json, to_json
-from mvp_data.shard_index import Index, ShardInfo, parse_index
-from mvp_data.shard_offsets import load_offsets
-from mvp_data.shard_set import open_shards
-from mvp_data.shards import Sample, read_shard
-from mvp_data.types import ByteRange
+from mvp_data.audit.features import look, see
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import from_options, read_yaml
+from mvp_data.core.errors import MvpError, Skip
+from mvp_data.core.types import ByteRange
+from mvp_data.pipeline.ledger import LedgerRow
+from mvp_data.pipeline.output_folder import REPORT_NAME, SAMPLES_NAME
+from mvp_data.pipeline.sample_table import SampleRow, sample_row
+from mvp_data.quiz.page import read_answers
+from mvp_data.shards.index import Index, ShardInfo, parse_index
+from mvp_data.shards.offsets import load_offsets
+from mvp_data.shards.prompt import PromptConfig
+from mvp_data.shards.reader import open_shards
+from mvp_data.shards.record import from_json, to_json
+from mvp_data.shards.tar import Sample, read_shard
+from mvp_data.sources import tars
+from mvp_data.sources.manifests import read_manifest
 from mvp_data.verify.table_checks import LedgerCheck, Totals, report_finding, rows_of
+from mvp_data.video.decode.images import jpeg_luma
 from mvp_train.dataset import to_row
 from mvp_train.recipe import read_recipe
 from mvp_train.reward import RewardConfig, score

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mvp_data.seeds import stable_hash
+from mvp_data.core.seeds import stable_hash
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)
 DEEP = 900  # just below what Python's JSON parser takes, and far above what a recursive walk does

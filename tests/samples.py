@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from mvp_data.schema import LABELS, CandidateFrame, ContextFrame, Record
-from mvp_data.seeds import shuffled, unit
-from mvp_data.shard_index import Index, ShardInfo, write_index
-from mvp_data.shards import Sample, write_shard
+from mvp_data.core.seeds import shuffled, unit
+from mvp_data.shards.index import Index, ShardInfo, write_index
+from mvp_data.shards.record import LABELS, CandidateFrame, ContextFrame, Record
+from mvp_data.shards.tar import Sample, write_shard
 
 WIDTH_PX, HEIGHT_PX = 112, 56
 

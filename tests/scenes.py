@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from mvp_data.types import Picture
+from mvp_data.core.types import Picture
 from tests.clips import render
 
 SIZE = (224, 126)

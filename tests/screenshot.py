@@ -16,7 +16,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from mvp_data.page import write_page
+from mvp_data.viewer.page import write_page
 
 FLAGS = (
     "--headless",

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mvp_data.schema import LABELS
-from mvp_data.shard_index import ShardInfo
-from mvp_data.shards import Sample, write_shard
+from mvp_data.shards.index import ShardInfo
+from mvp_data.shards.record import LABELS
+from mvp_data.shards.tar import Sample, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_folder, make_sample
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mvp_data import BuildReport, Sample, build, read_index, read_shard, shard_paths
-from mvp_data.config import from_options
-from mvp_data.ledger import read_ledger
+from mvp_data.config.options import from_options
+from mvp_data.pipeline.ledger import read_ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

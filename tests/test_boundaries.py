@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 DATA = sorted((ROOT / "mvp_data").rglob("*.py"))
 TRAIN = sorted((ROOT / "mvp_train").rglob("*.py"))
 SOURCES = DATA + TRAIN

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mvp_data.cli.build import PANELS
-from mvp_data.config import GROUPS, all_options
-from mvp_data.errors import SkipReason
+from mvp_data.config.options import GROUPS, all_options
+from mvp_data.core.errors import SkipReason
 from mvp_data.puzzles.types import Drop
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 
 

@@ -23,13 +23,14 @@ from typing import Any
 
 import pytest
 
-from mvp_data import files, pipeline
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig, from_options
-from mvp_data.errors import MvpError, OutputError
-from mvp_data.fetch import fingerprint
-from mvp_data.ledger import read_ledger
-from mvp_data.output import locked
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, from_options
+from mvp_data.core.errors import MvpError, OutputError
+from mvp_data.pipeline import build
+from mvp_data.pipeline.ledger import read_ledger
+from mvp_data.pipeline.output_folder import locked
+from mvp_data.sources.fetch import fingerprint
+from mvp_data.system import files
 from tests import faults
 from tests.faults import ROOT, Thumbnails, contents
 from tests.scenes import film
@@ -49,7 +50,7 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "load_embedder", lambda _: Thumbnails())
+    monkeypatch.setattr(build, "load_embedder", lambda _: Thumbnails())
 
 
 def config_for(src: Path, place: Path, **options: Any) -> BuildConfig:
@@ -61,8 +62,8 @@ def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     """What a build puts out that nothing happens to."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_embedder", lambda _: Thumbnails())
-        report = pipeline.build(config_for(reel, place, workers=1))
+        patch.setattr(build, "load_embedder", lambda _: Thumbnails())
+        report = build.build(config_for(reel, place, workers=1))
     assert report.used == FILMS
     return contents(place / "out")
 
@@ -90,7 +91,7 @@ def test_a_worker_lost_in_any_way_costs_its_own_video(reel: Path, whole: dict[st
         film_2=["kill", 20],
         film_3=["memory", 5],
     ):
-        pipeline.build(config_for(reel, tmp_path, **limits))
+        build.build(config_for(reel, tmp_path, **limits))
     found = reasons(tmp_path)
     assert found == {
         "film 0.mp4": "crash",
@@ -100,7 +101,7 @@ def test_a_worker_lost_in_any_way_costs_its_own_video(reel: Path, whole: dict[st
         "film 4.mp4": "",
     }
     assert not multiprocessing.active_children()
-    pipeline.build(config_for(reel, tmp_path, workers=2, retry="crash,memory"))
+    build.build(config_for(reel, tmp_path, workers=2, retry="crash,memory"))
     assert contents(tmp_path / "out") == whole
 
 
@@ -113,7 +114,7 @@ def test_a_source_that_changes_is_not_taken_for_what_it_was(reel: Path, whole: d
         film_2=["replace", 3, str(tmp_path / "other.mp4")],
         film_3=["vanish", 3],
     ):
-        pipeline.build(config_for(tmp_path / "src", tmp_path, workers=1))
+        build.build(config_for(tmp_path / "src", tmp_path, workers=1))
     found = reasons(tmp_path)
     assert set(found.values()) == {"", "changed"}
     assert [name for name, reason in found.items() if reason] == [f"film {n}.mp4" for n in range(4)]
@@ -121,7 +122,7 @@ def test_a_source_that_changes_is_not_taken_for_what_it_was(reel: Path, whole: d
     assert not any(bank.has(fingerprint(reel / f"film {n}.mp4")) for n in range(4))
     for n in range(4):
         shutil.copy(reel / f"film {n}.mp4", tmp_path / "src")
-    pipeline.build(config_for(tmp_path / "src", tmp_path, workers=1))
+    build.build(config_for(tmp_path / "src", tmp_path, workers=1))
     assert contents(tmp_path / "out") == whole
 
 
@@ -138,7 +139,7 @@ def test_slow_workers_and_jumping_clocks_change_nothing(
 
         patch.setattr("time.time", __import__("time").time)  # so that it is put back
         jump()
-        pipeline.build(config_for(src, tmp_path, workers=3))
+        build.build(config_for(src, tmp_path, workers=3))
     assert contents(tmp_path / "out") == whole
     # The file of the future is another one now, with the same name, size and time.
     text = bytearray((src / "film 1.mp4").read_bytes())
@@ -146,7 +147,7 @@ def test_slow_workers_and_jumping_clocks_change_nothing(
     (src / "film 1.mp4").write_bytes(text)
     os.utime(src / "film 1.mp4", (later_s, later_s))
     with pytest.raises(OutputError, match="other sources"):
-        pipeline.build(config_for(src, tmp_path, workers=1))
+        build.build(config_for(src, tmp_path, workers=1))
 
 
 class _Stalls(BaseHTTPRequestHandler):
@@ -180,7 +181,7 @@ def test_a_server_that_stalls_costs_its_own_video(reel: Path, tmp_path: Path) ->
         listed = [f"http://127.0.0.1:{server.server_port}/film.mp4", *(str(reel / f"film {n}.mp4") for n in (1, 2))]
         (tmp_path / "list.txt").write_text("\n".join(listed) + "\n")
         with acts(read_timeout_s=1.0):
-            pipeline.build(config_for(tmp_path / "list.txt", tmp_path, workers=2, video_timeout_s=30.0))
+            build.build(config_for(tmp_path / "list.txt", tmp_path, workers=2, video_timeout_s=30.0))
     finally:
         _Stalls.over.set()
         server.shutdown()
@@ -220,19 +221,19 @@ def test_what_the_system_refuses_stops_a_build_and_spoils_nothing(
         limited(resource.RLIMIT_FSIZE, 100_000),  # met here, in a shard
     ):
         with fault, pytest.raises(MvpError) as stopped:
-            pipeline.build(config)
+            build.build(config)
         assert not multiprocessing.active_children()
         messages.append(str(stopped.value))
     assert not any("\n" in message for message in messages)
     assert [".jpgs: cannot be written (File too large)" in messages[0], ".tar: cannot" in messages[4]] == [True, True]
     assert "no worker process can be started (Too many open files)" in messages[1]
     assert [str(tmp_path / name) in messages[n] for n, name in ((2, "bank"), (3, "out"))] == [True, True]
-    pipeline.build(config)
+    build.build(config)
     assert contents(tmp_path / "out") == whole
     (calibration,) = (tmp_path / "bank").rglob("calibration-*.json")
     calibration.write_bytes(calibration.read_bytes()[:-1])
     with pytest.raises(OutputError, match=r"calibration-.*: damaged bank entry .*; delete this file"):
-        pipeline.build(replace(config, out=tmp_path / "another"))
+        build.build(replace(config, out=tmp_path / "another"))
 
 
 def test_a_lock_that_cannot_be_signed_is_let_go(tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_a_small_disk_that_grows(reel: Path, whole: dict[str, str], tmp_path: Pa
         "import json, subprocess, sys\n"
         "from pathlib import Path\n"
         "from mvp_data import pipeline\n"
-        "from mvp_data.errors import OutputError\n"
+        "from mvp_data.core.errors import OutputError\n"
         "from tests.faults import Thumbnails, contents\n"
         "from tests.test_faults import config_for\n"
         "if __name__ == '__main__':\n"

@@ -26,21 +26,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvp_data import manifests, parquet, tar_blocks, tars
-from mvp_data.config import BuildConfig, all_options, from_options
-from mvp_data.errors import ConfigError, MvpError, ShardError, Skip, SkipReason, SourceError
-from mvp_data.fetch import local_file
+from mvp_data.config.options import BuildConfig, all_options, from_options
+from mvp_data.core.errors import ConfigError, MvpError, ShardError, Skip, SkipReason, SourceError
+from mvp_data.core.types import Source
 from mvp_data.ingest.scheduler import extract_all
-from mvp_data.manifests import read_manifest
-from mvp_data.output import SampleRow, sample_row
-from mvp_data.prompt import PromptConfig
-from mvp_data.quiz import read_answers
-from mvp_data.scan import scan
-from mvp_data.schema import from_json, to_json
-from mvp_data.shard_cache import fetch_shards
-from mvp_data.shard_index import parse_index
-from mvp_data.shards import Sample, read_shard
-from mvp_data.types import Source
+from mvp_data.pipeline.sample_table import SampleRow, sample_row
+from mvp_data.quiz.page import read_answers
+from mvp_data.shards.cache import fetch_shards
+from mvp_data.shards.index import parse_index
+from mvp_data.shards.prompt import PromptConfig
+from mvp_data.shards.record import from_json, to_json
+from mvp_data.shards.tar import Sample, read_shard
+from mvp_data.sources import manifests, tars
+from mvp_data.sources.fetch import local_file
+from mvp_data.sources.manifests import read_manifest
+from mvp_data.sources.scan import scan
+from mvp_data.system import parquet, tar_blocks
 from mvp_data.verify.findings import Check, Verification, to_text
 from mvp_data.verify.table_checks import rows_of
 from mvp_train.dataset import to_row
@@ -50,7 +51,7 @@ from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers
 from tests.poison import VIDEO, spoilt_video
 from tests.samples import make_record, make_sample
-from tests.test_shards import pack
+from tests.shards.test_tar import pack
 from tests.web import serve
 
 EXAMPLES = 40

@@ -12,12 +12,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from mvp_data.audit import audit
-from mvp_data.audit_report import to_html
-from mvp_data.page import write_page
-from mvp_data.quiz import write_quiz
-from mvp_data.schema import Record, extra_json
-from mvp_data.shards import Sample, write_shard
+from mvp_data.audit.report import to_html
+from mvp_data.audit.run import audit
+from mvp_data.quiz.page import write_quiz
+from mvp_data.shards.record import Record, extra_json
+from mvp_data.shards.tar import Sample, write_shard
+from mvp_data.viewer.page import write_page
 from mvp_train.evaluation.page import Shown
 from mvp_train.evaluation.page import write_page as write_answers
 from mvp_train.reward import RewardConfig, score_record

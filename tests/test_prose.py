@@ -18,11 +18,11 @@ import sys
 import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 CHECKED = (
     "README.md",
     "CHANGELOG.md",

@@ -3,11 +3,9 @@
 import importlib.metadata
 import inspect
 import re
-from pathlib import Path
 
 import mvp_data
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
 
 
 def test_everything_public_is_listed_and_there() -> None:

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from math import sqrt
-from pathlib import Path
 
 import pytest
 
 from mvp_data.tasks.chance import Chance, chance, reward_chance
 from mvp_train.reward import RewardConfig, score
+from tests import ROOT
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reward.md"
+PAGE = ROOT / "docs" / "reward.md"
 ANSWER, POOL = "CAFB", 8
 WEIGHTS = RewardConfig()
 COMPLETIONS = {

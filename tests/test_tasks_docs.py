@@ -5,17 +5,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from math import sqrt
-from pathlib import Path
 
 import pytest
 
-from mvp_data.prompt import PromptConfig, flat_text
+from mvp_data.shards.prompt import PromptConfig, flat_text
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance, reward_chance
 from mvp_train.reward import RewardConfig, score_record
+from tests import ROOT
 from tests.task_samples import make_task_sample
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "tasks.md"
+PAGE = ROOT / "docs" / "tasks.md"
 WEIGHTS = RewardConfig()
 
 

@@ -26,8 +26,8 @@ def audit_command(
 
       mvp-data audit shards/ --fail-on leak --json
     """
-    from mvp_data.audit import audit, embedder_for
-    from mvp_data.audit_report import check, gate, to_json, to_text, write_report
+    from mvp_data.audit.report import check, gate, to_json, to_text, write_report
+    from mvp_data.audit.run import audit, embedder_for
 
     check(out, shards, fail_on)
     found = audit(shards, embedder=embedder_for(shards, embedder) if embedding else None)

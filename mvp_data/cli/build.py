@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from mvp_data.cli.common import AsJson, fail
-from mvp_data.config import all_options, from_options, read_yaml
-from mvp_data.interrupts import Stopped
-from mvp_data.options import value_type
-from mvp_data.pipeline import build, index
-from mvp_data.report import counts, times, to_text
+from mvp_data.config.fields import value_type
+from mvp_data.config.options import all_options, from_options, read_yaml
+from mvp_data.core.text import counts, times
+from mvp_data.pipeline.build import build, index
+from mvp_data.pipeline.report import to_text
+from mvp_data.system.signals import Stopped
 
 PANELS = {
     "": "Run",
@@ -147,8 +148,8 @@ def _resumable(run: Callable[[], Any]) -> Any:
 
 
 def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
-    from mvp_data.embed import load_embedder
-    from mvp_data.scan import scan
+    from mvp_data.embedding.load import load_embedder
+    from mvp_data.sources.scan import scan
 
     load_embedder(options["embedder"])  # an encoder that stops the build also stops the plan
     found = scan(src, limit=limit)

@@ -5,8 +5,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mvp_data.inspect import printable
-from mvp_data.journal import log_line
+from mvp_data.core.text import printable
+from mvp_data.pipeline.run_log import log_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 

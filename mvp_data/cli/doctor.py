@@ -16,7 +16,7 @@ def doctor_command(
 
       mvp-data doctor
     """
-    from mvp_data import doctor
+    from mvp_data.pipeline import doctor
 
     rows = doctor.examine(doctor.checks(Path.cwd()))
     typer.echo(doctor.to_json(rows) if as_json else doctor.to_text(rows))

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from mvp_data.cli.common import AsJson
+from mvp_data.core.text import counts, plural
 from mvp_data.export.catalogue import TARGETS
-from mvp_data.report import counts, plural
 
 *_FIRST, _LAST = TARGETS
 
@@ -35,7 +35,7 @@ def export_command(
       mvp-data export shards/ --to verl --out exported/ --thinking --pass-rates rates.parquet
     """
     from mvp_data.export.run import export
-    from mvp_data.prompt import PromptConfig
+    from mvp_data.shards.prompt import PromptConfig
 
     prompt = PromptConfig(thinking=thinking, timestamps=timestamps)
     report = export(shards, out, to=to, prompt=prompt, pass_rates=pass_rates, overwrite=overwrite)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mvp_data.cli.common import AsJson
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 
 
 def inspect_command(
@@ -25,8 +25,8 @@ def inspect_command(
 
       mvp-data inspect shards/ --html page.html --puzzles 50
     """
-    from mvp_data.inspect import find_sample, puzzle_in_words, to_table
-    from mvp_data.summary import summarize, to_json
+    from mvp_data.viewer.summary import summarize, to_json
+    from mvp_data.viewer.tables import find_sample, puzzle_in_words, to_table
 
     summary = summarize(path, task)
     if as_json:
@@ -36,7 +36,7 @@ def inspect_command(
         typer.echo("")
         typer.echo(puzzle_in_words(find_sample(path, sample, task)))
     if html is not None:
-        from mvp_data.page import write_page
+        from mvp_data.viewer.page import write_page
 
         if path.is_dir() and html.resolve().parent == path.resolve():
             raise ConfigError(f"{html}: is in the folder of shards, which must hold nothing else; choose another one")

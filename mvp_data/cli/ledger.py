@@ -21,8 +21,8 @@ def ledger_command(
 
       mvp-data ledger shards/ --skipped
     """
-    from mvp_data.inspect import printable
-    from mvp_data.ledger import read_ledger
+    from mvp_data.core.text import printable
+    from mvp_data.pipeline.ledger import read_ledger
 
     rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
     if as_json:

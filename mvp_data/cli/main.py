@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from mvp_data import __version__
 from mvp_data.cli.audit import audit_command
 from mvp_data.cli.build import build_command, index_command
 from mvp_data.cli.common import complain
@@ -20,8 +19,9 @@ from mvp_data.cli.status import status_command
 from mvp_data.cli.upload import upload_command
 from mvp_data.cli.verify import verify_command
 from mvp_data.cli.weights import weights_app
-from mvp_data.errors import MvpError
-from mvp_data.removed import refuse_removed
+from mvp_data.config.removed import refuse_removed
+from mvp_data.core.errors import MvpError
+from mvp_data.core.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -25,8 +25,8 @@ def merge_command(
 
       mvp-data build --src ./videos --bank bank --out shards/
     """
+    from mvp_data.core.text import plural
     from mvp_data.ingest.merge_banks import merge
-    from mvp_data.report import plural
 
     report = merge(banks, bank)
     if as_json:

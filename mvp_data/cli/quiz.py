@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mvp_data.cli.common import AsJson
-from mvp_data.errors import ConfigError, OutputError
+from mvp_data.core.errors import ConfigError, OutputError
 
 
 def quiz_command(
@@ -29,21 +29,21 @@ def quiz_command(
 
       mvp-data quiz shards/ --grade answers.json
     """
-    from mvp_data import quiz, quiz_score
+    from mvp_data.quiz import page, score
 
     if (out is None) == (grade is None):
         raise ConfigError("give either --out PAGE or --grade ANSWERS")
     for file in (out, results):
         if file is not None and shards.is_dir() and file.resolve().parent == shards.resolve():
             raise OutputError(f"{file}: a folder of shards holds only shards; choose another folder")
-    config = quiz_score.QuizConfig(puzzles=n, seed=seed, split=split, task=task)
+    config = score.QuizConfig(puzzles=n, seed=seed, split=split, task=task)
     if grade is not None:
-        found = quiz.grade(shards, grade)
+        found = page.grade(shards, grade)
         if results is not None:
-            quiz.write_results(found, results)
-        typer.echo(quiz_score.to_json(found) if as_json else quiz_score.to_text(found))
+            page.write_results(found, results)
+        typer.echo(score.to_json(found) if as_json else score.to_text(found))
     elif out is not None:
-        count = quiz.write_quiz(shards, out, config)
+        count = page.write_quiz(shards, out, config)
         if as_json:
             typer.echo(json.dumps({"puzzles": count, "page": str(out)}))
             return

@@ -20,7 +20,7 @@ def status_command(
 
       mvp-data status shards/
     """
-    from mvp_data.status import read_status, to_text
+    from mvp_data.pipeline.status import read_status, to_text
 
     status = read_status(folder)
     typer.echo(json.dumps(asdict(status), indent=1, default=str) if as_json else to_text(status))

@@ -21,9 +21,9 @@ def upload_command(
 
       mvp-data upload shards/ s3://bucket/masked-videos
     """
-    from mvp_data.progress import Progress
-    from mvp_data.report import plural
-    from mvp_data.upload import upload
+    from mvp_data.core.text import plural
+    from mvp_data.pipeline.upload import upload
+    from mvp_data.system.progress import Progress
 
     count = sum(1 for _ in shards.glob("*")) if shards.is_dir() else 0
     with Progress(count, "uploading", "file") as bar:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mvp_data.cli.common import AsJson
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 
 
 def verify_command(

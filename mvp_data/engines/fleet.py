@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol
 
+from mvp_data.core.errors import MvpError
 from mvp_data.engines.base import Job, Limits, Lost, NodeSetup, Usage
 from mvp_data.engines.local import POLL_S, run_all
-from mvp_data.errors import MvpError
 
 MOST_LOSSES = 3  # workers lost with the same job: the job itself may be the cause
 MOST_FAILED_STARTS = 3  # in a row: the cluster has a problem

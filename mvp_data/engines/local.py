@@ -21,8 +21,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic
 
+from mvp_data.core.errors import MvpError
 from mvp_data.engines.base import Job, Limits, Lost, Result, Usage, report_to
-from mvp_data.errors import MvpError
 
 JOBS_PER_PROCESS = 1000  # then the process is replaced: decoders leak a few kilobytes with every video
 POLL_S = 0.2  # between two checks of the workers' memory: short enough for a worker that grows by 1 GB a second

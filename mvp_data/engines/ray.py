@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from mvp_data.core.errors import ConfigError, MissingDependencyError, MvpError
 from mvp_data.engines.base import Job, Limits, Lost, NodeSetup, Result, Usage
 from mvp_data.engines.fleet import Answer, ProcessWorker, StatefulWorker, Worker, WorkerDied, run_fleet
-from mvp_data.errors import ConfigError, MissingDependencyError, MvpError
-from mvp_data.interrupts import Stopped, held_back
+from mvp_data.system.signals import Stopped, held_back
 
 STORE_BYTES = 128 << 20  # Ray's shared memory on this machine: jobs and results are small
 _QUIET = {

@@ -4,9 +4,9 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from mvp_data.core.errors import ConfigError
 from mvp_data.engines.base import Engine, NodeSetup
 from mvp_data.engines.local import Local
-from mvp_data.errors import ConfigError
 
 ANSWER_S = 5.0  # time for a head node to accept a connection
 

@@ -14,18 +14,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.core.errors import ConfigError, OutputError, ShardError
+from mvp_data.core.text import counts
 from mvp_data.export.catalogue import TARGETS
 from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
 from mvp_data.export.target import ExportReport, Item, Row, Target
-from mvp_data.files import atomic_write
-from mvp_data.progress import Progress
-from mvp_data.prompt import PromptConfig, pictures
-from mvp_data.report import counts
-from mvp_data.schema import REBUILD, SPLITS
-from mvp_data.shard_index import read_index
-from mvp_data.shards import Sample
-from mvp_data.summary import iter_samples
+from mvp_data.shards.index import read_index
+from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.record import REBUILD, SPLITS
+from mvp_data.shards.tar import Sample, iter_samples
+from mvp_data.system.files import atomic_write
+from mvp_data.system.progress import Progress
 from mvp_data.tasks.catalogue import TASKS
 
 IMAGES_NAME = "images"

@@ -1,7 +1,7 @@
 """What an export target is, and the parts that several targets share.
 
 A target describes the dataset layout of one project as a `Target` object: how a sample becomes a row, and what the
-README says about training. The text of the question comes from `mvp_data.prompt` alone.
+README says about training. The text of the question comes from `mvp_data.shards.prompt` alone.
 
 Some projects have a single column for the truth. There it is `CAFB/8`: the answer, and the number of labels to choose
 from. Where order does not count it is `ABCF/8/any`. The rewards of `mvp_train.adapters` need nothing else. One file may
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from mvp_data.prompt import PromptConfig, flat_text
-from mvp_data.schema import Record
+from mvp_data.shards.prompt import PromptConfig, flat_text
+from mvp_data.shards.record import Record
 
 Row: TypeAlias = dict[str, Any]
 

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mvp_data.bank import Bank, skipped
+from mvp_data.bank.bank import Bank, skipped
+from mvp_data.core.errors import Skip, SkipReason
+from mvp_data.core.types import VideoEntry
 from mvp_data.engines.base import extend_deadline
-from mvp_data.errors import Skip, SkipReason
 from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job
 from mvp_data.ingest.read_twice import read_twice
-from mvp_data.types import VideoEntry
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.frames import Part
+    from mvp_data.video.extract import Part
 
 
 def chunk_name(video_id: str, number: int) -> str:
@@ -48,7 +48,7 @@ class ChunkStore:
         If not, either all chunks are in the bank, or `chunks` is empty because the video is not long. A copy of a
         remote file belongs to this worker alone, so this worker decodes all chunks itself.
         """
-        from mvp_data.parts import plan_parts
+        from mvp_data.video.chunks import plan_parts
 
         job = self._job
         if job.is_chunk:
@@ -66,7 +66,7 @@ class ChunkStore:
 
     def _decode_first(self) -> None:
         """Decode the first chunk, which settles frame size and crop; it may turn out to be the whole video."""
-        from mvp_data.parts import is_whole, settled
+        from mvp_data.video.chunks import is_whole, settled
 
         self._decode(0)
         first = self._read(0)
@@ -75,7 +75,7 @@ class ChunkStore:
 
     def _decode(self, number: int) -> None:
         """Decode a chunk into the bank, unless it is there; a reason to skip the video is stored in its place."""
-        from mvp_data.frames import extract_part
+        from mvp_data.video.extract import extract_part
 
         job, chunk, name = self._job, self.chunks[number], chunk_name(self._video_id, number)
 
@@ -109,7 +109,7 @@ class ChunkStore:
         Raises:
             Skip: a chunk has a reason to skip the video; that of the first such chunk.
         """
-        from mvp_data.parts import merge
+        from mvp_data.video.chunks import merge
 
         entries = [self._read(number) for number in range(len(self.chunks))]
         for number in range(len(self.chunks)):

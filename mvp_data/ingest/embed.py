@@ -7,23 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
-from io import BytesIO
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from mvp_data.bank import Bank, damaged
-from mvp_data.calibrate import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
-from mvp_data.config import digest
-from mvp_data.embed import Embedder, Encoder, load_embedder
+from mvp_data.bank.bank import Bank, damaged
+from mvp_data.bank.remote_bank import StoredBank
+from mvp_data.config.options import digest
+from mvp_data.core.errors import OutputError, WeightsError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.core.types import Encoder, Picture, Vectors, VideoEntry
+from mvp_data.embedding.base import Embedder
+from mvp_data.embedding.calibration import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
+from mvp_data.embedding.load import load_embedder
 from mvp_data.engines.base import Engine, Lost, StatefulEngine
-from mvp_data.errors import OutputError, WeightsError
-from mvp_data.files import make_folder
-from mvp_data.seeds import stable_hash
-from mvp_data.stored_bank import StoredBank
-from mvp_data.types import Picture, Vectors, VideoEntry
+from mvp_data.system.files import make_folder
+from mvp_data.video.decode.images import decoded
 
 EMBED_BATCH = 64  # frames that the encoder gets at once; it does not change the vectors
 JOB_FRAMES = 512  # least frames of a job on a cluster: a second of work or more, so that sending it costs little
@@ -41,13 +42,6 @@ class Jpegs(Sequence[Picture]):
     def __getitem__(self, place: Any) -> Any:
         found = self._jpegs[place]
         return Jpegs(found) if isinstance(place, slice) else decoded(found)
-
-
-def decoded(jpeg: bytes) -> Picture:
-    """Decode a JPEG to RGB, uint8 [H, W, 3]."""
-    from PIL import Image
-
-    return np.asarray(Image.open(BytesIO(jpeg)).convert("RGB"))
 
 
 def embed_all(

@@ -6,15 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvp_data.bank import Bank
-from mvp_data.config import DecodeConfig, FramesConfig
-from mvp_data.errors import SkipReason
-from mvp_data.seen import Sight
-from mvp_data.stored_bank import bank_at
-from mvp_data.types import Location, Source
+from mvp_data.bank.bank import Bank
+from mvp_data.bank.remote_bank import bank_at
+from mvp_data.config.options import DecodeConfig, FramesConfig
+from mvp_data.core.errors import SkipReason
+from mvp_data.core.types import Location, Source
+from mvp_data.sources.known_files import Sight
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.frames import Part
+    from mvp_data.video.extract import Part
 
 # These are not facts about the bytes of a file, so they are not remembered: every run tries such a source again.
 PASSING: tuple[SkipReason, ...] = (SkipReason.UNREADABLE, SkipReason.CHANGED)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
 
-from mvp_data.bank import Bank
-from mvp_data.errors import OutputError
-from mvp_data.files import atomic_write, make_folder
+from mvp_data.bank.bank import Bank
+from mvp_data.core.errors import OutputError
 from mvp_data.ingest.jobs import FAILURES
-from mvp_data.progress import Progress
-from mvp_data.seen import Seen
+from mvp_data.sources.known_files import Seen
+from mvp_data.system.files import atomic_write, make_folder
+from mvp_data.system.progress import Progress
 
 _EXTRACT_HASH = re.compile(r"[0-9a-f]{12}")
 _ENTRY = re.compile(r"([0-9a-f]{20})\.parquet")

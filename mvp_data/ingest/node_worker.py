@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvp_data import __version__
-from mvp_data.errors import MissingDependencyError, OutputError
-from mvp_data.files import atomic_write
-from mvp_data.store import Store
-from mvp_data.stored_bank import sweep_scratch
+from mvp_data.bank.remote_bank import sweep_scratch
+from mvp_data.core.errors import MissingDependencyError, OutputError
+from mvp_data.core.version import __version__
+from mvp_data.system.files import atomic_write
+from mvp_data.system.object_store import Store
 
 Version = tuple[str, str]
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
+from mvp_data.core.errors import Skip, SkipReason
+from mvp_data.core.types import VideoEntry
 from mvp_data.engines.base import extend_deadline
-from mvp_data.errors import Skip, SkipReason
 from mvp_data.ingest.jobs import PASSING
-from mvp_data.types import VideoEntry
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -10,22 +10,22 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from mvp_data.bank import SPOOL, Bank, skipped
-from mvp_data.config import BuildConfig
+from mvp_data.bank.bank import SPOOL, Bank, skipped
+from mvp_data.bank.remote_bank import StoredBank, bank_at
+from mvp_data.config.options import BuildConfig
+from mvp_data.core.errors import Skip, SkipReason, SourceError
+from mvp_data.core.types import Location, Source, file_of
 from mvp_data.engines.base import Engine, Limits, Lost, Usage
 from mvp_data.engines.local import Local
 from mvp_data.engines.start import start_engine
-from mvp_data.errors import Skip, SkipReason, SourceError
-from mvp_data.fetch import local_file, sweep
 from mvp_data.ingest.chunk_jobs import remove_chunks
 from mvp_data.ingest.jobs import FAILURES, Job, JobResult, Outcome, ResultKind
 from mvp_data.ingest.node_worker import node_check
 from mvp_data.ingest.states import ENDED, Event, JobQueue, State, Step, VideoStates
 from mvp_data.ingest.worker import work
-from mvp_data.interrupts import STOPPING, Interrupts
-from mvp_data.seen import Seen, sight, size_bytes, stamp
-from mvp_data.stored_bank import StoredBank, bank_at
-from mvp_data.types import Location, Source, file_of
+from mvp_data.sources.fetch import local_file, sweep
+from mvp_data.sources.known_files import Seen, sight, size_bytes, stamp
+from mvp_data.system.signals import STOPPING, Interrupts
 
 WINDOW = 256  # sources sorted by size together; few, so that little time passes between the check of a file and its job
 ADVICE = {

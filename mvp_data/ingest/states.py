@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from mvp_data.core.types import Source
 from mvp_data.ingest.jobs import ChunkPlan, Job
-from mvp_data.types import Source
 
 
 class State(StrEnum):

@@ -6,19 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mvp_data.bank import SPOOL, Bank, skipped
+from mvp_data.bank.bank import SPOOL, Bank, skipped
+from mvp_data.bank.remote_bank import scratch
+from mvp_data.core.errors import Skip, SkipReason
+from mvp_data.core.types import VideoEntry
 from mvp_data.engines.base import extend_deadline, note
-from mvp_data.errors import Skip, SkipReason
-from mvp_data.fetch import fingerprint, local_file
 from mvp_data.ingest.chunk_jobs import ChunkStore
 from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job, JobResult, ResultKind
 from mvp_data.ingest.read_twice import read_twice
-from mvp_data.seen import Sight, remote_stamp, sight, stamp
-from mvp_data.stored_bank import scratch
-from mvp_data.types import VideoEntry
+from mvp_data.sources.fetch import fingerprint, local_file
+from mvp_data.sources.known_files import Sight, remote_stamp, sight, stamp
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.frames import Part
+    from mvp_data.video.extract import Part
 
 
 def work(job: Job) -> JobResult:
@@ -80,7 +80,7 @@ def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> 
     Returns:
         The chunks of a long video that other jobs must decode; otherwise nothing.
     """
-    from mvp_data.frames import extract
+    from mvp_data.video.extract import extract
 
     bank = job.bank()
     store = ChunkStore(path, video_id, job, partial(check, path, read_again=False))

@@ -1,20 +1,20 @@
 """The corpus as pass 2 sees it: the de-duplicated frames of each video with their vectors, and the thresholds."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
-from mvp_data.bank import Bank
-from mvp_data.calibrate import Calibration
-from mvp_data.config import EmbedConfig, MineConfig
-from mvp_data.errors import ConfigError
-from mvp_data.matrix import Gathered
-from mvp_data.puzzles.dedup import deduplicate
-from mvp_data.seeds import unit
-from mvp_data.types import Source, Vectors, VideoEntry
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, EmbedConfig, MineConfig
+from mvp_data.core.errors import ConfigError
+from mvp_data.core.seeds import unit
+from mvp_data.core.types import Encoder, Source, Vectors, VideoEntry
+from mvp_data.embedding.calibration import Calibration
+from mvp_data.puzzles.dedup import Track, deduplicate, group_videos
+from mvp_data.puzzles.vector_files import Gathered, allocate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,3 +175,39 @@ def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_sha
 
 def _first(option: float | None, calibrated: float) -> float:
     return calibrated if option is None else option
+
+
+def kept_videos(
+    source: Mapping[str, Source],
+    entries: Mapping[str, VideoEntry],
+    bank: Bank,
+    encoder: Encoder,
+    config: BuildConfig,
+    thresholds: Thresholds,
+) -> list[KeptVideo]:
+    """De-duplicate the frames of each video, group near-duplicate videos, and draw the splits by group.
+
+    Raises:
+        OutputError: vectors are missing from the bank, or damaged.
+    """
+    used = [entry for entry in entries.values() if entry.usable]
+    ends = accumulate(len(entry.usable) for entry in used)
+    rows = {entry.video_id: range(end - len(entry.usable), end) for entry, end in zip(used, ends, strict=True)}
+    vectors = allocate(sum(map(len, rows.values())), encoder.dimension, bank.workspace)
+    for video_id, own in rows.items():
+        vectors[own.start : own.stop] = bank.read_vectors(video_id, encoder, rows=len(own))
+    tracks = {e.video_id: Track(times_s=e.frames.times_s[e.frames.usable], rows=rows[e.video_id]) for e in used}
+    groups = group_videos(tracks, vectors, thresholds.copy)
+    shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
+    splits = split_groups(groups.values(), seed=config.seed, **shares)
+    found: dict[str, KeptVideo] = {}
+    matrix, first_row = allocate(len(vectors), encoder.dimension, bank.workspace), 0
+    # Videos that are searched together get consecutive rows, so that `stacked` needs no copy.
+    for entry in sorted(used, key=lambda e: (splits[groups[e.video_id]], e.width_px, e.height_px)):
+        own, group = rows[entry.video_id], groups[entry.video_id]
+        video = IndexedVideo(source=source[entry.video_id], entry=entry, vectors=vectors[own.start : own.stop])
+        kept = keep(video, threshold=thresholds.repeat, group=group, split=splits[group])
+        matrix[first_row : first_row + len(kept.kept)] = kept.vectors
+        found[entry.video_id] = replace(kept, matrix=matrix, first_row=first_row)
+        first_row += len(kept.kept)
+    return [found[entry.video_id] for entry in used]

@@ -11,13 +11,13 @@ from itertools import islice
 
 import numpy as np
 
-from mvp_data.neighbours import Neighbours
+from mvp_data.core.seeds import shuffled, unit
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.rules import fits_the_gap
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Opening
-from mvp_data.seeds import shuffled, unit
-from mvp_data.types import Vectors
 
 SPACING = 2.0  # most ratio between the median gaps between key frames of two runs
 COHERENCE = 0.4  # most difference between the mean cosines of consecutive key frames, as a share of the band

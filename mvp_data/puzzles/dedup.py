@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.neighbours import Neighbours
-from mvp_data.types import Vectors
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import Neighbours
 
 PROBES = 16  # frames of a video that are looked up among all others; spread over its length
 COPY_SHARE = 0.4  # of a video's probes found in another one at one distance in time; chance gives a third

@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from mvp_data.core.seeds import shuffled, stable_hash
+from mvp_data.core.types import Vectors
 from mvp_data.puzzles.decoys import Pair
 from mvp_data.puzzles.similarity_solvers import Sights, lures, sights, success
 from mvp_data.puzzles.types import Distractor
-from mvp_data.seeds import shuffled, stable_hash
-from mvp_data.types import Vectors
 
 TRIED = 32  # candidates that `adversarial` tries for one puzzle
 PARTNERS = 12  # pairs that `adversarial` tries for one run

@@ -8,22 +8,22 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data import schema
-from mvp_data.config import MineConfig
-from mvp_data.neighbours import Neighbours
+from mvp_data.config.options import MineConfig
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, stacked
 from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
 from mvp_data.puzzles.similarity_solvers import sights_of
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
-from mvp_data.types import Vectors
+from mvp_data.shards import record
 
 NEIGHBOURS = (
     64,
     1024,
 )  # nearest frames searched for each hidden frame; more if the first ones are all too similar
 FAR = 1e-3  # below the band by more than a rounding error
-ORIGINS = schema.ORIGINS[1:]  # all but `hidden`, in the order in which missing distractors are filled up
+ORIGINS = record.ORIGINS[1:]  # all but `hidden`, in the order in which missing distractors are filled up
 
 
 @dataclass(frozen=True)

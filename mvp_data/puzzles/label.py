@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mvp_data.config import PuzzleOptions
+from mvp_data.config.options import PuzzleOptions
+from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.difficulty import measure
 from mvp_data.puzzles.rules import doubt
 from mvp_data.puzzles.similarity_solvers import sights, sights_of, success
 from mvp_data.puzzles.types import Candidate, Distractor, Episode, FrameRef, Puzzle
-from mvp_data.schema import LABELS
-from mvp_data.seeds import shuffled, unit
+from mvp_data.shards.record import LABELS
 from mvp_data.tasks.catalogue import TASKS
 
 

@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mvp_data.config import PuzzleOptions
+from mvp_data.config.options import PuzzleOptions
+from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
 from mvp_data.puzzles.distractor_policies import POLICIES
@@ -13,7 +14,6 @@ from mvp_data.puzzles.label import label, similarity_success
 from mvp_data.puzzles.mask import openings
 from mvp_data.puzzles.rules import forget
 from mvp_data.puzzles.types import Distractor, Drop, Opening, Puzzle
-from mvp_data.seeds import shuffled, unit
 from mvp_data.tasks.catalogue import TASKS
 
 

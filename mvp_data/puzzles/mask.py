@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mvp_data.config import MaskConfig
+from mvp_data.config.options import MaskConfig
+from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask_policies import POLICIES
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.types import Drop, Episode, Opening, Places, Strip
-from mvp_data.seeds import shuffled, unit
 from mvp_data.tasks.catalogue import TASKS
 
 MVP_ALONE = (("mvp", 1.0),)

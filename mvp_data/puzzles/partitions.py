@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvp_data.config import PuzzleOptions
-from mvp_data.neighbours import centres, nearest_centre, spread
+from mvp_data.config.options import PuzzleOptions
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import centres, nearest_centre, spread
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
-from mvp_data.types import Vectors
 
 TRAINING_VIDEOS = 100_000  # for k-means, evenly spread over the corpus
 

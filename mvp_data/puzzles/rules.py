@@ -6,14 +6,14 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from mvp_data.config import MaskConfig
+from mvp_data.config.options import MaskConfig
+from mvp_data.core.types import Vectors
 from mvp_data.puzzles import ambiguity
 from mvp_data.puzzles.ambiguity import REMEMBERED, leaning, loops
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask_policies import POLICIES, beside
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Places
-from mvp_data.types import Vectors
 
 
 def refuse(

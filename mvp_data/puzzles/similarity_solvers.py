@@ -12,12 +12,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.core.seeds import shuffled
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.shortest_path import Floats, Places, Space, searchable, shortest_path, space
-from mvp_data.seeds import shuffled
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.grading import grade
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

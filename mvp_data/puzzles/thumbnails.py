@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 from mvp_data.puzzles.corpus import KeptVideo
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 
 Numbers = npt.NDArray[np.floating]
 Luma = npt.NDArray[np.int16]

@@ -4,7 +4,7 @@
 a task, add an object here. Nothing else names a task. Standard library only: the trainer imports this module.
 """
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 from mvp_data.tasks.forms import Direction, Distractors, HiddenFrames
 from mvp_data.tasks.task import Task
 

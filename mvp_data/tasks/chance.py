@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import comb, perm
 from typing import TypeAlias
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 
 METRICS = ("exact", "set", "recall", "selection", "position", "order")
 Affine: TypeAlias = tuple[str, Fraction, Fraction]  # count, scale, shift

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
-from mvp_data.seeds import unit
+from mvp_data.core.seeds import unit
 from mvp_data.tasks.task import Labelled, Question
 
 

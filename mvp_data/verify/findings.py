@@ -7,12 +7,11 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 
-from mvp_data.inspect import printable
-from mvp_data.ledger import LEDGER_NAME
-from mvp_data.output import CARD_NAME, REPORT_NAME, SAMPLES_NAME
-from mvp_data.report import plural
-from mvp_data.schema import REBUILD
-from mvp_data.shard_index import INDEX_NAME
+from mvp_data.core.text import plural, printable
+from mvp_data.pipeline.ledger import LEDGER_NAME
+from mvp_data.pipeline.output_folder import CARD_NAME, REPORT_NAME, SAMPLES_NAME
+from mvp_data.shards.index import INDEX_NAME
+from mvp_data.shards.record import REBUILD
 
 CHECKS = {
     INDEX_NAME: "parses, fits its shards and its configuration",

@@ -9,31 +9,24 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mvp_data import __version__
-from mvp_data.bank import Bank
-from mvp_data.errors import OutputError, ShardError
-from mvp_data.journal import Journal
-from mvp_data.ledger import LEDGER_NAME, read_ledger
-from mvp_data.output import (
-    CARD_NAME,
-    REPORT_NAME,
-    SAMPLES_NAME,
-    SampleRow,
-    locked,
-    write_card,
-    write_report,
-    write_samples,
-)
-from mvp_data.pack import Packed, Packer
-from mvp_data.pipeline import card_facts, kept_videos
-from mvp_data.progress import Progress
+from mvp_data.bank.bank import Bank
+from mvp_data.core.errors import OutputError, ShardError
+from mvp_data.core.types import Source
+from mvp_data.core.version import __version__
+from mvp_data.pipeline.dataset_card import card_facts, write_card
+from mvp_data.pipeline.ledger import LEDGER_NAME, read_ledger
+from mvp_data.pipeline.output_folder import CARD_NAME, REPORT_NAME, SAMPLES_NAME, locked
+from mvp_data.pipeline.pack import Packed, Packer
+from mvp_data.pipeline.report import make_report, stored_report, write_report
+from mvp_data.pipeline.run_log import Journal
+from mvp_data.pipeline.sample_table import SampleRow, write_samples
+from mvp_data.puzzles.corpus import kept_videos
 from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.puzzles.partitions import mine_all
-from mvp_data.report import make_report, stored_report
-from mvp_data.schema import parse_object
-from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
-from mvp_data.shards import sample_spans, write_shard
-from mvp_data.types import Source
+from mvp_data.shards.index import INDEX_NAME, Index, ShardInfo, read_index
+from mvp_data.shards.record import parse_object
+from mvp_data.shards.tar import sample_spans, write_shard
+from mvp_data.system.progress import Progress
 from mvp_data.verify.findings import Verification
 from mvp_data.verify.run import read_config, verify
 from mvp_data.verify.table_checks import rows_of

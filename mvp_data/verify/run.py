@@ -10,24 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from mvp_data import __version__
-from mvp_data.config import GROUPS, BuildConfig
-from mvp_data.embed import Encoder
-from mvp_data.errors import ConfigError, OutputError, ShardError
-from mvp_data.ledger import LEDGER_NAME
-from mvp_data.output import CARD_NAME, REPORT_NAME, SAMPLES_NAME, STARTED_NAME, is_own
-from mvp_data.pipeline import build_hash
+from mvp_data.config.options import GROUPS, BuildConfig
+from mvp_data.core.errors import ConfigError, OutputError, ShardError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.core.types import Encoder
+from mvp_data.core.version import __version__
+from mvp_data.pipeline.build import build_hash
+from mvp_data.pipeline.ledger import LEDGER_NAME
+from mvp_data.pipeline.output_folder import CARD_NAME, REPORT_NAME, SAMPLES_NAME, STARTED_NAME, is_own
 from mvp_data.puzzles.corpus import Thresholds
-from mvp_data.schema import Record
-from mvp_data.seeds import stable_hash
-from mvp_data.shard_cache import megabytes
-from mvp_data.shard_index import INDEX_NAME, Index, ShardInfo, read_index
-from mvp_data.shards import Sample, read_shard
-from mvp_data.summary import label_balance
+from mvp_data.shards.index import INDEX_NAME, Index, ShardInfo, read_index
+from mvp_data.shards.record import Record
+from mvp_data.shards.tar import Sample, read_shard
+from mvp_data.system.progress import megabytes
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.verify.findings import Finding, Tally, Verification
 from mvp_data.verify.sample_checks import sample_findings
 from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
+from mvp_data.viewer.summary import label_balance
 
 RARE_P = 1e-6  # labels of an unbiased build are less even than this once in a million builds
 AT_THE_LIMIT = "the build accepted it before JPEG coding; see it with `mvp-data inspect --sample`"

@@ -6,14 +6,14 @@ from itertools import combinations
 import numpy as np
 from PIL import Image
 
-from mvp_data.decode_pyav import jpeg_luma
-from mvp_data.errors import Skip
-from mvp_data.jpeg import jpeg_settings
+from mvp_data.core.errors import Skip
+from mvp_data.core.jpeg import jpeg_settings
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 from mvp_data.puzzles.thumbnails import differ
-from mvp_data.schema import CandidateFrame, Record
-from mvp_data.shards import Sample
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
+from mvp_data.shards.record import CandidateFrame, Record
+from mvp_data.shards.tar import Sample
 from mvp_data.verify.findings import Finding
+from mvp_data.video.decode.images import jpeg_luma
 
 CODING_LUMA = 2  # most difference per block between thumbnails of two JPEGs of one frame, of 255 levels
 SLACK = 1e-5  # records round cosines to five decimals; some rules compare them unrounded

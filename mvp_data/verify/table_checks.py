@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ShardError
-from mvp_data.ledger import LEDGER_NAME, LedgerRow
-from mvp_data.output import REPORT_NAME, SAMPLES_NAME, SampleRow, sample_row
-from mvp_data.parquet import open_parquet, plain_value, scalars
-from mvp_data.schema import MAX_JSON_BYTES, SPLITS, Record, parse_object
-from mvp_data.seeds import stable_hash
+from mvp_data.core.errors import ShardError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.pipeline.ledger import LEDGER_NAME, LedgerRow
+from mvp_data.pipeline.output_folder import REPORT_NAME, SAMPLES_NAME
+from mvp_data.pipeline.sample_table import SampleRow, sample_row
+from mvp_data.shards.record import MAX_JSON_BYTES, SPLITS, Record, parse_object
+from mvp_data.system.parquet import open_parquet, plain_value, scalars
 from mvp_data.verify.findings import Finding
 
 MAX_REPORT_BYTES = 64 << 20

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
-from mvp_data.prompt import Message, PromptConfig
-from mvp_data.seeds import shuffled, stable_hash
-from mvp_data.shards import Sample
+from mvp_data.core.seeds import shuffled, stable_hash
+from mvp_data.shards.prompt import Message, PromptConfig
+from mvp_data.shards.tar import Sample
 from mvp_train.dataset import Samples, to_row
 from mvp_train.recipe import require
 from mvp_train.reward import RewardConfig

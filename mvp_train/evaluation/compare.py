@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvp_data.errors import ConfigError
-from mvp_data.intervals import clusters, group_sums, intervals
-from mvp_data.seeds import stable_hash
+from mvp_data.core.errors import ConfigError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.core.statistics import clusters, group_sums, intervals
 from mvp_train.evaluation.evaluate import COMPLETIONS, read_completions
 from mvp_train.evaluation.metrics import Outcome, by_key, by_task, least_values, sample_values
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mvp_data import __version__
-from mvp_data.errors import ConfigError, OutputError
-from mvp_data.files import atomic_write
-from mvp_data.parquet import schema_of, write_rows
-from mvp_data.shards import Sample
+from mvp_data.core.errors import ConfigError, OutputError
+from mvp_data.core.version import __version__
+from mvp_data.shards.tar import Sample
+from mvp_data.system.files import atomic_write
+from mvp_data.system.parquet import schema_of, write_rows
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples

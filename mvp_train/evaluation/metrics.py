@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from mvp_data.intervals import clusters, intervals
-from mvp_data.seeds import stable_hash
+from mvp_data.core.seeds import stable_hash
+from mvp_data.core.statistics import clusters, intervals
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance, reward_chance
 from mvp_data.tasks.grading import lowest

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.files import atomic_write
-from mvp_data.html import render, write_html
-from mvp_data.schema import CandidateFrame, Record
-from mvp_data.shards import Sample
+from mvp_data.core.html import render, write_html
+from mvp_data.shards.record import CandidateFrame, Record
+from mvp_data.shards.tar import Sample
+from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.reward import Score, parse
 

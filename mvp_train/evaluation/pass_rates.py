@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from mvp_data.errors import OutputError
-from mvp_data.files import atomic_write
-from mvp_data.parquet import schema_of, write_rows
-from mvp_data.seeds import stable_hash
-from mvp_data.shards import Sample
+from mvp_data.core.errors import OutputError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.shards.tar import Sample
+from mvp_data.system.files import atomic_write
+from mvp_data.system.parquet import schema_of, write_rows
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError
-from mvp_data.prompt import Message
+from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.shards.prompt import Message
 from mvp_train.recipe import ModelConfig, checked
 
 RANDOM = "random:"  # prefix of the untrained models

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError
+from mvp_data.core.errors import ConfigError, MissingDependencyError
 
 SPECIAL = (
     "<|endoftext|>",

@@ -6,9 +6,9 @@ Written for vLLM 0.33 (`vllm.LLM.chat` with `image_pil` parts). The only module 
 from collections.abc import Sequence
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError
-from mvp_data.prompt import Message
-from mvp_data.seeds import stable_hash
+from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.shards.prompt import Message
 from mvp_train.models.load import base_of, with_weights
 from mvp_train.recipe import ModelConfig
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mvp_data.files import atomic_write
+from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.page import Shown, write_page

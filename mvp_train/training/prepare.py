@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mvp_data.errors import ConfigError, MissingDependencyError
-from mvp_data.seeds import stable_hash
+from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.core.seeds import stable_hash
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models.load import (
     INSTALL,

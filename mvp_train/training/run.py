@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mvp_data.errors import ConfigError, MvpError
+from mvp_data.core.errors import ConfigError, MvpError
 from mvp_train.models.load import one_line, with_weights
 from mvp_train.reward import MvpReward
 from mvp_train.training.plan import Plan

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mvp_data import __version__
-from mvp_data.errors import OutputError
-from mvp_data.files import atomic_write
-from mvp_data.locks import locked_folder
+from mvp_data.core.errors import OutputError
+from mvp_data.core.version import __version__
+from mvp_data.system.files import atomic_write
+from mvp_data.system.locks import locked_folder
 from mvp_train.recipe import Recipe, read_recipe, to_yaml
 
 RECIPE_NAME = "run.yaml"  # not `recipe.yaml`, which may be a file of the user

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from mvp_data.seeds import stable_hash
+from mvp_data.core.seeds import stable_hash
 from mvp_train.dataset import to_dataset
 from mvp_train.models.load import lora_config
 from mvp_train.training.logs import RunLog, StepClock

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvp_data.cli.main import main
-from mvp_data.shards import read_shard, write_shard
+from mvp_data.shards.tar import read_shard, write_shard
 from tests.audit_plants import PLANTS, plant_shard
 
 

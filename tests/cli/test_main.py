@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mvp_data import __version__
 from mvp_data.cli import main as cli
-from mvp_data.config import BuildConfig, all_options
+from mvp_data.config.options import BuildConfig, all_options
+from mvp_data.core.version import __version__
 
 
 @pytest.fixture

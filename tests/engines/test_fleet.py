@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from mvp_data.core.errors import MvpError, OutputError
 from mvp_data.engines import fleet
 from mvp_data.engines.base import Lost, Usage
 from mvp_data.engines.fleet import Answer, Worker, WorkerDied, run_fleet
-from mvp_data.errors import MvpError, OutputError
 
 
 @dataclass(eq=False)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mvp_data.core.errors import MvpError, OutputError
 from mvp_data.engines import local as module
 from mvp_data.engines.base import Limits, Lost, Usage, extend_deadline, note
 from mvp_data.engines.local import can_limit_memory, run_all
-from mvp_data.errors import MvpError, OutputError
 
 
 def act(job: tuple[str, int]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mvp_data import build, read_index
-from mvp_data.config import from_options
-from mvp_data.ledger import read_ledger
+from mvp_data.config.options import from_options
+from mvp_data.pipeline.ledger import read_ledger
 from tests.clusters import BUILD, OPTIONS, Site, needs_ray, site
 from tests.ingest.test_chunk_jobs import SLOW, all_of, slide_show
 from tests.ray_nodes import start_nodes

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.config import from_options
+from mvp_data.config.options import from_options
+from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.engines import local
 from mvp_data.engines.base import Limits
 from mvp_data.engines.local import Local
-from mvp_data.errors import ConfigError, MissingDependencyError
 from mvp_data.ingest.scheduler import engine_for
 from tests.engines.test_local import act
 

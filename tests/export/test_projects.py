@@ -20,7 +20,7 @@ import pytest
 
 from mvp_data.export.run import export
 from mvp_data.export.target import ExportReport
-from mvp_data.prompt import PromptConfig
+from mvp_data.shards.prompt import PromptConfig
 from mvp_train import adapters
 from tests.samples import make_shard
 

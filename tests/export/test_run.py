@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mvp_data.errors import ConfigError, OutputError, ShardError
+from mvp_data.core.errors import ConfigError, OutputError, ShardError
 from mvp_data.export import run, targets
 from mvp_data.export.catalogue import TARGETS
 from mvp_data.export.run import export
-from mvp_data.prompt import PromptConfig, flat_text, messages
-from mvp_data.shards import Sample, read_shard, write_shard
+from mvp_data.shards.prompt import PromptConfig, flat_text, messages
+from mvp_data.shards.tar import Sample, read_shard, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_folder, make_sample, make_shard
 from tests.task_samples import make_mixed_folder, make_task_sample

@@ -13,7 +13,7 @@ import pytest
 
 from mvp_data.export.run import export
 from mvp_data.export.target import ExportReport
-from mvp_data.prompt import PromptConfig
+from mvp_data.shards.prompt import PromptConfig
 from tests.samples import make_shard
 
 pytest.importorskip("trl", reason="needs the extra `train`: pip install '.[train]'")

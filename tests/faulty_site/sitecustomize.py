@@ -51,16 +51,17 @@ def act(what: str, path: Path, more: list[str]) -> None:
 
 def install(acts: dict[str, list[Any]]) -> None:
     """Put the acts into the decode seam."""
-    from mvp_data import decode
+    from mvp_data.video.decode import open as opening
+    from mvp_data.video.decode import stream as stream_module
 
-    opened, frames = decode.open_video, decode.BackEnd.frames
+    opened, frames = opening.open_video, stream_module.BackEnd.frames
     current: list[Path] = []
 
     def open_video(path: Path, **options: Any) -> Any:
         current[:] = [Path(path)]
         return opened(path, **options)
 
-    def acting(stream: decode.BackEnd, *given: Any, **options: Any) -> Iterator[decode.DecodedFrame]:
+    def acting(stream: stream_module.BackEnd, *given: Any, **options: Any) -> Iterator[stream_module.DecodedFrame]:
         what, at, *more = acts.get(current[0].name if current else "", ("", -1))
         for number, frame in enumerate(frames(stream, *given, **options)):
             if number == at and not (what in ("abort", "segfault", "kill") and more and Path(more[0]).exists()):
@@ -69,8 +70,8 @@ def install(acts: dict[str, list[Any]]) -> None:
                 act(what, current[0], more)
             yield frame
 
-    decode.open_video = open_video  # type: ignore[assignment]
-    decode.BackEnd.frames = acting  # type: ignore[method-assign]
+    opening.open_video = open_video  # type: ignore[assignment]
+    stream_module.BackEnd.frames = acting  # type: ignore[method-assign]
 
 
 def jump() -> None:
@@ -85,7 +86,7 @@ if "MVP_ACTS" in os.environ:
     if planned.pop("clock", None):
         jump()
     if stall := planned.pop("read_timeout_s", None):
-        from mvp_data import remote
+        from mvp_data.system import urls
 
-        remote.READ_TIMEOUT_S = stall
+        urls.READ_TIMEOUT_S = stall
     install(planned)

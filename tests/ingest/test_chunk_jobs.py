@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from mvp_data import build, frames, read_index
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig, from_options
+from mvp_data import build, read_index
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, from_options
+from mvp_data.core.errors import OutputError, SkipReason
+from mvp_data.core.types import Picture, VideoEntry
 from mvp_data.engines import local
 from mvp_data.engines.base import Lost
-from mvp_data.errors import OutputError, SkipReason
-from mvp_data.fetch import fingerprint
 from mvp_data.ingest.chunk_jobs import chunk_name
 from mvp_data.ingest.scheduler import extract_all
-from mvp_data.scan import scan
-from mvp_data.types import Picture, VideoEntry
+from mvp_data.sources.fetch import fingerprint
+from mvp_data.sources.scan import scan
+from mvp_data.video import extract
 from tests.clips import render
 from tests.scenes import film, journey
 
@@ -85,7 +86,7 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The bank of a pass over the whole film."""
     config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "PART_S", 1e9)
+        patch.setattr(extract, "PART_S", 1e9)
         patch.setattr(local, "run_all", here)
         extract_all(scan([str(long_films)]).sources, config)
     return config, stored(config)
@@ -95,13 +96,13 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The beginnings of the parts that are extracted; the work is done in this process so that it can be watched."""
     begun: list[float] = []
-    extract_part = frames.extract_part
+    extract_part = extract.extract_part
 
-    def watched(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
+    def watched(path: Path, part: extract.Part, **options: Any) -> VideoEntry:
         begun.append(part.first_s)
         return extract_part(path, part, **options)
 
-    monkeypatch.setattr(frames, "extract_part", watched)
+    monkeypatch.setattr(extract, "extract_part", watched)
     monkeypatch.setattr(local, "run_all", here)
     return begun
 
@@ -127,14 +128,14 @@ def test_parts_pass_through_a_store(
     config = config_for(long_films, tmp_path / "out", engine="ray", store=f"file://{tmp_path / 'store'}")
     sources = scan([str(long_films)]).sources
     with monkeypatch.context() as patch:
-        extract_part = frames.extract_part
+        extract_part = extract.extract_part
 
-        def fails_later(path: Path, part: frames.Part, **options: Any) -> VideoEntry:
+        def fails_later(path: Path, part: extract.Part, **options: Any) -> VideoEntry:
             if part.first_s == 2400:
                 raise OutputError("no room")
             return extract_part(path, part, **options)
 
-        patch.setattr(frames, "extract_part", fails_later)
+        patch.setattr(extract, "extract_part", fails_later)
         with pytest.raises(OutputError, match="no room"):
             extract_all(sources, config)
     assert extracted == [0, 1200]

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvp_data.bank import Bank
-from mvp_data.embed import Encoder, OnnxEmbedder
+from mvp_data.bank.bank import Bank
+from mvp_data.core.errors import OutputError
+from mvp_data.core.types import Encoder, Picture, Vectors, VideoEntry
+from mvp_data.embedding.onnx import OnnxEmbedder
 from mvp_data.engines.base import Lost
 from mvp_data.engines.local import Local
-from mvp_data.errors import OutputError
 from mvp_data.ingest import embed
-from mvp_data.ingest.embed import Jpegs, decoded, embed_all, embed_with
-from mvp_data.types import Picture, Vectors, VideoEntry
+from mvp_data.ingest.embed import Jpegs, embed_all, embed_with
+from mvp_data.video.decode.images import decoded
 from tests.builders import films, jpeg_of, store
-from tests.test_embed import toy_model
+from tests.embedding.test_base import toy_model
 
 
 def test_pictures_are_decoded_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

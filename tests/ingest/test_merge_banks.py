@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mvp_data import BuildConfig, BuildReport, build, index, read_index
-from mvp_data.bank import Bank, skipped
-from mvp_data.config import from_options
-from mvp_data.errors import ConfigError, OutputError, SkipReason
+from mvp_data.bank.bank import Bank, skipped
+from mvp_data.config.options import from_options
+from mvp_data.core.errors import ConfigError, OutputError, SkipReason
 from mvp_data.ingest import merge_banks as module
 from mvp_data.ingest.merge_banks import merge
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig
-from mvp_data.embed import Encoder
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig
+from mvp_data.core.errors import MissingDependencyError, MvpError, OutputError, WeightsError
+from mvp_data.core.types import Encoder
 from mvp_data.engines.base import Limits, Lost
 from mvp_data.engines.fleet import ProcessWorker, StatefulWorker
-from mvp_data.errors import MissingDependencyError, MvpError, OutputError, WeightsError
 from mvp_data.ingest import embed
 from mvp_data.ingest.embed import EmbedWork
 from mvp_data.ingest.node_worker import NodeCheck, node_check, version
 from mvp_data.ingest.scheduler import extract_all
-from mvp_data.scan import scan
+from mvp_data.sources.scan import scan
 from tests.engines.test_local import act
 from tests.ingest.test_scheduler import Averages, config_for
 

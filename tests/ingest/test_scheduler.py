@@ -16,21 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvp_data import frames
-from mvp_data.bank import Bank
-from mvp_data.config import BuildConfig, from_options
-from mvp_data.embed import Encoder
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, from_options
+from mvp_data.core.errors import Skip, SkipReason, SourceError
+from mvp_data.core.types import Encoder, FrameTable, Picture, Vectors, VideoEntry
 from mvp_data.engines import local
 from mvp_data.engines.base import Lost
-from mvp_data.errors import Skip, SkipReason, SourceError
-from mvp_data.fetch import fingerprint
 from mvp_data.ingest import scheduler, worker
 from mvp_data.ingest.embed import embed_all
 from mvp_data.ingest.jobs import Outcome
 from mvp_data.ingest.scheduler import extract_all
-from mvp_data.scan import scan
-from mvp_data.status import read_status
-from mvp_data.types import FrameTable, Picture, Vectors, VideoEntry
+from mvp_data.pipeline.status import read_status
+from mvp_data.sources.fetch import fingerprint
+from mvp_data.sources.scan import scan
+from mvp_data.video import extract as extract_module
 from tests.web import serve
 
 
@@ -168,7 +167,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
     """Its id was computed of other bytes than were decoded."""
     film = tmp_path / "film.mp4"
     shutil.copy2(films / "film 0.mp4", film)
-    extract = frames.extract
+    extract = extract_module.extract
 
     def meanwhile(path: Path, **options: Any) -> VideoEntry:
         if how == "damaged":  # the disk gives other bytes, and its times are those of before
@@ -181,7 +180,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
         film.write_bytes(film.read_bytes() + b"more" if how == "grown" else b"another")
         return found
 
-    monkeypatch.setattr(frames, "extract", meanwhile)
+    monkeypatch.setattr(extract_module, "extract", meanwhile)
     config = config_for(film, tmp_path / "out")
     (outcome,) = extract_all(scan([str(film)]).sources, config)
     assert (outcome.skip, outcome.video_id) == (SkipReason.CHANGED, "")
@@ -197,7 +196,7 @@ def test_what_a_disk_gives_wrong_once_is_not_kept(
     films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch, glitch: str
 ) -> None:
     """libavformat tells a read that failed from a damaged file as little as we can, and the file is whole again."""
-    extract, times = frames.extract, []
+    extract, times = extract_module.extract, []
 
     def once(path: Path, **options: Any) -> VideoEntry:
         times.append(path)
@@ -208,7 +207,7 @@ def test_what_a_disk_gives_wrong_once_is_not_kept(
         found = extract(path, **options)
         return replace(found, damaged_packets=1, frames=FrameTable.of(found.frames[:-1]))
 
-    monkeypatch.setattr(frames, "extract", once)
+    monkeypatch.setattr(extract_module, "extract", once)
     config = config_for(films / "film 0.mp4", tmp_path / "out")
     sources = scan([str(films / "film 0.mp4")]).sources
     (outcome,) = extract_all(sources, config)
@@ -315,7 +314,7 @@ def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import time\n"
-        "from mvp_data.interrupts import Interrupts\n"
+        "from mvp_data.system.signals import Interrupts\n"
         "from mvp_data.engines.base import Limits\n"
         "from mvp_data.engines.local import run_all\n"
         "from tests.engines.test_local import act\n"
@@ -344,4 +343,4 @@ def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=20)
     assert out == ""
-    assert err.rstrip().endswith("mvp_data.interrupts.Stopped")
+    assert err.rstrip().endswith("mvp_data.system.signals.Stopped")

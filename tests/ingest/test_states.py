@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mvp_data.config import DecodeConfig, FramesConfig
+from mvp_data.config.options import DecodeConfig, FramesConfig
+from mvp_data.core.types import Source
 from mvp_data.ingest.jobs import ChunkPlan, Job
 from mvp_data.ingest.states import ENDED, TRANSITIONS, Event, JobQueue, State, Step, VideoStates
-from mvp_data.types import Source
 
 A, B, C = (Source(uri=f"/videos/{name}.mp4", path=f"{name}.mp4") for name in "abc")
 ID = "ab" * 10

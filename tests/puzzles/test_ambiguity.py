@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
-from mvp_data.embed import load_embedder
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.load import load_embedder
 from mvp_data.puzzles.ambiguity import leaning, loops
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
-from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
 from tests.puzzles.test_rules import scene, thumbnail

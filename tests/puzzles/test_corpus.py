@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvp_data.bank import Bank
-from mvp_data.calibrate import Calibration
-from mvp_data.errors import ConfigError
+from mvp_data.bank.bank import Bank
+from mvp_data.core.errors import ConfigError
+from mvp_data.embedding.calibration import Calibration
 from mvp_data.puzzles.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups, stacked
 from tests.builders import config, films, kept_video, store, with_gram
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mvp_data.core.seeds import shuffled
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.decoys import COHERENCE, SPACING, Run, pairs_within
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Episode, FrameRef, Opening, Puzzle, Strip
-from mvp_data.seeds import shuffled
 from mvp_data.tasks.catalogue import TASKS
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvp_data.core.seeds import shuffled
+from mvp_data.core.types import Vectors
 from mvp_data.puzzles.dedup import Track, deduplicate, group_videos
-from mvp_data.seeds import shuffled
-from mvp_data.types import Vectors
 from tests.builders import rng, walk, with_gram
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mvp_data.puzzles.corpus import Thresholds
 from mvp_data.puzzles.difficulty import BUCKETS, FULL_MOTION, WEIGHTS, Difficulty, bucket, measure
 from mvp_data.puzzles.similarity_solvers import Sights
-from mvp_data.schema import ORIGINS
+from mvp_data.shards.record import ORIGINS
 from tests.builders import rng, walk, with_gram
 
 T = Thresholds(repeat=0.9, ambiguous=0.7, scene=0.4, low=0.1)

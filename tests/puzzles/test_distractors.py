@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.config import MINE_ORDERS, MineConfig
-from mvp_data.neighbours import Found, Neighbours
+from mvp_data.config.options import MINE_ORDERS, MineConfig
+from mvp_data.core.types import Vectors
+from mvp_data.embedding.search import Found, Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.distractors import NEIGHBOURS, ORIGINS, Miner, quotas, shortfall
 from mvp_data.puzzles.similarity_solvers import Sights, sights, success
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Strip
-from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, kept_video, noise, rng, walk
 
 

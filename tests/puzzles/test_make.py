@@ -11,7 +11,7 @@ from mvp_data.puzzles import ambiguity, rules
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.types import Puzzle
-from mvp_data.schema import LABELS
+from mvp_data.shards.record import LABELS
 from tests.builders import THRESHOLDS, config, films, kept_video, walk
 
 SMALL = {"hidden_frames": 3, "distractors": 3, "context_frames": 6, "decoy_share": 0.0}

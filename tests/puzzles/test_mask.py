@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.config import MASK_POLICIES, MaskConfig
+from mvp_data.config.options import MASK_POLICIES, MaskConfig
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 from mvp_data.puzzles.ambiguity import leaning
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask import openings
 from mvp_data.puzzles.mask_policies import REACH
 from mvp_data.puzzles.rules import moves
 from mvp_data.puzzles.types import Drop, Episode, Opening
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 from tests.builders import THRESHOLDS, kept_video, noise, walk, with_gram
 
 BLOCKS = THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX

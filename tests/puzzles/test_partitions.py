@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mvp_data.core.types import Vectors
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.partitions import merged, mine_all, mine_partition, partition_videos
-from mvp_data.types import Vectors
 from tests.builders import THRESHOLDS, config, kept_video, rng, walk
 
 SMALL = {"hidden_frames": 3, "context_frames": 6, "distractors": 3}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvp_data.config import MASK_POLICIES, MINE_ORDERS
+from mvp_data.config.options import MASK_POLICIES, MINE_ORDERS
 from mvp_data.puzzles import distractor_policies, mask_policies
 from mvp_data.puzzles.mask_policies import beside
 from tests.builders import THRESHOLDS, kept_video, walk

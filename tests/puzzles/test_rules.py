@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mvp_data.calibrate import jitter
-from mvp_data.config import MaskConfig
+from mvp_data.config.options import MaskConfig
+from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
+from mvp_data.embedding.calibration import jitter
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.rules import doubt, fits_the_gap, moves, refuse
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop
-from mvp_data.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from tests.builders import THRESHOLDS, config, kept_video, noise, rng
 from tests.scenes import journey
 

@@ -3,15 +3,14 @@
 import ast
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from mvp_data.tasks.catalogue import ARROW, JIGSAW, MVP, NEXT, ODD_ONE_OUT, SELECT, TASKS
+from tests import ROOT
 from tests.samples import make_record
 from tests.task_samples import make_task_sample
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = sorted((ROOT / "mvp_data" / "tasks").glob("*.py"))
 OTHERS = sorted({*(ROOT / "mvp_data").rglob("*.py"), *(ROOT / "mvp_train").rglob("*.py")} - {*OURS})
 

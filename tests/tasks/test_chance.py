@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import METRICS, Chance, chance, reward_chance
 

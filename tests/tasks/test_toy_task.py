@@ -8,15 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from mvp_data import BuildReport, Record, build, read_index, read_shard, shard_paths
-from mvp_data.audit import audit
+from mvp_data.audit.run import audit
 from mvp_data.cli.main import app
-from mvp_data.config import from_options
-from mvp_data.inspect import asked, puzzle_in_words
-from mvp_data.prompt import PromptConfig, flat_text
-from mvp_data.summary import summarize
+from mvp_data.config.options import from_options
+from mvp_data.shards.prompt import PromptConfig, flat_text
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.task import Labelled, Question, Task
-from mvp_data.verify import verify
+from mvp_data.verify.run import verify
+from mvp_data.viewer.summary import summarize
+from mvp_data.viewer.tables import asked, puzzle_in_words
 from mvp_train.reward import MvpReward, RewardConfig, score_record
 from tests.scenes import film
 

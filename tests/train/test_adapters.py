@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 from mvp_data.export.run import export
-from mvp_data.prompt import PromptConfig
+from mvp_data.shards.prompt import PromptConfig
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train import adapters
 from mvp_train.adapters import SwiftReward, easyr1_score, verl_score

@@ -141,6 +141,6 @@ def test_every_command_is_documented() -> None:
 
 
 def test_version() -> None:
-    from mvp_data import __version__
+    from mvp_data.core.version import __version__
 
     assert run("--version").strip() == f"mvp-train {__version__}"

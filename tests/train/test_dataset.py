@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mvp_data.errors import ConfigError, ShardError
-from mvp_data.prompt import PromptConfig, pictures
-from mvp_data.schema import to_json
-from mvp_data.shard_set import open_shards
-from mvp_data.shards import write_shard
+from mvp_data.core.errors import ConfigError, ShardError
+from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.reader import open_shards
+from mvp_data.shards.record import to_json
+from mvp_data.shards.tar import write_shard
 from mvp_train.dataset import Samples, select, to_dataset, to_row
 from mvp_train.recipe import DataConfig, ShardsConfig
 from tests.samples import make_folder, make_sample, make_shard

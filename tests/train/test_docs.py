@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.prompt import PromptConfig, flat_text
+from mvp_data.shards.prompt import PromptConfig, flat_text
 from mvp_train.models.untrained import SHAPES
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, from_values
 from tests.samples import make_record

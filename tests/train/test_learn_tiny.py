@@ -8,7 +8,7 @@ pytest.importorskip("trl")
 
 from examples import learn_tiny
 from examples.learn_tiny import Size
-from mvp_data.prompt import PromptConfig
+from mvp_data.shards.prompt import PromptConfig
 from mvp_train.dataset import to_row
 from mvp_train.models.load import load_processor
 from mvp_train.reward import MvpReward, RewardConfig

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.errors import ConfigError
+from mvp_data.core.errors import ConfigError
 from mvp_train.recipe import DataConfig, Recipe, ShardsConfig, from_values, read_recipe, to_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

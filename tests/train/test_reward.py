@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mvp_data.errors import ConfigError
-from mvp_data.prompt import PromptConfig, flat_text
-from mvp_data.schema import LABELS
+from mvp_data.core.errors import ConfigError
+from mvp_data.shards.prompt import PromptConfig, flat_text
+from mvp_data.shards.record import LABELS
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import METRICS, chance, reward_chance
 from mvp_train.reward import INVALID, MvpReward, RewardConfig, Score, mvp_reward, parse, score, score_record

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data.errors import ConfigError
-from mvp_data.prompt import PromptConfig, pictures
+from mvp_data.core.errors import ConfigError
+from mvp_data.shards.prompt import PromptConfig, pictures
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples, select, to_dataset, to_row
 from mvp_train.evaluation.ask import AskConfig

@@ -21,21 +21,22 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from mvp_data import pipeline
-from mvp_data.bank import Bank
-from mvp_data.calibrate import Calibration
+from mvp_data.bank.bank import Bank
 from mvp_data.cli.verify import verify_command
-from mvp_data.config import BuildConfig
-from mvp_data.errors import OutputError
+from mvp_data.config.options import BuildConfig
+from mvp_data.core.errors import OutputError
+from mvp_data.core.jpeg import jpeg_settings
+from mvp_data.core.seeds import shuffled, unit
+from mvp_data.core.types import Source
+from mvp_data.embedding.calibration import Calibration
 from mvp_data.ingest.jobs import Outcome
-from mvp_data.journal import Journal
-from mvp_data.jpeg import jpeg_settings
-from mvp_data.output import locked, write_samples
-from mvp_data.scan import ScanResult
-from mvp_data.seeds import shuffled, unit
-from mvp_data.shard_index import read_index, write_index
-from mvp_data.shards import Sample, read_shard, write_shard
-from mvp_data.types import Source
+from mvp_data.pipeline import build
+from mvp_data.pipeline.output_folder import locked
+from mvp_data.pipeline.run_log import Journal
+from mvp_data.pipeline.sample_table import write_samples
+from mvp_data.shards.index import read_index, write_index
+from mvp_data.shards.tar import Sample, read_shard, write_shard
+from mvp_data.sources.scan import ScanResult
 from mvp_data.verify.findings import Verification, to_text
 from mvp_data.verify.repair import repair
 from mvp_data.verify.run import HashingReader, verify
@@ -72,7 +73,7 @@ def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
     outcomes = [Outcome(source=v.source, video_id=v.entry.video_id) for v in videos]
     outcomes += [Outcome(source=Source(uri="/copy.mp4", path="g copy.mp4"), video_id=videos[0].entry.video_id)]
     outcomes += [Outcome(source=Source(uri="/slow.mp4", path="slow.mp4"), skip="timeout", detail="too slow")]
-    done = pipeline._Indexed(
+    done = build._Indexed(
         found=ScanResult(sources=tuple(o.source for o in outcomes), problems=()),
         outcomes=tuple(outcomes),
         entries={v.entry.video_id: v.entry for v in videos},
@@ -81,7 +82,7 @@ def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
         calibration=Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=-0.4),
     )
     made.out.mkdir()
-    pipeline._make(made, pipeline.build_hash(made, ENCODER), done, Journal())
+    build._make(made, build.build_hash(made, ENCODER), done, Journal())
     return made
 
 

@@ -10,7 +10,7 @@ from mvp_data.export.target import (
     ground_truth,
     parquet_files,
 )
-from mvp_data.prompt import flat_text
+from mvp_data.shards.prompt import flat_text
 
 
 def _row(item: Item) -> Row:

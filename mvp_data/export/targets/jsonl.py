@@ -3,8 +3,8 @@
 import json
 
 from mvp_data.export.target import ExportReport, Item, Row, Target, truth
-from mvp_data.prompt import messages
-from mvp_data.schema import to_json
+from mvp_data.shards.prompt import messages
+from mvp_data.shards.record import to_json
 
 
 def _row(item: Item) -> Row:

@@ -3,7 +3,7 @@
 import json
 
 from mvp_data.export.target import HUB_SPLITS, ExportReport, Item, Row, Target, facts, truth
-from mvp_data.prompt import messages
+from mvp_data.shards.prompt import messages
 
 
 def _row(item: Item) -> Row:

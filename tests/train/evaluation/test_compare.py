@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data.errors import ConfigError
-from mvp_data.prompt import PromptConfig
-from mvp_data.seeds import stable_hash
+from mvp_data.core.errors import ConfigError
+from mvp_data.core.seeds import stable_hash
+from mvp_data.shards.prompt import PromptConfig
 from mvp_train.evaluation.ask import AskConfig
 from mvp_train.evaluation.compare import FLIPS, compare, sign_flip, to_text
 from mvp_train.evaluation.evaluate import evaluate

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mvp_data.errors import ConfigError, OutputError
-from mvp_data.prompt import Message, PromptConfig
-from mvp_data.seeds import shuffled, unit
-from mvp_data.shards import read_shard
+from mvp_data.core.errors import ConfigError, OutputError
+from mvp_data.core.seeds import shuffled, unit
+from mvp_data.shards.prompt import Message, PromptConfig
+from mvp_data.shards.tar import read_shard
 from mvp_train.dataset import Samples, select
 from mvp_train.evaluation.ask import ABLATIONS, AskConfig, ablated
 from mvp_train.evaluation.evaluate import evaluate, read_completions

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.intervals import clusters, group_sums, intervals
-from mvp_data.schema import LABELS
-from mvp_data.seeds import shuffled, stable_hash, unit
+from mvp_data.core.seeds import shuffled, stable_hash, unit
+from mvp_data.core.statistics import clusters, group_sums, intervals
+from mvp_data.shards.record import LABELS
 from mvp_data.tasks.chance import chance, reward_chance
 from mvp_train.evaluation.metrics import (
     METRICS,

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data.errors import ConfigError, OutputError
+from mvp_data.core.errors import ConfigError, OutputError
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import AskConfig
 from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mvp_data.errors import ConfigError
-from mvp_data.prompt import PromptConfig, messages, pictures
+from mvp_data.core.errors import ConfigError
+from mvp_data.shards.prompt import PromptConfig, messages, pictures
 from mvp_train.recipe import ModelConfig
 from tests.samples import make_sample
 

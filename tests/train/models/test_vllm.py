@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.errors import ConfigError, MissingDependencyError
-from mvp_data.prompt import PromptConfig
+from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.shards.prompt import PromptConfig
 from mvp_train.dataset import to_row
 from mvp_train.models.load import LocalModel
 from mvp_train.models.vllm import VllmModel, chat

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data.errors import ConfigError, MissingDependencyError, MvpError
+from mvp_data.core.errors import ConfigError, MissingDependencyError, MvpError
 from mvp_train.recipe import from_values
 from tests.train.training.runs import GRPO, recipe
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data.errors import OutputError, ShardError
+from mvp_data.core.errors import OutputError, ShardError
 from tests.samples import make_folder, make_shard
 from tests.train.training.runs import LORA, by_length, recipe
 

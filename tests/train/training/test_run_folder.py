@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mvp_data.errors import OutputError
+from mvp_data.core.errors import OutputError
 from tests.train.training.runs import recipe
 
 pytest.importorskip("trl", reason="needs the train extra")

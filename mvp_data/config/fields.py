@@ -1,0 +1,64 @@
+"""An option as a dataclass field: its default, its help, its limits, and the check of a value against them."""
+
+import math
+import os
+from dataclasses import Field, field, fields
+from pathlib import Path
+from typing import Any
+
+from mvp_data.core.errors import ConfigError
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with what the command line, the checks and the docs need to know of it."""
+    return field(default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices})
+
+
+def check_fields(config: Any) -> None:
+    """Check every option of a configuration, and turn whole numbers into floats where a float is meant."""
+    for f in fields(config):
+        value, meta = getattr(config, f.name), f.metadata
+        if value is None or not meta:
+            continue
+        value = _typed(f.name, value, f)
+        object.__setattr__(config, f.name, value)  # 2 is 2.0 from now on: it must not make another hash
+        if meta["choices"] and value not in meta["choices"]:
+            raise ConfigError(f"{f.name}: {value!r:.80} is not one of {', '.join(meta['choices'])}")
+        if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
+            raise ConfigError(f"{f.name}: {value} is outside [{meta['low']:g}, {meta['high']:g}]")
+
+
+def value_type(f: Field[Any]) -> type:
+    """The plain type of an option: `float` for `float | None`."""
+    plain = [t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None)]
+    assert len(plain) == 1, f.name
+    assert isinstance(plain[0], type), f.name
+    return plain[0]
+
+
+def can_be_named(text: str) -> bool:
+    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _typed(name: str, value: Any, f: Field[Any]) -> Any:
+    wanted = value_type(f)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
+        return float(value)
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ConfigError(f"{name}: a number that does not fit 64 bits")
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r:.80}")
+    return value

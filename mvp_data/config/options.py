@@ -1,0 +1,348 @@
+"""Every option of a build, once: the command line, `--config build.yaml` and the docs are made from these fields."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mvp_data.config.fields import can_be_named, check_fields, option
+from mvp_data.config.removed import removed
+from mvp_data.core.errors import ConfigError, SkipReason
+from mvp_data.core.version import __version__
+from mvp_data.system.yaml import parse_yaml, read_text
+from mvp_data.tasks.catalogue import TASKS, parse_shares
+
+BACKENDS = ("pyav", "decord", "ffmpeg")
+METHODS = ("adaptive", "transnetv2", "none")
+MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
+DECODES = ("sparse", "full")
+MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
+EXTRACT_VERSION = 2  # raised whenever pass 1 would store something else for the same options
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How a video is decoded and cut."""
+
+    decoder: str = option("pyav", "Back end that decodes.", choices=BACKENDS)
+    decode: str = option("sparse", "sparse leaves out frames neither sampled nor built on (pyav).", choices=DECODES)
+    shots: str = option("adaptive", "Shot detector.", choices=METHODS)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesConfig:
+    """Which frames are sampled, and how they are stored."""
+
+    fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
+    max_fps: float = option(4.0, "Rate up to which short videos are sampled faster.", low=0.01, high=120)
+    min_frames: int = option(32, "A video with fewer frames than this at --fps is sampled faster.", low=2, high=512)
+    patch_multiple: int = option(28, "Both picture sides are multiples of this (pixels).", low=1, high=512)
+    max_pixels: int = option(112_896, "Largest picture area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
+    jpeg_quality: int = option(90, "JPEG quality of all pictures.", low=50, high=100)
+    trim_s: float = option(0.1, "Frames this close to a shot boundary are not used (seconds).", low=0, high=10)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.max_fps < self.fps:
+            raise ConfigError(f"max_fps: {self.max_fps:g} is below fps {self.fps:g}; raise it or lower fps")
+        if self.max_pixels < self.patch_multiple**2:
+            raise ConfigError(f"max_pixels: {self.max_pixels} is less than one {self.patch_multiple} px patch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """What measures likeness, and when two frames count as the same."""
+
+    embedder: str = option("builtin", "builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a local file).")
+    dedup_threshold: float | None = option(
+        None, "Drop a frame this similar to the last kept one [calibrated per encoder].", low=-1, high=1
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """What is hidden."""
+
+    hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
+    context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
+    mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
+    samples_per_video: int = option(32, "At most this many samples of one video (0: no limit; a pair needs 2).", low=0)
+    reversible: str = option("drop", "Runs that loop, or read as well backwards.", choices=("drop", "keep"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineConfig:
+    """Which wrong candidates are shown."""
+
+    distractors: int = option(4, "l: wrong candidates of a puzzle.", low=0, high=14)
+    decoy_share: float = option(
+        1.0, "Share of puzzles with a decoy run for distractors; the others get scattered frames.", low=0, high=1
+    )
+    neighbourhood_share: float = option(0.5, "Share of scattered distractors from near the mask.", low=0, high=1)
+    same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
+    neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)
+    mine_cells: int = option(
+        0, "Mine a large corpus in about so many parts, each among videos of a kind (0: in one).", low=0, high=1_000_000
+    )
+    mine: str = option("band", "Distractors taken first: most alike, any, or misleading.", choices=MINE_ORDERS)
+    similarity_low: float | None = option(
+        None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
+    )
+    similarity_high: float | None = option(
+        None,
+        "Similarity from which a distractor, or a pair of hidden frames, is ambiguous [calibrated].",
+        low=-1,
+        high=1,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.neighbourhood_share + self.same_video_share > 1:
+            raise ConfigError("neighbourhood_share + same_video_share is above 1; lower one of them")
+        low, high = self.similarity_low, self.similarity_high
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"similarity_low {low:g} is not below similarity_high {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PuzzleConfig:
+    """Which puzzles are made and kept."""
+
+    tasks: str = option("mvp", f"Tasks with their shares, such as mvp=0.7,jigsaw=0.3. There are {', '.join(TASKS)}.")
+    difficulty: str = option("0:1", "Keep only puzzles of this difficulty, LOW:HIGH within 0 (easy) and 1 (hard).")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        object.__setattr__(self, "tasks", ",".join(f"{task}={share:g}" for task, share in parse_shares(self.tasks)))
+        low, high = self.difficulty_range
+        object.__setattr__(self, "difficulty", f"{low:g}:{high:g}")
+
+    @property
+    def task_shares(self) -> tuple[tuple[str, float], ...]:
+        """Each task with its share; they add up to 1."""
+        shares = parse_shares(self.tasks)
+        total = sum(share for _, share in shares)
+        return tuple((task, share / total) for task, share in shares)
+
+    @property
+    def difficulty_range(self) -> tuple[float, float]:
+        """The least and the greatest difficulty that is kept."""
+        low, colon, high = self.difficulty.partition(":")
+        try:
+            limits = float(low), float(high)
+        except ValueError:
+            limits = math.nan, math.nan
+        if not (colon and 0 <= limits[0] < limits[1] <= 1):
+            raise ConfigError(f"difficulty: {self.difficulty!r} is no LOW:HIGH such as 0.3:0.8")
+        return limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    """How samples are written."""
+
+    shard_order: str = option("mixed", "Order of the samples within a split.", choices=("mixed", "easy_first"))
+    shard_samples: int = option(1000, "Most samples in a shard.", low=1)
+    shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1, high=1e6)
+    val_share: float = option(0.05, "Share of video groups in the validation split.", low=0, high=1)
+    test_share: float = option(0.05, "Share of video groups in the test split.", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.val_share + self.test_share > 1:
+            raise ConfigError("val_share + test_share is above 1; lower one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PuzzleOptions:
+    """The options of pass 2 up to the finished puzzles: what is hidden, which distractors are shown, what is kept."""
+
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    mine: MineConfig = field(default_factory=MineConfig)
+    puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """A whole build. `BuildConfig(src=("videos",), out=Path("shards"))` is what `mvp-data build` runs by default.
+
+    Raises:
+        ConfigError: an option is out of range or contradicts another one.
+    """
+
+    src: tuple[str, ...]
+    out: Path
+    bank: Path | None = option(None, "Where frames and vectors are kept [OUT.bank].")
+    seed: int = option(0, "Seed of every random choice.", low=0, high=2**63 - 1)
+    workers: int = option(0, "Processes that decode (0: one per core).", low=0)
+    engine: str = option("local", "Where videos are decoded and embedded: here, or on Ray.", choices=("local", "ray"))
+    ray_address: str = option("", "Ray cluster to use, HOST:PORT or auto [one of this machine, made for this run].")
+    store: str = option("", "URL of an object store, for nodes of a Ray cluster without a common disk.")
+    limit: int = option(0, "Use only the first N sources (0: all).", low=0)
+    video_timeout_s: float = option(
+        1800.0, "Longest time for a video, or for 20 minutes of a long one (seconds).", low=1, high=1e6
+    )
+    video_memory_mb: int = option(4096, "Most memory of a process that decodes (megabytes; 0: no limit).", low=0)
+    retry: str = option("", "Try what an earlier run gave up again: reasons of the ledger, as timeout,memory,crash.")
+    max_failures: int = option(50, "Stop once so many videos failed and none went well (0: never).", low=0)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    mine: MineConfig = field(default_factory=MineConfig)
+    puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not isinstance(self.out, str | Path):
+            raise ConfigError(f"out: must be a path, not {self.out!r}")
+        object.__setattr__(self, "out", Path(self.out))
+        for group, kind in GROUPS.items():
+            if not isinstance(getattr(self, group), kind):
+                raise ConfigError(f"{group}: must be a {kind.__name__}, not {getattr(self, group)!r}")
+        if isinstance(self.src, str):
+            raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
+        object.__setattr__(self, "src", tuple(str(src) for src in self.src))
+        for name, _ in self.puzzle.task_shares:
+            count = TASKS[name].pool_size(self.mine.distractors)
+            asked = TASKS[name].question(self.mask.hidden_frames, count)
+            if not asked.ordered and asked.slots == asked.choices:
+                raise ConfigError(f"tasks: {name} has nothing to choose from with --distractors {count}")
+        unknown = sorted(self.retried - {reason.value for reason in SkipReason})
+        if unknown:
+            reasons = ", ".join(reason.value for reason in SkipReason)
+            raise ConfigError(f"retry: no reason is called {', '.join(unknown)}; there are {reasons}")
+        for name in ("ray_address", "store"):
+            if getattr(self, name) and self.engine != "ray":
+                raise ConfigError(f"{name}: is of no use without --engine ray")
+        bank, out = self.bank_folder.resolve(), self.out.resolve()
+        if any(Path(src).resolve() == out for src in self.src):
+            raise ConfigError(f"out: {self.out} is also a --src; choose another folder")
+        if bank == out or out in bank.parents:
+            raise ConfigError(f"bank: {bank} must not be --out or lie in it; choose another place for --bank")
+        if not self.src:
+            raise ConfigError("no source: give --src a folder, file, glob, manifest, tar or URL")
+
+    @property
+    def bank_folder(self) -> Path:
+        """The bank in use."""
+        if self.bank is not None:
+            return self.bank
+        out = self.out if self.out.name not in ("", "..") else self.out.resolve()
+        return out.parent / f"{out.name}.bank"
+
+    @property
+    def puzzle_options(self) -> PuzzleOptions:
+        """The options that decide the puzzles of a given corpus."""
+        return PuzzleOptions(mask=self.mask, mine=self.mine, puzzle=self.puzzle, seed=self.seed)
+
+    @property
+    def retried(self) -> frozenset[str]:
+        """The reasons to try again."""
+        return frozenset(word.strip() for word in self.retry.split(",") if word.strip())
+
+    @property
+    def worker_count(self) -> int:
+        """Processes in use."""
+        return self.workers or usable_cores()
+
+    def extract_hash(self) -> str:
+        """Names everything that decides what pass 1 stores: two different values never share bank entries."""
+        parts = {"decode": asdict(self.decode), "frames": asdict(self.frames)}
+        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
+
+    def content_hash(self) -> str:
+        """Names everything that decides the shards' bytes for a given corpus."""
+        parts = {name: asdict(getattr(self, name)) for name in GROUPS}
+        return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION, "tool": __version__})
+
+    def to_options(self) -> dict[str, Any]:
+        """The flat form, as a YAML file would hold it."""
+        flat: dict[str, Any] = {"src": list(self.src), "out": str(self.out)}
+        for group, f in all_options():
+            value = getattr(getattr(self, group) if group else self, f.name)
+            flat[f.name] = str(value) if isinstance(value, Path) else value
+        return flat
+
+
+GROUPS: dict[str, type] = {f.name: f.type for f in fields(BuildConfig) if is_dataclass(f.type)}  # type: ignore[misc]
+
+
+def all_options() -> Iterator[tuple[str, Field[Any]]]:
+    """(group, field) of every option but `src` and `out`; the group is "" for those of `BuildConfig` itself."""
+    for f in fields(BuildConfig):
+        if f.name in GROUPS:
+            yield from ((f.name, inner) for inner in fields(GROUPS[f.name]))
+        elif f.name not in ("src", "out"):
+            yield "", f
+
+
+def digest(value: Any) -> str:
+    """12 hex digits that name a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def from_options(options: Mapping[str, Any]) -> BuildConfig:
+    """A `BuildConfig` from its flat form, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
+
+    Raises:
+        ConfigError: an unknown key (all of them are listed), a value of the wrong type, or out of range.
+    """
+    known = {f.name: (group, f) for group, f in all_options()}
+    unknown = sorted(set(options) - set(known) - {"src", "out"})
+    if unknown:
+        meant = [n for u in unknown for n in get_close_matches(u.replace("-", "_"), known, n=1)]
+        hint = f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
+        if gone := [text for u in unknown if (text := removed("build", "--" + u.replace("_", "-")))]:
+            hint = "; ".join(gone)
+        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
+    names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
+    for name in names:
+        if isinstance(name, str | Path) and not can_be_named(str(name)):
+            raise ConfigError(f"{str(name)!r}: not a name that a file can have")
+    src = options.get("src", ())
+    if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
+        raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, (group, _) in known.items():
+        if options.get(name) is not None:
+            grouped.setdefault(group, {})[name] = options[name]
+    if not isinstance(options.get("out"), str | Path):
+        raise ConfigError("no output folder: give --out")
+    groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
+    own = grouped.get("", {})
+    return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
+
+
+def usable_cores() -> int:
+    """Cores this process may use: a container may own fewer than the machine has."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or is not a mapping of option names to values.
+    """
+    loaded = parse_yaml(read_text(path, what="a file of build options"), where=str(path))
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise ConfigError(f"{path}: must be a mapping of option names to values, such as `fps: 2`")
+    return loaded

@@ -1,0 +1,103 @@
+"""HTML pages from jinja2 templates: every value is escaped, and the page loads nothing and runs no code but its own.
+
+A page is one file. Its images are data URIs. Its content security policy allows only the style and the script of the
+template, by their hashes.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from mvp_data.core.errors import OutputError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+MAX_PAGE_BYTES = 200 << 20  # browsers grow slow and phones give up beyond; about 120 puzzles of 796x448 px
+
+
+def write_html(file: IO[bytes], package: str, name: str, parts: Iterable[str], *, limit: int, **values: Any) -> int:
+    """Write the page of the template `name` in `package`; return how many of `parts` it has.
+
+    The template gets `values`, its content security policy as `policy`, and `parts` one by one. Where the page would
+    exceed `limit` bytes it gets fewer parts, but at least one.
+    """
+    template = _template(package, name)
+    written, size = 0, len(_encoded(template.render(parts=(), **values)))
+
+    def fitting() -> Iterator[str]:
+        nonlocal written, size
+        for part in parts:
+            size += len(_encoded(part)) + 1  # and a separator
+            if written and size > limit:
+                return
+            yield part
+            written += 1
+
+    for piece in template.generate(parts=fitting(), **values):
+        file.write(_encoded(piece))
+    return written
+
+
+def render(package: str, name: str, **values: Any) -> "Markup":
+    """The template `name` in `package`, with every value escaped but `Markup`; a value that is missing is an error."""
+    from markupsafe import Markup
+
+    return Markup(_template(package, name).render(**values))
+
+
+def page_json(value: object) -> "Markup":
+    """ASCII JSON that cannot end the script element that contains it."""
+    from markupsafe import Markup
+
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def check_free(page: Path, mark: bytes) -> None:
+    """Raise `OutputError` if `page` exists and is not an older page, which begins with `mark`."""
+    if not page.exists():
+        return
+    maker = mark.partition(b"a page of ")[2].removesuffix(b" -->").decode()
+    problem = f"{page}: exists and is not a page of {maker}: choose another name"
+    if not page.is_file():
+        raise OutputError(problem)
+    with page.open("rb") as file:
+        if file.read(len(mark)) != mark:
+            raise OutputError(problem)
+
+
+@cache
+def _template(package: str, name: str) -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader(package, "")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source, _, _ = loader.get_source(environment, name)
+    return environment.get_template(name, globals={"policy": _policy(source)})
+
+
+def _policy(template: str) -> str:
+    """The content security policy of a page: nothing from outside, and no style or script but the template's own."""
+    own = []
+    for tag in ("style", "script"):
+        for body in re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+            own.append(f"{tag}-src 'sha256-{digest}'; ")
+    return f"default-src 'none'; img-src data:; {''.join(own)}base-uri 'none'; form-action 'none'"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="replace")  # lone surrogates become ?

@@ -1,0 +1,253 @@
+"""The values that flow between the steps: frozen, checked on creation, never filled in later.
+
+Source -> VideoEntry (VideoInfo, Boundary, Frame) -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x + c*y, b*x + d*y), y down
+
+Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
+Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
+Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
+Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
+Thumbnails = npt.NDArray[np.uint8]  # [M, 576], luma
+
+TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
+THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 32, 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByteRange:
+    """A contiguous part of a file, such as a member of a tar."""
+
+    container: str  # absolute local path or fsspec URL
+    offset: int
+    size: int  # bytes
+
+    def __str__(self) -> str:
+        """The text form, which the list of known files hashes: `tar:512+1048576:/data/x.tar`."""
+        return f"tar:{self.offset}+{self.size}:{self.container}"
+
+
+Location = str | ByteRange  # a whole file (absolute local path or fsspec URL), or a part of one
+
+
+def file_of(location: Location) -> str:
+    """The path or URL of the file that contains the bytes."""
+    return location.container if isinstance(location, ByteRange) else location
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A video to read.
+
+    `uri` says where its bytes are. It may contain secrets and undecodable bytes, so it is never written to a file.
+    `path` is the name for people and provenance, relative to the `--src` argument. `extra` holds the other columns of
+    a manifest.
+    """
+
+    uri: Location
+    path: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInfo:
+    """What the container says of the moving picture; sizes are as displayed (rotation and pixel aspect applied)."""
+
+    width_px: int
+    height_px: int
+    codec: str
+    header_duration_s: float  # 0.0 where the header gives none; headers lie, so never used to sample
+    rotation_deg: int  # clockwise turn needed for display: 0, 90, 180 or 270
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """A change of shot. Frames with `start_s <= pts < end_s` belong to neither side.
+
+    For a cut `start_s == end_s`: the time of the first frame of the new shot. For a gradual transition
+    (`dissolve`, `fade`) `end_s` is the time of the first frame that shows the new shot alone.
+    """
+
+    kind: str  # cut | dissolve | fade
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cut", "dissolve", "fade") or not 0 <= self.start_s <= self.end_s:
+            raise ValueError(f"not a boundary: {self!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """One sampled picture of a video; `reject` is the reason it is no key frame, or empty."""
+
+    time_s: float  # presentation time, from the first frame of the video
+    shot: int  # number of the shot it lies in, from 0
+    reject: str = ""  # damaged | black | flat | frozen | blurred | transition | boundary
+    luma: float = 0.0  # mean, 0..255
+    contrast: float = 0.0  # standard deviation of luma, 0..255
+    sharpness: float = 0.0  # variance of the Laplacian of luma
+    thumbnail: bytes = b""  # luma, 32 x 18, row by row: lets pass 2 see motion without decoding anything
+    jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 where none was stored
+
+
+THUMBNAIL_BYTES = THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX
+_FRAME_FIELDS = tuple(f.name for f in fields(Frame))
+# `reject` and `thumbnail` are stored as indices: into the reasons and into the thumbnails of the video.
+_FRAME_DTYPE = np.dtype([(f.name, np.float64 if f.type is float else np.int32) for f in fields(Frame)])
+_NO_THUMBNAIL = -1
+
+
+class FrameTable(Sequence[Frame]):
+    """The frames of one video in columns, and a sequence of `Frame` objects that are made when they are read.
+
+    A row takes some 45 bytes and a thumbnail; a `Frame` object takes a kilobyte.
+    """
+
+    __slots__ = ("_reasons", "_rows", "_thumbnails")
+
+    def __init__(self, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> None:
+        """Take `columns`, the values of each field of `Frame`.
+
+        Raises:
+            ValueError: a thumbnail does not have 32 x 18 bytes.
+        """
+        thumbnails = columns["thumbnail"]
+        stored = [thumbnail for thumbnail in thumbnails if thumbnail]
+        if any(len(thumbnail) != THUMBNAIL_BYTES for thumbnail in stored):
+            raise ValueError(f"a thumbnail must have {THUMBNAIL_BYTES} bytes")
+        self._thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+        self._reasons = tuple(dict.fromkeys(columns["reject"]))
+        numbers = {reason: number for number, reason in enumerate(self._reasons)}
+        has_one = np.array([bool(thumbnail) for thumbnail in thumbnails], dtype=bool)
+        self._rows = np.empty(len(thumbnails), _FRAME_DTYPE)
+        for name in _FRAME_FIELDS:
+            self._rows[name] = (
+                np.where(has_one, np.cumsum(has_one) - 1, _NO_THUMBNAIL)
+                if name == "thumbnail"
+                else [numbers[reason] for reason in columns[name]]
+                if name == "reject"
+                else columns[name]
+            )
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> "FrameTable":
+        """Build a table of these frames."""
+        rows = tuple(frames)
+        return cls({name: [getattr(frame, name) for frame in rows] for name in _FRAME_FIELDS})
+
+    def with_thumbnails(self, thumbnails: Thumbnails) -> "FrameTable":
+        """Return the same frames with thumbnails that are stored elsewhere in memory."""
+        table = FrameTable.__new__(FrameTable)
+        table._rows, table._reasons, table._thumbnails = self._rows, self._reasons, thumbnails
+        return table
+
+    @property
+    def thumbnails(self) -> Thumbnails:
+        """The thumbnails of the frames that have one, in order: uint8 [M, 576]."""
+        return self._thumbnails
+
+    @property
+    def times_s(self) -> npt.NDArray[np.float64]:
+        """Time of each frame."""
+        return self._rows["time_s"]
+
+    @property
+    def shots(self) -> npt.NDArray[np.int32]:
+        """Shot of each frame."""
+        return self._rows["shot"]
+
+    @property
+    def jpeg_bytes(self) -> npt.NDArray[np.int32]:
+        """Length of each JPEG."""
+        return self._rows["jpeg_bytes"]
+
+    @property
+    def usable(self) -> npt.NDArray[np.intp]:
+        """Indices of the frames that were not rejected."""
+        if "" not in self._reasons:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(self._rows["reject"] == self._reasons.index(""))
+
+    def rejections(self) -> Counter[str]:
+        """Count the rejected frames by reason."""
+        counts = np.bincount(self._rows["reject"], minlength=len(self._reasons)).tolist()
+        return Counter({reason: count for reason, count in zip(self._reasons, counts, strict=True) if reason})
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the thumbnail of one frame, without making the `Frame`."""
+        row = self._rows["thumbnail"][index]
+        return self._thumbnails[row].tobytes() if row != _NO_THUMBNAIL else b""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Frame, ...]: ...
+    def __getitem__(self, index: int | slice) -> Frame | tuple[Frame, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        values = dict(zip(_FRAME_FIELDS, self._rows[index].item(), strict=True))
+        return Frame(**values | {"reject": self._reasons[values["reject"]], "thumbnail": self.thumbnail(index)})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrameTable) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of every container of arrays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoEntry:
+    """What pass 1 finds out about a video, or about one chunk of a long video; the bank stores it.
+
+    `skip` is empty, or the reason why the video cannot be used.
+    """
+
+    video_id: str
+    skip: str = ""  # a SkipReason
+    detail: str = ""
+    info: VideoInfo | None = None
+    duration_s: float = 0.0  # time of the last frame shown
+    decoded_frames: int = 0  # of the video, those left out included
+    left_out_frames: int = 0  # of these
+    damaged_packets: int = 0
+    rate_fps: float = 0.0  # rate at which it was sampled
+    width_px: int = 0  # of every stored frame
+    height_px: int = 0
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
+    boundaries: tuple[Boundary, ...] = ()
+    frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
+
+    @property
+    def decoded_share(self) -> float:
+        """Share of the frames that were not left out."""
+        return 1 - self.left_out_frames / self.decoded_frames if self.decoded_frames else 0.0
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """Indices of the frames that were not rejected."""
+        return tuple(self.frames.usable.tolist())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """Who made a vector: this travels into bank and shards, and vectors of two encoders never mix."""
+
+    name: str  # builtin:<name> | open_clip:<model>/<pretrained>
+    weights_sha256: str
+    dimension: int
+    engine: str  # <runtime>-<device>-<number format>, as onnxruntime-cpu-fp32
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.engine}"

@@ -1,0 +1,194 @@
+"""The ledger: one row for every source file, used or skipped, with the reason and what to do about it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mvp_data.config.options import BuildConfig
+from mvp_data.core.errors import ShardError, SkipReason
+from mvp_data.core.types import VideoEntry
+from mvp_data.ingest.jobs import Outcome
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.make import PuzzleSet
+from mvp_data.sources.scan import ScanProblem
+from mvp_data.system.files import atomic_write
+
+LEDGER_NAME = "ledger.parquet"
+LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
+MOST_FPS = 16  # frames nearer to each other than this seldom differ
+LAST_RULES = ("few_distractors", "no_decoy", "difficulty")  # what they refuse has passed all others
+ADVICE = {
+    "policy": "choose another --mask-policy, say free",
+    "little_context": "lower --context-frames",
+    "no_motion": "too little moves in it: leave it out",
+    "repeated_hidden": "lower --hidden-frames, or leave it out: it is too still or repeats itself",
+    "repeated_context": "lower --context-frames, or leave it out: it repeats itself",
+    "recurring": "leave it out: it repeats itself",
+    "looping": "leave it out: it repeats itself; or --reversible keep",
+    "reversible": "leave it out: its order cannot be seen; or --reversible keep",
+    "few_distractors": "add videos of the same shape, or lower --distractors",
+    "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
+    "difficulty": "widen --difficulty",
+}  # by the reason that came nearest to a puzzle, else the commonest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerRow:
+    """One source file. Numbers are 0 and texts empty where the file did not get that far."""
+
+    path: str
+    outcome: str  # used | skipped
+    reason: str = ""  # a SkipReason
+    detail: str = ""
+    video_id: str = ""
+    split: str = ""
+    samples: int = 0
+    duration_s: float = 0.0
+    sampled_fps: float = 0.0
+    shots: int = 0
+    frames_sampled: int = 0
+    frames_kept: int = 0
+    frames_rejected: str = "{}"  # JSON: reason -> count
+    segments_refused: str = "{}"  # JSON: reason -> count
+    damaged_packets: int = 0
+    decoded_share: float = 0.0  # of the video's frames; 1 where none was left out
+
+
+def make_ledger(
+    problems: Sequence[ScanProblem],
+    outcomes: Sequence[Outcome],
+    entries: Mapping[str, VideoEntry],
+    kept: Mapping[str, KeptVideo],
+    puzzle_set: PuzzleSet,
+    config: BuildConfig,
+) -> tuple[LedgerRow, ...]:
+    """All rows, sorted by path; of sources with the same bytes the first stands for all."""
+    samples = Counter(puzzle.episode.strip.video_id for puzzle in puzzle_set.puzzles)
+    first: dict[str, str] = {}
+    rows = [LedgerRow(path=p.path, outcome="skipped", reason=p.reason.value, detail=p.detail) for p in problems]
+    for outcome in outcomes:
+        path, video_id = outcome.source.path, outcome.video_id
+        if video_id in first:
+            detail = f"same bytes as {first[video_id]}"
+            row = LedgerRow(
+                path=path,
+                outcome="skipped",
+                reason=SkipReason.DUPLICATE.value,
+                detail=detail,
+                video_id=video_id,
+            )
+        elif outcome.skip:
+            row = LedgerRow(path=path, outcome="skipped", reason=outcome.skip, detail=outcome.detail, video_id=video_id)
+        else:
+            refused = puzzle_set.video_drops.get(video_id, {})
+            row = _video_row(path, entries[video_id], kept.get(video_id), samples[video_id], refused, config)
+        if video_id:
+            first.setdefault(video_id, path)
+        rows.append(row)
+    return tuple(sorted(rows, key=lambda r: (r.path, r.video_id)))
+
+
+def _video_row(
+    path: str,
+    entry: VideoEntry,
+    kept: KeptVideo | None,  # None where no frame was usable
+    samples: int,
+    refused: Mapping[str, int],
+    config: BuildConfig,
+) -> LedgerRow:
+    rejected = entry.frames.rejections()
+    kept_frames = len(kept.kept) if kept else 0
+    reason, detail = ("", "") if samples else _why_none(entry, kept_frames, refused, config)
+    return LedgerRow(
+        path=path,
+        outcome="used" if samples else "skipped",
+        reason=reason,
+        detail=detail,
+        video_id=entry.video_id,
+        split=kept.split if kept else "",
+        samples=samples,
+        duration_s=round(entry.duration_s, 3),
+        sampled_fps=entry.rate_fps,
+        shots=len(entry.boundaries) + 1,
+        frames_sampled=len(entry.frames),
+        frames_kept=kept_frames,
+        frames_rejected=json.dumps(rejected, sort_keys=True),
+        segments_refused=json.dumps(refused, sort_keys=True),
+        damaged_packets=entry.damaged_packets,
+        decoded_share=round(entry.decoded_share, 4),
+    )
+
+
+def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig) -> tuple[str, str]:
+    """Reason and advice for a video that decoded well and still gives no sample."""
+    k, context = config.mask.hidden_frames, config.mask.context_frames
+    needed, usable = k + context, len(entry.usable)
+    rejected = entry.frames.rejections()
+    why = f" ({_counts(rejected)})" if rejected else ""
+    found = f"{len(entry.frames)} frames sampled, {usable} usable{why}, {kept} differ enough; a strip needs {needed}"
+    if usable < needed <= usable + rejected["damaged"]:
+        return SkipReason.DECODE_ERROR.value, f"{found}: get a whole copy of the file"
+    fewer = f"--context-frames {kept - k} would do" if kept - k >= LEAST_CONTEXT else "leave it out"
+    if usable + rejected["frozen"] < needed:
+        return SkipReason.TOO_SHORT.value, f"{found}: {_faster(entry, needed) or fewer}"
+    if kept < needed:
+        return SkipReason.STATIC.value, f"{found}: {fewer}"
+    if not refused:  # whole_shot alone: other policies try every run of K frames
+        return (
+            SkipReason.NO_PUZZLE.value,
+            f"no shot has {k} different frames and enough others around it: {ADVICE['policy']}",
+        )
+    most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))
+    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
+
+
+def _faster(entry: VideoEntry, needed: int) -> str:
+    """The rate that would give a short video enough frames, if there is a sensible one; a fifth is lost on the way."""
+    rate = entry.rate_fps
+    while rate < MOST_FPS and rate * entry.duration_s * 0.8 < needed:
+        rate *= 2
+    if rate == entry.rate_fps or rate * entry.duration_s * 0.8 < needed:
+        return ""
+    return f"--max-fps {rate:g} would sample it faster (short videos are decoded again)"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+
+
+def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
+    """Write `ledger.parquet`."""
+    write_rows(folder / LEDGER_NAME, LedgerRow, [asdict(row) for row in rows])
+
+
+def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
+    """The rows of a finished build.
+
+    Raises:
+        ShardError: there is no ledger, or it is not one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / LEDGER_NAME
+    try:
+        return tuple(LedgerRow(**row) for row in pq.read_table(path).to_pylist())
+    except FileNotFoundError as error:
+        raise ShardError(f"{path}: not there; give the --out folder of a finished build") from error
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise ShardError(f"{path}: cannot be read as a ledger ({error})") from error
+
+
+def write_rows(path: Path, row_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to a Parquet file whose columns are the fields of a dataclass."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
+    schema = pa.schema([(f.name, types[f.type]) for f in fields(row_type)])  # type: ignore[index]
+    columns = {f.name: [row[f.name] for row in rows] for f in fields(row_type)}
+    with atomic_write(path) as file:
+        pq.write_table(pa.table(columns, schema=schema), file)

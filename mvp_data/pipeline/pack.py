@@ -1,0 +1,173 @@
+"""From puzzles to shards: look up the JPEGs in the bank, write records, cut into shards."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tarfile import BLOCKSIZE, RECORDSIZE
+
+from mvp_data.bank.bank import Bank
+from mvp_data.config.options import BuildConfig, PackConfig
+from mvp_data.core.seeds import stable_hash
+from mvp_data.core.types import Encoder
+from mvp_data.core.version import __version__
+from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.types import Candidate, Puzzle
+from mvp_data.shards.index import ShardInfo
+from mvp_data.shards.record import SPLITS, CandidateFrame, ContextFrame, Record, extra_json, to_json
+from mvp_data.shards.tar import Sample, write_shard
+from mvp_data.tasks.catalogue import TASKS
+
+SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.tar, val-000000.tar
+
+
+def shard_stem(task: str, split: str) -> str:
+    """How the names of these shards begin: `shard` and `val` for `mvp`, `jigsaw-shard` for another task."""
+    return TASKS[task].shard_stem(SHARD_STEMS[split])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """What was written: the shards, and the record of every sample with the shard it went to."""
+
+    shards: tuple[ShardInfo, ...]
+    records: tuple[tuple[str, Record], ...]
+
+
+class Packer:
+    """Writes the puzzles of one build; holds what is the same for all of them."""
+
+    def __init__(
+        self, videos: Sequence[KeptVideo], bank: Bank, config: BuildConfig, encoder: Encoder, config_hash: str
+    ) -> None:
+        self._videos: Mapping[str, KeptVideo] = {v.entry.video_id: v for v in videos}
+        self._bank = bank
+        self._config = config
+        self._encoder = encoder
+        self._config_hash = config_hash
+
+    def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], object] = lambda: None) -> Packed:
+        """Write every puzzle to a shard of its task and split.
+
+        Raises:
+            OutputError: the folder cannot be written, or the bank is damaged.
+        """
+        shards: list[ShardInfo] = []
+        records: list[tuple[str, Record]] = []
+        for name, members in self.plan(puzzles):
+
+            def samples(name: str = name, members: Sequence[Puzzle] = members) -> Iterator[Sample]:
+                for puzzle in members:
+                    sample = self.sample(puzzle)
+                    records.append((name, sample.record))
+                    on_sample()
+                    yield sample
+
+            shards.append(write_shard(out / name, samples()))
+        return Packed(shards=tuple(shards), records=tuple(records))
+
+    def plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
+        """(file name, puzzles) of each shard; tasks differ in their members, so each has shards of its own."""
+        by_kind: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
+        for puzzle in puzzles:
+            by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
+        for task, split in ((task, split) for task in TASKS for split in SPLITS if (task, split) in by_kind):
+            chosen = sorted(by_kind[task, split], key=self._rank)
+            for number, members in enumerate(cut(chosen, self._tar_bytes, self._config.pack)):
+                yield f"{shard_stem(task, split)}-{number:06d}.tar", members
+
+    def _rank(self, puzzle: Puzzle) -> tuple[float, int, str]:
+        """By difficulty for a curriculum, or in an order that mixes the videos."""
+        easy_first = self._config.pack.shard_order == "easy_first"
+        mixed = stable_hash("pack", self._config.seed, puzzle.key)
+        return (puzzle.difficulty if easy_first else 0.0, mixed, puzzle.key)
+
+    def _tar_bytes(self, puzzle: Puzzle) -> int:
+        """What a sample adds to its shard: each member is padded to whole blocks and has one more for its header."""
+        video = self._video(puzzle)
+        context = video.entry.frames.jpeg_bytes[list(puzzle.episode.context)].tolist()
+        pool = (int(self._videos[c.frame.video_id].entry.frames.jpeg_bytes[c.frame.index]) for c in puzzle.candidates)
+        sizes = [*context, *pool, len(to_json(self.record(puzzle)))]
+        return sum((2 + (size - 1) // BLOCKSIZE) * BLOCKSIZE for size in sizes)
+
+    def sample(self, puzzle: Puzzle) -> Sample:
+        """A puzzle with its pixels: the bank's JPEGs byte for byte, so that no second encoding marks any of them."""
+        with ExitStack() as stack:
+            names = sorted({puzzle.episode.strip.video_id, *(c.frame.video_id for c in puzzle.candidates)})
+            jpeg = {v: stack.enter_context(self._bank.pictures(self._videos[v].entry)) for v in names}
+            own = jpeg[puzzle.episode.strip.video_id]
+            return Sample(
+                record=self.record(puzzle),
+                context=tuple(own(frame) for frame in puzzle.episode.context),
+                candidates=tuple(jpeg[c.frame.video_id](c.frame.index) for c in puzzle.candidates),
+            )
+
+    def record(self, puzzle: Puzzle) -> Record:
+        """The JSON side of a sample, with its full provenance."""
+        video, episode = self._video(puzzle), puzzle.episode
+        frames = video.entry.frames
+        return Record(
+            key=puzzle.key,
+            task=puzzle.task,
+            split=video.split,
+            k=episode.k,
+            l=len(puzzle.candidates) - episode.k,
+            answer=puzzle.answer,
+            width_px=video.entry.width_px,
+            height_px=video.entry.height_px,
+            mask_start=episode.mask_start,
+            mask_policy=self._config.mask.mask_policy,
+            hidden_start_s=frames[episode.hidden[0]].time_s,
+            hidden_end_s=frames[episode.hidden[-1]].time_s,
+            sampled_fps=video.entry.rate_fps,
+            difficulty=puzzle.difficulty,
+            doubt=puzzle.doubt,
+            margin=puzzle.margin,
+            seed=self._config.seed,
+            config_hash=self._config_hash,
+            tool_version=__version__,
+            encoder_name=self._encoder.name,
+            encoder_weights_sha256=self._encoder.weights_sha256,
+            video_id=video.entry.video_id,
+            video_path=video.source.path,
+            video_group=video.group,
+            video_duration_s=video.entry.duration_s,
+            extra=extra_json(video.source.extra),
+            context=tuple(ContextFrame(time_s=frames[f].time_s, shot=frames[f].shot, frame=f) for f in episode.context),
+            candidates=tuple(self._candidate(c) for c in puzzle.candidates),
+        )
+
+    def _candidate(self, candidate: Candidate) -> CandidateFrame:
+        video = self._videos[candidate.frame.video_id]
+        frame = video.entry.frames[candidate.frame.index]
+        return CandidateFrame(
+            label=candidate.label,
+            order=candidate.order,
+            decoy=candidate.decoy,
+            origin=candidate.origin,
+            video_id=video.entry.video_id,
+            video_path=video.source.path,
+            time_s=frame.time_s,
+            shot=frame.shot,
+            frame=candidate.frame.index,
+            similarity=candidate.similarity,
+        )
+
+    def _video(self, puzzle: Puzzle) -> KeptVideo:
+        return self._videos[puzzle.episode.strip.video_id]
+
+
+def cut(puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig) -> Iterator[list[Puzzle]]:
+    """Runs of puzzles that fit a shard, by number and by size; one that is larger than a shard gets its own."""
+    members: list[Puzzle] = []
+    size = RECORDSIZE  # at most this much ends every tar
+    for puzzle in puzzles:
+        more = tar_bytes(puzzle)
+        if members and (len(members) == config.shard_samples or size + more > config.shard_mb * 1e6):
+            yield members
+            members, size = [], RECORDSIZE
+        members.append(puzzle)
+        size += more
+    if members:
+        yield members

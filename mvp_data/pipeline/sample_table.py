@@ -1,0 +1,67 @@
+"""samples.parquet: one row for each sample, without images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mvp_data.pipeline.ledger import write_rows
+from mvp_data.pipeline.output_folder import SAMPLES_NAME
+from mvp_data.puzzles.difficulty import bucket
+from mvp_data.puzzles.distractors import ORIGINS
+from mvp_data.shards.record import Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleRow:
+    """One row of `samples.parquet`: a sample without its pixels."""
+
+    key: str
+    task: str
+    shard: str
+    split: str
+    video_id: str
+    video_path: str
+    video_group: str
+    k: int
+    l: int  # noqa: E741 - the name of the paper
+    answer: str  # "C, A, F, B"
+    width_px: int
+    height_px: int
+    context_frames: int
+    mask_start: int
+    mask_policy: str
+    hidden_start_s: float
+    hidden_end_s: float
+    sampled_fps: float
+    difficulty: float
+    difficulty_bucket: int  # tenth of the scale, 0 to 9
+    doubt: str  # why its order may be argued about, or empty
+    margin: float
+    decoys: int  # distractors that form a decoy run
+    neighbourhood: int  # distractors by origin
+    same_video: int
+    corpus: int
+    distractor_similarity: float  # the highest
+    extra: str  # the manifest's other columns, as one JSON object
+
+
+def write_samples(out: Path, records: Sequence[tuple[str, Record]]) -> None:
+    """Write `samples.parquet`, a row a sample in the order of the shards."""
+    write_rows(out / SAMPLES_NAME, SampleRow, [sample_row(shard, record) for shard, record in records])
+
+
+def sample_row(shard: str, record: Record) -> dict[str, Any]:
+    """The row of `samples.parquet` for a sample of this shard."""
+    distractors = [c for c in record.candidates if c.order < 0]
+    origins = [c.origin for c in distractors]
+    derived = {
+        "shard": shard,
+        "answer": ", ".join(record.answer),
+        "context_frames": len(record.context),
+        "difficulty_bucket": bucket(record.difficulty),
+        "decoys": sum(c.decoy >= 0 for c in record.candidates),
+        "distractor_similarity": max((c.similarity for c in distractors), default=0.0),
+        **{origin: origins.count(origin) for origin in ORIGINS},
+    }
+    return {name: derived.get(name, getattr(record, name, None)) for name in SampleRow.__slots__}

@@ -1,0 +1,145 @@
+"""Copies of remote shards: fetched once, checked, kept in a cache folder.
+
+A copy of a folder is a folder of shards like any other, named by its URL and by what its `index.json` says: another
+index there is another copy here, so a file with the right size is the right file and is never fetched again.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mvp_data.core.errors import OutputError, ShardError, SourceError
+from mvp_data.shards.index import INDEX_NAME, MAX_INDEX_BYTES, parse_index
+from mvp_data.system import urls
+from mvp_data.system.files import atomic_write
+from mvp_data.system.progress import megabytes
+
+_CHUNK_BYTES = 1 << 20
+
+
+def fetch_shards(url: str, cache: Path, *, quiet: bool) -> Path:
+    """The local copy of a remote `.tar` or folder of shards; what is not here yet is fetched.
+
+    Processes that want the same at once take turns, and the later ones find it there.
+
+    Raises:
+        ShardError: it cannot be reached, or is not what its index says.
+        OutputError: no room, or no permission, in the cache.
+    """
+    try:
+        is_tar = urls.name_in(url).endswith(".tar")
+        return _fetch_tar(url, cache, quiet=quiet) if is_tar else _fetch_folder(url, cache, quiet=quiet)
+    except SourceError as error:  # a scheme that is not taken, or whose package is missing
+        raise ShardError(str(error)) from error
+
+
+def _fetch_folder(url: str, cache: Path, *, quiet: bool) -> Path:
+    data = b"".join(_chunks(_inside(url, INDEX_NAME), MAX_INDEX_BYTES))
+    index = parse_index(data, urls.name_in(_inside(url, INDEX_NAME)))
+    with _locked(cache / "shards" / f"{_hash(url)}-{hashlib.sha256(data).hexdigest()[:16]}") as folder:
+        missing = [shard for shard in index.shards if _size(folder / shard.name) != shard.bytes]
+        total = sum(shard.bytes for shard in missing)
+        _check_room(folder, total)
+        with megabytes(total, "fetch", quiet=quiet) as add:
+            for shard in missing:
+                _store(_inside(url, shard.name), folder / shard.name, add, size=shard.bytes, sha256=shard.sha256)
+        if _size(folder / INDEX_NAME) != len(data):
+            with atomic_write(folder / INDEX_NAME) as file:
+                file.write(data)
+    return folder
+
+
+def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
+    """A tar alone has no checksum: a copy of the size that the server states is taken for it."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", urls.name_in(url).rpartition("/")[2])
+    with _failures_of(url):
+        size = urls.size_bytes(url)
+    with _locked(cache / "shards" / f"{_hash(url)}-{size or 0}") as folder:
+        if size is None or _size(folder / name) != size:
+            _check_room(folder, size or 0)
+            with megabytes(size or 0, "fetch", quiet=quiet) as add:
+                _store(url, folder / name, add, size=size)
+    return folder / name
+
+
+def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None, sha256: str = "") -> None:
+    """Copy a remote file to `path`, whole and right or not at all."""
+    digest = hashlib.sha256()
+    came = 0
+    with atomic_write(path) as file:
+        limit = shutil.disk_usage(path.parent).free // 2 if size is None else size
+        for chunk in _chunks(url, limit):
+            digest.update(chunk)
+            file.write(chunk)
+            came += len(chunk)
+            add(len(chunk))
+        if size is not None and came != size:
+            raise ShardError(f"{urls.name_in(url)}: {came} of {size} bytes came: try again, or check the copy there")
+        if sha256 and digest.hexdigest() != sha256:
+            raise ShardError(f"{urls.name_in(url)}: its sha256 is not the one in {INDEX_NAME}: copy it there again")
+
+
+def _chunks(url: str, limit_bytes: int) -> Iterator[bytes]:
+    """The bytes of a remote file; `ShardError` if it cannot be read or has more than `limit_bytes`."""
+    came = 0
+    with _failures_of(url), urls.open_binary(url, streaming=True) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            came += len(chunk)
+            if came > limit_bytes:
+                raise ShardError(f"{urls.name_in(url)}: more than {limit_bytes} bytes came: check the copy there")
+            yield chunk
+
+
+@contextmanager
+def _failures_of(url: str) -> Iterator[None]:
+    """Turn what a remote place may raise into a `ShardError`."""
+    try:
+        yield
+    except urls.failures(url) as error:
+        raise ShardError(f"{urls.name_in(url)}: cannot be fetched ({urls.explain(error)})") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[Path]:
+    """Make a folder of the cache and hold it alone; the lock dies with the process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be used as cache ({error.strerror}): choose another folder") from error
+    try:
+        with suppress(OSError):  # a disk without locks: a file may then be fetched twice, each copy whole
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for left in folder.glob(".[!.]*.tar.*.tmp"):  # by a process that was killed: it holds the lock no longer
+                left.unlink()
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def _check_room(folder: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise OutputError(f"{folder}: {free} bytes free, {needed_bytes} needed for a copy: free some or move the cache")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or -1 if there is none."""
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _hash(url: str) -> str:
+    """Names a place; without the signature of its URL, which changes each time."""
+    return hashlib.sha256(urls.name_in(url).rstrip("/").encode()).hexdigest()[:16]
+
+
+def _inside(url: str, name: str) -> str:
+    """The URL of a file in a folder; the query of a signed HTTP URL stays at the end."""
+    folder, mark, query = url.partition("?") if urls.is_http(url) else (url, "", "")
+    return f"{folder.rstrip('/')}/{name}{mark}{query}"

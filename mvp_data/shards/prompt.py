@@ -1,0 +1,106 @@
+"""The question put to a model: the only text it sees, made from a record in one place.
+
+A prompt is a list of text pieces and picture placeholders; `pictures` gives the JPEGs in the order of the
+placeholders, so the two cannot disagree. Standard library only: the trainer and the exports use the same words.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mvp_data.shards.record import LABELS, Record
+from mvp_data.shards.tar import Sample
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.task import Question
+
+Piece: TypeAlias = dict[str, str]  # {"type": "text", "text": ...} or {"type": "image"}
+Message: TypeAlias = dict[str, str | list[Piece]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptConfig:
+    """What is asked. `context=False` hides all visible frames: an ablation that a sound puzzle does not survive."""
+
+    thinking: bool = False  # ask for reasoning between <think> tags before the answer
+    timestamps: bool = False  # say at what second of the video each context frame was taken
+    context: bool = True
+
+
+def messages(record: Record, config: PromptConfig) -> list[Message]:
+    """One user message whose content interleaves text and `{"type": "image"}`, as chat templates take it."""
+    return [{"role": "user", "content": content(record, config)}]
+
+
+def flat_text(record: Record, config: PromptConfig, placeholder: str = "<image>") -> str:
+    """The question as one string, with `placeholder` where a picture goes."""
+    return "".join(piece.get("text", placeholder) for piece in content(record, config))
+
+
+def pictures(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
+    """JPEGs of a sample, one per placeholder, in their order."""
+    return (*(sample.context if config.context else ()), *sample.candidates)
+
+
+def content(record: Record, config: PromptConfig) -> list[Piece]:
+    """Text pieces and picture placeholders: context with the gap marked, the candidates, the question.
+
+    The candidates are lettered where the answer names them.
+    """
+    task = TASKS[record.task]
+    pieces = [*_context(record, config), _text(task.pool_line(record.k, record.l))]
+    for candidate in record.candidates:
+        pieces += [_text(f"\n{candidate.label}: " if task.lettered else ""), {"type": "image"}]
+    return _joined([*pieces, _text(_question(record, config))])
+
+
+def _context(record: Record, config: PromptConfig) -> list[Piece]:
+    """The visible frames in order, with the gap where it is; the ablation says only that something is missing."""
+    if not config.context:
+        return [_text(f"{_frames(record.k)} missing from a video. No other frame of it is shown.")]
+    pieces = [_text(f"These are frames of one video, in order. At the gap, {_frames(record.k)} missing.\n")]
+    for place, frame in enumerate(record.context):
+        if place == record.mask_start:
+            pieces.append(_gap(record))
+        if config.timestamps:
+            pieces.append(_text(f"\n{frame.time_s:.1f} s: "))
+        pieces.append({"type": "image"})
+    if record.mask_start == len(record.context):
+        pieces.append(_gap(record))
+    return pieces
+
+
+def _gap(record: Record) -> Piece:
+    return _text(f"\n[gap: {_frames(record.k)} missing here]\n")
+
+
+def _question(record: Record, config: PromptConfig) -> str:
+    """The request, with an example that is no valid answer, so that echoing it earns nothing."""
+    asked = record.question
+    order = "first to last" if asked.ordered else "in any order"
+    letters = f"{asked.slots} different letters, {order}" if asked.slots > 1 else "one letter"
+    thinking = "First think about what happens, between <think> and </think>. Then give" if config.thinking else "Give"
+    return f"\n{TASKS[record.task].asks} {thinking} {letters}, like this: <answer>{_example(asked)}</answer>"
+
+
+def _example(asked: Question) -> str:
+    """Letters that are none of the choices, where the alphabet has enough of them."""
+    unused = LABELS[asked.choices :]
+    return ", ".join(unused[-asked.slots :] if len(unused) >= asked.slots else ["letter"] * asked.slots)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frames are" if count != 1 else "1 frame is"
+
+
+def _text(text: str) -> Piece:
+    return {"type": "text", "text": text}
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Neighbouring texts as one: some chat templates put a break between pieces."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if joined and "text" in piece and "text" in joined[-1]:
+            joined[-1] = _text(joined[-1]["text"] + piece["text"])
+        else:
+            joined.append(piece)
+    return joined

@@ -1,0 +1,317 @@
+"""The JSON of a sample: what a puzzle is, where each picture came from, and how to check the answer.
+
+A `Record` is canonical from birth: types are checked and floats are kept to six decimals when it is made, so
+`to_json` gives the same bytes for the same facts and `from_json(to_json(record)) == record`. Standard library
+only: the trainer imports this module and nothing else of the tool chain.
+"""
+
+import json
+import re
+import string
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any, NoReturn, TypeVar
+
+from mvp_data.core.errors import ShardError
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.tasks.task import Question
+
+SCHEMA_VERSION = 2
+SPLITS = ("train", "val", "test")
+ORIGINS = ("hidden", "neighbourhood", "same_video", "corpus")
+DOUBTS = ("", "reversible", "looping")  # why the order of the hidden frames can be disputed
+LABELS = string.ascii_uppercase
+MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
+MAX_CONTEXT = 100  # two digits in `context_00`
+MAX_SIDE_PX = 65_500  # what libjpeg can write
+MAX_PICTURE_PX = 1 << 22  # `--max-pixels` goes no higher; a small file may state a picture that fills the memory
+MAX_JSON_BYTES = 1 << 20  # a real record has 2 to 10 kB
+MAX_COSINE = 1.001  # float16 vectors of length 1 give cosines a little above 1
+DECIMALS = 6  # microseconds for times; far below what a cosine of float16 vectors resolves
+REBUILD = "make it again with the `mvp-data build` command that wrote it"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextFrame:
+    """One visible picture: its time, its shot, and its position among the frames sampled from the video."""
+
+    time_s: float
+    shot: int
+    frame: int
+
+    def __post_init__(self) -> None:
+        """Check types and ranges, round times."""
+        _canonical(self, "a context frame")
+        _require(self.time_s >= 0 and self.shot >= 0 and self.frame >= 0, f"negative number in {self}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateFrame:
+    """One picture of the pool. `order` is its place in the hidden segment, from 0, or -1 for a distractor."""
+
+    label: str
+    order: int
+    decoy: int  # its place in a decoy run, from 0, or -1
+    origin: str  # hidden | neighbourhood | same_video | corpus
+    video_id: str
+    video_path: str
+    time_s: float
+    shot: int
+    frame: int
+    similarity: float  # highest cosine to a hidden frame (to another one, for a hidden frame)
+
+    def __post_init__(self) -> None:
+        """Check types and ranges, round floats; a positive is `hidden` and nothing else is."""
+        _canonical(self, "a candidate")
+        _require(self.time_s >= 0 and self.shot >= 0 and self.frame >= 0, f"negative number in {self}")
+        _require(self.origin in ORIGINS, f"origin {self.origin!r} is none of {', '.join(ORIGINS)}")
+        _require((self.origin == "hidden") == (self.order >= 0), f"origin and order disagree in {self}")
+        _require(self.decoy < 0 or self.order < 0, f"both a hidden frame and a decoy: {self}")
+        _require(abs(self.similarity) <= MAX_COSINE, f"similarity {self.similarity} is no cosine")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """Everything of a sample but the pixels; raises `ShardError` when made of facts that do not fit."""
+
+    key: str
+    schema_version: int = SCHEMA_VERSION
+    task: str = "mvp"  # one of TASKS
+    split: str  # train | val | test
+    k: int  # hidden frames
+    l: int  # distractors  # noqa: E741 - the name of the paper
+    answer: tuple[str, ...]  # for most tasks the labels of the hidden frames in their original order
+    width_px: int
+    height_px: int
+    mask_start: int  # number of context frames before the gap
+    mask_policy: str
+    hidden_start_s: float
+    hidden_end_s: float
+    sampled_fps: float  # rate the video was sampled at
+    difficulty: float  # 0 easy .. 1 hard
+    doubt: str = ""  # why its order may be argued about: one of DOUBTS
+    margin: float  # by how much the most alike pair that must differ stays below the ambiguity threshold (cosine)
+    seed: int
+    config_hash: str
+    tool_version: str
+    encoder_name: str
+    encoder_weights_sha256: str
+    video_id: str
+    video_path: str
+    video_group: str  # videos that are near-duplicates of each other share it, and so share a split
+    video_duration_s: float
+    extra: str = "{}"  # the manifest's other columns, as one JSON object
+    context: tuple[ContextFrame, ...]
+    candidates: tuple[CandidateFrame, ...]
+
+    def __post_init__(self) -> None:
+        """Check every field, then the fields against each other; round floats."""
+        _require(self.schema_version == SCHEMA_VERSION, _other_version(self.schema_version))
+        _canonical(self, "the record")
+        _check_scalars(self)
+        _check_candidates(self)
+        _check_times(self)
+
+    @property
+    def question(self) -> Question:
+        """What an answer to this sample looks like."""
+        return TASKS[self.task].question(self.k, self.l)
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the sample's files in a shard, in order: the JSON, the context, the candidates."""
+        context = (f"{self.key}.context_{i:02d}.jpg" for i in range(len(self.context)))
+        candidates = (f"{self.key}.candidate_{c.label.lower()}.jpg" for c in self.candidates)
+        return (f"{self.key}.json", *context, *candidates)
+
+
+def to_json(record: Record) -> bytes:
+    """The record as canonical JSON: sorted keys, no spaces, UTF-8.
+
+    Raises `ShardError` where a manifest's extra columns make it larger than a reader accepts.
+    """
+    text = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    data = text.encode()
+    if len(data) > MAX_JSON_BYTES:
+        raise ShardError(
+            f"{record.key}: the record has {len(data)} bytes, the limit is {MAX_JSON_BYTES}: "
+            "leave long columns out of the manifest"
+        )
+    return data
+
+
+def from_json(data: bytes) -> Record:
+    """The record in `data`, every field checked.
+
+    Raises `ShardError` for anything that `to_json` cannot have written: unknown or missing keys, wrong types,
+    another schema version, NaN, more than 1 MiB.
+    """
+    values = parse_object(data, limit_bytes=MAX_JSON_BYTES)
+    version = values.get("schema_version")
+    _require(type(version) is int and version == SCHEMA_VERSION, _other_version(version))
+    for name, cls in (("context", ContextFrame), ("candidates", CandidateFrame)):
+        values[name] = tuple(build(cls, item, f"{name}[{i}]") for i, item in enumerate(as_list(values, name)))
+    values["answer"] = tuple(as_list(values, "answer"))
+    return build(Record, values, "the record")
+
+
+def extra_json(columns: tuple[tuple[str, str], ...]) -> str:
+    """A manifest's other columns as the text that `Record.extra` holds.
+
+    >>> extra_json((("caption", "a dog"), ("licence", "CC0")))
+    '{"caption":"a dog","licence":"CC0"}'
+    """
+    return json.dumps(dict(columns), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def parse_object(data: bytes, *, limit_bytes: int) -> dict[str, Any]:
+    """The JSON object in untrusted `data`; `ShardError` where there is none.
+
+    Refuses what Python's parser lets through: NaN, keys given twice, nesting that exhausts the stack.
+    """
+    _require(len(data) <= limit_bytes, f"JSON of {len(data)} bytes, the limit is {limit_bytes}")
+    try:
+        value = json.loads(data.decode(), parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, numbers of 4,300 digits
+        raise ShardError(f"not readable as JSON ({error or 'nested too deep'}): {REBUILD}") from error
+    _require(isinstance(value, dict), "the JSON is not an object")
+    return dict(value)
+
+
+def build(cls: type[T], values: object, where: str) -> T:
+    """`cls(**values)` with exactly the fields of `cls`, or a `ShardError` that lists the wrong keys."""
+    _require(isinstance(values, dict), f"{where} is not an object")
+    assert isinstance(values, dict)
+    names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
+    _require(not missing, f"{where} lacks {', '.join(missing)}")
+    _require(not unknown, f"{where} has unknown keys {', '.join(map(repr, unknown[:5]))}")
+    return cls(**values)
+
+
+def as_list(values: dict[str, Any], name: str) -> list[Any]:
+    """The list under `name`, or a `ShardError`."""
+    value = values.get(name)
+    _require(isinstance(value, list), f"{name} is {_kind(value)}, not a list")
+    assert isinstance(value, list)
+    return value
+
+
+def _canonical(item: object, where: str) -> None:
+    """Check the scalar fields of a dataclass against their annotations and round its floats in place."""
+    for field in fields(item):  # type: ignore[arg-type]
+        value = getattr(item, field.name)
+        if field.type is float:
+            _require(type(value) is int or isinstance(value, float), _wrong(where, field.name, value, "a number"))
+            _require(abs(value) < 1e15, f"{field.name} of {where} is not a finite number below 1e15")
+            object.__setattr__(item, field.name, round(float(value), DECIMALS) + 0.0)  # + 0.0: no -0.0
+        elif field.type is int:
+            _require(type(value) is int, _wrong(where, field.name, value, "a whole number"))
+            _require(abs(value) < 1 << 63, f"{field.name} of {where} does not fit 64 bits")
+        elif field.type is str:
+            _require(isinstance(value, str), _wrong(where, field.name, value, "text"))
+            _require(_is_unicode(value), f"{field.name} of {where} is not valid Unicode: {value!r}")
+
+
+def _check_scalars(record: Record) -> None:
+    """Names, sizes and ranges that need no other field."""
+    _require(
+        re.fullmatch(rf"[a-z0-9_-]{{1,{MAX_KEY}}}", record.key) is not None,
+        f"key {record.key[:120]!r} is not 1 to {MAX_KEY} of a-z 0-9 _ -",
+    )
+    _require(record.task in TASKS, f"task {record.task!r} is none of {', '.join(TASKS)}")
+    _require(record.doubt in DOUBTS, f"doubt {record.doubt!r} is none of {', '.join(DOUBTS[1:])} and not empty")
+    _require(record.split in SPLITS, f"split {record.split!r} is none of {', '.join(SPLITS)}")
+    for name in ("width_px", "height_px"):
+        _require(1 <= getattr(record, name) <= MAX_SIDE_PX, f"{name} is {getattr(record, name)}")
+    pixels = record.width_px * record.height_px
+    _require(pixels <= MAX_PICTURE_PX, f"pictures of {pixels} px, the limit is {MAX_PICTURE_PX}")
+    _require(0 <= record.difficulty <= 1, f"difficulty {record.difficulty} is outside 0..1")
+    _require(record.sampled_fps > 0, f"sampled_fps {record.sampled_fps} is not positive")
+    _require(record.video_duration_s > 0, f"video_duration_s {record.video_duration_s} is not positive")
+    texts = ("mask_policy", "config_hash", "tool_version", "encoder_name", "video_id", "video_path", "video_group")
+    for name in texts:
+        _require(getattr(record, name) != "", f"{name} is empty")
+    parse_object(record.extra.encode(), limit_bytes=MAX_JSON_BYTES)
+
+
+def _check_candidates(record: Record) -> None:
+    """Labels are A, B, C ... in pool order; the answer is what the task and the candidates' orders say."""
+    pool = record.candidates
+    _require(all(isinstance(c, CandidateFrame) for c in pool), "candidates holds something else")
+    _require(record.k >= 1 and record.l >= 0, f"k {record.k}, l {record.l}")
+    _require(len(pool) <= len(LABELS), f"{len(pool)} candidates, there are only {len(LABELS)} labels")
+    _require(len(pool) == record.k + record.l, f"{len(pool)} candidates, k + l is {record.k + record.l}")
+    labels = [c.label for c in pool]
+    _require(labels == list(LABELS[: len(pool)]), f"labels {labels} are not A, B, C ... in pool order")
+    hidden = _hidden(record)
+    _require(
+        [c.order for c in hidden] == list(range(record.k)),
+        f"orders {[c.order for c in pool]} for k {record.k}",
+    )
+    task = TASKS[record.task]
+    problem = task.problem(record)
+    _require(not problem, problem)
+    answer = task.right_answer(pool)
+    _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
+    foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
+    _require(not foreign, f"candidates {foreign} are said to be of this video and are not")
+
+
+def _check_times(record: Record) -> None:
+    """Time runs forward through context and hidden frames, and the gap is where `mask_start` says."""
+    _require(all(isinstance(c, ContextFrame) for c in record.context), "context holds something else")
+    size = len(record.context)
+    _require(1 <= size <= MAX_CONTEXT, f"{size} context frames, not 1 to {MAX_CONTEXT}")
+    _require(0 <= record.mask_start <= size, f"mask_start {record.mask_start} outside {size} context frames")
+    hidden = [c.time_s for c in _hidden(record)]
+    context = [c.time_s for c in record.context]
+    times = context[: record.mask_start] + hidden + context[record.mask_start :]
+    _require(all(a < b for a, b in pairwise(times)), f"times do not rise: {times}")
+    _require(
+        0 <= record.hidden_start_s <= hidden[0] and hidden[-1] <= record.hidden_end_s,
+        f"hidden frames at {hidden} outside [{record.hidden_start_s}, {record.hidden_end_s}]",
+    )
+
+
+def _hidden(record: Record) -> list[CandidateFrame]:
+    return sorted((c for c in record.candidates if c.order >= 0), key=lambda c: c.order)
+
+
+def _require(ok: bool, problem: str) -> None:
+    if not ok:
+        raise ShardError(problem if problem.endswith(REBUILD) else f"{problem}: {REBUILD}")
+
+
+def _other_version(version: object) -> str:
+    shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
+    return f"{shown}: use the mvp-data that wrote it, or {REBUILD}"
+
+
+def _kind(value: object) -> str:
+    return "missing" if value is None else f"of type {type(value).__name__}"
+
+
+def _wrong(where: str, name: str, value: object, wanted: str) -> str:
+    return f"{name} of {where} is {_kind(value)}, not {wanted}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key is given twice")
+    return values

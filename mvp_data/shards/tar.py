@@ -1,0 +1,292 @@
+"""Shards: WebDataset tars of samples, and the index that says that a build is complete.
+
+The bytes of a shard are a function of its samples alone: USTAR headers with no time and no owner, samples in
+the order given, members of a sample in the order of `Record.member_names`. Reading trusts nothing: a tar is
+parsed header by header, so links, devices, long names and sparse files never reach a disk or fill the memory.
+Standard library only; grouping by key is WebDataset's convention (github.com/webdataset/webdataset).
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from mvp_data.core.errors import ShardError
+from mvp_data.core.jpeg import jpeg_size
+from mvp_data.shards.index import INDEX_NAME, ShardInfo, read_index
+from mvp_data.shards.record import MAX_JSON_BYTES, REBUILD, Record, from_json, to_json
+from mvp_data.system.files import atomic_write
+from mvp_data.system.tar_blocks import BLOCK, TarBlocks, padded
+
+MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
+MAX_SCANS = 100  # of a progressive JPEG, which has about 10; a file can hold a million, each drawn over all before
+_MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
+_MAX_MEMBERS = 1 + 100 + 26  # of one sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where a sample lies: its files fill bytes `offset` to `offset + bytes` of a shard, headers included."""
+
+    record: Record
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A record with its JPEGs: what one key of a shard holds.
+
+    Raises `ShardError` if a picture is no JPEG of the size that the record states.
+    """
+
+    record: Record
+    context: tuple[bytes, ...]
+    candidates: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Check the pictures against the record: their number, size in bytes and size in px."""
+        key, wanted = self.record.key, (self.record.width_px, self.record.height_px)
+        counts = (len(self.context), len(self.candidates))
+        if counts != (len(self.record.context), len(self.record.candidates)):
+            raise ShardError(f"{key}: {counts} context and candidate pictures, the record says otherwise: {REBUILD}")
+        for name, data in zip(self.record.member_names[1:], self.context + self.candidates, strict=True):
+            if len(data) > MAX_PICTURE_BYTES:
+                raise ShardError(f"{name}: {len(data)} bytes, the limit is {MAX_PICTURE_BYTES}: {REBUILD}")
+            if data.count(b"\xff\xda") > MAX_SCANS:
+                raise ShardError(f"{name}: a JPEG of more than {MAX_SCANS} scans: {REBUILD}")
+            if (size := jpeg_size(data)) != wanted:
+                raise ShardError(f"{name}: a JPEG of {size} px, the record says {wanted}: {REBUILD}")
+
+    @property
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each file of the sample, in the order of the shard."""
+        return zip(self.record.member_names, (to_json(self.record), *self.context, *self.candidates), strict=True)
+
+
+def write_shard(path: Path, samples: Iterable[Sample], *, sha256: str = "") -> ShardInfo:
+    """Write `samples` to a tar at `path`: all of it or nothing. An older file of that name is replaced.
+
+    The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, if
+    they differ in task, split, k, l or number of context frames (the Hugging Face loader wants one set of members), or
+    if a `sha256` is given and the tar has another one.
+    """
+    keys: set[str] = set()
+    shapes: set[tuple[str, str, int, int, int]] = set()
+    with atomic_write(path) as file:
+        hashing = _Hashing(file)
+        with tarfile.open(fileobj=hashing, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in samples:
+                _check_in(sample.record, keys, shapes)
+                for name, data in sample.members:
+                    header = tarfile.TarInfo(name)  # mtime 0, uid and gid 0, no names, mode 0644
+                    header.size = len(data)
+                    tar.addfile(header, io.BytesIO(data))
+        if not keys:
+            raise ShardError(f"{path}: a shard needs at least one sample")
+        if sha256 and hashing.sha256.hexdigest() != sha256:
+            raise ShardError(f"{path}: these samples give other bytes")
+    task, split = next(iter(shapes))[:2]
+    found = hashing.sha256.hexdigest()
+    return ShardInfo(name=path.name, task=task, split=split, samples=len(keys), bytes=hashing.size, sha256=found)
+
+
+def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
+    """The samples of a shard, one at a time, from a path or an open binary file (fsspec's too).
+
+    Memory holds one sample and the keys seen. Raises `ShardError`, naming the shard and the member, for a tar
+    that is damaged, truncated, or holds anything but samples.
+    """
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as file:
+                yield from _read(file, str(source))
+        except OSError as error:
+            raise ShardError(f"{source}: cannot be read ({error.strerror}): check the path") from error
+    else:
+        yield from _read(source, str(getattr(source, "name", getattr(source, "path", "the shard"))))
+
+
+def sample_spans(path: Path) -> Iterator[Span]:
+    """Where each sample of a shard lies, from its headers and records alone: no picture is read.
+
+    Raises `ShardError` for all that `read_shard` refuses, except for what is inside the pictures.
+    """
+    try:
+        with path.open("rb", buffering=0) as file, _naming(str(path)):  # unbuffered: a seek would drop what was read
+            for span, _ in _spans(file, pictures=False):
+                yield span
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+
+
+def parse_sample(data: bytes, where: str) -> Sample:
+    """The sample in a piece of a shard: what its `Span` says and nothing else.
+
+    Raises `ShardError` that begins with `where` for anything that is not one whole sample.
+    """
+    filled = -(-(len(data) + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    samples = list(_read(io.BytesIO(data.ljust(filled, b"\0")), where))  # with an end, it is a tar of one sample
+    if len(samples) != 1:
+        raise ShardError(f"{where}: {len(samples)} samples in place of one: {REBUILD}")
+    return samples[0]
+
+
+def shard_paths(path: str | Path) -> list[Path]:
+    """The tars to read for a tar or for a folder of shards.
+
+    A folder is read through its index, which is written last: `ShardError` if it is missing, that is, if the
+    build did not finish, and if a shard named there is not in the folder.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.is_file():
+            raise ShardError(f"{path}: no such shard or folder: check the path")
+        return [path]
+    paths = [path / shard.name for shard in read_index(path).shards]
+    for shard in paths:
+        if not shard.is_file():
+            raise ShardError(f"{shard}: named in {INDEX_NAME} but not there: {REBUILD}")
+    return paths
+
+
+class _Hashing(io.RawIOBase):
+    """A writable file that hashes and counts what goes through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.size, self.sha256 = file, 0, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.size += len(data)
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+
+def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, int, int]]) -> None:
+    """Note a sample of a shard; `ShardError` if it repeats a key or differs in kind from those before."""
+    if record.key in keys:
+        raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
+    keys.add(record.key)
+    shapes.add((record.task, record.split, record.k, record.l, len(record.context)))
+    if len(shapes) > 1:
+        raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
+
+
+def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
+    """The samples of a tar; every error gets the shard's name."""
+    with _naming(shard):
+        for span, members in _spans(file, pictures=True):
+            record = span.record
+            pictures = [members[name] for name in record.member_names[1:]]
+            split = len(record.context)
+            yield Sample(record=record, context=tuple(pictures[:split]), candidates=tuple(pictures[split:]))
+
+
+@contextmanager
+def _naming(shard: str) -> Iterator[None]:
+    """Put the shard's name before every error."""
+    try:
+        yield
+    except ShardError as error:
+        raise ShardError(f"{shard}: {error}") from error
+    except tarfile.ReadError as error:
+        raise ShardError(f"{shard}: {error}: not a shard, or damaged: {REBUILD}") from error
+
+
+def _spans(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
+    """Group the members of a tar by key and check each group's record; without `pictures` they stay unread."""
+    keys: set[str] = set()
+    shapes: set[tuple[str, str, int, int, int]] = set()
+    start = 0
+    for members, end in _groups(_members(file, pictures=pictures)):
+        record = _record(members)
+        _check_in(record, keys, shapes)
+        yield Span(record=record, offset=start, bytes=end - start), members
+        start = end
+    if not keys:
+        raise ShardError("holds no sample: " + REBUILD)
+
+
+def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[str, bytes], int]]:
+    """Runs of members with one key, and the byte after each run."""
+    group: dict[str, bytes] = {}
+    end = 0
+    for name, data, after in members:
+        if group and next(iter(group)).split(".")[0] != name.split(".")[0]:
+            yield group, end
+            group = {}
+        if name in group:
+            raise ShardError(f"{name}: comes twice: {REBUILD}")
+        if len(group) == _MAX_MEMBERS:
+            raise ShardError(f"{name}: more than {_MAX_MEMBERS} files of one key: {REBUILD}")
+        group[name] = data
+        end = after
+    if group:
+        yield group, end
+
+
+def _record(members: dict[str, bytes]) -> Record:
+    """The record of the files of one key; `ShardError` if they are not exactly the ones it names."""
+    key = next(iter(members)).split(".")[0]
+    if (data := members.get(f"{key}.json")) is None:
+        raise ShardError(f"{key}.json: missing, the sample is not whole: {REBUILD}")
+    try:
+        record = from_json(data)
+    except ShardError as error:
+        raise ShardError(f"{key}.json: {error}") from error
+    if record.key != key:
+        raise ShardError(f"{key}.json: its key is {record.key}: {REBUILD}")
+    names = record.member_names
+    missing = [name for name in names if name not in members]
+    unknown = [name for name in members if name not in names]
+    if missing or unknown:
+        raise ShardError(f"{key}: missing files {missing[:3]}, files too many {unknown[:3]}: {REBUILD}")
+    return record
+
+
+def _members(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[str, bytes, int]]:
+    """Name, content and end (its byte in the tar) of each file; `ShardError` at the first block that is not ours.
+
+    Without `pictures` their content is `b""`, and the file is left where they end, by seeking.
+    """
+    tar = TarBlocks(file)
+    while found := tar.header():
+        name, size = _checked(found[0])
+        if pictures or name.endswith(".json"):
+            data = tar.take(padded(size))[:size]
+        else:
+            data = b""
+            tar.skip(padded(size))
+        yield name, data, tar.at
+    # Two zero blocks, then zeros up to a whole record: so a cut at any byte is seen.
+    end = tar.at
+    rest = tar.take_up_to(tarfile.RECORDSIZE + 1)
+    whole = tar.at % tarfile.RECORDSIZE == 0
+    if len(rest) < BLOCK or len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0") or not whole:
+        raise ShardError(f"truncated or with data after its end (byte {end}): {REBUILD}")
+
+
+def _checked(header: tarfile.TarInfo) -> tuple[str, int]:
+    """Name and size in bytes of the plain file of a sample; `ShardError` for any other header."""
+    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise ShardError(f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}")
+    if not _MEMBER.fullmatch(header.name):
+        raise ShardError(f"{header.name!r:.120}: not the name of a sample's file: {REBUILD}")
+    limit = MAX_JSON_BYTES if header.name.endswith(".json") else MAX_PICTURE_BYTES
+    if not 0 <= header.size <= limit:
+        raise ShardError(f"{header.name}: {header.size} bytes, the limit is {limit}: {REBUILD}")
+    return header.name, header.size
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """The samples of a tar or of a folder of shards, in order. Raises `ShardError`."""
+    return chain.from_iterable(read_shard(shard) for shard in shard_paths(path))

@@ -1,0 +1,135 @@
+"""The list of files that were read before, with their video ids, so that a resumed run does not read them again.
+
+A local file is recognized by its path, size, mtime, ctime and inode; a URL by its size and the version that the server
+gives. A file that cannot be recognized is read again, which is always correct.
+"""
+
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+
+from mvp_data.core.errors import OutputError
+from mvp_data.core.types import ByteRange, Location, file_of
+from mvp_data.system import urls
+
+SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
+YOUNG_S = 2.0  # a file changed so recently may change again within the resolution of its times
+# Names of the version in the file systems of fsspec.
+_VERSIONS = [
+    "ETag",
+    "etag",
+    "Content-MD5",
+    "Digest",
+    "md5Hash",
+    "generation",
+    "blob_id",
+    "LastModified",
+    "Last-Modified",
+    "last_modified",
+    "mtime",
+    "modify",
+]
+_LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
+
+
+Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
+
+
+def sight(uri: Location) -> Sight | None:
+    """The state of a local file, or of the tar that contains a member; None for a URL and for a missing file."""
+    path = file_of(uri)
+    if not os.path.isabs(path):
+        return None
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def size_bytes(uri: Location, seen: Sight | None) -> int:
+    """Bytes to read; 0 where only a server knows."""
+    if isinstance(uri, ByteRange):
+        return uri.size
+    return seen[0] if seen else 0
+
+
+def stamp(uri: Location, seen: Sight | None) -> str:
+    """A hash that changes when the bytes at `uri` change; empty where no change would show: a URL, a new file."""
+    if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
+        return ""
+    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(uri)))).hexdigest()[:20]
+
+
+def remote_stamp(uri: Location) -> str:
+    """The same for a URL, at the cost of a request; empty where the server gives no version."""
+    url = file_of(uri)
+    if os.path.isabs(url) or not urls.scheme_of(url):
+        return ""
+    try:
+        system, name = urls.filesystem(url)
+        said = system.info(name)
+    except urls.failures(url):  # fetching the file will report it
+        return ""
+    version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
+    if not version:
+        return ""
+    shown = urls.name_in(url)  # without the signature, which changes
+    place = (uri.offset, uri.size, shown) if isinstance(uri, ByteRange) else shown
+    return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
+
+
+class Seen:
+    """The list of one bank. Incomplete lines, left by a killed run, are ignored."""
+
+    def __init__(self, bank_root: Path) -> None:
+        """Read the list if it exists."""
+        self._path = bank_root / SEEN_NAME
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            text = b""
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be read ({error.strerror}); delete it and run again") from error
+        self._ids = {found[1].decode(): found[2].decode() for found in _LINE.finditer(text)}
+        self._torn = bool(text) and not text.endswith(b"\n")
+        self._descriptor = -1
+
+    def __enter__(self) -> "Seen":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
+
+    def video_id(self, stamp: str) -> str:
+        """The id of the video with this stamp, or an empty text."""
+        return self._ids.get(stamp, "")
+
+    def add_all(self, other: "Seen") -> None:
+        """Add the entries of another list, without replacing any."""
+        for stamp, video_id in other._ids.items():
+            if stamp not in self._ids:
+                self.add(stamp, video_id)
+
+    def add(self, stamp: str, video_id: str) -> None:
+        """Add a file. Each line is one write, so the lines of runs that share a bank do not mix."""
+        if not stamp or self._ids.get(stamp) == video_id:
+            return
+        self._ids[stamp] = video_id
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.write(self._descriptor, b"\n" * self._torn + f"{stamp} {video_id}\n".encode())
+            self._torn = False
+        except OSError as error:
+            problem = f"{self._path}: cannot be written ({error.strerror}): free space or choose another --bank"
+            raise OutputError(problem) from error

@@ -1,0 +1,162 @@
+"""Videos in plain tar files (WebDataset): the tar is listed once, then each member is read at its offset.
+
+Reading the 10,000th member costs as much as reading the first. No member is extracted under its own name.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from mvp_data.core.types import ByteRange
+from mvp_data.system import urls
+from mvp_data.system.tar_blocks import BLOCK, TarBlocks, padded
+
+MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
+MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers without end
+_COPY_BYTES = 1 << 20
+_PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+# Types without data, whatever size the header states, as in tarfile.
+_DATALESS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
+_MORE = {tarfile.GNUTYPE_SPARSE: 482}  # byte of a header that is not 0 if a block of a sparse map follows
+_MORE_OF_MAP = 504  # the same in such a block
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One regular file of a tar."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """The regular files of a tar; `fault` says why the listing ended early, or is empty."""
+
+    members: tuple[Member, ...]
+    unusable: int  # number of links, devices and sparse files, whose bytes are not one range
+    fault: str
+
+
+def list_members(container: str) -> Listing:
+    """Read the headers of a local or remote tar. A damaged tar gives the members before the damage, and `fault`.
+
+    A remote tar is listed by range requests, or read once from start to end if the server does not support them.
+    """
+    listing = _list_once(container, streaming=False)
+    if listing.fault and urls.is_http(container):
+        listing = _list_once(container, streaming=True)
+    return listing
+
+
+def _list_once(container: str, *, streaming: bool) -> Listing:
+    members: list[Member] = []
+    unusable, fault = 0, ""
+    expected: tuple[type[Exception], ...] = (tarfile.TarError, *urls.failures(container))
+    try:
+        with urls.open_binary(container, streaming=streaming) as file:
+            for member, usable in _members(TarBlocks(file, streaming=streaming)):
+                if usable:
+                    members.append(member)
+                else:
+                    unusable += 1
+                if len(members) + unusable >= MAX_MEMBERS:
+                    raise tarfile.ReadError(f"more than {MAX_MEMBERS} members")
+    except expected as err:
+        fault = urls.explain(err)
+    return Listing(members=tuple(members), unusable=unusable, fault=fault)
+
+
+def _members(tar: TarBlocks) -> Iterator[tuple[Member, bool]]:
+    """Each member that is not a folder, and whether its bytes are one range.
+
+    PAX records are not parsed by tarfile, whose time grows with the square of their length (CVE-2024-6232).
+    """
+    shared: dict[str, bytes] = {}
+    own: dict[str, bytes] = {}
+    while found := tar.header():
+        info, block = found
+        if info.type in (*_PAX_HEADERS, *_LONG_NAMES):
+            said = _extension(tar, info)
+            (shared if info.type == tarfile.XGLTYPE else own).update(said)
+            continue
+        facts, own = {**shared, **own}, {}
+        more = info.type in _MORE and block[_MORE[info.type]]
+        while more:
+            more = tar.take(BLOCK)[_MORE_OF_MAP]
+        size = 0 if info.type in _DATALESS else _size(info, facts)
+        name = facts["path"].decode("utf-8", "surrogateescape") if "path" in facts else info.name
+        member = Member(name=name.rstrip("/"), offset=tar.at, size=size)
+        if not info.isdir() and not (info.type == tarfile.AREGTYPE and name.endswith("/")):
+            whole = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+            yield member, whole and not any(key.startswith("GNU.sparse.") for key in facts)
+        tar.skip(padded(size))
+    if not tar.at:
+        raise tarfile.ReadError("empty file")
+
+
+def _extension(tar: TarBlocks, info: tarfile.TarInfo) -> dict[str, bytes]:
+    """The facts that a header gives about the next member: PAX records, or a GNU long name as `path`."""
+    if not 0 <= info.size <= MAX_EXTENSION_HEADER_BYTES:
+        raise tarfile.ReadError(f"header at byte {tar.at - BLOCK} claims {info.size} bytes")
+    data = tar.take(padded(info.size))[: info.size]
+    if info.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.partition(b"\0")[0]}
+    return _pax_records(data) if info.type in _PAX_HEADERS else {}
+
+
+def _pax_records(data: bytes) -> dict[str, bytes]:
+    """Parse records such as `22 path=some/long.mp4`, each of which starts with its own length."""
+    records: dict[str, bytes] = {}
+    at = 0
+    while at < len(data) and data[at]:
+        length, space, _ = data[at : at + 20].partition(b" ")
+        record = data[at : at + int(length)] if space and length.isdigit() else b""
+        key, equals, value = record[len(length) + 1 : -1].partition(b"=")
+        if not (equals and record.endswith(b"\n") and len(record) == int(length)):
+            raise tarfile.ReadError("damaged PAX record")
+        records[key.decode("utf-8", "surrogateescape")] = value
+        at += len(record)
+    return records
+
+
+def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
+    """Bytes of a member. A PAX record overrides the header, whose field may be limited to 8 GiB."""
+    said = facts.get("size", b"%d" % info.size)
+    if not (said.isdigit() and len(said) < 20):
+        raise tarfile.ReadError(f"a member of {said[:40]!r} bytes")
+    return int(said)
+
+
+def copy_member(member: ByteRange, out: IO[bytes]) -> None:
+    """Write a member's bytes to `out`. A server without range requests sends the tar from its start.
+
+    Raises `EOFError` if the tar ends too early, and what `remote.failures(member.container)` lists.
+    """
+    try:
+        with urls.open_binary(member.container, streaming=False) as file:
+            file.seek(member.offset)
+            _copy(file, member.size, out)
+    except ValueError:
+        if not urls.is_http(member.container):
+            raise
+        out.seek(0)
+        out.truncate()
+        with urls.open_binary(member.container, streaming=True) as file:
+            _copy(file, member.offset, None)
+            _copy(file, member.size, out)
+
+
+def _copy(file: IO[bytes], size: int, out: IO[bytes] | None) -> None:
+    """Copy exactly `size` bytes to `out`, or skip them if `out` is None."""
+    left = size
+    while left:
+        chunk = file.read(min(left, _COPY_BYTES))
+        if not chunk:
+            raise EOFError(f"the tar ends {left} bytes before the member does")
+        if out is not None:
+            out.write(chunk)
+        left -= len(chunk)

@@ -1,0 +1,133 @@
+"""Shards as text: a table of figures to read, and one puzzle in words."""
+
+from pathlib import Path
+
+from mvp_data.core.errors import ShardError
+from mvp_data.core.text import WIDTH, clip, printable
+from mvp_data.shards.record import CandidateFrame, Record
+from mvp_data.shards.tar import Sample, iter_samples
+from mvp_data.tasks.catalogue import TASKS
+from mvp_data.viewer.summary import Summary
+
+BAR = 40  # columns of the longest bar
+UNEVEN_P = 0.001  # a fair shuffle shows a smaller p once in a thousand builds: worth a warning, not an alarm
+
+
+def find_sample(path: Path, key: str = "", task: str = "") -> Sample:
+    """The sample with that key, or the first of a task, or of all; `ShardError` if there is none."""
+    for sample in iter_samples(path):
+        if key == sample.record.key or (not key and task in ("", sample.record.task)):
+            return sample
+    raise ShardError(f"{path}: no sample has the key {key!r}: `mvp-data inspect {path}` shows one")
+
+
+def to_table(summary: Summary) -> str:
+    """The figures as text, at most 98 columns wide."""
+    s, deciles = summary, summary.difficulty_deciles
+    others = ", ".join(f"{name} {count}" for name, count in s.tasks.items() if name != s.task)
+    splits = ", ".join(f"{name} {count}" for name, count in s.splits.items() if count)
+    lines = [
+        clip(printable(s.path)),
+        f"  samples      {s.samples} from {s.videos} video{'s' * (s.videos != 1)} ({splits})",
+        f"  task         {s.task}" + (f" (also here: {others}; see --task)" if others else ""),
+        f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / sum(s.tasks.values()))} a sample",
+        f"  puzzle       K={s.k} hidden + l={s.l} distractors, {s.context_frames} context frames",
+        f"  mask policy  {_listed(s.mask_policies)}",
+        f"  pictures     {_listed(s.picture_sizes)} px",
+        f"  encoder      {_listed(s.encoders)}",
+        f"  made by      mvp-data {_listed(s.tool_versions)}",
+        f"  difficulty   {deciles[0]:.2f} easiest, {deciles[5]:.2f} median, {deciles[10]:.2f} hardest",
+        f"  deciles      {'  '.join(f'{value:.2f}' for value in deciles)}",
+        "",
+        "  origin              pictures   similarity:  min  median    max",
+    ]
+    for origin, spread in s.similarity.items():
+        numbers = f"{spread.min:6.3f}  {spread.median:6.3f} {spread.max:6.3f}"
+        lines.append(f"  {origin:<18}{spread.count:>10}            {numbers}")
+    if s.slots < len(s.labels):  # else every label is in every answer
+        lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
+        lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
+        verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: labels give the answer away"
+        lines += [f"          {verdict} (chi-square p = {s.labels_p:.3f})"]
+    lines += ["", "  context frames before the gap"]
+    lines += _histogram(list(s.mask_starts.values()))
+    return "\n".join(line.rstrip()[:WIDTH] for line in lines)
+
+
+def puzzle_in_words(sample: Sample) -> str:
+    """One puzzle as text: the context with its gap, the pool and its sources, the answer."""
+    record = sample.record
+    before, after = record.context[: record.mask_start], record.context[record.mask_start :]
+    lines = [
+        f"puzzle {record.key}",
+        f"  from {clip(printable(record.video_path), WIDTH - 7)}",
+        f"  {record.split}, {record.mask_policy} mask, difficulty {record.difficulty:.2f}, "
+        f"sampled at {record.sampled_fps:g} fps, {record.width_px}x{record.height_px} px",
+        "",
+        "  context (seconds)",
+        *_wrapped([f"{frame.time_s:.2f}" for frame in before]),
+        f"      [ gap: {record.k} frames hidden, {record.hidden_start_s:.2f} to {record.hidden_end_s:.2f} ]",
+        *_wrapped([f"{frame.time_s:.2f}" for frame in after]),
+        "",
+        f"  candidates: {asked(record)}",
+        *(_candidate_line(record, candidate) for candidate in record.candidates),
+        "",
+        f"  answer  {', '.join(_named(record, label) for label in record.answer)}",
+    ]
+    return "\n".join(lines)
+
+
+def asked(record: Record) -> str:
+    """What a puzzle asks for, in one short sentence."""
+    return TASKS[record.task].asks_briefly.format(k=record.k, n=len(record.candidates))
+
+
+def _named(record: Record, label: str) -> str:
+    """A label of an answer with its meaning where it does not name a candidate: `A (forwards)`."""
+    word = TASKS[record.task].word(label)
+    return f"{label} ({word})" if word else label
+
+
+def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
+    role = f"right, {candidate.order + 1} of {record.k}" if candidate.order >= 0 else "wrong"
+    elsewhere = "" if candidate.video_id == record.video_id else printable(candidate.video_path)
+    letter = candidate.label if TASKS[record.task].lettered else " "
+    start = (
+        f"    {letter}  {role:<14}{candidate.time_s:>9.2f} s  shot {candidate.shot:<4}"
+        f"{candidate.origin:<14} similarity {candidate.similarity:5.3f}  "
+    )
+    return (start + clip(elsewhere, WIDTH - len(start))).rstrip()
+
+
+def _wrapped(words: list[str], per_line: int = 10) -> list[str]:
+    return ["    " + "".join(f"{word:>9}" for word in words[i : i + per_line]) for i in range(0, len(words), per_line)]
+
+
+def _histogram(counts: list[int], most_lines: int = 13) -> list[str]:
+    """One line for each position, or for each band of positions where there are many."""
+    band = -(-len(counts) // most_lines)
+    sums = {start: sum(counts[start : start + band]) for start in range(0, len(counts), band)}
+    names = {start: f"{start}-{min(start + band, len(counts)) - 1}" if band > 1 else str(start) for start in sums}
+    return [f"  {names[start]:>6}  {n:>6}  {_bar(n, max(sums.values()))}" for start, n in sums.items()]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """`a`, or `a (30), b (12)`, the frequent first."""
+    if len(counts) == 1:
+        return printable(next(iter(counts)))
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{printable(name)} ({count})" for name, count in ranked[:4])
+    return shown + (f" and {len(ranked) - 4} more" if len(ranked) > 4 else "")
+
+
+def _bar(value: float, top: float) -> str:
+    return "█" * round(BAR * value / top)
+
+
+def _size(count: float) -> str:
+    """Bytes for people: `412 kB`, `1.3 GB`; decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

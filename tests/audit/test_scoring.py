@@ -1,0 +1,224 @@
+"""Scores are those of the reward, and verdicts are right about guessers."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from mvp_data.audit.scoring import Answers, Result, judge, luck, questions, scores, sure_level
+from mvp_data.audit.tasks import guessing, judged
+from mvp_data.core.seeds import shuffled
+from mvp_data.shards.record import LABELS
+from mvp_data.tasks.task import Question
+from mvp_train.reward import RewardConfig, score
+
+MVP = Question(slots=4, choices=8, ordered=True)
+REWARDED = ("exact", "set", "recall", "selection", "order", "position")
+NINE = [f"leak {number}" for number in range(9)]  # a name that is none of the blind ones: it sees pictures
+
+
+@pytest.mark.parametrize(("k", "n"), [(2, 2), (2, 5), (3, 5), (4, 5)])
+def test_grades_are_those_of_the_reward(k: int, n: int) -> None:
+    every = list(permutations(range(n), k))
+    right = np.array([[c if c < k else -1 for c in chosen] for chosen in every])
+    found = scores(right, Question(slots=k, choices=n, ordered=True))
+    for number, chosen in enumerate(every):
+        wanted = score(f"<answer>{', '.join(LABELS[c] for c in chosen)}</answer>", LABELS[:k], n, RewardConfig())
+        for metric in found.keys() & set(REWARDED):
+            assert found[metric][0][number] == pytest.approx(getattr(wanted, metric)), metric
+
+
+def test_what_the_reward_does_not_have() -> None:
+    found = scores(np.array([[0, 1, 3, -1], [3, 2, 1, 0], [-1, -1, -1, -1], [2, -1, -1, 1]]), MVP)
+    assert found["given"][0].tolist() == [1, 0, 0, 0]
+    assert found["given"][1].tolist() == [3, 6, 0, 1]  # pairs among the chosen positives
+    assert found["whole"][0].tolist() == [0, 1, -1, 0]
+
+
+def guesses(samples: int, *seed: int | str, k: int = 4, n: int = 8) -> np.ndarray:
+    right = [*range(k), *[-1] * (n - k)]
+    return np.array([shuffled(right, "guess", *seed, i)[:k] for i in range(samples)])
+
+
+def same(samples: int, *right: int) -> np.ndarray:
+    return np.tile(right, (samples, 1))
+
+
+def results(
+    right: dict[str, np.ndarray], *, asked: Question = MVP, group: int = 3, level: float | None = None
+) -> list[Result]:
+    clusters = np.arange(len(next(iter(right.values())))) // group
+    answers = Answers(task="mvp", question=asked, right=right, clusters=clusters)
+    return judge(answers, level or sure_level(questions(answers)))
+
+
+def judged_as(name: str, right: np.ndarray, *, asked: Question = MVP, group: int = 3) -> Result:
+    """The verdict at the level of nine leak solvers."""
+    level = sure_level(9 * len(judged(asked, name)))
+    return results({name: right}, asked=asked, group=group, level=level)[0]
+
+
+def test_means_and_chance() -> None:
+    right = guesses(60)
+    result = judged_as("leak", right)
+    assert tuple(result.estimates) == tuple(guessing(MVP))
+    for metric, (values, weights) in scores(right, MVP).items():
+        estimate = result.estimates[metric]
+        assert estimate.mean == pytest.approx((values * weights).sum() / weights.sum())
+        assert estimate.chance == guessing(MVP)[metric]
+        assert estimate.low <= estimate.mean <= estimate.high
+
+
+def test_many_guessers_and_no_false_alarm() -> None:
+    """Nine solvers of each of 40 clean builds: the gate closes for one build in forty at most, so hardly for three."""
+    alarms = 0
+    for trial in range(40):
+        right = {name: guesses(60, trial, name) for name in (*NINE[:7], "labels", "positions")}
+        alarms += any(result.verdict == "wins" for result in results(right))
+    assert alarms <= 3
+
+
+def run_takers(samples: int, seed: int) -> np.ndarray:
+    """In each sample one of two runs as a whole, forwards or backwards: who sees runs and no more."""
+    rng = np.random.default_rng(seed)
+    ways = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [-1] * 4, [-1] * 4])
+    return ways[rng.integers(4, size=samples)]
+
+
+def test_taking_a_run_is_no_win_for_who_sees_pictures() -> None:
+    for seed in range(20):
+        right = run_takers(90, seed)
+        assert judged_as("chain-pixels", right).verdict != "wins"
+        assert judged_as("labels", right).wins_on  # from labels nobody sees runs
+    assert judged_as("chain-pixels", right).estimates["exact"].low > guessing(MVP)["exact"]
+
+
+@pytest.mark.parametrize(("more", "metric"), [("right", "whole"), ("forwards", "given")])
+def test_knowing_which_run_or_which_way_is_a_win(more: str, metric: str) -> None:
+    right = run_takers(90, 1)
+    if more == "right":
+        right[::2] = np.where(right[::2] >= 0, right[::2], [0, 1, 2, 3])
+    else:
+        right = np.where((right >= 0).all(axis=1, keepdims=True), [0, 1, 2, 3], right)
+    assert metric in judged_as("chain-pixels", right).wins_on
+
+
+def test_a_run_that_is_found_now_and_then_is_a_win_even_if_selection_is_not() -> None:
+    """In one sample of five the whole right set, in the others slightly worse than a guess."""
+    right = same(150, 0, 1, -1, -1)
+    right[::5], right[1::5] = [0, 1, 2, 3], [0, -1, -1, -1]
+    right[2::5] = [0, -1, -1, -1]
+    result = judged_as("chain-pixels", right, group=1)
+    assert result.estimates["selection"].mean == pytest.approx(0)
+    assert result.wins_on[-1] == "whole"
+
+
+def test_who_never_chooses_two_positives_says_nothing_of_order() -> None:
+    result = judged_as("chain-pixels", same(60, 0, -1, -1, -1))
+    given = result.estimates["given"]
+    assert (given.mean, given.low, given.high) == (0.5, 0, 1)
+    one = same(60, 0, -1, -1, -1)
+    one[0] = [0, 1, -1, -1]  # of one video group alone
+    given = judged_as("chain-pixels", one).estimates["given"]
+    assert (given.mean, given.low, given.high) == (1, 0, 1)
+    one[30] = [1, 0, 2, -1]
+    assert judged_as("chain-pixels", one).estimates["given"].mean == 3 / 4  # of four pairs, not of two samples
+
+
+def test_what_is_chance_by_construction_has_no_interval() -> None:
+    """Of each two puzzles on one pool who looks at candidates alone finds the right run in one."""
+    twins = np.array([[0, 1, 2, 3], [-1] * 4] * 10)
+    for name in ("selection", "whole"):
+        estimate = judged_as("chain-pixels", twins, group=2).estimates[name]
+        assert (estimate.low, estimate.mean, estimate.high) == (0, 0, 0)
+        few = judged_as("chain-pixels", twins[:8], group=2).estimates[name]
+        assert few.low < -0.3 < 0.3 < few.high
+    assert judged_as("chain-pixels", twins, group=2).estimates["recall"].low < 0.4
+    twins[1] = [0, -1, -1, -1]
+    assert judged_as("chain-pixels", twins, group=2).estimates["selection"].high > 0
+
+
+def test_one_lucky_hit_is_no_win() -> None:
+    right = guesses(78, "unlucky")
+    right[(right == np.arange(4)).all(axis=1)] = [3, 2, 1, 0]
+    right[5] = [0, 1, 2, 3]
+    assert "exact" not in judged_as("labels", right).wins_on
+
+
+def test_hits_in_several_videos_are_a_win_and_in_one_are_not() -> None:
+    for places, wins in (((0, 1, 2), False), ((0, 30, 60), True)):
+        right = guesses(78, "hits")
+        right[(right == np.arange(4)).all(axis=1)] = [3, 2, 1, 0]
+        right[list(places)] = [0, 1, 2, 3]
+        assert ("exact" in judged_as("labels", right).wins_on) == wins
+
+
+def test_hits_everywhere() -> None:
+    """Hundreds of groups, each with hits: no overflow."""
+    for name in ("labels", "leak"):
+        assert judged_as(name, same(900, 0, 1, 2, 3)).wins_on == judged(MVP, name)
+
+
+@pytest.mark.parametrize(("hits", "samples"), [(0, 100), (1, 78), (2, 400), (5, 1680), (9, 5000)])
+def test_luck_is_poissons_tail(hits: int, samples: int) -> None:
+    exact = np.zeros(samples)
+    exact[:hits] = 1
+    expected = samples / 1680
+    terms = [math.exp(-expected) * expected**count / math.factorial(count) for count in range(hits)]
+    assert luck(exact, np.arange(samples), 1 / 1680) == pytest.approx(1 - sum(terms), abs=1e-12)
+    assert luck(exact, np.arange(samples), 0.2) is None
+
+
+def test_a_solver_that_knows_a_little_wins_with_enough_samples() -> None:
+    """In one sample of five it has the right set, in any order."""
+    for samples, verdicts in ((30, {"chance", "unsure"}), (900, {"wins"})):
+        right = guesses(samples, "little")
+        right[::5] = guesses(samples, "set", n=4)[::5]
+        for name in ("labels", "leak"):
+            result = judged_as(name, right)
+            assert result.verdict in verdicts
+            assert (result.verdict != "wins") or "selection" in result.wins_on
+
+
+def test_unsure_lies_between() -> None:
+    """Found by raising the share of right answers: chance, then unsure, then wins, never back."""
+    order = ["chance", "unsure", "wins"]
+    seen = []
+    for better in range(20, 40):  # of 40 groups
+        right = same(120, 0, -1, -1, -1)
+        right[: 3 * better] = [0, 2, 1, -1]
+        right[: 3 * better : 2] = [2, 0, 1, -1]  # pairs are as often right as wrong
+        seen.append(order.index(judged_as("leak", right).verdict.replace("below", "chance")))
+    assert seen == sorted(seen)
+    assert set(seen) == {0, 1, 2}
+
+
+def test_worse_than_chance_is_below() -> None:
+    assert judged_as("leak", same(300, 0, -1, -1, -1)).verdict == "below"
+    assert judged_as("leak", same(300, 3, 2, 1, 0)).verdict == "wins"  # of selection, though not of order
+
+
+def test_without_distractors_order_decides() -> None:
+    asked = Question(slots=3, choices=3, ordered=True)
+    assert judged_as("labels", same(60, 0, 1, 2), asked=asked).wins_on == ("order", "exact")
+    assert judged_as("probe-artefacts", same(60, 0, 1, 2), asked=asked).wins_on == ("order",)
+    assert judged_as("labels", guesses(60, k=3, n=3), asked=asked).verdict == "chance"
+
+
+def test_of_one_slot_the_hits_decide() -> None:
+    asked = Question(slots=1, choices=2, ordered=True)
+    assert judged_as("labels", same(60, 0), asked=asked).wins_on == ("exact",)
+    assert judged_as("labels", guesses(60, k=1, n=2), asked=asked).verdict == "chance"
+
+
+def test_the_level_counts_leak_solvers_alone() -> None:
+    right = {name: guesses(9) for name in ("random", "labels", "chain-pixels", "path-pixels")}
+    clusters = np.arange(9)
+    assert questions(Answers(task="mvp", question=MVP, right=right, clusters=clusters)) == 6
+    jigsaw = Question(slots=4, choices=4, ordered=True)
+    assert (
+        questions(Answers(task="jigsaw", question=jigsaw, right=right, clusters=clusters)) == 2
+    )  # labels: order, exact
+    assert sure_level(15) == pytest.approx(1 - 0.05 / 15)
+    assert sure_level(0) == 0.95

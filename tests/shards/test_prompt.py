@@ -1,0 +1,141 @@
+"""The question put to a model."""
+
+from itertools import pairwise
+
+import pytest
+
+from mvp_data.shards.prompt import PromptConfig, content, flat_text, messages, pictures
+from mvp_data.tasks.catalogue import TASKS
+from tests.samples import make_record, make_sample
+from tests.task_samples import make_task_sample
+
+DEFAULT = PromptConfig()
+
+
+def test_the_whole_prompt() -> None:
+    record = make_record(context=4, mask_start=1, k=2, distractors=1)
+    assert flat_text(record, DEFAULT, "#") == (
+        "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+        "#\n[gap: 2 frames are missing here]\n###\n"
+        "3 candidates, shuffled; 2 of them fill the gap, the others do not:\n"
+        "A: #\nB: #\nC: #\n"
+        "Which candidates fill the gap, in their original order? "
+        "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>"
+    )
+
+
+BEFORE = (
+    "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+    "#\n[gap: 2 frames are missing here]\n#\n"
+)
+THREE = "3 candidates, shuffled; 2 of them fill the gap, the others do not:\nA: #\nB: #\nC: #\n"
+WHOLE = {
+    "mvp": f"{BEFORE}{THREE}Which candidates fill the gap, in their original order? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "jigsaw": f"{BEFORE}The 2 missing frames, shuffled:\nA: #\nB: #\nIn what order do they fill the gap? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "select": f"{BEFORE}{THREE}Which candidates fill the gap? "
+    "Give 2 different letters, in any order, like this: <answer>Y, Z</answer>",
+    "next": "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+    f"##\n[gap: 2 frames are missing here]\n\n{THREE}Which candidates come next, in their original order? "
+    "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
+    "arrow": f"{BEFORE}The 2 missing frames, all in their original order or all in reverse:\n##\n"
+    "Do they run forwards (A) or backwards (B)? Give one letter, like this: <answer>Z</answer>",
+    "odd-one-out": f"{BEFORE}3 candidates, shuffled; 2 of them fill the gap, one does not:\nA: #\nB: #\nC: #\n"
+    "Which candidate does not fill the gap? Give one letter, like this: <answer>Z</answer>",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_whole_prompt_of_each_task(task: str) -> None:
+    record = make_task_sample(task, k=2, distractors=1, context=2).record
+    assert flat_text(record, DEFAULT, "#") == WHOLE[task]
+    think = WHOLE[task].replace(" Give ", " First think about what happens, between <think> and </think>. Then give ")
+    assert flat_text(record, PromptConfig(thinking=True), "#") == think
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
+    records = [make_task_sample(task, number).record for number in range(12)]
+    assert len({record.answer for record in records}) > 1
+    assert len({flat_text(record, DEFAULT) for record in records}) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False)])
+def test_as_many_pictures_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
+    sample = make_task_sample(task, 3)
+    assert flat_text(sample.record, config, "#").count("#") == len(pictures(sample, config))
+    assert pictures(sample, config)[-len(sample.candidates) :] == sample.candidates
+
+
+def test_one_user_message_of_text_and_pictures() -> None:
+    (message,) = messages(make_record(), DEFAULT)
+    assert message["role"] == "user"
+    pieces = message["content"]
+    assert isinstance(pieces, list)
+    assert {tuple(sorted(piece)) for piece in pieces} == {("text", "type"), ("type",)}
+    texts = [i for i, piece in enumerate(pieces) if piece["type"] == "text"]
+    assert all(b - a > 1 for a, b in pairwise(texts)), "neighbouring texts are one piece"
+
+
+@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False), PromptConfig(thinking=True, timestamps=True)])
+def test_as_many_pictures_as_placeholders(config: PromptConfig) -> None:
+    sample = make_sample(3)
+    placeholders = [piece for piece in content(sample.record, config) if piece["type"] == "image"]
+    assert len(placeholders) == len(pictures(sample, config))
+
+
+def test_pictures_come_in_the_order_of_the_placeholders() -> None:
+    sample = make_sample(1)
+    assert pictures(sample, DEFAULT) == sample.context + sample.candidates
+    assert pictures(sample, PromptConfig(context=False)) == sample.candidates
+
+
+@pytest.mark.parametrize("mask_start", [0, 5, 12])
+def test_the_gap_is_where_it_is(mask_start: int) -> None:
+    text = flat_text(make_record(mask_start=mask_start), DEFAULT, "#")
+    before, gap, after = text.partition("[gap: 4 frames are missing here]")
+    assert gap
+    assert before.count("#") == mask_start
+    assert after.count("#") == 12 - mask_start + 8
+
+
+def test_timestamps_are_of_context_frames_alone() -> None:
+    record = make_record(context=4, mask_start=2)
+    text = flat_text(record, PromptConfig(timestamps=True), "#")
+    assert all(f"{frame.time_s:.1f} s: #" in text for frame in record.context)
+    assert text.count(" s: #") == len(record.context)
+
+
+def test_without_context_no_frame_of_it_is_told() -> None:
+    record = make_record()
+    text = flat_text(record, PromptConfig(context=False, timestamps=True), "#")
+    assert text.count("#") == 8
+    assert " s: " not in text
+
+
+def test_thinking_is_asked_for() -> None:
+    assert "<think>" in flat_text(make_record(), PromptConfig(thinking=True))
+    assert "<think>" not in flat_text(make_record(), DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("k", "distractors", "example"), [(4, 4, "W, X, Y, Z"), (1, 3, "Z"), (4, 20, "letter, letter")]
+)
+def test_the_example_is_no_valid_answer(k: int, distractors: int, example: str) -> None:
+    record = make_record(k=k, distractors=distractors)
+    text = flat_text(record, DEFAULT)
+    assert f"<answer>{example}" in text
+    assert not {c.label for c in record.candidates} & set(example.replace("letter", ""))
+
+
+def test_the_answer_is_not_in_the_prompt() -> None:
+    """Records that differ in the answer alone put the same question."""
+    records = [make_record(number) for number in range(12)]
+    assert len({record.answer for record in records}) > 1
+    assert len({flat_text(record, DEFAULT) for record in records}) == 1
+
+
+def test_no_distractors() -> None:
+    assert "The 3 missing frames, shuffled:" in flat_text(make_record(k=3, distractors=0), DEFAULT)

@@ -1,0 +1,115 @@
+"""One holder of a folder, whoever dies; and one that says who it is."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mvp_data.core.errors import OutputError
+from mvp_data.system.locks import ALIVE_S, LOCK_NAME, Lock, is_held, locked_folder, read_owner
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows locks no folder")
+WORDS = {"unusable": "cannot be used", "busy": "another build is at work there"}
+
+
+def holder(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that holds the folder until it is killed."""
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom mvp_data.system.locks import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), unusable='', busy=''):\n"
+        "    print('held', flush=True)\n    time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_the_second_is_told_who_the_first_is_and_may_come_when_it_is_dead(tmp_path: Path) -> None:
+    first = holder(tmp_path)
+    assert is_held(tmp_path)
+    owner = f"process {first.pid} on {socket.gethostname()}"
+    with (
+        pytest.raises(OutputError, match=f"another build is at work there .held by {owner}"),
+        locked_folder(tmp_path, **WORDS),
+    ):
+        pass
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not is_held(tmp_path), "its file is still there, but says nothing any more"
+    assert read_owner(tmp_path)["pid"] == str(first.pid)
+    with locked_folder(tmp_path, **WORDS):
+        assert read_owner(tmp_path)["pid"] == str(os.getpid())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_machine_is_believed_as_long_as_it_shows_life(tmp_path: Path) -> None:
+    """Its lock may not reach this one over the network; its file does."""
+    file = tmp_path / LOCK_NAME
+    file.write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "then"}))
+    assert is_held(tmp_path)
+    with pytest.raises(OutputError, match="process 7 on elsewhere, since then"), locked_folder(tmp_path, **WORDS):
+        pass
+    os.utime(file, (0, time.time() - 2 * ALIVE_S))
+    assert not is_held(tmp_path)
+    with locked_folder(tmp_path, **WORDS):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": 1}', "[" * 5000])
+def test_a_damaged_lock_file_holds_nobody_up(tmp_path: Path, text: str) -> None:
+    (tmp_path / LOCK_NAME).write_text(text)
+    assert read_owner(tmp_path) == {}
+    with locked_folder(tmp_path, **WORDS):
+        pass
+
+
+def test_a_shared_hold_says_whether_somebody_else_is_there(tmp_path: Path) -> None:
+    first, second = Lock(tmp_path, alone=False), Lock(tmp_path, alone=False)
+    assert first.take()
+    assert first.only_holder()
+    first.share()
+    assert second.take()
+    assert not first.only_holder()
+    assert not Lock(tmp_path, alone=True).take()
+    first.release()
+    assert (tmp_path / LOCK_NAME).exists(), "another one holds it"
+    assert second.only_holder()
+    second.release()
+    assert not (tmp_path / LOCK_NAME).exists()
+
+
+def take_and_count(folder: Path, rounds: int, result: "multiprocessing.Queue[int]") -> None:
+    """Hold the folder many times for a moment; count how often somebody else was in it."""
+    met = 0
+    for _ in range(rounds):
+        try:
+            with locked_folder(folder, **WORDS):
+                try:
+                    (folder / "inside").touch(exist_ok=False)
+                except FileExistsError:
+                    met += 1
+                else:
+                    (folder / "inside").unlink()
+        except OutputError:
+            continue
+    result.put(met)
+
+
+def test_the_file_may_go_without_letting_two_in(tmp_path: Path) -> None:
+    """The last holder removes it while others are about to lock what they have opened."""
+    context = multiprocessing.get_context("spawn")
+    result = context.Queue()
+    crowd = [context.Process(target=take_and_count, args=(tmp_path, 400, result)) for _ in range(3)]
+    for process in crowd:
+        process.start()
+    assert [result.get(timeout=60) for _ in crowd] == [0, 0, 0]
+    for process in crowd:
+        process.join()

@@ -1,0 +1,72 @@
+"""A store seen through fsspec's local files; see also `test_upload`, which puts a build into one."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec.implementations.local
+import pytest
+
+from mvp_data.core.errors import OutputError, SourceError
+from mvp_data.system.object_store import Store
+
+Local = fsspec.implementations.local.LocalFileSystem
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"file://{tmp_path}/store")
+
+
+def test_files_go_round(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert (store.size("x/y"), store.read("x/y")) == (-1, None)
+    store.put(tmp_path / "a", "x/y", 5)
+    assert (store.size("x/y"), store.read("x/y")) == (5, b"12345")
+    store.get("x/y", file := BytesIO())
+    assert file.getvalue() == b"12345"
+    (tmp_path / "a").write_bytes(b"6")
+    store.put(tmp_path / "a", "x/y", 1)
+    assert store.read("x/y") == b"6"
+    store.remove("x/y")
+    store.remove("x/y")
+    assert store.size("x/y") == -1
+
+
+def test_what_has_not_arrived_in_full_is_not_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the store fails nor where it is silent, and what was there before stays."""
+    (tmp_path / "a").write_bytes(b"12345")
+    store.put(tmp_path / "a", "x", 5)
+
+    def half(self: Any, source: str, target: str, **_: Any) -> None:
+        Path(target).write_bytes(b"123")
+
+    def fails(self: Any, source: str, target: str, **_: Any) -> None:
+        Path(target).write_bytes(b"123")
+        raise OSError(113, "No route")
+
+    for put_file, problem in ((half, "3 of 5 bytes have arrived"), (fails, "No route")):
+        monkeypatch.setattr(Local, "put_file", put_file)
+        for name in ("x", "z"):
+            with pytest.raises(OutputError, match=problem):
+                store.put(tmp_path / "a", name, 5)
+        assert (store.read("x"), store.size("z")) == (b"12345", -1)
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["x"]
+
+
+def test_what_does_not_come_in_full_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("x", b"12345")
+    monkeypatch.setattr(Local, "open", lambda self, path, mode: BytesIO(b"123"))
+    with pytest.raises(OutputError, match="3 of 5 bytes have come"):
+        store.get("x", BytesIO())
+
+
+def test_places_that_are_no_store() -> None:
+    for url in ("/plain/folder", "https://host/x", "memory://x"):
+        with pytest.raises(SourceError, match="cannot write to this URL"):
+            Store(url)
+    for url in ("file://", "file://a/folder"):
+        with pytest.raises(SourceError, match="not an absolute path"):
+            Store(url)

@@ -1,0 +1,1 @@
+"""Scripts about the repository itself; the two packages know nothing of them."""
