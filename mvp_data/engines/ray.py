@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,10 +21,11 @@ from mvp_data.engines.fleet import Answer, ProcessWorker, StatefulWorker, Worker
 from mvp_data.system.signals import Stopped, held_back
 
 STORE_BYTES = 128 << 20  # Ray's shared memory on this machine: jobs and results are small
+LONGEST_TEMP_DIR = 30  # characters: Ray puts sockets below it, whose paths may have 107
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no network by default
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # everything that Ray would print on standard output
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # this only turns off a warning about GPUs
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # jobs hide GPUs themselves; without this Ray warns about it
 }
 
 
@@ -172,6 +174,8 @@ def _set_environment(*, own: bool) -> None:
     """Set the variables that Ray reads when it is loaded; `own`: this process starts Ray itself."""
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    if own and len(tempfile.gettempdir()) > LONGEST_TEMP_DIR:
+        os.environ.setdefault("RAY_TMPDIR", "/tmp")
     if own and "ray" not in sys.modules:
         # Ray listens on all network interfaces; without a token anyone who reaches its ports could run code here.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
