@@ -167,6 +167,10 @@ def draw(graph: Graph, sizes: Mapping[str, int]) -> str:
     """An SVG with one row for each level, the lowest at the bottom; `sizes` is the number of modules of each folder."""
     found = levels(graph)
     rows = [[node for node in graph if found[node] == level] for level in range(1, max(found.values()) + 1)]
+    place = {node: place - len(row) / 2 for row in rows for place, node in enumerate(row)}
+    for row in rows[1:]:  # each box close to those that it imports, so that few lines cross
+        row.sort(key=lambda node: (sum(place[child] for child in direct(graph)[node]) / len(direct(graph)[node]), node))
+        place.update({node: number - len(row) / 2 for number, node in enumerate(row)})
     width = 2 * MARGIN + max(len(row) for row in rows) * (BOX_W + GAP_X) - GAP_X
     height = 2 * MARGIN + len(rows) * (BOX_H + GAP_Y) - GAP_Y
     corner: dict[str, tuple[float, float]] = {}
