@@ -20,20 +20,20 @@ QUIZ = {"format": page_json(1), "tool_version": page_json("1"), "quiz": page_jso
 
 def quiz(parts: list[object], limit: int) -> tuple[int, str]:
     file = io.BytesIO()
-    written = write_html(file, "mvp_data", "quiz.html", map(page_json, parts), limit=limit, **QUIZ)
+    written = write_html(file, "mvp_data.quiz", "page.html", map(page_json, parts), limit=limit, **QUIZ)
     return written, file.getvalue().decode()
 
 
 def test_values_are_escaped() -> None:
     values = {"state": EVIL, "conclusion": EVIL, "facts": EVIL, "parts": [], "verdicts": {EVIL: EVIL}, "metrics": {}}
-    page = render("mvp_data", "audit.html", title=EVIL, **values)
+    page = render("mvp_data.audit", "report.html", title=EVIL, **values)
     assert "<b onclick" not in page
     assert unescape(page).count(EVIL) == 7
 
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="title"):
-        render("mvp_data", "audit.html", parts=[])
+        render("mvp_data.audit", "report.html", parts=[])
 
 
 def test_json_cannot_end_its_script() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from mvp_data.core.containers import VIDEO_EXTENSIONS
 from mvp_data.core.errors import SkipReason, SourceError
 from mvp_data.core.types import Source
 from mvp_data.sources.fetch import local_file
@@ -106,7 +107,9 @@ def test_the_whole_corpus_is_accounted_for(corpus: Path) -> None:
     every = {str(path.relative_to(corpus)) for path in corpus.rglob("*") if path.is_file()}
     assert {found.path for found in (*result.sources, *result.problems)} == every
     assert len(result.sources) + len(result.problems) == len(every)
-    assert {os.path.splitext(problem.path)[1] for problem in result.problems} <= {".tsv", ".csv", ".png"}
+    videos = {name for name in every if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS}
+    assert videos <= {source.path for source in result.sources}
+    assert {problem.reason for problem in result.problems} <= {SkipReason.NOT_A_VIDEO}
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
