@@ -259,7 +259,7 @@ def test_a_download_of_unknown_size_leaves_room(tmp_path: Path, monkeypatch: pyt
     disk = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     with serve(tmp_path) as site:
-        source = Source(uri=f"{site.url}/endless.mp4", path="x.mp4")
+        source = Source(location=f"{site.url}/endless.mp4", path="x.mp4")
         with pytest.raises(Skip, match="more than 500000 bytes"), local_file(source, tmp_path / "spool"):
             pytest.fail("gave a file")
     with serve(tmp_path) as site, pytest.raises(ShardError, match="more than 500000 bytes came"):

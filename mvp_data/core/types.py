@@ -48,12 +48,12 @@ def file_of(location: Location) -> str:
 class Source:
     """A video to read.
 
-    `uri` says where its bytes are. It may contain secrets and undecodable bytes, so it is never written to a file.
+    `location` says where its bytes are. It may contain secrets and undecodable bytes, so it is never written to a file.
     `path` is the name for people and provenance, relative to the `--src` argument. `extra` holds the other columns of
     a manifest.
     """
 
-    uri: Location
+    location: Location
     path: str
     extra: tuple[tuple[str, str], ...] = ()
 

@@ -46,24 +46,24 @@ def local_file(source: Source, spool: Path) -> Iterator[Path]:
     Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`. Raises `OutputError` if `spool` is full or cannot be written,
     which is not the fault of the video.
     """
-    if isinstance(source.uri, str) and os.path.isabs(source.uri):
-        yield _checked(source.uri)
+    if isinstance(source.location, str) and os.path.isabs(source.location):
+        yield _checked(source.location)
         return
     with _temporary(source, spool) as path:
-        _fill(source.uri, path)
+        _fill(source.location, path)
         yield path
 
 
-def _checked(uri: str) -> Path:
+def _checked(location: str) -> Path:
     """The path of a regular file that is readable and not empty; a FIFO or device is never opened."""
     try:
-        status = os.stat(uri)
+        status = os.stat(location)
         if not stat.S_ISREG(status.st_mode):
             raise Skip(SkipReason.UNREADABLE, "not a regular file")
         if status.st_size == 0:
             raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
-        with open(uri, "rb"):
-            return Path(uri)
+        with open(location, "rb"):
+            return Path(location)
     except (OSError, ValueError) as err:  # ValueError: a name that no file can have
         raise Skip(SkipReason.UNREADABLE, urls.explain(err)) from err
 

@@ -34,13 +34,13 @@ _VERSIONS = [
 ]
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
+# Size in bytes, mtime and ctime in ns, inode. Not the device: nodes of a cluster number their mounts differently.
+FileState = tuple[int, int, int, int]
 
-Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
 
-
-def sight(uri: Location) -> Sight | None:
+def file_state(location: Location) -> FileState | None:
     """The state of a local file, or of the tar that contains a member; None for a URL and for a missing file."""
-    path = file_of(uri)
+    path = file_of(location)
     if not os.path.isabs(path):
         return None
     try:
@@ -50,23 +50,23 @@ def sight(uri: Location) -> Sight | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def size_bytes(uri: Location, seen: Sight | None) -> int:
+def size_bytes(location: Location, seen: FileState | None) -> int:
     """Bytes to read; 0 where only a server knows."""
-    if isinstance(uri, ByteRange):
-        return uri.size
+    if isinstance(location, ByteRange):
+        return location.size
     return seen[0] if seen else 0
 
 
-def stamp(uri: Location, seen: Sight | None) -> str:
-    """A hash that changes when the bytes at `uri` change; empty where no change would show: a URL, a new file."""
+def stamp(location: Location, seen: FileState | None) -> str:
+    """A hash that changes when the bytes at `location` change; empty where no change would show: a URL, a new file."""
     if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
         return ""
-    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(uri)))).hexdigest()[:20]
+    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(location)))).hexdigest()[:20]
 
 
-def remote_stamp(uri: Location) -> str:
+def remote_stamp(location: Location) -> str:
     """The same for a URL, at the cost of a request; empty where the server gives no version."""
-    url = file_of(uri)
+    url = file_of(location)
     if os.path.isabs(url) or not urls.scheme_of(url):
         return ""
     try:
@@ -78,11 +78,11 @@ def remote_stamp(uri: Location) -> str:
     if not version:
         return ""
     shown = urls.name_in(url)  # without the signature, which changes
-    place = (uri.offset, uri.size, shown) if isinstance(uri, ByteRange) else shown
+    place = (location.offset, location.size, shown) if isinstance(location, ByteRange) else shown
     return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
 
 
-class Seen:
+class KnownFiles:
     """The list of one bank. Incomplete lines, left by a killed run, are ignored."""
 
     def __init__(self, bank_root: Path) -> None:
@@ -98,7 +98,7 @@ class Seen:
         self._torn = bool(text) and not text.endswith(b"\n")
         self._descriptor = -1
 
-    def __enter__(self) -> "Seen":
+    def __enter__(self) -> "KnownFiles":
         return self
 
     def __exit__(
@@ -114,7 +114,7 @@ class Seen:
         """The id of the video with this stamp, or an empty text."""
         return self._ids.get(stamp, "")
 
-    def add_all(self, other: "Seen") -> None:
+    def add_all(self, other: "KnownFiles") -> None:
         """Add the entries of another list, without replacing any."""
         for stamp, video_id in other._ids.items():
             if stamp not in self._ids:

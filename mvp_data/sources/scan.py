@@ -5,9 +5,9 @@ plain tar of videos, or a URL of any of these. A path that exists is never treat
 
 * Every regular file becomes a source or a problem. A file whose extension cannot be that of a video is a problem and
   is not opened. Any other extension, or none, makes it a source, and the decoder decides.
-* Tars are listed wherever they are found. Members with the extension of a video are sources (`path` is
-  `tar::member`, `uri` a `ByteRange`). The others are one problem for each tar, since captions and scores of a sample
-  are not lost videos.
+* Tars are listed wherever they are found. Members with the extension of a video are sources, with the `path`
+  `TAR::MEMBER` and a `ByteRange` as `location`. All other members of a tar are one problem: the captions and scores
+  of a sample are not lost videos.
 * Each name that starts with a dot is one problem, also a whole folder; name such a folder as `--src` to use it.
 * Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
 * `path` is relative to the `--src` folder, so that renaming that folder changes nothing. In it, `\\xff` stands for a
@@ -46,7 +46,7 @@ class ScanProblem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanResult:
-    """Sources sorted by `path`, then `uri`, each `uri` once; problems sorted by `path`."""
+    """Sources sorted by `path`, then `location`, each `location` once; problems sorted by `path`."""
 
     sources: tuple[Source, ...]
     problems: tuple[ScanProblem, ...]
@@ -73,13 +73,13 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
             if isinstance(found, ScanProblem):
                 problems.add(found)
                 continue
-            rival = sources.get(found.uri, found)
-            sources[found.uri] = min(found, rival, key=_rank)
+            rival = sources.get(found.location, found)
+            sources[found.location] = min(found, rival, key=_rank)
             if found.extra and rival.extra and found.extra != rival.extra:
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
             raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
-    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.uri)))
+    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.location)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
         problems=tuple(sorted(problems, key=lambda p: (p.path, p.reason, p.detail, p.place))),
@@ -92,7 +92,7 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
 
 def _named_twice(loser: Source) -> ScanProblem:
     detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
-    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.uri))
+    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.location))
 
 
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
@@ -179,15 +179,15 @@ def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
         yield from _file(folder[: folder.rindex("/") + 1] + below, shown(row.path), row.extra)
 
 
-def _file(uri: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
+def _file(location: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
     """A regular file, by its name: a source, a problem, or the members of a tar."""
     extension = os.path.splitext(name)[1].lower()
     if extension == ".tar":
-        yield from _tar(uri, name, extra)
+        yield from _tar(location, name, extra)
     elif extension in OTHER_EXTENSIONS:
-        yield _not_a_video(name, f"extension {extension} is not a video's", uri)
+        yield _not_a_video(name, f"extension {extension} is not a video's", location)
     else:
-        yield Source(uri=uri, path=name, extra=extra)
+        yield Source(location=location, path=name, extra=extra)
 
 
 def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Iterator[Found]:
@@ -197,7 +197,7 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
         extension = os.path.splitext(member.name)[1].lower()
         if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
             place = ByteRange(container=container, offset=member.offset, size=member.size)
-            yield Source(uri=place, path=f"{name}::{shown(member.name)}", extra=extra)
+            yield Source(location=place, path=f"{name}::{shown(member.name)}", extra=extra)
         else:
             others[plain(extension) or "no extension"] += 1
     if listing.unusable:

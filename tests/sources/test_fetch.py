@@ -39,8 +39,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def skip_of(uri: Location, spool: Path) -> Skip:
-    with pytest.raises(Skip) as caught, fetch.local_file(Source(uri=uri, path="x.mp4"), spool):
+def skip_of(location: Location, spool: Path) -> Skip:
+    with pytest.raises(Skip) as caught, fetch.local_file(Source(location=location, path="x.mp4"), spool):
         pytest.fail("gave a file")
     return caught.value
 
@@ -76,7 +76,7 @@ def test_fingerprint_of_what_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a::b.mp4", "[x]*?.mp4", "caf\udce9.mp4", "tar:1+2:x", "line\nbreak", "-f", "🎬"])
 def test_a_local_file_is_given_as_it_is(tmp_path: Path, spool: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with fetch.local_file(Source(uri=str(tmp_path / name), path=name), spool) as path:
+    with fetch.local_file(Source(location=str(tmp_path / name), path=name), spool) as path:
         assert path == tmp_path / name
     assert path.read_bytes() == b"x"
     assert not spool.exists()
@@ -98,7 +98,7 @@ def test_a_file_without_permission(tmp_path: Path, spool: Path) -> None:
 
 
 def test_a_remote_file_is_copied_and_removed(site: Site, spool: Path) -> None:
-    with fetch.local_file(Source(uri=f"{site.url}/a%20b.mp4", path="a b.mp4"), spool) as path:
+    with fetch.local_file(Source(location=f"{site.url}/a%20b.mp4", path="a b.mp4"), spool) as path:
         assert path.read_bytes() == DATA
         assert (path.parent, path.suffix) == (spool, ".mp4")
         assert path.name.startswith(fetch.SPOOL_PREFIX)
@@ -113,7 +113,7 @@ def test_the_copy_is_removed_when_the_work_on_it_fails(site: Site, spool: Path) 
         kept.append(path)
         raise RuntimeError("work")
 
-    source = Source(uri=f"{site.url}/a%20b.mp4", path="../../x.m%p4")
+    source = Source(location=f"{site.url}/a%20b.mp4", path="../../x.m%p4")
     with pytest.raises(RuntimeError, match="work"), fetch.local_file(source, spool) as copy:
         fail(copy)
     assert [path.suffix for path in kept] == [""]
@@ -154,7 +154,7 @@ def test_a_server_without_head(tmp_path: Path, spool: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(DATA)
     with (
         serve(tmp_path, head=False) as site,
-        fetch.local_file(Source(uri=f"{site.url}/a.mp4", path="a.mp4"), spool) as path,
+        fetch.local_file(Source(location=f"{site.url}/a.mp4", path="a.mp4"), spool) as path,
     ):
         assert path.read_bytes() == DATA
 
@@ -166,7 +166,7 @@ def test_size_limits(site: Site, spool: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_full_disk_stops_the_command(site: Site, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source(uri=f"{site.url}/a%20b.mp4", path="x.mp4")
+    source = Source(location=f"{site.url}/a%20b.mp4", path="x.mp4")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -187,21 +187,21 @@ def test_a_spool_that_cannot_be_made(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(OutputError, match="cannot hold fetched files"),
-        fetch.local_file(Source(uri=f"{site.url}/a%20b.mp4", path="x.mp4"), tmp_path / "file/spool"),
+        fetch.local_file(Source(location=f"{site.url}/a%20b.mp4", path="x.mp4"), tmp_path / "file/spool"),
     ):
         pass
 
 
 def test_a_refused_url_is_a_skip(spool: Path) -> None:
-    for uri in ("zip://a.mp4::http://h/x.zip", "reference://x", ByteRange(container="zip://x", offset=1, size=2)):
-        assert skip_of(uri, spool).reason is SkipReason.UNREADABLE
+    for location in ("zip://a.mp4::http://h/x.zip", "reference://x", ByteRange(container="zip://x", offset=1, size=2)):
+        assert skip_of(location, spool).reason is SkipReason.UNREADABLE
 
 
 def test_memory_urls(spool: Path) -> None:
     system = fsspec.filesystem("memory")
     system.pipe({"/fetched/a.mp4": DATA})
     try:
-        with fetch.local_file(Source(uri="memory://fetched/a.mp4", path="a.mp4"), spool) as path:
+        with fetch.local_file(Source(location="memory://fetched/a.mp4", path="a.mp4"), spool) as path:
             assert path.read_bytes() == DATA
         assert skip_of("memory://fetched/gone.mp4", spool).detail == "not found"
     finally:
@@ -222,12 +222,12 @@ def test_tar_members(tmp_path: Path, spool: Path) -> None:
             with fetch.local_file(big, spool) as path:
                 assert path.read_bytes() == DATA
                 assert path.parent == spool
-            assert skip_of(empty.uri, spool).reason is SkipReason.EMPTY_FILE
+            assert skip_of(empty.location, spool).reason is SkipReason.EMPTY_FILE
     local = scan([str(tmp_path / "web/x.tar")]).sources[0]
     os.truncate(tmp_path / "web/x.tar", 5000)
-    assert "the tar ends" in skip_of(local.uri, spool).detail
+    assert "the tar ends" in skip_of(local.location, spool).detail
     (tmp_path / "web/x.tar").unlink()
-    assert "No such file" in skip_of(local.uri, spool).detail
+    assert "No such file" in skip_of(local.location, spool).detail
 
 
 def test_what_a_killed_worker_fetched_is_removed_and_nothing_else(tmp_path: Path) -> None:

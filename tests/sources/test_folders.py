@@ -259,7 +259,7 @@ def test_links_of_a_page_lead_nowhere_else(tmp_path: Path) -> None:
         links = " ".join(f'<a href="{link}">x</a>' for link in (*HOSTILE_LINKS, *whole))
         (tmp_path / "in/index.html").write_text(links)
         found = scan([f"{site.url}/in/"])
-        assert [source.uri for source in found.sources] == [f"{site.url}/in/ok.mp4"]
+        assert [source.location for source in found.sources] == [f"{site.url}/in/ok.mp4"]
     assert [(p.path, p.reason) for p in found.problems] == [("x::file:///etc/passwd.tar", "unreadable")]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mvp_data.core.types import ByteRange
-from mvp_data.sources.known_files import SEEN_NAME, Seen, remote_stamp, sight, size_bytes, stamp
+from mvp_data.sources.known_files import SEEN_NAME, KnownFiles, file_state, remote_stamp, size_bytes, stamp
 from mvp_data.system import urls
 
 ID, OTHER_ID = "0123456789abcdef0123", "fedcba9876543210fedc"
@@ -27,13 +27,13 @@ def name(path: Path, monkeypatch: pytest.MonkeyPatch, *, later_s: float = 60.0) 
     now = time.time()
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now + later_s)
-        return stamp(str(path), sight(str(path)))
+        return stamp(str(path), file_state(str(path)))
 
 
 def test_how_much_there_is_to_read(film: Path) -> None:
-    assert size_bytes(str(film), sight(str(film))) == 6
+    assert size_bytes(str(film), file_state(str(film))) == 6
     member = ByteRange(container=str(film), offset=512, size=2)
-    assert size_bytes(member, sight(member)) == 2, "of the member, not of its tar"
+    assert size_bytes(member, file_state(member)) == 2, "of the member, not of its tar"
     assert size_bytes("https://example.org/film.mp4", None) == 0
 
 
@@ -57,15 +57,15 @@ def test_what_was_just_written_may_change_unseen(film: Path, monkeypatch: pytest
 
 
 def test_places_without_a_state_of_their_own(tmp_path: Path) -> None:
-    for uri in ("https://host/a.mp4", "memory://a.mp4", str(tmp_path / "missing.mp4"), "/a\0b"):
-        assert stamp(uri, sight(uri)) == ""
+    for location in ("https://host/a.mp4", "memory://a.mp4", str(tmp_path / "missing.mp4"), "/a\0b"):
+        assert stamp(location, file_state(location)) == ""
 
 
 def test_members_of_a_tar_are_told_apart(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [ByteRange(container=str(film), offset=offset, size=100) for offset in (512, 1536)]
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 60)
-    stamps = {stamp(uri, sight(uri)) for uri in members}
+    stamps = {stamp(location, file_state(location)) for location in members}
     assert len(stamps) == 2
     assert "" not in stamps
 
@@ -89,12 +89,12 @@ def test_stamps_of_urls_are_those_of_earlier_versions(monkeypatch: pytest.Monkey
 
 def test_the_list_outlives_its_run(tmp_path: Path) -> None:
     stamps = [f"{n:020x}" for n in range(3)]
-    with Seen(tmp_path) as seen:
+    with KnownFiles(tmp_path) as seen:
         for word in stamps:
             seen.add(word, ID)
         seen.add(stamps[0], OTHER_ID)  # other bytes there: the later line wins
         seen.add("", OTHER_ID)
-    again = Seen(tmp_path)
+    again = KnownFiles(tmp_path)
     assert [again.video_id(word) for word in [*stamps, "f" * 20, ""]] == [OTHER_ID, ID, ID, "", ""]
 
 
@@ -103,8 +103,8 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     whole, torn = f"{1:020x}", f"{2:020x}"
     path = tmp_path / SEEN_NAME
     path.write_bytes(f"{whole} {ID}\n".encode() + b"\0\0\0\xff junk\n" + f"{torn} {ID[:7]}".encode())
-    with Seen(tmp_path) as seen:
+    with KnownFiles(tmp_path) as seen:
         assert (seen.video_id(whole), seen.video_id(torn)) == (ID, "")
         seen.add(torn, OTHER_ID)
-    again = Seen(tmp_path)
+    again = KnownFiles(tmp_path)
     assert (again.video_id(whole), again.video_id(torn)) == (ID, OTHER_ID)

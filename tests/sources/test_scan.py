@@ -76,7 +76,7 @@ def test_a_folder_gives_sources_with_names_relative_to_it(tmp_path: Path) -> Non
     result = scan([str(tmp_path / "src")])
     assert result.problems == ()
     assert result.sources == tuple(
-        Source(uri=str(tmp_path / "src" / name), path=name) for name in ("a/b/d.MOV", "a/c.webm", "b.mp4")
+        Source(location=str(tmp_path / "src" / name), path=name) for name in ("a/b/d.MOV", "a/c.webm", "b.mp4")
     )
 
 
@@ -87,7 +87,7 @@ def test_renaming_the_folder_or_naming_it_otherwise_changes_no_path(
     first = paths(tmp_path / "src")
     monkeypatch.chdir(tmp_path)
     assert paths("src") == paths("./src/") == paths("src/../src") == first
-    assert [source.uri for source in scan(["src"]).sources] == [f"{tmp_path}/src/{path}" for path in first]
+    assert [source.location for source in scan(["src"]).sources] == [f"{tmp_path}/src/{path}" for path in first]
     (tmp_path / "src").rename(tmp_path / "renamed")
     assert paths("renamed") == first
 
@@ -118,10 +118,10 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     expected = name.replace("\\", "\\\\")
     (found,) = scan([str(tmp_path / "src")]).sources
     (named,) = scan([str(tmp_path / "src" / name)]).sources
-    assert found == named == Source(uri=str(tmp_path / "src" / name), path=expected)
+    assert found == named == Source(location=str(tmp_path / "src" / name), path=expected)
     (tmp_path / "list.jsonl").write_text(json.dumps({"path": f"src/{name}"}))
     (listed,) = scan([str(tmp_path / "list.jsonl")]).sources
-    assert (listed.uri, listed.path) == (found.uri, f"src/{expected}")
+    assert (listed.location, listed.path) == (found.location, f"src/{expected}")
     with local_file(found, tmp_path / "spool") as path:
         assert path.read_bytes() == b"x"
 
@@ -217,14 +217,14 @@ def test_several_srcs_give_each_place_once(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,note\nb/x.mp4,hello\n")
     every = (tmp_path / "a", tmp_path / "b", tmp_path, tmp_path / "list.csv", tmp_path / "a/x.mp4")
     expected = (
-        Source(uri=f"{tmp_path}/a/x.mp4", path="a/x.mp4"),
-        Source(uri=f"{tmp_path}/b/x.mp4", path="b/x.mp4", extra=(("note", "hello"),)),
+        Source(location=f"{tmp_path}/a/x.mp4", path="a/x.mp4"),
+        Source(location=f"{tmp_path}/b/x.mp4", path="b/x.mp4", extra=(("note", "hello"),)),
     )
     for srcs in (every, every[::-1]):
         assert scan([str(src) for src in srcs]).sources == expected
     two = scan([str(tmp_path / "a"), str(tmp_path / "b")]).sources  # one name, two places
     assert [source.path for source in two] == ["x.mp4", "x.mp4"]
-    assert [source.uri for source in two] == [f"{tmp_path}/a/x.mp4", f"{tmp_path}/b/x.mp4"]
+    assert [source.location for source in two] == [f"{tmp_path}/a/x.mp4", f"{tmp_path}/b/x.mp4"]
 
 
 def test_limit_takes_the_first_in_order(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_rows_of_a_manifest_are_relative_absolute_or_urls(tmp_path: Path) -> Non
     (tmp_path / "lists/l.txt").write_text(
         f"a.mp4\n../b.mp4\n{tmp_path}/c d.mp4\nfile://{tmp_path}/lists/a.mp4\n{url}\n"
     )
-    found = {source.path: source.uri for source in scan([str(tmp_path / "lists/l.txt")]).sources}
+    found = {source.path: source.location for source in scan([str(tmp_path / "lists/l.txt")]).sources}
     assert found == {
         "../b.mp4": f"{tmp_path}/b.mp4",
         f"{tmp_path}/c d.mp4": f"{tmp_path}/c d.mp4",
@@ -374,7 +374,7 @@ def test_one_member_of_a_large_tar_is_read_without_listing_it(tmp_path: Path, mo
 def test_file_urls(tmp_path: Path) -> None:
     touch(tmp_path, "src/a b.mp4", "src/c.mp4")
     assert scan([f"file://{tmp_path}/src"]) == scan([f"{tmp_path}/src"])
-    assert scan([f"file://{tmp_path}/src/*b.mp4"]).sources[0].uri == f"{tmp_path}/src/a b.mp4"
+    assert scan([f"file://{tmp_path}/src/*b.mp4"]).sources[0].location == f"{tmp_path}/src/a b.mp4"
 
 
 def test_memory_urls(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_http(tmp_path: Path, ranges: bool) -> None:
         for source in result.sources:
             with local_file(source, tmp_path / "spool") as path:
                 assert path.read_bytes() in (b"x", b"abc")
-        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (Source(uri=f"{site.url}/a.mp4?key=1", path="a.mp4"),)
+        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (Source(location=f"{site.url}/a.mp4?key=1", path="a.mp4"),)
         with pytest.raises(SourceError, match="404"):
             scan([f"{site.url}/gone.mp4"])
         with pytest.raises(SourceError, match="404"):
