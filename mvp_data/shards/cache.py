@@ -18,8 +18,6 @@ from mvp_data.system import urls
 from mvp_data.system.files import atomic_write
 from mvp_data.system.progress import megabytes
 
-_CHUNK_BYTES = 1 << 20
-
 
 def fetch_shards(url: str, cache: Path, *, quiet: bool) -> Path:
     """The local copy of a remote `.tar` or folder of shards; what is not here yet is fetched.
@@ -85,13 +83,8 @@ def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None
 
 def _chunks(url: str, limit_bytes: int) -> Iterator[bytes]:
     """The bytes of a remote file; `ShardError` if it cannot be read or has more than `limit_bytes`."""
-    came = 0
-    with _failures_of(url), urls.open_binary(url, streaming=True) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            came += len(chunk)
-            if came > limit_bytes:
-                raise ShardError(f"{urls.name_in(url)}: more than {limit_bytes} bytes came: check the copy there")
-            yield chunk
+    with _failures_of(url):
+        yield from urls.read_chunks(url, limit_bytes)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import OutputError, ShardError
+from mvp_data.core.text import one_line
 from mvp_data.shards.index import INDEX_NAME, ShardInfo, index_bytes, parse_index
 from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, Record
 from mvp_data.shards.tar import sample_spans, shard_paths
@@ -100,7 +101,7 @@ def load_offsets(path: Path, state: str) -> Any:
                 return table
             problem = "damaged"
     except (OSError, pa.ArrowException) as error:
-        problem = f"cannot be read ({' '.join(str(error).split())})"
+        problem = f"cannot be read ({one_line(error)})"
     raise ShardError(f"{path}: {problem}: open the shards again")
 
 

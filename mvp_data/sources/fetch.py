@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from mvp_data.core.errors import OutputError, Skip, SkipReason, SourceError
 from mvp_data.core.types import ByteRange, Location, Source, file_of
@@ -21,7 +20,6 @@ from mvp_data.system import urls
 MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless answer must not fill the disk
 SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds those of a killed worker by it
 FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
-_CHUNK_BYTES = 1 << 20
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
@@ -109,7 +107,9 @@ def _fill(location: Location, path: Path) -> None:
             if isinstance(location, ByteRange):
                 tars.copy_member(location, out)
             else:
-                _download(location, size, limit, out)
+                out.writelines(urls.read_chunks(location, limit))
+            if size is not None and out.tell() < size:
+                raise EOFError(f"{out.tell()} of {size} bytes came")
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
     except urls.failures(file_of(location)) as err:
@@ -127,16 +127,3 @@ def _check_room(size: int, spool: Path) -> None:
     free = shutil.disk_usage(spool).free
     if size > free:
         raise OutputError(f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output")
-
-
-def _download(url: str, size: int | None, limit: int, out: IO[bytes]) -> None:
-    """Copy a whole remote file; `EOFError` if fewer bytes come than announced, `Skip` if more than the limit."""
-    fetched = 0
-    with urls.open_binary(url, streaming=True) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            fetched += len(chunk)
-            if fetched > limit:
-                raise Skip(SkipReason.UNREADABLE, f"more than {limit} bytes came: over the limit")
-            out.write(chunk)
-    if size is not None and fetched < size:
-        raise EOFError(f"{fetched} of {size} bytes came")

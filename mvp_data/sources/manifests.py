@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import IO
 
 from mvp_data.core.errors import SourceError
-from mvp_data.core.text import plain
+from mvp_data.core.text import valid_unicode
 from mvp_data.system import urls
 from mvp_data.system.parquet import open_parquet, plain_value, scalars
 
 MAX_LINE_BYTES = 1 << 20  # of a line or a Parquet cell; paths and captions are far shorter
 MAX_ROWS = 10_000_000  # each becomes a source in memory
 MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send without end
-_CHUNK_BYTES = 1 << 20
 _BOM_BYTES = b"\xef\xbb\xbf"
 
 
@@ -67,17 +66,14 @@ def _seekable(path: str) -> Iterator[IO[bytes]]:
     """A local file itself; a remote one as a temporary copy, since Parquet is read from its end."""
     if not urls.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
         raise SourceError(f"{path}: not a regular file; a list of videos must be one")
-    with urls.open_binary(path, streaming=True) as file:
-        if not urls.scheme_of(path):
+    if not urls.scheme_of(path):
+        with open(path, "rb") as file:
             yield file
-            return
-        with tempfile.TemporaryFile() as copy:
-            while chunk := file.read(_CHUNK_BYTES):
-                if copy.tell() + len(chunk) > MAX_LIST_BYTES:
-                    raise SourceError(f"{path}: more than {MAX_LIST_BYTES} bytes came: is this a list of videos?")
-                copy.write(chunk)
-            copy.seek(0)
-            yield copy
+        return
+    with tempfile.TemporaryFile() as copy:
+        copy.writelines(urls.read_chunks(path, MAX_LIST_BYTES))
+        copy.seek(0)
+        yield copy
 
 
 def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, str]]:
@@ -181,10 +177,10 @@ def _check_columns(where: str, columns: Iterable[str]) -> None:
     """`SourceError` unless `path` is a column and all names differ."""
     names = list(columns)
     if "path" not in names:
-        raise SourceError(f"{where}: no `path` column; the columns are: {plain(', '.join(names))[:200]}")
+        raise SourceError(f"{where}: no `path` column; the columns are: {valid_unicode(', '.join(names))[:200]}")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise SourceError(f"{where}: column named twice: {plain(', '.join(twice))[:200]}")
+        raise SourceError(f"{where}: column named twice: {valid_unicode(', '.join(twice))[:200]}")
 
 
 def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
@@ -196,9 +192,9 @@ def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
                 raise SourceError(f"{where}: `path` must be text and not empty, not {value!r:.80}")
             path = value
         else:
-            extra.append((plain(name), plain(_text(value))))
+            extra.append((valid_unicode(name), valid_unicode(_text(value))))
             if len(extra[-1][1]) > MAX_LINE_BYTES:
-                raise SourceError(f"{where}: `{plain(name)}` is longer than {MAX_LINE_BYTES} characters")
+                raise SourceError(f"{where}: `{valid_unicode(name)}` is longer than {MAX_LINE_BYTES} characters")
     return ManifestRow(path=path, extra=tuple(extra))
 
 

@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 from mvp_data.core.containers import OTHER_EXTENSIONS, VIDEO_EXTENSIONS
 from mvp_data.core.errors import SkipReason, SourceError
-from mvp_data.core.text import plain
+from mvp_data.core.text import valid_unicode
 from mvp_data.core.types import ByteRange, Location, Source
 from mvp_data.sources import folders, tars
 from mvp_data.sources.manifests import ManifestRow, is_manifest, read_manifest
@@ -91,7 +91,7 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
 
 
 def _named_twice(loser: Source) -> ScanProblem:
-    detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
+    detail = f"named twice with different columns; these are not used: {valid_unicode(str(dict(loser.extra)))[:200]}"
     return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.location))
 
 
@@ -146,7 +146,7 @@ def _entries(entries: Iterable[folders.Entry]) -> Iterator[Found]:
             try:
                 yield from _file(entry.path, name)
             except SourceError as err:  # a web page links to a chained URL
-                yield _unreadable(name, plain(str(err)), entry.path)
+                yield _unreadable(name, valid_unicode(str(err)), entry.path)
 
 
 def _scan_manifest(location: str) -> Iterator[Found]:
@@ -154,7 +154,7 @@ def _scan_manifest(location: str) -> Iterator[Found]:
         try:
             yield from _scan_row(row, location)
         except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, a name that is not valid in a URL
-            yield _unreadable(shown(urls.name_in(row.path)), plain(str(err)), row.path)
+            yield _unreadable(shown(urls.name_in(row.path)), valid_unicode(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
@@ -199,14 +199,14 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
             place = ByteRange(container=container, offset=member.offset, size=member.size)
             yield Source(location=place, path=f"{name}::{shown(member.name)}", extra=extra)
         else:
-            others[plain(extension) or "no extension"] += 1
+            others[valid_unicode(extension) or "no extension"] += 1
     if listing.unusable:
         others["links and devices"] = listing.unusable
     if others:
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(others.items())[:20])
         yield _not_a_video(name, f"{others.total()} members are not videos ({counts})", container)
     if listing.fault:
-        fault = f"damaged after {len(listing.members)} members: {plain(listing.fault)}"
+        fault = f"damaged after {len(listing.members)} members: {valid_unicode(listing.fault)}"
         yield _unreadable(name, fault, container)
     elif not listing.members and not others:
         yield _not_a_video(name, "the tar holds no files", container)
@@ -226,4 +226,4 @@ def shown(name: str) -> str:
     >>> shown("caf\udce9.mp4")
     'caf\\xe9.mp4'
     """
-    return plain(name.replace(os.sep, "/").replace("\\", "\\\\"))
+    return valid_unicode(name.replace(os.sep, "/").replace("\\", "\\\\"))

@@ -60,11 +60,12 @@ def _value(scalar: Any, left: list[int]) -> Any:
     return found
 
 
-def schema_of(*row_types: type, metadata: Mapping[bytes, bytes] | None = None) -> Any:
-    """The Arrow schema whose columns are the plain fields of some dataclasses; whole numbers have 32 bits."""
+def schema_of(*row_types: type, integer_bits: int = 32, metadata: Mapping[bytes, bytes] | None = None) -> Any:
+    """The Arrow schema with a column for each text, number and boolean among the fields of dataclasses."""
     import pyarrow as pa
 
-    kinds: dict[Any, Any] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+    integer = pa.int64() if integer_bits == 64 else pa.int32()
+    kinds: dict[Any, Any] = {str: pa.string(), int: integer, float: pa.float64(), bool: pa.bool_()}
     columns = [(f.name, kinds[f.type]) for row_type in row_types for f in fields(row_type) if f.type in kinds]
     return pa.schema(columns, metadata=metadata)
 

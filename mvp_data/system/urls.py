@@ -4,6 +4,7 @@ A list of videos may come from an untrusted source, so only schemes of plain fil
 (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes that run code are refused.
 """
 
+import errno
 import os
 import pkgutil
 import re
@@ -14,10 +15,12 @@ from typing import IO, Any, cast
 from urllib.parse import unquote
 
 from mvp_data.core.errors import SourceError
+from mvp_data.core.text import one_line
 from mvp_data.system.http_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0  # without a single byte
+_CHUNK_BYTES = 1 << 20
 TAR_BLOCK_BYTES = 64 * 1024  # fetched at each header of a remote tar, so one request reads several small members
 
 
@@ -147,7 +150,18 @@ def explain(err: Exception) -> str:
         return err.strerror
     if isinstance(err, FileNotFoundError):  # its message is the name alone, also for HTTP status 404
         return "not found (HTTP status 404)" if str(err).startswith("http") else "not found"
-    return " ".join(f"{type(err).__name__}: {err}".split())
+    return one_line(f"{type(err).__name__}: {err}")
+
+
+def read_chunks(location: str, limit_bytes: int) -> Iterator[bytes]:
+    """The content of a file, in order; raises what `failures(location)` lists, also for more than `limit_bytes`."""
+    received = 0
+    with open_binary(location, streaming=True) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            received += len(chunk)
+            if received > limit_bytes:
+                raise OSError(errno.EFBIG, f"more than {limit_bytes} bytes came")
+            yield chunk
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ConfigError
+from mvp_data.core.text import one_line
 
 MAX_BYTES = 128 << 10  # YAML is slow to parse; the options of a build or a recipe take 3 kB
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -70,4 +71,4 @@ def parse_yaml(text: str, *, where: str) -> Any:
     try:
         return yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
-        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split()) or 'nested too deep'})") from error
+        raise ConfigError(f"{where}: not valid YAML ({one_line(error) or 'nested too deep'})") from error
