@@ -25,7 +25,7 @@ def options_page() -> str:
         "",
         "Every option of `mvp-data build`, the same on the command line (`--hidden-frames 5`), in a YAML file for",
         "`--config` (`hidden_frames: 5`; an unknown key is an error) and in Python (`MaskConfig(hidden_frames=5)`).",
-        "`--src` and `--out` are the only ones that are needed. `[calibrated]` means: from the encoder, see",
+        "Only `--src` and `--out` are required. `[calibrated]` means that the default is measured for each encoder, see",
         "[embedders](embedders.md).",
         "",
         "```yaml",
@@ -36,15 +36,15 @@ def options_page() -> str:
         "mask_policy: within_shot",
         "```",
         "",
-        "Frames and vectors are kept in the bank: another K, mask or mining band decodes nothing again. To use the",
-        "bank of one build for another, name it:",
+        "Frames and vectors are kept in the bank, so a build with another K, mask policy or similarity range decodes no",
+        "video again. To use the bank of an earlier build, name it:",
         "",
         "```",
         "mvp-data build --src videos --out shards5 --bank shards.bank --hidden-frames 5",
         "```",
         "",
-        "Not in a file: `--config FILE`, `--overwrite` (replace an earlier build), `--dry-run` (say what would be",
-        "done), `--json`.",
+        "On the command line only: `--config FILE`, `--overwrite` (replace an earlier build), `--dry-run` (list what",
+        "would be done), `--json`.",
     ]
     group = None
     for name, f in all_options():

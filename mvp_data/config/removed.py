@@ -1,4 +1,4 @@
-"""Options that earlier versions had. The command line and YAML files of options refuse them and say what to do now."""
+"""Options of earlier versions. The command line and YAML files refuse them with a message that says what to use now."""
 
 from collections.abc import Mapping, Sequence
 
