@@ -248,7 +248,7 @@ def test_folders_and_files_that_cannot_be_made_or_removed_are_output_errors(tmp_
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="folder: cannot be removed"):
         files.remove(tmp_path / "folder")
-    with pytest.raises(OutputError, match="below: cannot be made"):
+    with pytest.raises(OutputError, match="below: cannot be created"):
         files.make_folder(tmp_path / "file" / "below")
     files.remove(tmp_path / "nothing")
 

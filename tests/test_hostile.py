@@ -215,7 +215,7 @@ def test_a_text_that_is_stored_once_and_named_often(tmp_path: Path) -> None:
 def test_a_list_of_millions_in_one_cell(tmp_path: Path) -> None:
     numbers = pa.ListArray.from_arrays(pa.array([0, 1_000_000], pa.int32()), pa.array(np.zeros(1_000_000, np.int8)))
     path = parquet_file(tmp_path / "x.parquet", {"path": ["a.mp4"], "n": numbers})
-    with pytest.raises(SourceError, match="a cell holds too much"):
+    with pytest.raises(SourceError, match="a cell is too large"):
         list(read_manifest(path))
 
 

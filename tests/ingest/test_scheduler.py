@@ -301,7 +301,7 @@ def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
     assert running.returncode == code
     assert err.splitlines() == [
         "",
-        "stopping: the videos in hand are finished first; Ctrl-C again stops at once",
+        "stopping after the current videos; press Ctrl-C again to stop at once",
         "mvp-data: stopped; run the same command again to resume",
     ]
     assert not (tmp_path / "out" / "index.json").exists()

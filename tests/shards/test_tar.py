@@ -359,7 +359,7 @@ def test_a_missing_shard_and_a_text_file(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"a\.tar: cannot be read \(No such file"):
         read(tmp_path / "a.tar")
     (tmp_path / "b.tar").write_text("hello\n" * 1000)
-    with pytest.raises(ShardError, match="no tar header"):
+    with pytest.raises(ShardError, match="not a tar header"):
         read(tmp_path / "b.tar")
 
 

@@ -172,7 +172,7 @@ def test_a_full_disk_stops_the_command(site: Site, spool: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "_download", full)
+        patch.setattr(fetch.urls, "read_chunks", full)
         with pytest.raises(OutputError, match="no room left"), fetch.local_file(source, spool):
             pass
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))

@@ -59,7 +59,7 @@ def test_what_has_not_arrived_in_full_is_not_there(
 def test_what_does_not_come_in_full_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write("x", b"12345")
     monkeypatch.setattr(Local, "open", lambda self, path, mode: BytesIO(b"123"))
-    with pytest.raises(OutputError, match="3 of 5 bytes have come"):
+    with pytest.raises(OutputError, match="3 of 5 bytes came"):
         store.get("x", BytesIO())
 
 

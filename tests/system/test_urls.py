@@ -94,7 +94,7 @@ def test_a_server_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyP
             while file.read(1):
                 pass
 
-    with serve(tmp_path) as site, pytest.raises(TimeoutError, match="slower than 1000 bytes a second"):
+    with serve(tmp_path) as site, pytest.raises(TimeoutError, match="slower than 1000 bytes per second"):
         drain(f"{site.url}/drip.mp4")
 
 
