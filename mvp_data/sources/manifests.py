@@ -1,7 +1,7 @@
-"""Lists of videos: `.txt` (one path a line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
+"""Read lists of videos: `.txt` (one path per line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
 
-A manifest may come from an untrusted source: the length of a line is limited, and only data is read from it. A
-malformed manifest is a `SourceError` that names the file and the line. `scan` looks at the files that it names.
+A manifest may come from an untrusted source, so the sizes of lines and files are limited. A malformed manifest raises
+a `SourceError` with the file and the line. The files that it lists are checked by `scan`.
 """
 
 import csv
@@ -21,25 +21,25 @@ from mvp_data.system.parquet import open_parquet, plain_value, scalars
 
 MAX_LINE_BYTES = 1 << 20  # of a line or a Parquet cell; paths and captions are far shorter
 MAX_ROWS = 10_000_000  # each becomes a source in memory
-MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send without end
+MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send endless data
 _BOM_BYTES = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRow:
-    """One row: the path as written, and the other columns as text, in the order of the file."""
+    """One row: the path as written, and the other columns as text, in their order."""
 
     path: str
     extra: tuple[tuple[str, str], ...] = ()
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file is a manifest by its extension."""
+    """Whether a file name has the extension of a manifest."""
     return os.path.splitext(name)[1].lower() in _READERS
 
 
 def read_manifest(path: str) -> Iterator[ManifestRow]:
-    """The rows of a manifest, given by path or URL.
+    """The rows of a manifest, given by its path or URL; raises `SourceError`.
 
     `a.mp4` in a `.txt` and `{"path": "a.mp4", "fps": 25, "tags": ["x"], "note": null}` in a `.jsonl` give
     `ManifestRow(path="a.mp4")` and the same with `extra=(("fps", "25"), ("tags", '["x"]'), ("note", ""))`.
@@ -63,9 +63,9 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
 
 @contextmanager
 def _seekable(path: str) -> Iterator[IO[bytes]]:
-    """A local file itself; a remote one as a temporary copy, since Parquet is read from its end."""
+    """The open manifest. A remote one is copied to a temporary file: reading Parquet starts at the end."""
     if not urls.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
-        raise SourceError(f"{path}: not a regular file; a list of videos must be one")
+        raise SourceError(f"{path}: not a regular file; name a list of videos")
     if not urls.scheme_of(path):
         with open(path, "rb") as file:
             yield file
@@ -77,7 +77,7 @@ def _seekable(path: str) -> Iterator[IO[bytes]]:
 
 
 def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends, from 1; a byte order mark is dropped."""
+    """Line numbers from 1, and lines with their line breaks; a byte order mark is removed."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -103,7 +103,7 @@ def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         nonlocal size
         for number, line in _lines(path, file):
             size += len(line)
-            if size > MAX_LINE_BYTES:  # quoted line breaks let a row have any number of lines
+            if size > MAX_LINE_BYTES:  # with quoted line breaks a row may have any number of lines
                 raise SourceError(f"{path}, line {number}: a row of more than {MAX_LINE_BYTES} bytes")
             yield line
 
@@ -146,7 +146,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         _check_columns(where, [name for name, _ in found])
         try:
             row = _row(where, found)
-        except RecursionError as err:  # too deep to be written as JSON again
+        except RecursionError as err:  # too deep to write it as JSON
             raise SourceError(f"{where}: nested too deep") from err
         yield row
 
@@ -166,7 +166,7 @@ def _read_parquet(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
                 )
     except (pa.ArrowException, OSError, ValueError, RecursionError) as err:
         where = f"{path}, after row {number}: " if number else f"{path}: "
-        raise SourceError(f"{where}not a Parquet file that can be read ({urls.explain(err)})") from err
+        raise SourceError(f"{where}not a readable Parquet file ({urls.explain(err)})") from err
 
 
 class _Pairs(list[tuple[str, object]]):
@@ -174,7 +174,7 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def _check_columns(where: str, columns: Iterable[str]) -> None:
-    """`SourceError` unless `path` is a column and all names differ."""
+    """Raise `SourceError` unless `path` is a column and all names differ."""
     names = list(columns)
     if "path" not in names:
         raise SourceError(f"{where}: no `path` column; the columns are: {valid_unicode(', '.join(names))[:200]}")
@@ -212,7 +212,7 @@ def _text(value: object) -> str:
 
 
 def _unmarked(value: object) -> object:
-    """Turn the pairs of JSON objects into dicts, at any depth."""
+    """Convert `_Pairs` to dicts, at any depth."""
     if isinstance(value, _Pairs):
         return {name: _unmarked(inner) for name, inner in value}
     if isinstance(value, list):

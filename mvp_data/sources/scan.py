@@ -1,19 +1,18 @@
-"""Find the sources that the `--src` arguments name; whether they can be decoded is found out later.
+"""Find the sources of the `--src` arguments, without opening the videos.
 
-A `--src` is a folder (searched to the bottom), a file, a glob (`**` too), a manifest (see `manifests`), a
-plain tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
+A `--src` is a folder (searched with all its subfolders), a file, a glob (also with `**`), a manifest (see `manifests`),
+an uncompressed tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
 
-* Every regular file becomes a source or a problem. A file whose extension cannot be that of a video is a problem and
-  is not opened. Any other extension, or none, makes it a source, and the decoder decides.
+* Every regular file becomes a source or a problem. A file with an extension that no video has is a problem and is not
+  opened. With any other extension, or none, it is a source, and the decoder decides.
 * Tars are listed wherever they are found. Members with the extension of a video are sources, with the `path`
   `TAR::MEMBER` and a `ByteRange` as `location`. All other members of a tar are one problem: the captions and scores
   of a sample are not lost videos.
-* Each name that starts with a dot is one problem, also a whole folder; name such a folder as `--src` to use it.
-* Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
-* `path` is relative to the `--src` folder, so that renaming that folder changes nothing. In it, `\\xff` stands for a
-  byte that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be
-  secret.
-* A file named twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
+* A file or folder whose name starts with a dot is one problem; to use such a folder, give it as `--src`.
+* Symbolic links are followed; each folder is listed once. FIFOs, sockets and devices are never opened.
+* `path` is relative to the `--src` folder, so renaming that folder changes no output. In it, `\\xff` stands for a byte
+  that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be secret.
+* A file found twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
   priority.
 """
 
@@ -41,12 +40,12 @@ class ScanProblem:
     path: str
     reason: SkipReason
     detail: str
-    place: str = ""  # path or URL: two files with the same `path`, from two arguments, are two problems
+    place: str = ""  # path or URL; two files with the same `path`, from two arguments, are two problems
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanResult:
-    """Sources sorted by `path`, then `location`, each `location` once; problems sorted by `path`."""
+    """Sources, sorted by `path` and then `location`, with each `location` once; problems, sorted by `path`."""
 
     sources: tuple[Source, ...]
     problems: tuple[ScanProblem, ...]
@@ -56,14 +55,12 @@ Found = Source | ScanProblem
 
 
 def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ()) -> ScanResult:
-    """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
+    """The files under the `--src` arguments; `limit` keeps only the first sources, unless it is 0.
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
     `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
     argument that does not exist, cannot be read, or matches nothing.
     """
-    if limit < 0:
-        raise ValueError(f"limit must be 0 (all) or more, not {limit}")
     sources: dict[Location, Source] = {}
     problems: set[ScanProblem] = set()
     for src in srcs:
@@ -78,7 +75,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
             if found.extra and rival.extra and found.extra != rival.extra:
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
-            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
+            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern with videos")
     ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.location)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
@@ -96,7 +93,7 @@ def _named_twice(loser: Source) -> ScanProblem:
 
 
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
-    """Decides what an argument is: an existing path, a URL, or a glob."""
+    """The files of one argument: an existing path, a URL, or a glob."""
     if not src or "\0" in src:
         raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
     if not os.path.lexists(src):
@@ -145,7 +142,7 @@ def _entries(entries: Iterable[folders.Entry]) -> Iterator[Found]:
         else:
             try:
                 yield from _file(entry.path, name)
-            except SourceError as err:  # a web page links to a chained URL
+            except SourceError as err:  # a link on a web page is a chained URL
                 yield _unreadable(name, valid_unicode(str(err)), entry.path)
 
 
@@ -153,15 +150,15 @@ def _scan_manifest(location: str) -> Iterator[Found]:
     for row in read_manifest(location):
         try:
             yield from _scan_row(row, location)
-        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, a name that is not valid in a URL
+        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, or a name that is invalid in a URL
             yield _unreadable(shown(urls.name_in(row.path)), valid_unicode(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
-    """The sources and problems of one path in a manifest; a manifest from a URL may not name local files."""
+    """The sources and problems of one row of a manifest. A manifest from a URL may not name local files."""
     scheme, home = urls.scheme_of(row.path), urls.scheme_of(location)
     if scheme not in ("", "file"):
-        urls.driver(row.path)  # raises if its package is missing; does not connect
+        urls.driver(row.path)  # raises if its package is missing
         yield from _file(row.path, shown(urls.name_in(row.path)), row.extra)
     elif not home:
         path = os.path.abspath(os.path.join(os.path.dirname(location), urls.local_path(row.path)))
@@ -180,7 +177,7 @@ def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
 
 
 def _file(location: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
-    """A regular file, by its name: a source, a problem, or the members of a tar."""
+    """A regular file, by its extension: a source, a problem, or the members of a tar."""
     extension = os.path.splitext(name)[1].lower()
     if extension == ".tar":
         yield from _tar(location, name, extra)
@@ -221,7 +218,7 @@ def _not_a_video(name: str, detail: str, place: str) -> ScanProblem:
 
 
 def shown(name: str) -> str:
-    r"""A name for people, JSON and Parquet; different names stay different.
+    r"""A name as valid Unicode, for messages, JSON and Parquet; different names stay different.
 
     >>> shown("caf\udce9.mp4")
     'caf\\xe9.mp4'

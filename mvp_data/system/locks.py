@@ -20,7 +20,7 @@ class Lock:
     """A lock on a folder that ends with its process: a file that the system locks and that names the holder.
 
     Some network file systems do not share locks between machines. So the holder also touches the file, and a lock that
-    another machine touched within ALIVE_S counts as held. On Windows, no system lock is used.
+    another machine touched within ALIVE_S counts as held. On Windows there is no system lock.
     """
 
     def __init__(self, folder: Path, *, alone: bool) -> None:

@@ -186,7 +186,7 @@ def test_a_full_disk_stops_the_command(site: Site, spool: Path, monkeypatch: pyt
 def test_a_spool_that_cannot_be_made(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
-        pytest.raises(OutputError, match="cannot hold fetched files"),
+        pytest.raises(OutputError, match="cannot store fetched files"),
         fetch.local_file(Source(location=f"{site.url}/a%20b.mp4", path="x.mp4"), tmp_path / "file/spool"),
     ):
         pass

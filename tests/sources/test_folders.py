@@ -190,7 +190,7 @@ def test_a_pattern_asks_only_for_folders_that_may_match(memory: fsspec.AbstractF
             return memory.ls(folder, detail=detail)
 
     memory.pipe({f"/remote/{name}/x.mp4": b"1" for name in ("a/1", "a/2/deep", "b/1")})
-    found = folders._RemoteWalk(System(), "memory://remote/", "/remote", ["a", "[12]", "*.mp4"]).entries()
+    found = folders._RemoteSearch(System(), "memory://remote/", "/remote", ["a", "[12]", "*.mp4"]).entries()
     assert [entry.name for entry in found] == ["a/1/x.mp4"]
     assert sorted(asked) == ["/remote", "/remote/a", "/remote/a/1", "/remote/a/2"]
 
@@ -279,5 +279,5 @@ def test_a_server_that_makes_up_folders_is_left(tmp_path: Path, monkeypatch: pyt
         (tmp_path / name / "x.mp4").write_bytes(b"x")
     with serve(tmp_path) as site:
         found = list(folders.remote_entries(f"{site.url}/"))
-    limit = "more than 4 names, or more than 3600 s to list them: the rest is ignored"
+    limit = "more than 4 names or 3600 s to list them: the rest is ignored"
     assert [entry.fault for entry in found if entry.fault] == [limit]
