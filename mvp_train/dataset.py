@@ -20,7 +20,7 @@ from mvp_data.core.errors import ConfigError, ShardError
 from mvp_data.core.jpeg import jpeg_size, scan_start
 from mvp_data.core.seeds import stable_hash, unit
 from mvp_data.core.text import one_line
-from mvp_data.shards.prompt import PromptConfig, messages, pictures
+from mvp_data.shards.prompt import PromptConfig, messages, prompt_images
 from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
@@ -114,7 +114,7 @@ def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
     Raises:
         ShardError: an image cannot be decoded; the message names the file.
     """
-    record, jpegs = sample.record, pictures(sample, prompt)
+    record, jpegs = sample.record, prompt_images(sample, prompt)
     names = record.member_names[-len(jpegs) :]  # without context, only the candidates: they come last
     return {
         "prompt": messages(record, prompt),

@@ -20,7 +20,7 @@ from mvp_data.export.catalogue import TARGETS
 from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
 from mvp_data.export.target import ExportReport, Item, Row, Target
 from mvp_data.shards.index import read_index
-from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.prompt import PromptConfig, prompt_images
 from mvp_data.shards.record import REBUILD, SPLITS
 from mvp_data.shards.tar import Sample, iter_samples
 from mvp_data.system.files import atomic_write
@@ -117,7 +117,7 @@ def _target(to: str, prompt: PromptConfig) -> Target:
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
     """Images as `datasets.Image` stores them; the name in `path` only tells the format."""
     names = sample.record.member_names
-    data = pictures(sample, prompt)
+    data = prompt_images(sample, prompt)
     return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
 
 

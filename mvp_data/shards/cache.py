@@ -1,7 +1,7 @@
-"""Copies of remote shards: fetched once, checked, kept in a cache folder.
+"""Copies of remote shards in a cache folder, fetched once and checked.
 
-A copy of a folder is a folder of shards like any other, named by its URL and by what its `index.json` says: another
-index there is another copy here, so a file with the right size is the right file and is never fetched again.
+The copy of a folder is a folder of shards, whose name is made of hashes of the URL and of `index.json`. A changed index
+gives another copy, so a file with the right size is the right file and is never fetched again.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ from mvp_data.system.progress import megabytes
 
 
 def fetch_shards(url: str, cache: Path, *, quiet: bool) -> Path:
-    """The local copy of a remote `.tar` or folder of shards; what is not here yet is fetched.
+    """The local copy of a remote `.tar` or folder of shards; missing files are fetched.
 
-    Processes that want the same at once take turns, and the later ones find it there.
+    Concurrent calls for the same URL wait for each other, so each file is fetched once.
 
     Raises:
-        ShardError: it cannot be reached, or is not what its index says.
-        OutputError: no room, or no permission, in the cache.
+        ShardError: the shards cannot be fetched, or differ from their index.
+        OutputError: the cache has no space left, or cannot be written.
     """
     try:
         is_tar = urls.name_in(url).endswith(".tar")
         return _fetch_tar(url, cache, quiet=quiet) if is_tar else _fetch_folder(url, cache, quiet=quiet)
-    except SourceError as error:  # a scheme that is not taken, or whose package is missing
+    except SourceError as error:  # a scheme that is not accepted, or whose package is missing
         raise ShardError(str(error)) from error
 
 
@@ -52,7 +52,7 @@ def _fetch_folder(url: str, cache: Path, *, quiet: bool) -> Path:
 
 
 def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
-    """A tar alone has no checksum: a copy of the size that the server states is taken for it."""
+    """Fetch a single tar. It has no checksum, so a copy with the size that the server states is used."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", urls.name_in(url).rpartition("/")[2])
     with _failures_of(url):
         size = urls.size_bytes(url)
@@ -65,9 +65,8 @@ def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
 
 
 def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None, sha256: str = "") -> None:
-    """Copy a remote file to `path`, whole and right or not at all."""
-    digest = hashlib.sha256()
-    came = 0
+    """Copy a remote file to `path`; check its size and, if given, its hash."""
+    digest, came = hashlib.sha256(), 0
     with atomic_write(path) as file:
         limit = shutil.disk_usage(path.parent).free // 2 if size is None else size
         for chunk in _chunks(url, limit):
@@ -76,7 +75,7 @@ def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None
             came += len(chunk)
             add(len(chunk))
         if size is not None and came != size:
-            raise ShardError(f"{urls.name_in(url)}: {came} of {size} bytes came: try again, or check the copy there")
+            raise ShardError(f"{urls.name_in(url)}: {came} of {size} bytes came: try again, or check the file there")
         if sha256 and digest.hexdigest() != sha256:
             raise ShardError(f"{urls.name_in(url)}: its sha256 is not the one in {INDEX_NAME}: copy it there again")
 
@@ -89,7 +88,7 @@ def _chunks(url: str, limit_bytes: int) -> Iterator[bytes]:
 
 @contextmanager
 def _failures_of(url: str) -> Iterator[None]:
-    """Turn what a remote place may raise into a `ShardError`."""
+    """Turn the errors of a URL into a `ShardError`."""
     try:
         yield
     except urls.failures(url) as error:
@@ -98,18 +97,18 @@ def _failures_of(url: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
-    """Make a folder of the cache and hold it alone; the lock dies with the process."""
+    """Create a folder of the cache and lock it; the lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be used as cache ({error.strerror}): choose another folder") from error
     try:
-        with suppress(OSError):  # a disk without locks: a file may then be fetched twice, each copy whole
+        with suppress(OSError):  # a disk without locks: a file may be fetched twice, but is complete
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for left in folder.glob(".[!.]*.tar.*.tmp"):  # by a process that was killed: it holds the lock no longer
+            for left in folder.glob(".[!.]*.tar.*.tmp"):  # temporary files of killed processes
                 left.unlink()
         yield folder
     finally:
@@ -119,16 +118,18 @@ def _locked(folder: Path) -> Iterator[Path]:
 def _check_room(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
-        raise OutputError(f"{folder}: {free} bytes free, {needed_bytes} needed for a copy: free some or move the cache")
+        raise OutputError(
+            f"{folder}: {free} bytes free, {needed_bytes} needed for a copy: free space or move the cache"
+        )
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or -1 if there is none."""
+    """Bytes of a file, or -1 if it does not exist."""
     return path.stat().st_size if path.is_file() else -1
 
 
 def _hash(url: str) -> str:
-    """Names a place; without the signature of its URL, which changes each time."""
+    """A hash of a URL without its query, since signatures change."""
     return hashlib.sha256(urls.name_in(url).rstrip("/").encode()).hexdigest()[:16]
 
 

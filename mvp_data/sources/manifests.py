@@ -166,7 +166,7 @@ def _read_parquet(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
                 )
     except (pa.ArrowException, OSError, ValueError, RecursionError) as err:
         where = f"{path}, after row {number}: " if number else f"{path}: "
-        raise SourceError(f"{where}not a readable Parquet file ({urls.explain(err)})") from err
+        raise SourceError(f"{where}not a Parquet file that can be read ({urls.explain(err)})") from err
 
 
 class _Pairs(list[tuple[str, object]]):

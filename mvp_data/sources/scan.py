@@ -61,6 +61,8 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
     `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
     argument that does not exist, cannot be read, or matches nothing.
     """
+    if limit < 0:
+        raise ValueError(f"limit must be 0 (all) or more, not {limit}")
     sources: dict[Location, Source] = {}
     problems: set[ScanProblem] = set()
     for src in srcs:

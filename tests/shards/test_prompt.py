@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from mvp_data.shards.prompt import PromptConfig, content, flat_text, messages, pictures
+from mvp_data.shards.prompt import PromptConfig, content, flat_text, messages, prompt_images
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_record, make_sample
 from tests.task_samples import make_task_sample
@@ -65,8 +65,8 @@ def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
 @pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False)])
 def test_as_many_pictures_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
     sample = make_task_sample(task, 3)
-    assert flat_text(sample.record, config, "#").count("#") == len(pictures(sample, config))
-    assert pictures(sample, config)[-len(sample.candidates) :] == sample.candidates
+    assert flat_text(sample.record, config, "#").count("#") == len(prompt_images(sample, config))
+    assert prompt_images(sample, config)[-len(sample.candidates) :] == sample.candidates
 
 
 def test_one_user_message_of_text_and_pictures() -> None:
@@ -83,13 +83,13 @@ def test_one_user_message_of_text_and_pictures() -> None:
 def test_as_many_pictures_as_placeholders(config: PromptConfig) -> None:
     sample = make_sample(3)
     placeholders = [piece for piece in content(sample.record, config) if piece["type"] == "image"]
-    assert len(placeholders) == len(pictures(sample, config))
+    assert len(placeholders) == len(prompt_images(sample, config))
 
 
 def test_pictures_come_in_the_order_of_the_placeholders() -> None:
     sample = make_sample(1)
-    assert pictures(sample, DEFAULT) == sample.context + sample.candidates
-    assert pictures(sample, PromptConfig(context=False)) == sample.candidates
+    assert prompt_images(sample, DEFAULT) == sample.context + sample.candidates
+    assert prompt_images(sample, PromptConfig(context=False)) == sample.candidates
 
 
 @pytest.mark.parametrize("mask_start", [0, 5, 12])

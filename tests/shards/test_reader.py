@@ -135,7 +135,7 @@ def test_a_new_build_in_the_same_folder(folder: Path) -> None:
     assert read_all(new) == [*other, *before[5:]]
     assert len(old) == len(new)  # the mapped file of before lives on; in another process there is none
     load_offsets.cache_clear()
-    with pytest.raises(ShardError, match="made for other shards than those that were opened: open the shards again"):
+    with pytest.raises(ShardError, match="made for other shards than the opened ones: open the shards again"):
         len(pickle.loads(pickle.dumps(old)))
 
 
@@ -214,7 +214,7 @@ def test_offsets_of_other_samples(folder: Path) -> None:
         writer.write_table(table.set_column(0, table.schema.field("key"), keys))
     load_offsets.cache_clear()
     with pytest.raises(
-        ShardError, match=r"shard-000000.tar: video4-s012-v0 at byte 0: there lies video0-s000-v0, or .*: delete"
+        ShardError, match=r"shard-000000.tar: video4-s012-v0 at byte 0: has video0-s000-v0 instead, or .*: delete"
     ):
         open_shards(folder).read(0)
 
@@ -245,7 +245,7 @@ def test_missing_places(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ShardError, match=r"no index.json, so no finished build"):
         open_shards(tmp_path)
     (folder / "val-000000.tar").rename(tmp_path / "elsewhere.tar")
-    with pytest.raises(ShardError, match=r"val-000000.tar: is not there, index.json says \d+"):
+    with pytest.raises(ShardError, match=r"val-000000.tar: is missing, index.json says \d+"):
         open_shards(folder)
 
 

@@ -349,7 +349,7 @@ def test_an_error_about_another_file_is_not_blamed_on_the_shard(tmp_path: Path) 
 
 def test_sample_checks_its_pictures() -> None:
     sample = make_sample(0)
-    with pytest.raises(ShardError, match="the record says otherwise"):
+    with pytest.raises(ShardError, match="the record has other numbers"):
         replace(sample, context=sample.context[1:])
     with pytest.raises(ShardError, match="context_00"):
         replace(sample, context=(sample.context[0][:-2], *sample.context[1:]))  # cut short
@@ -374,7 +374,7 @@ def test_folder_is_read_through_its_index(tmp_path: Path) -> None:
     index = read_index(tmp_path)
     assert index.shards == tuple(shards)
     (tmp_path / shards[0].name).unlink()
-    with pytest.raises(ShardError, match=r"shard-000000\.tar: named in index\.json but not there"):
+    with pytest.raises(ShardError, match=r"shard-000000\.tar: listed in index\.json but missing"):
         shard_paths(tmp_path)
     with pytest.raises(ShardError, match="no such shard"):
         shard_paths(tmp_path / "nowhere")
