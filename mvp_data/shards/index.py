@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ShardError
-from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, parse_object
+from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, check_version, parse_object
 from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
 
@@ -62,7 +62,7 @@ class Index:
         texts_ok = isinstance(self.tool_version, str) and isinstance(self.config_hash, str)
         if not (texts_ok and isinstance(self.config, dict) and isinstance(self.counts, dict)):
             raise ShardError(f"the index has fields of the wrong type: {REBUILD}")
-        _check_version(self.schema_version)
+        check_version(self.schema_version)
         per_split = dict.fromkeys(SPLITS, 0)
         for shard in self.shards:
             per_split[shard.split] += shard.samples
@@ -71,12 +71,6 @@ class Index:
             raise ShardError(f"the index counts {self.counts!r:.200}, its shards say {counts}: {REBUILD}")
         if len({shard.name for shard in self.shards}) != len(self.shards):
             raise ShardError(f"the index names a shard twice: {REBUILD}")
-
-
-def _check_version(version: object) -> None:
-    if type(version) is not int or version != SCHEMA_VERSION:
-        shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
-        raise ShardError(f"the index has {shown}: use the mvp-data that wrote it, or {REBUILD}, with --overwrite")
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -111,7 +105,7 @@ def parse_index(data: bytes, where: str) -> Index:
     """Parse the bytes of an `index.json`; raises `ShardError`, with `where` first, if they are damaged."""
     try:
         values = parse_object(data, limit_bytes=MAX_INDEX_BYTES)
-        _check_version(values.get("schema_version"))
+        check_version(values.get("schema_version"))
         values["shards"] = tuple(build(ShardInfo, item, "a shard") for item in as_list(values, "shards"))
         return build(Index, values, "the index")
     except ShardError as error:

@@ -1,6 +1,7 @@
 """The prompt of a sample, for the trainer and all exports.
 
-A prompt is a list of text pieces and image placeholders. `prompt_images` returns the JPEGs in the order of the placeholders.
+A prompt is a list of text pieces and image placeholders. `prompt_images` returns the JPEGs in the order of these
+placeholders.
 """
 
 from dataclasses import dataclass

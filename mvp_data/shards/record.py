@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from mvp_data.core.errors import ShardError
+from mvp_data.core.text import valid_unicode
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.task import Question
 
@@ -107,7 +108,7 @@ class Record:
 
     def __post_init__(self) -> None:
         """Check every field, then that the fields agree; round floats."""
-        _require(self.schema_version == SCHEMA_VERSION, _other_version(self.schema_version))
+        check_version(self.schema_version)
         _canonical(self, "the record")
         _check_scalars(self)
         _check_candidates(self)
@@ -148,8 +149,7 @@ def from_json(data: bytes) -> Record:
     version, NaN, more than 1 MiB.
     """
     values = parse_object(data, limit_bytes=MAX_JSON_BYTES)
-    version = values.get("schema_version")
-    _require(type(version) is int and version == SCHEMA_VERSION, _other_version(version))
+    check_version(values.get("schema_version"))
     for name, cls in (("context", ContextFrame), ("candidates", CandidateFrame)):
         values[name] = tuple(build(cls, item, f"{name}[{i}]") for i, item in enumerate(as_list(values, name)))
     values["answer"] = tuple(as_list(values, "answer"))
@@ -190,10 +190,17 @@ def build(cls: type[T], values: object, where: str) -> T:
     return cls(**values)
 
 
+def check_version(version: object) -> None:
+    """Raise `ShardError` for a schema version that this code cannot read."""
+    if type(version) is not int or version != SCHEMA_VERSION:
+        problem = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
+        raise ShardError(f"{problem}: use the mvp-data that wrote it, or {REBUILD}, with --overwrite")
+
+
 def as_list(values: dict[str, Any], name: str) -> list[Any]:
     """The list with key `name`; raises `ShardError`."""
     value = values.get(name)
-    _require(isinstance(value, list), f"{name} is {_kind(value)}, not a list")
+    _require(isinstance(value, list), _wrong(name, value, "a list"))
     assert isinstance(value, list)
     return value
 
@@ -201,17 +208,17 @@ def as_list(values: dict[str, Any], name: str) -> list[Any]:
 def _canonical(item: object, where: str) -> None:
     """Check the scalar fields of a dataclass against their annotations and round its floats in place."""
     for field in fields(item):  # type: ignore[arg-type]
-        value = getattr(item, field.name)
+        value, name = getattr(item, field.name), f"{field.name} of {where}"
         if field.type is float:
-            _require(type(value) is int or isinstance(value, float), _wrong(where, field.name, value, "a number"))
-            _require(abs(value) < 1e15, f"{field.name} of {where} is not a finite number below 1e15")
+            _require(type(value) is int or isinstance(value, float), _wrong(name, value, "a number"))
+            _require(abs(value) < 1e15, f"{name} is not a finite number below 1e15")
             object.__setattr__(item, field.name, round(float(value), DECIMALS) + 0.0)  # + 0.0: no -0.0
         elif field.type is int:
-            _require(type(value) is int, _wrong(where, field.name, value, "a whole number"))
-            _require(abs(value) < 1 << 63, f"{field.name} of {where} does not fit 64 bits")
+            _require(type(value) is int, _wrong(name, value, "a whole number"))
+            _require(abs(value) < 1 << 63, f"{name} does not fit 64 bits")
         elif field.type is str:
-            _require(isinstance(value, str), _wrong(where, field.name, value, "text"))
-            _require(_is_unicode(value), f"{field.name} of {where} is not valid Unicode: {value!r}")
+            _require(isinstance(value, str), _wrong(name, value, "text"))
+            _require(valid_unicode(value) == value, f"{name} is not valid Unicode: {value!r}")
 
 
 def _check_scalars(record: Record) -> None:
@@ -284,25 +291,9 @@ def _require(ok: bool, problem: str) -> None:
         raise ShardError(problem if problem.endswith(REBUILD) else f"{problem}: {REBUILD}")
 
 
-def _other_version(version: object) -> str:
-    shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
-    return f"{shown}: use the mvp-data that wrote it, or {REBUILD}"
-
-
-def _kind(value: object) -> str:
-    return "missing" if value is None else f"of type {type(value).__name__}"
-
-
-def _wrong(where: str, name: str, value: object, wanted: str) -> str:
-    return f"{name} of {where} is {_kind(value)}, not {wanted}"
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _wrong(name: str, value: object, wanted: str) -> str:
+    found = "missing" if value is None else f"of type {type(value).__name__}"
+    return f"{name} is {found}, not {wanted}"
 
 
 def _no_constant(name: str) -> NoReturn:

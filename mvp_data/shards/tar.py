@@ -103,13 +103,11 @@ def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
     truncated, or contains other files.
     """
     if isinstance(source, str | Path):
-        try:
-            with Path(source).open("rb") as file:
-                yield from _read(file, str(source))
-        except OSError as error:
-            raise ShardError(f"{source}: cannot be read ({error.strerror}): check the path") from error
+        with _naming(str(source)), Path(source).open("rb") as file:
+            yield from _samples(file)
     else:
-        yield from _read(source, str(getattr(source, "name", getattr(source, "path", "the shard"))))
+        with _naming(str(getattr(source, "name", getattr(source, "path", "the shard")))):
+            yield from _samples(source)
 
 
 def sample_spans(path: Path) -> Iterator[Span]:
@@ -117,12 +115,9 @@ def sample_spans(path: Path) -> Iterator[Span]:
 
     Raises `ShardError` like `read_shard`, except for damaged images.
     """
-    try:
-        with path.open("rb", buffering=0) as file, _naming(str(path)):  # a seek drops the buffer
-            for span, _ in _spans(file, images=False):
-                yield span
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    with _naming(str(path)), path.open("rb", buffering=0) as file:  # a seek drops the buffer
+        for span, _ in _spans(file, images=False):
+            yield span
 
 
 def parse_sample(data: bytes, where: str) -> Sample:
@@ -131,7 +126,8 @@ def parse_sample(data: bytes, where: str) -> Sample:
     Raises `ShardError`, with `where` first, for anything but one complete sample.
     """
     filled = -(-(len(data) + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-    samples = list(_read(io.BytesIO(data.ljust(filled, b"\0")), where))  # with an end mark it is a tar of one sample
+    with _naming(where):
+        samples = list(_samples(io.BytesIO(data.ljust(filled, b"\0"))))  # with an end mark it is a tar of one sample
     if len(samples) != 1:
         raise ShardError(f"{where}: {len(samples)} samples instead of one: {REBUILD}")
     return samples[0]
@@ -179,14 +175,11 @@ def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, i
         raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
 
 
-def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
-    """The samples of a tar; errors begin with the name `shard`."""
-    with _naming(shard):
-        for span, members in _spans(file, images=True):
-            record = span.record
-            images = [members[name] for name in record.member_names[1:]]
-            split = len(record.context)
-            yield Sample(record=record, context=tuple(images[:split]), candidates=tuple(images[split:]))
+def _samples(file: IO[bytes]) -> Iterator[Sample]:
+    for span, members in _spans(file, images=True):
+        images = tuple(members[name] for name in span.record.member_names[1:])
+        split = len(span.record.context)
+        yield Sample(record=span.record, context=images[:split], candidates=images[split:])
 
 
 @contextmanager
@@ -198,6 +191,8 @@ def _naming(shard: str) -> Iterator[None]:
         raise ShardError(f"{shard}: {error}") from error
     except tarfile.ReadError as error:
         raise ShardError(f"{shard}: {error}: not a shard, or damaged: {REBUILD}") from error
+    except OSError as error:
+        raise ShardError(f"{shard}: cannot be read ({error.strerror or error}): check the path") from error
 
 
 def _spans(file: IO[bytes], *, images: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:

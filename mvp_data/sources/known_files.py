@@ -18,20 +18,8 @@ from mvp_data.system import urls
 SEEN_NAME = "seen.txt"  # in the bank; one line per file: stamp, space, video id
 YOUNG_S = 2.0  # a file this new may change again within the resolution of its times
 # Keys of a version in the file systems of fsspec.
-_VERSIONS = [
-    "ETag",
-    "etag",
-    "Content-MD5",
-    "Digest",
-    "md5Hash",
-    "generation",
-    "blob_id",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "mtime",
-    "modify",
-]
+_VERSIONS = ["ETag", "etag", "Content-MD5", "Digest", "md5Hash", "generation", "blob_id", "mtime", "modify"]
+_VERSIONS += ["LastModified", "Last-Modified", "last_modified"]
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
 # Size in bytes, mtime and ctime in ns, inode. Not the device: nodes of a cluster number their mounts differently.

@@ -32,27 +32,19 @@ class _Driver:
     raises: tuple[str, ...] = ()
 
 
-_HTTP = _Driver(pip="aiohttp", raises=("aiohttp:ClientError",))
-_S3 = _Driver(pip="s3fs", raises=("botocore.exceptions:BotoCoreError", "botocore.exceptions:ClientError"))
-_GOOGLE = _Driver(pip="gcsfs", raises=("gcsfs.retry:HttpError", "google.auth.exceptions:GoogleAuthError"))
-_AZURE = _Driver(pip="adlfs", raises=("azure.core.exceptions:AzureError",))
-_SSH = _Driver(pip="paramiko", raises=("paramiko:SSHException",))
-
-DRIVERS = {
+DRIVERS: dict[str, _Driver] = {
     "file": _Driver(),
     "memory": _Driver(),
-    "http": _HTTP,
-    "https": _HTTP,
-    "s3": _S3,
-    "gs": _GOOGLE,
-    "gcs": _GOOGLE,
-    "az": _AZURE,
-    "abfs": _AZURE,
-    "abfss": _AZURE,
+    **dict.fromkeys(("http", "https"), _Driver(pip="aiohttp", raises=("aiohttp:ClientError",))),
+    "s3": _Driver(pip="s3fs", raises=("botocore.exceptions:BotoCoreError", "botocore.exceptions:ClientError")),
+    **dict.fromkeys(
+        ("gs", "gcs"),
+        _Driver(pip="gcsfs", raises=("gcsfs.retry:HttpError", "google.auth.exceptions:GoogleAuthError")),
+    ),
+    **dict.fromkeys(("az", "abfs", "abfss"), _Driver(pip="adlfs", raises=("azure.core.exceptions:AzureError",))),
     "hf": _Driver(pip="huggingface_hub"),
     "ftp": _Driver(raises=("ftplib:Error",)),
-    "sftp": _SSH,
-    "ssh": _SSH,
+    **dict.fromkeys(("sftp", "ssh"), _Driver(pip="paramiko", raises=("paramiko:SSHException",))),
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -180,10 +172,8 @@ def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
         info = system.info(name)
         how = {"block_size": 0} if streaming else {"block_size": TAR_BLOCK_BYTES, "cache_type": "readahead"}
         opened = system.open(name, "rb", size=info["size"], **how)
-    elif streaming:
-        opened = system.open(name, "rb")
     else:
-        opened = system.open(name, "rb", block_size=TAR_BLOCK_BYTES)
+        opened = system.open(name, "rb", **({} if streaming else {"block_size": TAR_BLOCK_BYTES}))
     with opened:
         yield cast(IO[bytes], Paced(opened, streaming=streaming))
 
