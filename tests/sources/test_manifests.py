@@ -51,7 +51,7 @@ def test_jsonl(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    count = 10_000  # more than one batch
+    count = 3000  # more than one batch
     table = pa.table(
         {
             "n": pa.array(range(count)),
@@ -64,10 +64,10 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "list.parquet")
     found = list(read_manifest(str(tmp_path / "list.parquet")))
     assert len(found) == count
-    assert found[9999] == ManifestRow(
-        path="9999.mp4",
+    assert found[2999] == ManifestRow(
+        path="2999.mp4",
         extra=(
-            ("n", "9999"),
+            ("n", "2999"),
             ("score", "0.5"),
             ("meta", '{"a":[1,2],"b":null}'),
             ("when", '"1970-01-01 00:00:00"'),
@@ -189,7 +189,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     path=st.text(min_size=1),
     extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3),

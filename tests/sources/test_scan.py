@@ -183,19 +183,19 @@ def test_an_unreadable_folder_is_a_problem_below_and_an_error_at_the_top(
         scan([str(tmp_path / "src/secret")])
 
 
-def test_a_hundred_thousand_files(tmp_path: Path) -> None:
+def test_many_files_take_a_kilobyte_each(tmp_path: Path) -> None:
     src = tmp_path / "src"
     for folder in range(10):
         touch(src, f"{folder}/00000.mp4")
-        for number in range(1, 10_000):  # a second name is far cheaper to make than a second file
+        for number in range(1, 1000):  # a link is faster to make than a file
             os.link(f"{src}/{folder}/00000.mp4", f"{src}/{folder}/{number:05d}.mp4")
     tracemalloc.start()
     result = scan([str(src)])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(result.sources) == 100_000
-    assert result.sources[12_345].path == "1/02345.mp4"
-    assert peak < 100 << 20
+    assert len(result.sources) == 10_000
+    assert result.sources[1_234].path == "1/00234.mp4"
+    assert peak < 10 << 20
 
 
 def test_globs(tmp_path: Path) -> None:
@@ -363,9 +363,9 @@ def test_tars_that_are_damaged_or_hold_nothing(tmp_path: Path) -> None:
 
 
 def test_one_member_of_a_large_tar_is_read_without_listing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_tar(tmp_path / "x.tar", *(f"{number:05d}.mp4" for number in range(10_000)))
+    make_tar(tmp_path / "x.tar", *(f"{number:05d}.mp4" for number in range(2000)))
     source = scan([str(tmp_path / "x.tar")]).sources[-1]
-    assert source.path == "x.tar::09999.mp4"
+    assert source.path == "x.tar::01999.mp4"
     monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("lists the tar again"))
     with local_file(source, tmp_path / "spool") as path:
         assert path.read_bytes() == b"abc"

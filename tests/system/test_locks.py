@@ -107,7 +107,7 @@ def test_the_file_may_go_without_letting_two_in(tmp_path: Path) -> None:
     """The last holder removes it while others are about to lock what they have opened."""
     context = multiprocessing.get_context("spawn")
     result = context.Queue()
-    crowd = [context.Process(target=take_and_count, args=(tmp_path, 400, result)) for _ in range(3)]
+    crowd = [context.Process(target=take_and_count, args=(tmp_path, 150, result)) for _ in range(3)]
     for process in crowd:
         process.start()
     assert [result.get(timeout=60) for _ in crowd] == [0, 0, 0]
