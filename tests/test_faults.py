@@ -59,7 +59,7 @@ def config_for(src: Path, place: Path, **options: Any) -> BuildConfig:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a build puts out that nothing happens to."""
+    """The output of a build without faults."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "load_embedder", lambda _: Thumbnails())

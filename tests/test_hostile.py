@@ -1,7 +1,7 @@
-"""Poison: nothing that a stranger sends may crash, hang, fill the memory or the disk, or leave its folder.
+"""Hostile files: no input may crash or hang a command, fill the memory or the disk, or leave its folder.
 
-Small numbers of what benchmarks/hostile.py does by the thousand, and one test for each trap that was found. More stand
-beside what they attack: test_tars, test_manifests, test_shards, test_schema, test_remote, test_fetch, test_page.
+These are small versions of benchmarks/hostile.py, and one test for each attack that was found. Others are next to the
+code that they attack, in tests/sources, tests/shards, tests/system and tests/viewer.
 """
 
 import io
@@ -49,7 +49,7 @@ from mvp_train.models.load import base_of
 from mvp_train.recipe import from_values, read_recipe
 from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers
-from tests.poison import VIDEO, spoilt_video
+from tests.poison import VIDEO, damaged_video
 from tests.samples import make_record, make_sample
 from tests.shards.test_tar import pack
 from tests.web import serve
@@ -57,14 +57,14 @@ from tests.web import serve
 EXAMPLES = 40
 PARSERS = (
     "manifest.txt manifest.csv manifest.jsonl manifest.parquet config recipe record shard index offsets tar answer "
-    "quiz_answers report.json samples.parquet ledger.parquet pictures bank_.parquet bank_.jpgs bank_.npy"
+    "quiz_answers report.json samples.parquet ledger.parquet images bank_.parquet bank_.jpgs bank_.npy"
 )
 FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
 @contextmanager
 def soon(seconds: float = 2.0) -> Iterator[None]:
-    """What takes a second of CPU where a hang would take hours."""
+    """Inputs that take a second of CPU; a hang would take hours."""
     start = time.process_time()
     yield
     assert time.process_time() - start < seconds
@@ -172,7 +172,7 @@ def test_rows_that_lead_to_no_file_of_a_film(tmp_path: Path) -> None:
     json.dumps([problem.path + problem.detail for problem in found.problems]).encode()
 
 
-def test_memory_of_a_process_is_no_film(tmp_path: Path) -> None:
+def test_memory_of_a_process_is_not_a_video(tmp_path: Path) -> None:
     """It says that it is a regular file of 0 bytes."""
     (source,) = scan([str(put(tmp_path / "list.txt", b"/proc/self/mem\n"))]).sources
     with pytest.raises(Skip, match="empty_file"), local_file(source, tmp_path):
@@ -347,7 +347,7 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_with_scans_without_end() -> None:
+def test_images_with_endless_scans() -> None:
     good = make_sample()
     fine, bomb = (with_scans(jpeg(progressive=True), count) for count in (3, 200))
     assert Sample(record=good.record, context=(fine, *good.context[1:]), candidates=good.candidates)
@@ -355,20 +355,20 @@ def test_pictures_with_scans_without_end() -> None:
         Sample(record=good.record, context=(bomb, *good.context[1:]), candidates=good.candidates)
 
 
-def test_pictures_that_would_fill_the_memory(tmp_path: Path) -> None:
+def test_images_that_would_fill_the_memory(tmp_path: Path) -> None:
     """A record may state no such size, whatever the JPEG says; so no reader comes to decode one."""
     values = json.loads(to_json(make_record()))
-    with pytest.raises(ShardError, match="pictures of 4225000000 px"):
+    with pytest.raises(ShardError, match="images of 4225000000 px"):
         from_json(json.dumps({**values, "width_px": 65_000, "height_px": 65_000}).encode())
     sample = make_sample()
     data = json.dumps({**values, "width_px": 2056, "height_px": 2056}, separators=(",", ":")).encode()
     members = [(tarfile.TarInfo(name), data if name.endswith("json") else old) for name, old in sample.members]
-    with pytest.raises(ShardError, match="pictures of 4227136 px"):
+    with pytest.raises(ShardError, match="images of 4227136 px"):
         list(read_shard(pack(tmp_path / "x.tar", members)))
 
 
 def test_a_picture_with_a_second_header() -> None:
-    """The first says what the record says; the second is what decoders believe."""
+    """The first header agrees with the record; decoders use the second."""
     good, whole = make_sample(), jpeg()
     at = whole.index(b"\xff\xc0")
     size = 2 + int.from_bytes(whole[at + 2 : at + 4], "big")
@@ -397,7 +397,7 @@ def test_an_adapter_that_names_no_model(tmp_path: Path, text: str) -> None:
         base_of(tmp_path)
 
 
-def test_spoilt_videos(tmp_path: Path, tinyvit: str) -> None:
+def test_damaged_videos(tmp_path: Path, tinyvit: str) -> None:
     """In the pool of a real build: the parent lives, nothing hangs, and each is used or has a reason."""
     wanted = ("plain.mp4", "vfr.mkv", "mpeg_ts.ts", "vp8.webm", "mpeg4.avi", "rotate_90.mp4")
     clips = [render_variant(v, tmp_path) for v in VARIANTS if v.name in wanted]
@@ -405,7 +405,7 @@ def test_spoilt_videos(tmp_path: Path, tinyvit: str) -> None:
     folder.mkdir()
     for number in range(4):
         for kind in VIDEO:
-            (folder / f"{kind} {number}.mp4").write_bytes(spoilt_video(kind, [c.read_bytes() for c in clips], number))
+            (folder / f"{kind} {number}.mp4").write_bytes(damaged_video(kind, [c.read_bytes() for c in clips], number))
     options = {"bank": str(tmp_path / "bank"), "workers": 2, "video_timeout_s": 60, "max_failures": 0}
     config = from_options({"src": [str(folder)], "out": str(tmp_path / "out"), **options})
     found = scan(config.src)

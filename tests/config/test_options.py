@@ -70,7 +70,7 @@ OTHER: dict[str, Any] = {
     "val_share": 0.2,
     "test_share": 0.1,
 }
-NEEDS = {name: {"engine": "ray"} for name in ("ray_address", "store")}  # what one is of no use without
+NEEDS = {name: {"engine": "ray"} for name in ("ray_address", "store")}  # options that have an effect only with others
 PASS_1 = {"decode", "frames"}  # and the seed
 
 
@@ -197,7 +197,7 @@ def test_one_text_is_not_a_tuple_of_letters() -> None:
 
 
 def test_limits_fit_the_sample_format() -> None:
-    """What the options allow, a record can hold: labels A..Z, and two digits in `context_00`."""
+    """A record has labels A..Z, and two digits in `context_00`."""
     from mvp_data.shards.record import LABELS, MAX_CONTEXT
 
     high = {f.name: f.metadata["high"] for _, f in all_options()}

@@ -1,4 +1,4 @@
-"""The question put to a model."""
+"""Prompts."""
 
 from itertools import pairwise
 
@@ -55,7 +55,7 @@ def test_the_whole_prompt_of_each_task(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
+def test_the_text_does_not_depend_on_the_answer(task: str) -> None:
     records = [make_task_sample(task, number).record for number in range(12)]
     assert len({record.answer for record in records}) > 1
     assert len({flat_text(record, DEFAULT) for record in records}) == 1
@@ -63,13 +63,13 @@ def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False)])
-def test_as_many_pictures_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
+def test_as_many_images_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
     sample = make_task_sample(task, 3)
     assert flat_text(sample.record, config, "#").count("#") == len(prompt_images(sample, config))
     assert prompt_images(sample, config)[-len(sample.candidates) :] == sample.candidates
 
 
-def test_one_user_message_of_text_and_pictures() -> None:
+def test_one_user_message_of_text_and_images() -> None:
     (message,) = messages(make_record(), DEFAULT)
     assert message["role"] == "user"
     pieces = message["content"]
@@ -80,13 +80,13 @@ def test_one_user_message_of_text_and_pictures() -> None:
 
 
 @pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False), PromptConfig(thinking=True, timestamps=True)])
-def test_as_many_pictures_as_placeholders(config: PromptConfig) -> None:
+def test_as_many_images_as_placeholders(config: PromptConfig) -> None:
     sample = make_sample(3)
     placeholders = [piece for piece in content(sample.record, config) if piece["type"] == "image"]
     assert len(placeholders) == len(prompt_images(sample, config))
 
 
-def test_pictures_come_in_the_order_of_the_placeholders() -> None:
+def test_images_have_the_order_of_the_placeholders() -> None:
     sample = make_sample(1)
     assert prompt_images(sample, DEFAULT) == sample.context + sample.candidates
     assert prompt_images(sample, PromptConfig(context=False)) == sample.candidates
@@ -123,7 +123,7 @@ def test_thinking_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("k", "distractors", "example"), [(4, 4, "W, X, Y, Z"), (1, 3, "Z"), (4, 20, "letter, letter")]
 )
-def test_the_example_is_no_valid_answer(k: int, distractors: int, example: str) -> None:
+def test_the_example_is_not_a_valid_answer(k: int, distractors: int, example: str) -> None:
     record = make_record(k=k, distractors=distractors)
     text = flat_text(record, DEFAULT)
     assert f"<answer>{example}" in text

@@ -61,7 +61,7 @@ def stored(folder: Path) -> list[Sample]:
 
 
 def made_at(path: Path) -> int:
-    return path.stat().st_ino  # a file that is written anew is another one
+    return path.stat().st_ino  # a file that is written again has another inode
 
 
 def test_any_sample_by_number(folder: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_remote_folder_that_changes(memory: fsspec.AbstractFileSystem, folder:
     upload(memory, folder)
     new = open_shards("memory://bucket/shards", cache=tmp_path / "cache")
     assert read_all(new) == before[5:]
-    assert read_all(old) == before  # a run that goes on is not disturbed
+    assert read_all(old) == before  # a running process is not disturbed
 
 
 def test_a_remote_shard_of_other_bytes(memory: fsspec.AbstractFileSystem, folder: Path, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ JSON_VALUES = st.recursive(
 
 
 def plain(record: Record) -> dict[str, object]:
-    """The record as `json.loads` gives it, to be spoilt."""
+    """The record as `json.loads` returns it, to be damaged."""
     return dict(json.loads(to_json(record)))
 
 
-def spoilt(**changes: object) -> bytes:
+def changed(**changes: object) -> bytes:
     return json.dumps({**plain(make_record()), **changes}).encode()
 
 
@@ -130,7 +130,7 @@ def test_member_names() -> None:
 )
 def test_wrong_facts_are_named(change: dict[str, object], says: str) -> None:
     with pytest.raises(ShardError, match=says) as caught:
-        from_json(spoilt(**change))
+        from_json(changed(**change))
     assert "mvp-data build" in str(caught.value)  # what to do
 
 
@@ -211,7 +211,7 @@ def test_fuzz_bytes(data: bytes) -> None:
 def test_fuzz_one_field(name: str, value: object) -> None:
     """Any JSON in any field is refused, or is a record that comes back as it was written."""
     try:
-        record = from_json(spoilt(**{name: value}))
+        record = from_json(changed(**{name: value}))
     except ShardError:
         return
     assert from_json(to_json(record)) == record

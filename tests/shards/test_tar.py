@@ -158,7 +158,7 @@ def test_data_after_the_end_is_seen(shard: Path) -> None:
 
 
 def test_a_flipped_bit_never_gives_anything_but_shard_error(shard: Path) -> None:
-    """Pictures have no check sum, so a flip inside one may pass; headers and JSON never crash the reader."""
+    """Images have no checksum, so a flip inside one may pass; headers and JSON never crash the reader."""
     data = shard.read_bytes()
     refused = 0
     for at in range(0, len(data), 61):
@@ -269,7 +269,7 @@ def spoil_picture(members: Members) -> Members:
         (spoil_picture, "a JPEG of \\(0, 0\\) px"),
     ],
 )
-def test_spoilt_samples(shard: Path, tmp_path: Path, spoil: object, says: str) -> None:
+def test_damaged_samples(shard: Path, tmp_path: Path, spoil: object, says: str) -> None:
     assert callable(spoil)
     path = pack(tmp_path / "spoilt.tar", spoil(unpack(shard)))
     with pytest.raises(ShardError, match=says):
@@ -347,7 +347,7 @@ def test_an_error_about_another_file_is_not_blamed_on_the_shard(tmp_path: Path) 
         write_shard(tmp_path / "a.tar", missing())
 
 
-def test_sample_checks_its_pictures() -> None:
+def test_sample_checks_its_images() -> None:
     sample = make_sample(0)
     with pytest.raises(ShardError, match="the record has other numbers"):
         replace(sample, context=sample.context[1:])

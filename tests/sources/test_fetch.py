@@ -86,7 +86,7 @@ def test_local_files_that_cannot_be_used(tmp_path: Path, spool: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     os.mkfifo(tmp_path / "fifo.mp4")
     assert skip_of(str(tmp_path / "empty.mp4"), spool).reason is SkipReason.EMPTY_FILE
-    for name in ("gone.mp4", "fifo.mp4", "", "nul\0"):  # the FIFO would block whoever opened it
+    for name in ("gone.mp4", "fifo.mp4", "", "nul\0"):  # opening the FIFO would block
         assert skip_of(f"{tmp_path}/{name}", spool).reason is SkipReason.UNREADABLE
 
 

@@ -82,7 +82,7 @@ def test_upper_case_extensions_are_the_same(tmp_path: Path) -> None:
     assert not manifests.is_manifest("x.json")
 
 
-def test_names_that_are_no_utf8_stay_usable_and_columns_become_safe_text(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_stay_usable_and_columns_become_safe_text(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "list.csv", b"path,note\ncaf\xe9.mp4,na\xefve \\d\n")
     assert row.path == "caf\udce9.mp4"
     assert row.extra == (("note", "na\\xefve \\d"),)

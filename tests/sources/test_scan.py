@@ -126,7 +126,7 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
         assert path.read_bytes() == b"x"
 
 
-def test_names_that_are_no_utf8_are_shown_apart_and_stay_usable(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_shown_apart_and_stay_usable(tmp_path: Path) -> None:
     for name in (b"caf\xe9.mp4", b"caf\\xe9.mp4", "café.mp4".encode()):
         with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
             file.write(name)

@@ -1,4 +1,4 @@
-"""One holder of a folder, whoever dies; and one that says who it is."""
+"""A folder has one holder at a time, also after processes die, and messages name the holder."""
 
 import json
 import multiprocessing
@@ -16,7 +16,7 @@ from mvp_data.core.errors import OutputError
 from mvp_data.system.locks import ALIVE_S, LOCK_NAME, Lock, is_held, locked_folder, read_owner
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows locks no folder")
-WORDS = {"unusable": "cannot be used", "busy": "another build is at work there"}
+WORDS = {"unusable": "cannot be used", "busy": "another build is running there"}
 
 
 def holder(folder: Path) -> subprocess.Popen[bytes]:
@@ -37,7 +37,7 @@ def test_the_second_is_told_who_the_first_is_and_may_come_when_it_is_dead(tmp_pa
     assert is_held(tmp_path)
     owner = f"process {first.pid} on {socket.gethostname()}"
     with (
-        pytest.raises(OutputError, match=f"another build is at work there .held by {owner}"),
+        pytest.raises(OutputError, match=f"another build is running there .held by {owner}"),
         locked_folder(tmp_path, **WORDS),
     ):
         pass

@@ -63,7 +63,7 @@ def test_what_does_not_come_in_full_is_an_error(store: Store, monkeypatch: pytes
         store.get("x", BytesIO())
 
 
-def test_places_that_are_no_store() -> None:
+def test_urls_that_are_not_accepted() -> None:
     for url in ("/plain/folder", "https://host/x", "memory://x"):
         with pytest.raises(SourceError, match="cannot write to this URL"):
             Store(url)

@@ -25,7 +25,7 @@ from tests.web import serve
         "nonsense://x",
     ],
 )
-def test_schemes_that_are_no_places_of_files_are_refused(url: str) -> None:
+def test_schemes_without_files_are_refused(url: str) -> None:
     with pytest.raises(SourceError, match="is not accepted; use one of file, memory, http"):
         urls.scheme_of(url)
 
