@@ -41,10 +41,9 @@ def check_fields(config: Any) -> None:
 
 def value_type(f: Field[Any]) -> type:
     """The plain type of an option: `float` for `float | None`."""
-    plain = [t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None)]
-    assert len(plain) == 1, f.name
-    assert isinstance(plain[0], type), f.name
-    return plain[0]
+    (plain,) = (t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None))
+    assert isinstance(plain, type), f.name
+    return plain
 
 
 def check_path_name(path: object) -> None:

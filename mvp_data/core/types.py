@@ -112,7 +112,7 @@ class FrameTable(Sequence[Frame]):
     A row takes about 45 bytes plus a thumbnail; a `Frame` object takes a kilobyte.
     """
 
-    __slots__ = ("_reasons", "_rows", "_thumbnails")
+    __slots__ = ("_reasons", "_rows", "thumbnails")
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> None:
         """Build the table from the values of each field of `Frame`.
@@ -124,7 +124,8 @@ class FrameTable(Sequence[Frame]):
         stored = [thumbnail for thumbnail in thumbnails if thumbnail]
         if any(len(thumbnail) != THUMBNAIL_BYTES for thumbnail in stored):
             raise ValueError(f"a thumbnail must have {THUMBNAIL_BYTES} bytes")
-        self._thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+        # of the frames that have one, in order
+        self.thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
         self._reasons = tuple(dict.fromkeys(columns["reject"]))
         numbers = {reason: number for number, reason in enumerate(self._reasons)}
         has_one = np.array([bool(thumbnail) for thumbnail in thumbnails], dtype=bool)
@@ -147,13 +148,8 @@ class FrameTable(Sequence[Frame]):
     def with_thumbnails(self, thumbnails: Thumbnails) -> "FrameTable":
         """The same frames with another array of thumbnails, such as a part of a shared one."""
         table = FrameTable.__new__(FrameTable)
-        table._rows, table._reasons, table._thumbnails = self._rows, self._reasons, thumbnails
+        table._rows, table._reasons, table.thumbnails = self._rows, self._reasons, thumbnails
         return table
-
-    @property
-    def thumbnails(self) -> Thumbnails:
-        """The thumbnails of the frames that have one, in order: uint8 [M, 576]."""
-        return self._thumbnails
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
@@ -185,7 +181,7 @@ class FrameTable(Sequence[Frame]):
     def thumbnail(self, index: int) -> bytes:
         """The thumbnail of one frame, without creating the `Frame`."""
         row = self._rows["thumbnail"][index]
-        return self._thumbnails[row].tobytes() if row != _NO_THUMBNAIL else b""
+        return self.thumbnails[row].tobytes() if row != _NO_THUMBNAIL else b""
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -15,7 +15,7 @@ from pathlib import Path
 from mvp_data.core.errors import OutputError, ShardError, SourceError
 from mvp_data.shards.index import INDEX_NAME, MAX_INDEX_BYTES, parse_index
 from mvp_data.system import urls
-from mvp_data.system.files import atomic_write
+from mvp_data.system.files import atomic_write, check_space
 from mvp_data.system.progress import megabytes
 
 
@@ -41,7 +41,7 @@ def _fetch_folder(url: str, cache: Path, *, quiet: bool) -> Path:
     with _locked(cache / "shards" / f"{_hash(url)}-{hashlib.sha256(data).hexdigest()[:16]}") as folder:
         missing = [shard for shard in index.shards if _size(folder / shard.name) != shard.bytes]
         total = sum(shard.bytes for shard in missing)
-        _check_room(folder, total)
+        check_space(folder, total)
         with megabytes(total, "fetch", quiet=quiet) as add:
             for shard in missing:
                 _store(_inside(url, shard.name), folder / shard.name, add, size=shard.bytes, sha256=shard.sha256)
@@ -58,7 +58,7 @@ def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
         size = urls.size_bytes(url)
     with _locked(cache / "shards" / f"{_hash(url)}-{size or 0}") as folder:
         if size is None or _size(folder / name) != size:
-            _check_room(folder, size or 0)
+            check_space(folder, size or 0)
             with megabytes(size or 0, "fetch", quiet=quiet) as add:
                 _store(url, folder / name, add, size=size)
     return folder / name
@@ -113,14 +113,6 @@ def _locked(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         os.close(descriptor)
-
-
-def _check_room(folder: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed_bytes > free:
-        raise OutputError(
-            f"{folder}: {free} bytes free, {needed_bytes} needed for a copy: free space or move the cache"
-        )
 
 
 def _size(path: Path) -> int:

@@ -263,7 +263,7 @@ def _check_candidates(record: Record) -> None:
     answer = task.right_answer(pool)
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
     foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
-    _require(not foreign, f"candidates {foreign} are from other videos, their origin says this one")
+    _require(not foreign, f"candidates {foreign} are not from this video, but their origin says so")
 
 
 def _check_times(record: Record) -> None:

@@ -16,6 +16,7 @@ from mvp_data.core.errors import OutputError, Skip, SkipReason, SourceError
 from mvp_data.core.types import ByteRange, Location, Source, file_of
 from mvp_data.sources import tars
 from mvp_data.system import urls
+from mvp_data.system.files import check_space
 
 MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless response must not fill the disk
 SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds the files of a killed worker by it
@@ -97,7 +98,9 @@ def _fill(location: Location, path: Path) -> None:
     """Copy a remote file or a tar member into `path`."""
     try:
         size = location.size if isinstance(location, ByteRange) else urls.size_bytes(location)
-        _check_room(size or 0, path.parent)
+        if size is not None and size > MAX_FETCH_BYTES:
+            raise Skip(SkipReason.UNREADABLE, f"{size} bytes exceed the limit of {MAX_FETCH_BYTES} for a fetched file")
+        check_space(path.parent, size or 0)
         # A response of unknown size may take half of the free space: a full disk would stop all workers.
         limit = MAX_FETCH_BYTES if size is not None else min(MAX_FETCH_BYTES, shutil.disk_usage(path.parent).free // 2)
         with path.open("wb") as out:
@@ -115,12 +118,3 @@ def _fill(location: Location, path: Path) -> None:
         raise Skip(SkipReason.UNREADABLE, urls.explain(err)) from err
     if path.stat().st_size == 0:
         raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
-
-
-def _check_room(size: int, spool: Path) -> None:
-    """Raise `Skip` for a file over the limit, and `OutputError` for one that does not fit on the disk."""
-    if size > MAX_FETCH_BYTES:
-        raise Skip(SkipReason.UNREADABLE, f"{size} bytes exceed the limit of {MAX_FETCH_BYTES} for a fetched file")
-    free = shutil.disk_usage(spool).free
-    if size > free:
-        raise OutputError(f"{spool}: {free} bytes free, {size} needed to fetch a video; free space or move the output")

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,13 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         problem = error.strerror or str(error)
         raise OutputError(f"{folder}: cannot be created ({problem}): free space or choose another folder") from error
+
+
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raise `OutputError` if the disk of a folder has less free space."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise OutputError(f"{folder}: {free} bytes free, {needed_bytes} needed: free space or choose another folder")
 
 
 def remove(path: Path) -> None:
