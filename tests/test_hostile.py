@@ -76,7 +76,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
 
 
 @pytest.mark.parametrize("name", PARSERS.split())
-def test_any_damage_gives_a_value_or_the_error_that_is_documented(readers: dict[str, Parser], name: str) -> None:
+def test_any_damage_gives_a_value_or_the_documented_error(readers: dict[str, Parser], name: str) -> None:
     assert {key.replace(" ", "_") for key in readers} == set(PARSERS.split())
     parser = readers[name.replace("_", " ")]
     for seed in parser.seeds:
@@ -136,14 +136,14 @@ def put(path: Path, data: bytes) -> Path:
         (b"x" * 200_000, "larger than 128 KiB"),
     ],
 )
-def test_recipes_that_are_traps(tmp_path: Path, text: bytes, says: str) -> None:
+def test_hostile_recipes(tmp_path: Path, text: bytes, says: str) -> None:
     with soon(4), pytest.raises(ConfigError, match=says) as caught:
         read_recipe(put(tmp_path / "r.yaml", text))
     assert len(str(caught.value)) < 1000
 
 
-def test_files_that_would_be_waited_for(tmp_path: Path) -> None:
-    """A FIFO in the place of a file; what opened it would wait for somebody to write."""
+def test_fifos_are_never_opened(tmp_path: Path) -> None:
+    """Opening a FIFO would block until another process writes to it."""
     os.mkfifo(tmp_path / "list.txt")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     for path, read in (
@@ -156,7 +156,7 @@ def test_files_that_would_be_waited_for(tmp_path: Path) -> None:
             read(tmp_path / path)
 
 
-def test_rows_that_lead_to_no_file_of_a_film(tmp_path: Path) -> None:
+def test_rows_that_name_devices_and_system_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.mp4")
     (tmp_path / "device.mp4").symlink_to("/dev/zero")
     (tmp_path / "folder.mp4").mkdir()
@@ -173,13 +173,13 @@ def test_rows_that_lead_to_no_file_of_a_film(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_process_is_not_a_video(tmp_path: Path) -> None:
-    """It says that it is a regular file of 0 bytes."""
+    """The system reports it as a regular file of 0 bytes."""
     (source,) = scan([str(put(tmp_path / "list.txt", b"/proc/self/mem\n"))]).sources
     with pytest.raises(Skip, match="empty_file"), local_file(source, tmp_path):
         pytest.fail("gave a file")
 
 
-def test_names_of_a_remote_list_that_no_url_can_hold(tmp_path: Path) -> None:
+def test_names_of_a_remote_list_that_are_invalid_in_urls(tmp_path: Path) -> None:
     put(tmp_path / "list.jsonl", b'{"path": "a.mp4"}\n{"path": "\\ud800.mp4"}\n{"path": "\xe9.mp4"}\n')
     with serve(tmp_path) as site:
         found = scan([f"{site.url}/list.jsonl"])
@@ -189,7 +189,7 @@ def test_names_of_a_remote_list_that_no_url_can_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [b"[" * 700 + b"]" * 700, b'{"a":' * 700 + b"1" + b"}" * 700])
 def test_a_cell_nested_deeper_than_it_can_be_written(tmp_path: Path, value: bytes) -> None:
-    """Python's parser takes 1000 levels; what walks over them takes two calls for each."""
+    """Python's parser accepts 1000 levels; writing them as JSON takes two calls per level."""
     path = put(tmp_path / "x.jsonl", b'{"path": "a.mp4"}\n{"path": "b.mp4", "x": ' + value + b"}\n")
     with pytest.raises(SourceError, match="line 2: nested too deep"):
         list(read_manifest(str(path)))
@@ -200,8 +200,8 @@ def parquet_file(path: Path, columns: dict[str, Any], **options: Any) -> str:
     return str(path)
 
 
-def test_a_text_that_is_stored_once_and_named_often(tmp_path: Path) -> None:
-    """500 bytes of Parquet are four gigabytes of text, which are not made at once."""
+def test_a_long_text_that_many_rows_share(tmp_path: Path) -> None:
+    """500 bytes of Parquet expand to four gigabytes of text, which are never in memory together."""
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4000, np.int32)), pa.array(["x" * 1_000_000]))
     path = parquet_file(tmp_path / "x.parquet", {"path": ["a.mp4"] * 4000, "note": text})
     assert Path(path).stat().st_size < 1000
@@ -229,20 +229,20 @@ def test_a_list_is_limited_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monkey
                 list(read_manifest(path))
 
 
-def test_a_list_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "MAX_LIST_BYTES", 1_000_000)
     put(tmp_path / "x.txt", b"a.mp4\n" * 300_000)
     with serve(tmp_path) as site, pytest.raises(SourceError, match="more than 1000000 bytes came"):
         list(read_manifest(f"{site.url}/x.txt"))
 
 
-def test_a_row_of_any_number_of_lines(tmp_path: Path) -> None:
+def test_a_row_of_many_lines(tmp_path: Path) -> None:
     path = put(tmp_path / "x.csv", b"path\n" + b'"\n",' * 400_000)
     with pytest.raises(SourceError, match="a row of more than"):
         list(read_manifest(str(path)))
 
 
-def test_a_table_beside_the_shards_that_unfolds(tmp_path: Path) -> None:
+def test_a_parquet_table_that_expands(tmp_path: Path) -> None:
     row = {**sample_row("a.tar", make_record()), "extra": "x" * 1_000_000}
     table = pa.Table.from_pylist([row] * 60)
     pq.write_table(table, tmp_path / "x.parquet", compression="zstd", store_schema=False)
@@ -254,8 +254,8 @@ def test_a_table_beside_the_shards_that_unfolds(tmp_path: Path) -> None:
     rows.close()  # type: ignore[attr-defined]
 
 
-def test_a_download_of_unknown_size_leaves_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up before the disk is full, which would end the whole build."""
+def test_a_download_of_unknown_size_leaves_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops before the disk is full, which would end the whole build."""
     disk = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     with serve(tmp_path) as site:
@@ -284,7 +284,7 @@ def tar_header(kind: bytes, size: int = 0, **fields: int) -> bytes:
 
 
 def pax(*records: bytes) -> bytes:
-    """An extended header that says this of the member after it."""
+    """An extended header with these records for the next member."""
     data = b""
     for record in records:
         length = next(n for n in range(len(record), len(record) + 20) if len(str(n)) + len(record) + 2 == n)
@@ -313,7 +313,7 @@ TARS: dict[str, tuple[bytes, int, int, str]] = {  # members, unusable, what the 
 
 
 @pytest.mark.parametrize("what", TARS)
-def test_tars_that_are_traps(tmp_path: Path, what: str) -> None:
+def test_hostile_tars(tmp_path: Path, what: str) -> None:
     data, members, unusable, fault = TARS[what]
     with soon():
         listing = tars.list_members(str(put(tmp_path / "x.tar", data)))
@@ -328,7 +328,7 @@ def test_a_tar_of_more_members_than_memory_holds(tmp_path: Path, monkeypatch: py
     assert (len(listing.members), listing.fault) == (3, "ReadError: more than 3 members")
 
 
-def test_a_tar_without_end_that_can_only_be_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_blocks, "MAX_STREAMED_BYTES", 100_000)
     put(tmp_path / "x.tar", tar_header(tarfile.REGTYPE, 1 << 20) + bytes((1 << 20) + 1024))
     with serve(tmp_path, ranges=False) as site:
@@ -336,7 +336,7 @@ def test_a_tar_without_end_that_can_only_be_read_once(tmp_path: Path, monkeypatc
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:
-    """A progressive JPEG with its last scan repeated: a million of them fit in a picture of a shard."""
+    """A progressive JPEG with its last scan repeated; an image of a shard has room for a million scans."""
     at = jpeg.rindex(b"\xff\xda")
     return jpeg[:at] + jpeg[at:-2] * count + jpeg[-2:]
 
@@ -356,7 +356,7 @@ def test_images_with_endless_scans() -> None:
 
 
 def test_images_that_would_fill_the_memory(tmp_path: Path) -> None:
-    """A record may state no such size, whatever the JPEG says; so no reader comes to decode one."""
+    """A record with such a size is refused, so no reader decodes the image."""
     values = json.loads(to_json(make_record()))
     with pytest.raises(ShardError, match="images of 4225000000 px"):
         from_json(json.dumps({**values, "width_px": 65_000, "height_px": 65_000}).encode())
@@ -367,7 +367,7 @@ def test_images_that_would_fill_the_memory(tmp_path: Path) -> None:
         list(read_shard(pack(tmp_path / "x.tar", members)))
 
 
-def test_a_picture_with_a_second_header() -> None:
+def test_an_image_with_a_second_header() -> None:
     """The first header agrees with the record; decoders use the second."""
     good, whole = make_sample(), jpeg()
     at = whole.index(b"\xff\xc0")
@@ -398,7 +398,7 @@ def test_an_adapter_that_names_no_model(tmp_path: Path, text: str) -> None:
 
 
 def test_damaged_videos(tmp_path: Path, tinyvit: str) -> None:
-    """In the pool of a real build: the parent lives, nothing hangs, and each is used or has a reason."""
+    """In a real build no video stops the run or hangs, and each is used or has a reason."""
     wanted = ("plain.mp4", "vfr.mkv", "mpeg_ts.ts", "vp8.webm", "mpeg4.avi", "rotate_90.mp4")
     clips = [render_variant(v, tmp_path) for v in VARIANTS if v.name in wanted]
     folder = tmp_path / "videos"

@@ -1,4 +1,4 @@
-"""Options of earlier versions are refused with a line on what to do now."""
+"""Options of earlier versions are refused with a message that says what to use now."""
 
 import subprocess
 import sys

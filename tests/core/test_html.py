@@ -36,14 +36,14 @@ def test_a_missing_value_is_an_error() -> None:
         render("mvp_data.audit", "report.html", parts=[])
 
 
-def test_json_cannot_end_its_script() -> None:
+def test_json_cannot_end_its_script_element() -> None:
     text = page_json({"a": EVIL, "b": "\u2028é"})
     assert "<" not in text
     assert text.isascii()
     assert json.loads(text) == {"a": EVIL, "b": "\u2028é"}
 
 
-def test_parts_stop_at_the_limit_but_there_is_one() -> None:
+def test_a_page_has_as_many_parts_as_fit_and_at_least_one() -> None:
     parts: list[object] = [{"id": str(number), "x": "y" * 1000} for number in range(4)]
     written, whole = quiz(parts, 1 << 20)
     assert written == 4
@@ -54,7 +54,7 @@ def test_parts_stop_at_the_limit_but_there_is_one() -> None:
         assert page.endswith("</html>\n")
 
 
-def test_the_policy_names_the_style_and_script_as_written() -> None:
+def test_the_policy_has_the_hashes_of_style_and_script() -> None:
     page = quiz([], 0)[1]
     policy = unescape(re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0])
     for tag in ("style", "script"):

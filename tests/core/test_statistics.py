@@ -38,7 +38,7 @@ def test_a_higher_level_is_wider(groups: int) -> None:
         (31, 0.999, 3.646),
     ],
 )
-def test_no_hit_gives_wilsons_upper_end(groups: int, level: float, t: float) -> None:
+def test_no_hit_gives_the_upper_end_of_the_score_interval(groups: int, level: float, t: float) -> None:
     """t² / (n + t²), with t for n - 1 degrees of freedom, widened by n / (n - 1)."""
     square = t**2 * groups / (groups - 1)
     low, high = intervals(np.zeros((groups, 1)), np.arange(groups), 0, least=ZERO, most=ONE, level=level)
@@ -46,7 +46,7 @@ def test_no_hit_gives_wilsons_upper_end(groups: int, level: float, t: float) -> 
     assert high[0] == pytest.approx(square / (groups + square), rel=0.02)
 
 
-def test_coverage_at_the_level_asked_for() -> None:
+def test_coverage_equals_the_level() -> None:
     levels, trials = (0.8, 0.99), 300
     held = [0, 0]
     for trial in range(trials):

@@ -1,4 +1,4 @@
-"""Random access to samples: the right bytes, whatever happened to the shards, the index or the process."""
+"""Random access to samples, also after changes or damage of shards and index, and from several processes."""
 
 import multiprocessing
 import os
@@ -102,7 +102,7 @@ def test_spans_cover_the_tar(folder: Path) -> None:
     assert not (folder / "shard-000000.tar").read_bytes()[ends[-1] :].strip(b"\0")
 
 
-def test_a_piece_that_is_not_one_sample(folder: Path) -> None:
+def test_bytes_that_are_not_one_sample(folder: Path) -> None:
     data = (folder / "shard-000000.tar").read_bytes()
     spans = list(sample_spans(folder / "shard-000000.tar"))
     first, second = spans[0].bytes, spans[1].bytes
@@ -123,7 +123,7 @@ def test_the_index_is_made_once(folder: Path, capfd: pytest.CaptureFixture[str])
 
 
 def test_a_new_build_in_the_same_folder(folder: Path) -> None:
-    """Same names, same sizes, other content: neither the index nor open files of before are used."""
+    """Same names and sizes, other content: the old index and open files are not used."""
     old = open_shards(folder)
     before = read_all(old)
     size = (folder / "shard-000000.tar").stat().st_size
@@ -170,7 +170,7 @@ def test_a_damaged_index_is_made_again(folder: Path, damage: str) -> None:
 
 
 def test_flipped_bytes_in_the_index_never_give_a_wrong_sample(folder: Path) -> None:
-    """Each is seen when the shards are opened, or when the sample is read, or does not matter."""
+    """Each flip is detected when the shards are opened or the sample is read, or changes nothing."""
     rows = open_shards(folder).table.to_pylist()
     path, samples = folder / OFFSETS_NAME, stored(folder)
     whole = path.read_bytes()
@@ -249,7 +249,7 @@ def test_missing_places(tmp_path: Path, folder: Path) -> None:
         open_shards(folder)
 
 
-def test_a_shard_that_was_cut_before_it_was_indexed(folder: Path) -> None:
+def test_a_shard_that_was_truncated_before_indexing(folder: Path) -> None:
     path = folder / "shard-000000.tar"
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(ShardError, match=r"shard-000000.tar: has \d+ bytes, index.json says \d+: copy it again"):
@@ -259,7 +259,7 @@ def test_a_shard_that_was_cut_before_it_was_indexed(folder: Path) -> None:
         open_shards(folder.parent / "a.tar")
 
 
-def test_a_shard_that_is_cut_while_it_is_read(folder: Path) -> None:
+def test_a_shard_that_is_truncated_while_it_is_read(folder: Path) -> None:
     shards, path = open_shards(folder), folder / "shard-000000.tar"
     assert shards.read(4).record.key == "video1-s004-v0"
     os.truncate(path, path.stat().st_size // 2)
@@ -280,7 +280,7 @@ def test_a_shard_whose_bytes_were_changed_after_indexing(folder: Path) -> None:
     assert shards.read(6).record.key == "video3-s011-v0"
 
 
-def test_a_shard_that_is_not_what_the_index_says(folder: Path) -> None:
+def test_a_shard_that_differs_from_the_index(folder: Path) -> None:
     info = read_index(folder).shards
     make_folder(folder, [replace(info[0], samples=6), info[1]])
     with pytest.raises(ShardError, match=r"shard-000000.tar: 5 samples of split train, index.json says 6 of train"):
@@ -309,7 +309,7 @@ def some_keys(shards: ShardSet, numbers: list[int]) -> list[str]:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes(folder: Path, method: str) -> None:
-    """The parent has read before: forked workers inherit its descriptors and must not move each other's place."""
+    """Forked workers inherit open descriptors of the parent, and must not move each other's file position."""
     shards = open_shards(folder)
     keys = [shards.read(i).record.key for i in range(8)]
     context = multiprocessing.get_context(method)
@@ -335,7 +335,7 @@ def test_many_threads_and_few_descriptors(folder: Path, monkeypatch: pytest.Monk
     assert len(os.listdir("/dev/fd")) <= before + 3
 
 
-def test_neighbours_do_not_trip_over_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_readers_ignore_the_offset_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -452,6 +452,6 @@ def test_processes_that_fetch_and_index_at_once(folder: Path, tmp_path: Path) ->
     ("url", "message"),
     [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")],
 )
-def test_urls_that_are_not_taken(url: str, message: str) -> None:
+def test_urls_that_are_refused(url: str, message: str) -> None:
     with pytest.raises(ShardError, match=message):
         open_shards(url)

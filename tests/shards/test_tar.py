@@ -1,4 +1,4 @@
-"""Shards: the same bytes for the same samples, open to the usual readers, closed to hostile tars."""
+"""Shards: the same bytes for the same samples, readable by common loaders, and hostile tars are refused."""
 
 import gc
 import io
@@ -126,7 +126,7 @@ def test_reads_from_a_file_that_gives_few_bytes_at_a_time(shard: Path) -> None:
 
 
 def test_is_lazy(shard: Path) -> None:
-    """The first sample comes before the rest is read: damage after it is met later."""
+    """The first sample is returned before the rest is read, so later damage is detected later."""
     first = unpack(shard)[0][0].name.split(".")[0]
     cut = io.BytesIO(shard.read_bytes()[: shard.stat().st_size // 2])
     samples = read_shard(cut)
@@ -136,12 +136,12 @@ def test_is_lazy(shard: Path) -> None:
 
 
 def test_members_may_come_in_another_order(shard: Path, tmp_path: Path) -> None:
-    """A repacked shard with sorted names is fine, as long as a key's files are together."""
+    """A repacked shard with sorted names is valid if the files of each key are adjacent."""
     repacked = pack(tmp_path / "sorted.tar", sorted(unpack(shard), key=lambda m: m[0].name))
     assert {s.record.key: s for s in read(repacked)} == {s.record.key: s for s in read(shard)}
 
 
-def test_truncation_anywhere_is_seen(shard: Path) -> None:
+def test_truncation_anywhere_is_detected(shard: Path) -> None:
     data = shard.read_bytes()
     offsets = {0, 1, len(data) - 1, len(data) - 512, len(data) - 1024, *range(0, len(data), 512)}
     offsets |= set(range(7, len(data), 997))
@@ -150,7 +150,7 @@ def test_truncation_anywhere_is_seen(shard: Path) -> None:
             list(read_shard(io.BytesIO(data[:offset])))
 
 
-def test_data_after_the_end_is_seen(shard: Path) -> None:
+def test_data_after_the_end_is_detected(shard: Path) -> None:
     data = shard.read_bytes()
     for tail in (b"\0", bytes(20_480), data):
         with pytest.raises(ShardError, match="after its end"):
@@ -290,7 +290,7 @@ def _members(number: int, **change: object) -> Members:
     return [(tarfile.TarInfo(name), data) for name, data in make_sample(number, **change).members]
 
 
-def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     make_shard(path, 1)
     before = path.read_bytes()
@@ -309,7 +309,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_the_name_appears_only_when_the_shard_is_whole(tmp_path: Path) -> None:
+def test_the_name_appears_only_when_the_shard_is_complete(tmp_path: Path) -> None:
     def watching() -> Iterator[Sample]:
         yield make_sample(0)
         assert not (tmp_path / "a.tar").exists()
@@ -319,7 +319,7 @@ def test_the_name_appears_only_when_the_shard_is_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         make_shard(tmp_path / "nowhere" / "a.tar", 1)
 

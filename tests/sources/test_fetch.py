@@ -1,4 +1,4 @@
-"""Bytes of sources: local, remote, in tars; and fingerprints."""
+"""Local, remote and tar sources as local files; fingerprints."""
 
 import errno
 import hashlib
@@ -24,7 +24,7 @@ DATA = bytes(range(256)) * 5000  # more than one chunk
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Path]:
-    """Where copies go; it must be empty in the end, whatever went wrong."""
+    """The folder of copies; it must be empty after each test."""
     folder = tmp_path / "spool" / "deep"
     yield folder
     assert not folder.exists() or list(folder.iterdir()) == []
@@ -45,7 +45,7 @@ def skip_of(location: Location, spool: Path) -> Skip:
     return caught.value
 
 
-def test_fingerprint_is_of_the_whole_content_and_of_nothing_else(tmp_path: Path) -> None:
+def test_fingerprint_depends_only_on_the_whole_content(tmp_path: Path) -> None:
     one, two, three = (tmp_path / name for name in ("1.mp4", "2.webm", "3.mp4"))
     one.write_bytes(DATA)
     two.write_bytes(DATA)
@@ -67,7 +67,7 @@ def test_fingerprint_takes_constant_memory(tmp_path: Path) -> None:
     assert peak < 2 << 20
 
 
-def test_fingerprint_of_what_cannot_be_read(tmp_path: Path) -> None:
+def test_fingerprint_of_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(Skip) as caught:
         fetch.fingerprint(tmp_path / "gone")
     assert caught.value.reason is SkipReason.UNREADABLE
@@ -138,7 +138,7 @@ def test_remote_failures(site: Site, spool: Path, name: str, reason: SkipReason,
     assert "\n" not in skip.detail
 
 
-def test_a_server_that_is_not_there(spool: Path) -> None:
+def test_an_unreachable_server(spool: Path) -> None:
     with serve(spool.parent) as site:
         url = site.url
     assert skip_of(f"{url}/a.mp4", spool).reason is SkipReason.UNREADABLE
@@ -230,7 +230,7 @@ def test_tar_members(tmp_path: Path, spool: Path) -> None:
     assert "No such file" in skip_of(local.location, spool).detail
 
 
-def test_what_a_killed_worker_fetched_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_files_of_a_killed_worker_are_removed(tmp_path: Path) -> None:
     mine = tmp_path / f"{fetch.SPOOL_PREFIX}node-1-77-x.mp4"
     names = (f"{fetch.SPOOL_PREFIX}node-1-777-x.mp4", f"{fetch.SPOOL_PREFIX}node-2-77-x.mp4", "77-notes.txt")
     others = [tmp_path / name for name in names]

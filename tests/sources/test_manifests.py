@@ -1,4 +1,4 @@
-"""Lists of videos in four formats: what is read, and what is refused with its line."""
+"""Lists of videos in four formats: valid ones, and malformed ones refused with their line."""
 
 import json
 from pathlib import Path
@@ -121,7 +121,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "data", "message"), BAD, ids=[f"{name}-{said[:30]}" for name, _, said in BAD])
-def test_what_is_malformed_names_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_malformed_manifests_name_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(SourceError) as caught:
         rows(tmp_path / name, data)
     assert message in str(caught.value)
@@ -194,9 +194,7 @@ VALUES = st.recursive(
     path=st.text(min_size=1),
     extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3),
 )
-def test_any_json_row_comes_through(
-    tmp_path_factory: pytest.TempPathFactory, path: str, extra: dict[str, object]
-) -> None:
+def test_any_json_row_is_read(tmp_path_factory: pytest.TempPathFactory, path: str, extra: dict[str, object]) -> None:
     (row,) = rows(tmp_path_factory.mktemp("m") / "x.jsonl", json.dumps({"path": path, **extra}))
     assert row.path == path
     assert [name for name, _ in row.extra] == list(extra)

@@ -1,4 +1,4 @@
-"""`--src` in all its forms, on real folders, tars and a real local web server."""
+"""All kinds of `--src`, on real folders, tars and a local web server."""
 
 import io
 import json
@@ -80,9 +80,7 @@ def test_a_folder_gives_sources_with_names_relative_to_it(tmp_path: Path) -> Non
     )
 
 
-def test_renaming_the_folder_or_naming_it_otherwise_changes_no_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_do_not_depend_on_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "src/b.mp4", "src/a/c.webm")
     first = paths(tmp_path / "src")
     monkeypatch.chdir(tmp_path)
@@ -126,7 +124,7 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
         assert path.read_bytes() == b"x"
 
 
-def test_names_that_are_not_utf8_are_shown_apart_and_stay_usable(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_differ_and_stay_usable(tmp_path: Path) -> None:
     for name in (b"caf\xe9.mp4", b"caf\\xe9.mp4", "café.mp4".encode()):
         with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
             file.write(name)
@@ -206,13 +204,13 @@ def test_globs(tmp_path: Path) -> None:
     assert list(problems(tmp_path / "*")) == ["a/notes.txt"]
 
 
-def test_an_existing_path_wins_over_a_glob(tmp_path: Path) -> None:
+def test_an_existing_path_has_priority_over_a_glob(tmp_path: Path) -> None:
     touch(tmp_path, "[x].mp4", "x.mp4", "d*/a.mp4", "dd/b.mp4")
     assert paths(tmp_path / "[x].mp4") == ["[x].mp4"]
     assert paths(tmp_path / "d*") == ["a.mp4"]
 
 
-def test_several_srcs_give_each_place_once(tmp_path: Path) -> None:
+def test_several_srcs_give_each_location_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.mp4", "b/x.mp4")
     (tmp_path / "list.csv").write_text("path,note\nb/x.mp4,hello\n")
     every = (tmp_path / "a", tmp_path / "b", tmp_path, tmp_path / "list.csv", tmp_path / "a/x.mp4")
@@ -349,7 +347,7 @@ def test_tars(tmp_path: Path) -> None:
     assert [source.extra for source in scan([str(tmp_path / "l.csv")]).sources] == [(("set", "train"),)] * 3
 
 
-def test_tars_that_are_damaged_or_hold_nothing(tmp_path: Path) -> None:
+def test_damaged_and_empty_tars(tmp_path: Path) -> None:
     make_tar(tmp_path / "cut.tar", "a.mp4", "b.mp4")
     os.truncate(tmp_path / "cut.tar", 1024 + 100)
     make_tar(tmp_path / "none.tar")
@@ -464,7 +462,7 @@ def test_files_of_one_name_under_two_srcs_are_two_problems(tmp_path: Path) -> No
     assert [problem.path for problem in found.problems] == ["notes.txt", "notes.txt"]
 
 
-def test_a_row_named_twice_says_whose_columns_are_lost(tmp_path: Path) -> None:
+def test_a_duplicate_row_names_the_columns_that_are_not_used(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / "list.csv").write_text("path,caption\na.mp4,dog\na.mp4,cat\na.mp4,cat\n")
     found = scan([str(tmp_path / "list.csv")])

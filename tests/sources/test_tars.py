@@ -96,7 +96,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         (512 + 1024 + 512 + 30, 2),  # inside the second member: its data is missed when it is read
     ],
 )
-def test_a_truncated_tar_gives_what_precedes_the_cut_and_a_fault(tmp_path: Path, cut: int, count: int) -> None:
+def test_a_truncated_tar_gives_the_members_before_the_cut_and_a_fault(tmp_path: Path, cut: int, count: int) -> None:
     path = make(tmp_path / "x.tar", {"a.mp4": b"A" * 1024, "b.mp4": b"B" * 1024}, tarfile.USTAR_FORMAT)
     path.write_bytes(path.read_bytes()[: 100 if cut < 0 else cut])
     listing = tars.list_members(str(path))
@@ -135,7 +135,7 @@ def forged(**fields: object) -> bytes:
 
 
 def backwards(size: int) -> bytes:
-    """A PAX record that gives the file after it a negative size: its data then "ends" before it begins."""
+    """A PAX record that gives the next member a negative size."""
     record = f"14 size={size}\n".encode()
     assert len(record) == 14
     return forged(type=tarfile.XHDTYPE, size=14) + record.ljust(512, b"\0") + forged(size=0) + bytes(1024)
@@ -153,7 +153,7 @@ def backwards(size: int) -> bytes:
         backwards(-2048),  # before the start
     ],
 )
-def test_forged_sizes_neither_loop_nor_fill_memory(tmp_path: Path, data: bytes) -> None:
+def test_forged_sizes_neither_loop_nor_fill_the_memory(tmp_path: Path, data: bytes) -> None:
     with open(tmp_path / "x.tar", "wb") as file:
         file.write(data)
         file.truncate(1 << 31)  # sparse on disk: what is claimed is there to be read
