@@ -70,20 +70,6 @@ def test_broken_links_and_special_files_are_faults(tmp_path: Path) -> None:
     assert found["null.mp4"] == found["fifo.mp4"] == folders.NO_FILE
 
 
-def test_a_refused_folder_is_one_fault_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "a.mp4", "secret/b.mp4", "z/c.mp4")
-    real = os.scandir
-
-    def refuse(path: str) -> object:
-        if os.path.basename(path) == "secret":
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert names(tmp_path) == ["a.mp4", "z/c.mp4"]
-    assert faults(tmp_path) == {"secret": "folder cannot be read: Permission denied"}
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "secret/b.mp4")
