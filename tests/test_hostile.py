@@ -232,7 +232,7 @@ def test_a_list_is_limited_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_endless_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "MAX_LIST_BYTES", 1_000_000)
     put(tmp_path / "x.txt", b"a.mp4\n" * 300_000)
-    with serve(tmp_path) as site, pytest.raises(SourceError, match="more than 1000000 bytes came"):
+    with serve(tmp_path) as site, pytest.raises(SourceError, match="more than 1000000 bytes received"):
         list(read_manifest(f"{site.url}/x.txt"))
 
 
@@ -262,7 +262,7 @@ def test_a_download_of_unknown_size_leaves_free_space(tmp_path: Path, monkeypatc
         source = Source(location=f"{site.url}/endless.mp4", path="x.mp4")
         with pytest.raises(Skip, match="more than 500000 bytes"), local_file(source, tmp_path / "spool"):
             pytest.fail("gave a file")
-    with serve(tmp_path) as site, pytest.raises(ShardError, match="more than 500000 bytes came"):
+    with serve(tmp_path) as site, pytest.raises(ShardError, match="more than 500000 bytes received"):
         fetch_shards(f"{site.url}/endless.tar", tmp_path / "cache", quiet=True)
 
 
@@ -332,7 +332,7 @@ def test_an_endless_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(tar_blocks, "MAX_STREAMED_BYTES", 100_000)
     put(tmp_path / "x.tar", tar_header(tarfile.REGTYPE, 1 << 20) + bytes((1 << 20) + 1024))
     with serve(tmp_path, ranges=False) as site:
-        assert "more than 100000 bytes came" in tars.list_members(f"{site.url}/x.tar").fault
+        assert "more than 100000 bytes received" in tars.list_members(f"{site.url}/x.tar").fault
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:

@@ -66,16 +66,18 @@ def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
 
 def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None, sha256: str = "") -> None:
     """Copy a remote file to `path`; check its size and, if given, its hash."""
-    digest, came = hashlib.sha256(), 0
+    digest, received = hashlib.sha256(), 0
     with atomic_write(path) as file:
         limit = shutil.disk_usage(path.parent).free // 2 if size is None else size
         for chunk in _chunks(url, limit):
             digest.update(chunk)
             file.write(chunk)
-            came += len(chunk)
+            received += len(chunk)
             add(len(chunk))
-        if size is not None and came != size:
-            raise ShardError(f"{urls.name_in(url)}: {came} of {size} bytes came: try again, or check the file there")
+        if size is not None and received != size:
+            raise ShardError(
+                f"{urls.name_in(url)}: {received} of {size} bytes received: try again, or check the file there"
+            )
         if sha256 and digest.hexdigest() != sha256:
             raise ShardError(f"{urls.name_in(url)}: its sha256 is not the one in {INDEX_NAME}: copy it there again")
 

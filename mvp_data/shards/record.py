@@ -268,7 +268,7 @@ def _check_candidates(record: Record) -> None:
 
 def _check_times(record: Record) -> None:
     """Time runs forward through context and hidden frames, and the gap is where `mask_start` says."""
-    _require(all(isinstance(c, ContextFrame) for c in record.context), "context holds something else")
+    _require(all(isinstance(c, ContextFrame) for c in record.context), "a context frame is not a ContextFrame")
     size = len(record.context)
     _require(1 <= size <= MAX_CONTEXT, f"{size} context frames, not 1 to {MAX_CONTEXT}")
     _require(0 <= record.mask_start <= size, f"mask_start {record.mask_start} outside {size} context frames")

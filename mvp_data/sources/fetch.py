@@ -109,7 +109,7 @@ def _fill(location: Location, path: Path) -> None:
             else:
                 out.writelines(urls.read_chunks(location, limit))
             if size is not None and out.tell() < size:
-                raise EOFError(f"{out.tell()} of {size} bytes came")
+                raise EOFError(f"{out.tell()} of {size} bytes received")
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
     except urls.failures(file_of(location)) as err:

@@ -29,11 +29,11 @@ def limited(http: Any) -> tuple[Any, Any]:
     class Answer(aiohttp.ClientResponse):
         async def read(self) -> bytes:
             if self._body is None:
-                parts, came = list[bytes](), 0
+                parts, received = list[bytes](), 0
                 async with asyncio.timeout(MAX_ANSWER_S):
                     async for part in self.content.iter_any():
-                        came += len(part)
-                        if came > MAX_ANSWER_BYTES:
+                        received += len(part)
+                        if received > MAX_ANSWER_BYTES:
                             self.close()
                             raise ValueError(f"the response has more than {MAX_ANSWER_BYTES} bytes")
                         parts.append(part)
@@ -74,15 +74,15 @@ class Paced:
 
     def __init__(self, file: Any, *, streaming: bool) -> None:
         self._file, self._least = file, SLOW_BYTES_PER_S if streaming else SLOW_HEADERS_BYTES_PER_S
-        self._came, self._took_s = 0, 0.0
+        self._received, self._took_s = 0, 0.0
 
     def read(self, size: int = -1) -> bytes:
         """Read like a file; raises `TimeoutError`."""
         start = time.monotonic()
         data: bytes = self._file.read(size)
-        self._came += len(data)
+        self._received += len(data)
         self._took_s += time.monotonic() - start
-        if self._took_s > SLOW_S and self._came < self._took_s * self._least:
+        if self._took_s > SLOW_S and self._received < self._took_s * self._least:
             raise TimeoutError(f"slower than {self._least:g} bytes per second")
         return data
 

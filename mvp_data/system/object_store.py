@@ -58,13 +58,13 @@ class Store:
 
     def get(self, name: str, file: IO[bytes]) -> None:
         """Download a file; raises `OutputError` if it does not exist or is incomplete."""
-        size, came = self.size(name), 0
+        size, received = self.size(name), 0
         with self._try(lambda: self._system.open(self._path(name), "rb")) as source:
             while chunk := self._try(lambda: source.read(_CHUNK_BYTES)):
                 file.write(chunk)
-                came += len(chunk)
-        if came != size:
-            raise OutputError(f"{self}/{name}: {came} of {size} bytes came; run the same command again")
+                received += len(chunk)
+        if received != size:
+            raise OutputError(f"{self}/{name}: {received} of {size} bytes received; run the same command again")
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None if it does not exist."""

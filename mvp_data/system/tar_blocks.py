@@ -45,7 +45,7 @@ class TarBlocks:
             left -= len(part)
         self.at += size - left
         if self._streaming and self.at > MAX_STREAMED_BYTES:
-            raise tarfile.ReadError(f"more than {MAX_STREAMED_BYTES} bytes came")
+            raise tarfile.ReadError(f"more than {MAX_STREAMED_BYTES} bytes received")
         return b"".join(parts)
 
     def skip(self, size: int) -> None:

@@ -152,7 +152,7 @@ def read_chunks(location: str, limit_bytes: int) -> Iterator[bytes]:
         while chunk := file.read(_CHUNK_BYTES):
             received += len(chunk)
             if received > limit_bytes:
-                raise OSError(errno.EFBIG, f"more than {limit_bytes} bytes came")
+                raise OSError(errno.EFBIG, f"more than {limit_bytes} bytes received")
             yield chunk
 
 

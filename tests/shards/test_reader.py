@@ -401,7 +401,11 @@ def test_a_remote_shard_of_other_bytes(memory: fsspec.AbstractFileSystem, folder
     upload(memory, folder)
     data = bytearray(memory.cat("/bucket/shards/val-000000.tar"))
     data[700] ^= 1
-    cases = {"its sha256 is not the one in index.json": data, "of .* bytes came": data[:-1], "more than": data + b"x"}
+    cases = {
+        "its sha256 is not the one in index.json": data,
+        "of .* bytes received": data[:-1],
+        "more than": data + b"x",
+    }
     for message, wrong in cases.items():
         memory.pipe("/bucket/shards/val-000000.tar", bytes(wrong))
         with pytest.raises(ShardError, match=f"memory://bucket/shards/val-000000.tar: .*{message}"):

@@ -127,7 +127,7 @@ def test_the_copy_is_removed_when_the_work_on_it_fails(site: Site, spool: Path) 
         ("private.mp4", SkipReason.UNREADABLE, "403"),
         ("broken.mp4", SkipReason.UNREADABLE, "500"),
         ("cut.mp4", SkipReason.UNREADABLE, "Error"),
-        ("fickle.mp4", SkipReason.UNREADABLE, "10 of 1000 bytes came"),
+        ("fickle.mp4", SkipReason.UNREADABLE, "10 of 1000 bytes received"),
         ("empty.mp4", SkipReason.EMPTY_FILE, "0 bytes"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_server_without_head(tmp_path: Path, spool: Path) -> None:
 def test_size_limits(site: Site, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "MAX_FETCH_BYTES", 1_000_000)
     assert "limit" in skip_of(f"{site.url}/a%20b.mp4", spool).detail
-    assert "more than 1000000 bytes came" in skip_of(f"{site.url}/endless.mp4", spool).detail
+    assert "more than 1000000 bytes received" in skip_of(f"{site.url}/endless.mp4", spool).detail
 
 
 def test_a_full_disk_stops_the_command(site: Site, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_an_incomplete_upload_is_not_visible(store: Store, tmp_path: Path, monke
 def test_an_incomplete_download_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write("x", b"12345")
     monkeypatch.setattr(Local, "open", lambda self, path, mode: BytesIO(b"123"))
-    with pytest.raises(OutputError, match="3 of 5 bytes came"):
+    with pytest.raises(OutputError, match="3 of 5 bytes received"):
         store.get("x", BytesIO())
 
 
