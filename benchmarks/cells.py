@@ -59,7 +59,7 @@ def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
     bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
     names = sorted(map(name_of, range(videos)))
-    sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
+    sources = {name: Source(location=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     entries = read_entries(bank, names)
     return kept_videos(sources, entries, bank, ENCODER, replace(config, **OPTIONS), thresholds), thresholds
 

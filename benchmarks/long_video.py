@@ -121,7 +121,7 @@ def run(hours: float, way: str, workers: int, work: Callable[[Usage], None]) -> 
 
 
 def in_parts(path: Path, config: BuildConfig, usage: Usage) -> None:
-    (outcome,) = extract_all([Source(uri=str(path), path=path.name)], config, usage=usage)
+    (outcome,) = extract_all([Source(location=str(path), path=path.name)], config, usage=usage)
     if outcome.skip:
         sys.exit(f"{path}: {outcome.skip}: {outcome.detail}")
 

@@ -168,7 +168,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     with step("read"):
         entries = read_entries(bank, names)
     entries_mb = memory_mb("RssAnon") - before_mb
-    sources = {name: Source(uri=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
+    sources = {name: Source(location=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     with step("copies"):
         kept = kept_videos(sources, entries, bank, ENCODER, config, thresholds)
     with step("mine"):

@@ -130,7 +130,7 @@ def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
         if row.video_id and film.kind == kind:
             entry = bank.read(row.video_id)
             vectors = bank.read_vectors(row.video_id, encoder, rows=len(entry.usable))
-            video = IndexedVideo(source=Source(uri=row.path, path=row.path), entry=entry, vectors=vectors)
+            video = IndexedVideo(source=Source(location=row.path, path=row.path), entry=entry, vectors=vectors)
             kept = keep(video, threshold=default_thresholds().repeat, group=row.video_id, split="train")
             found.append((film, kept))
     return found

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mvp_data.core.errors import ConfigError, ShardError
 from mvp_data.core.jpeg import jpeg_size, scan_start
 from mvp_data.core.seeds import stable_hash, unit
-from mvp_data.shards.prompt import PromptConfig, messages, pictures
+from mvp_data.core.text import one_line
+from mvp_data.shards.prompt import PromptConfig, messages, prompt_images
 from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
@@ -113,7 +114,7 @@ def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
     Raises:
         ShardError: an image cannot be decoded; the message names the file.
     """
-    record, jpegs = sample.record, pictures(sample, prompt)
+    record, jpegs = sample.record, prompt_images(sample, prompt)
     names = record.member_names[-len(jpegs) :]  # without context, only the candidates: they come last
     return {
         "prompt": messages(record, prompt),
@@ -209,9 +210,8 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
         at = pc.index_in(_column(sets, "key").take(rows), value_set=table["key"].combine_chunks())
     except (OSError, pa.ArrowException, KeyError) as error:
-        problem = " ".join(str(error).split())
         raise ConfigError(
-            f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter` ({problem})"
+            f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter` ({one_line(error)})"
         ) from error
     known = at.is_valid().to_numpy()
     place = at.drop_null().to_numpy()

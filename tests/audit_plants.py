@@ -1,9 +1,9 @@
-"""Shards in which the answer can be found without understanding anything, one way each, and shards in which it cannot.
+"""Synthetic shards, each with one planted shortcut to the answer, and control shards without any.
 
-The pictures of a pool are drawn from one distribution whether they are right or wrong. In a `scattered` pool they know
-nothing of each other or of the context, so nobody can solve the control; in a pool of two `runs` each belongs to one of
-two smooth motions, so that candidates say which belong together, and only the context says which run goes on. What a
-solver finds in another shard is what was planted there.
+All frames of a pool are drawn from one distribution. In a `scattered` pool they are independent of each other and of
+the context, so no solver can solve the control. In a pool of two `runs`, each frame belongs to one of two smooth
+motions: the candidates show which frames belong together, and only the context shows which run is the hidden one. So
+whatever a solver finds in another shard is the planted shortcut.
 """
 
 import io
@@ -28,7 +28,7 @@ FONT = ImageFont.load_default(15)
 
 @dataclass(frozen=True)
 class Place:
-    """Whose picture is drawn: its frame number, its candidate where it is one, and its run and the place in it."""
+    """The frame to draw: its number, its candidate if it is one, its run, and its position in the run."""
 
     number: int  # of the sample
     frame: int
@@ -76,7 +76,7 @@ def letterboxed(image: Image.Image, place: Place) -> Image.Image:
 
 
 def compressed_before(image: Image.Image, place: Place) -> Image.Image:
-    """Distractors come out of another JPEG whose blocks lay elsewhere."""
+    """Distractors were compressed before as JPEGs with another block grid."""
     if not place.wrong:
         return image
     shifted = Image.new("RGB", (SIZE[0] + 3, SIZE[1] + 5))
@@ -153,14 +153,14 @@ def scattered(place: Place) -> Image.Image:
     return _scattered(place.number, place.frame).copy()
 
 
-@lru_cache(maxsize=1024)  # most plants are painted on the same pictures
+@lru_cache(maxsize=1024)  # most plants are painted on the same frames
 def _scattered(number: int, frame: int) -> Image.Image:
     rng = np.random.default_rng(stable_hash("picture", number, frame))
     return _blend(_noise(rng, 7, 11), _noise(rng, 56, 88))
 
 
 def in_run(place: Place) -> Image.Image:
-    """A picture of a smooth motion: the field of the run drifts from one to another as time goes on."""
+    """A frame of a smooth motion: the field of the run changes over time."""
     return _drift(place.run, place.step).copy()
 
 

@@ -101,7 +101,7 @@ def kept_video(
         ),
         frames=FrameTable.of(frames),
     )
-    source = Source(uri=f"/videos/{name}.mp4", path=f"{name}.mp4", extra=(("caption", f"film {name}"),))
+    source = Source(location=f"/videos/{name}.mp4", path=f"{name}.mp4", extra=(("caption", f"film {name}"),))
     kept = tuple(range(1, 2 * count, 2))
     return KeptVideo(source=source, entry=entry, group=group or name, split=split, kept=kept, matrix=vectors)
 

@@ -1,10 +1,9 @@
-"""Real Ray clusters for tests, of which nothing is left afterwards, however a test ends.
+"""Real Ray clusters for tests. All their processes end with the test.
 
-Ray starts a dozen processes, some in sessions of their own, which may outlive whoever started them and hold whatever
-they inherited: pipes, terminals, folders. So nothing of Ray runs in the process of a test. A `Site` has a temporary
-folder of its own, with a short name (sockets lie in it), that is in the environment of all that is started from it;
-output goes to files; and at the end all processes are killed that have the folder in their environment, or a file of
-it open.
+Ray starts a dozen processes, some in their own sessions, which may outlive their parent and keep its pipes, terminals
+and folders open. So Ray never runs in the process of a test. Each `Site` has a temporary folder with a short name
+(sockets are in it), which is in the environment of all its processes. Output goes to files. At the end, all processes
+are killed that have the folder in their environment or a file of it open.
 """
 
 import os
@@ -66,7 +65,7 @@ class Site:
         return process
 
     def said(self, name: str) -> str:
-        """What the process of this name has said so far."""
+        """The output so far of the process with this name."""
         return (self.folder / name).read_text(errors="replace")
 
     def run(self, name: str, arguments: Sequence[str], *, limit_s: float) -> Ended:

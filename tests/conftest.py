@@ -1,4 +1,4 @@
-"""Shared fixtures: the optional corpus of real videos, and the demo weights where they have been fetched."""
+"""Shared fixtures: the optional corpus of real videos, and the demo weights if they have been fetched."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from tests.scenes import SAME_BYTES, film, journey
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-# How long an example takes says more of what else the machine does than of the code.
+# The time of an example depends on the load of the machine.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """The folder of real videos beside the checkout; tests that need it are skipped without it."""
+    """The folder of real videos next to the checkout; tests that need it are skipped without it."""
     folder = ROOT.parent / "shared" / "corpus"
     if not folder.is_dir():
         pytest.skip("needs the corpus of real videos at ../shared/corpus")
@@ -33,7 +33,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def tinyvit() -> str:
-    """The quicker built-in encoder, for tests that run whole builds; skipped where its weights were not fetched."""
+    """The faster built-in encoder, for tests that run whole builds; they are skipped without its weights."""
     try:
         find("tinyvit")
     except WeightsError as error:
@@ -43,7 +43,7 @@ def tinyvit() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Chrome]":
-    """A headless browser for the pages of one module; skipped with a reason where there is none."""
+    """A headless browser for the tests of one module; they are skipped without one."""
     from tests import screenshot
 
     if reason := screenshot.missing():
@@ -54,7 +54,7 @@ def browser() -> "Iterator[Chrome]":
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as users have them: four good films, a copy, a short one, a still one, and files that are no videos."""
+    """A typical folder: four good films, a copy, a short film, a still film, and files that are not videos."""
     folder = tmp_path_factory.mktemp("films")
     for seed in range(4):
         film(folder / f"film {seed}.mp4", seed=seed, seconds=12)

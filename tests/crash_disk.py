@@ -1,4 +1,4 @@
-"""What a build under test does to the disk, what a power cut takes back of it, and what is there in the end."""
+"""The disk of a build under test: its changes, the effect of a power cut on them, and the final files."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def read_log(log: Path) -> tuple[Event, ...]:
 
 
 def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int]) -> None:
-    """What a power cut may do: the second half of what was written and not synced turns to zeros, names go back."""
+    """Apply a power cut: the second half of unsynced data becomes zeros, and unsynced renames are undone."""
     dirty: set[Path] = set()
     renamed: dict[Path, Path] = {}
     for event in events:
@@ -74,7 +74,7 @@ def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int])
 
 
 def snapshot(place: Path) -> dict[str, str]:
-    """What a run left: the hash of each file below `place` by name; of the report without times and places.
+    """The hash of each file below `place` by name; of the report without times and paths.
 
     Not of the list of files seen, which holds times of files and is right whatever is missing from it.
     """
@@ -111,7 +111,7 @@ def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[list
 
 
 def unsynced(events: Sequence[Event], kept: Mapping[str, str]) -> list[str]:
-    """Which of the kept files a power cut could take back or empty although the run went on.
+    """Which of the kept files a power cut could take back or empty although the run continued.
 
     Each must come by a rename, with an fsync of the content before it and one of its folder before the next rename.
     """

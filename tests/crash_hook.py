@@ -36,7 +36,7 @@ class _Hook:
         self.root, self.at, self.torn, self.whom = root + os.sep, at, torn, whom
 
     def watched(self, path: Any) -> str:
-        """The absolute path if it lies below the root, or ""."""
+        """The absolute path if it is below the root, or ""."""
         try:
             path = path.fileno() if hasattr(path, "fileno") else path
             name = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.path.abspath(os.fsdecode(path))
@@ -69,7 +69,7 @@ class _Hook:
         else:
             os.kill(leader if self.whom == "parent" else os.getpid(), signal.SIGKILL)
         if self.whom != "parent" or leader == os.getpid():
-            time.sleep(60)  # never to go on
+            time.sleep(60)  # never continues
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(args[2], int) and args[2] & _WRITING:

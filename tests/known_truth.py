@@ -4,7 +4,7 @@ A film is a *story*, a function from story time to the state of all things, and 
 The plants are clocks: a moment comes again (`twins`), the story swings there and back (`swing`) or repeats (`loop`).
 One is a story: things run a circle in four poses from one place of rest to the same, each time another (`orbit`).
 
-Truth is judged by states alone, never by pictures. Two frames are *indistinguishable* if the same things are shown, and
+Truth is judged only by states, never by images. Two frames are *indistinguishable* if the same things are shown, and
 no point of one has moved by 2 % of the picture's width (half a block of a thumbnail) and no colour by a tenth.
 """
 
@@ -26,7 +26,7 @@ Clock = Callable[[float], float]
 
 SIZE = (224, 126)
 FPS = 4
-MOVED, RECOLOURED = 0.02, 0.1  # what a person sees: shares of the picture's width, of the colour range
+MOVED, RECOLOURED = 0.02, 0.1  # visible to a person: shares of the frame width and of the colour range
 ABSENT = 10.0  # tolerances by which a thing shown differs from one not shown
 CUT = 12.0  # tolerances between two frames above which there is no velocity to read
 KINDS = ("story", "twins", "swing", "loop", "orbit")
@@ -62,7 +62,7 @@ class Film:
         return _state(self, round(time_s * FPS))
 
     def at(self, frame: int) -> State:
-        """The same by the number of the frame, drawn anew."""
+        """The same by the number of the frame, drawn again."""
         at_s = self.clock(frame / FPS)
         return self._orbit(at_s) if self.kind == "orbit" else self._story(at_s)
 
@@ -157,7 +157,7 @@ def _state(film: Film, frame: int) -> State:
 
 
 def points(state: State) -> npt.NDArray[np.float64]:
-    """A state in units of what a person sees: [things, 8], comparable by difference."""
+    """A state in perceptual units, [things, 8]; differences are comparable."""
     x, y, radius, *colour, turn, _ = state.T
     rim = np.stack([x, y, radius, radius * np.cos(turn), radius * np.sin(turn)]) / MOVED
     return np.concatenate([rim, np.stack(colour) / RECOLOURED]).T
@@ -220,8 +220,8 @@ class Asked:
     def _reversible(self) -> bool:
         """Whether the hidden run backwards goes as well with the visible frames.
 
-        As well: no greater jump at either end by what a person sees, and where things are seen moving, no worse a
-        continuation of their motion.
+        That is: no greater visible jump at either end, and if things are visibly moving, no worse a continuation of
+        their motion.
         """
         first, last = self.hidden[0], self.hidden[-1]
         return all(

@@ -106,7 +106,7 @@ def parsers(folder: Path) -> dict[str, Parser]:
         "ledger.parquet": Parser(
             read=_file(folder / "ledger.parquet", lambda p: LedgerCheck(p.parent)), seeds=(_ledger(),)
         ),
-        "pictures": Parser(read=_picture, seeds=_jpegs(), errors=(MvpError, Skip)),
+        "images": Parser(read=_picture, seeds=_jpegs(), errors=(MvpError, Skip)),
         **_bank(folder),
     }
 
@@ -147,7 +147,7 @@ def _index(info: ShardInfo) -> bytes:
 
 
 def _offsets(folder: Path, shard: Path) -> Parser:
-    """A damaged offset index is refused; what is left of it gives a right sample or none."""
+    """A damaged offset index is refused, or gives a correct sample."""
     shards = open_shards(shard, cache=folder, quiet=True)
 
     def read(data: bytes) -> object:
@@ -251,7 +251,7 @@ def _bank(folder: Path) -> dict[str, Parser]:
     bank.write_vectors(film.entry.video_id, ENCODER, film.vectors)
     name = film.entry.video_id
 
-    def pictures(_: Path) -> object:
+    def images(_: Path) -> object:
         with bank.pictures(film.entry) as jpeg:
             return [jpeg(index) for index in film.entry.usable]
 
@@ -259,7 +259,7 @@ def _bank(folder: Path) -> dict[str, Parser]:
     rows = len(film.vectors)
     return {
         "bank .parquet": Parser(read=_file(table, lambda _: bank.read(name)), seeds=(table.read_bytes(),)),
-        "bank .jpgs": Parser(read=_file(blob, pictures), seeds=(blob.read_bytes(),)),
+        "bank .jpgs": Parser(read=_file(blob, images), seeds=(blob.read_bytes(),)),
         "bank .npy": Parser(
             read=_file(vectors, lambda _: bank.read_vectors(name, ENCODER, rows=rows)),
             seeds=(vectors.read_bytes(),),

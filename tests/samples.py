@@ -70,7 +70,7 @@ def make_record(
 
 
 def make_sample(number: int = 0, **record: object) -> Sample:
-    """Sample `number`: pictures of a disc that moves with time, greener for distractors."""
+    """Sample `number`: frames of a disc that moves over time, greener for distractors."""
     made = make_record(number, **record)  # type: ignore[arg-type]
     return Sample(
         record=made,

@@ -59,7 +59,7 @@ def chromium(width_px: int = 1280, height_px: int = 900, *, dark: bool = False) 
 
 
 def main() -> None:
-    """Write the page of some shards, open it, and save what a person sees."""
+    """Write the page of some shards, open it, and save a screenshot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, help="a shard or a folder of shards")
     parser.add_argument("png", type=Path, help="the picture to write")

@@ -193,7 +193,7 @@ MAY_CATCH_ALL = {("engines.local", "_attempt")}
 
 @pytest.mark.parametrize("path", SOURCES, ids=dotted)
 def test_no_error_is_swallowed(path: Path) -> None:
-    """What is caught has a name; whoever catches everything raises it again."""
+    """`except` clauses name exceptions; one that catches everything raises it again."""
     for function in ast.walk(parsed(path)):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue

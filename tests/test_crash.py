@@ -1,4 +1,4 @@
-"""Builds that are killed come out as if they had not been; `benchmarks/crash.py` does it at every change of a file."""
+"""Builds that are killed and resumed give the same files; `benchmarks/crash.py` kills at every change of a file."""
 
 import sys
 
@@ -16,10 +16,10 @@ def site(tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return undisturbed(make_site(tmp_path_factory.mktemp("site"), tinyvit))
 
 
-def test_a_build_killed_in_every_stage_comes_out_the_same(site: Site) -> None:
+def test_a_build_killed_in_every_stage_gives_the_same_files(site: Site) -> None:
     kills = (
-        Kill(at="rename bank/tmp/", power_cut=True),  # of pictures: without facts beside them they are nothing
-        Kill(at="rename bank/tmp/", whom="parent"),  # its worker goes on, and meets the next run
+        Kill(at="rename bank/tmp/", power_cut=True),  # of images, which are not used without the facts of the video
+        Kill(at="rename bank/tmp/", whom="parent"),  # its worker continues, and meets the next run
         Kill(at=".npy"),
         Kill(at="write out/.select-shard-000000", torn=True),
         Kill(at="synced out/.index.json", power_cut=True),

@@ -59,7 +59,7 @@ def config_for(src: Path, place: Path, **options: Any) -> BuildConfig:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a build puts out that nothing happens to."""
+    """The output of a build without faults."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "load_embedder", lambda _: Thumbnails())
@@ -248,7 +248,7 @@ def test_folders_and_files_that_cannot_be_made_or_removed_are_output_errors(tmp_
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="folder: cannot be removed"):
         files.remove(tmp_path / "folder")
-    with pytest.raises(OutputError, match="below: cannot be made"):
+    with pytest.raises(OutputError, match="below: cannot be created"):
         files.make_folder(tmp_path / "file" / "below")
     files.remove(tmp_path / "nothing")
 

@@ -1,7 +1,7 @@
-"""Poison: nothing that a stranger sends may crash, hang, fill the memory or the disk, or leave its folder.
+"""Hostile files: no input may crash or hang a command, fill the memory or the disk, or leave its folder.
 
-Small numbers of what benchmarks/hostile.py does by the thousand, and one test for each trap that was found. More stand
-beside what they attack: test_tars, test_manifests, test_shards, test_schema, test_remote, test_fetch, test_page.
+These are small versions of benchmarks/hostile.py, and one test for each attack that was found. Others are next to the
+code that they attack, in tests/sources, tests/shards, tests/system and tests/viewer.
 """
 
 import io
@@ -49,7 +49,7 @@ from mvp_train.models.load import base_of
 from mvp_train.recipe import from_values, read_recipe
 from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers
-from tests.poison import VIDEO, spoilt_video
+from tests.poison import VIDEO, damaged_video
 from tests.samples import make_record, make_sample
 from tests.shards.test_tar import pack
 from tests.web import serve
@@ -57,14 +57,14 @@ from tests.web import serve
 EXAMPLES = 40
 PARSERS = (
     "manifest.txt manifest.csv manifest.jsonl manifest.parquet config recipe record shard index offsets tar answer "
-    "quiz_answers report.json samples.parquet ledger.parquet pictures bank_.parquet bank_.jpgs bank_.npy"
+    "quiz_answers report.json samples.parquet ledger.parquet images bank_.parquet bank_.jpgs bank_.npy"
 )
 FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
 @contextmanager
 def soon(seconds: float = 2.0) -> Iterator[None]:
-    """What takes a second of CPU where a hang would take hours."""
+    """Inputs that take a second of CPU; a hang would take hours."""
     start = time.process_time()
     yield
     assert time.process_time() - start < seconds
@@ -76,7 +76,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
 
 
 @pytest.mark.parametrize("name", PARSERS.split())
-def test_any_damage_gives_a_value_or_the_error_that_is_documented(readers: dict[str, Parser], name: str) -> None:
+def test_any_damage_gives_a_value_or_the_documented_error(readers: dict[str, Parser], name: str) -> None:
     assert {key.replace(" ", "_") for key in readers} == set(PARSERS.split())
     parser = readers[name.replace("_", " ")]
     for seed in parser.seeds:
@@ -136,14 +136,14 @@ def put(path: Path, data: bytes) -> Path:
         (b"x" * 200_000, "larger than 128 KiB"),
     ],
 )
-def test_recipes_that_are_traps(tmp_path: Path, text: bytes, says: str) -> None:
+def test_hostile_recipes(tmp_path: Path, text: bytes, says: str) -> None:
     with soon(4), pytest.raises(ConfigError, match=says) as caught:
         read_recipe(put(tmp_path / "r.yaml", text))
     assert len(str(caught.value)) < 1000
 
 
-def test_files_that_would_be_waited_for(tmp_path: Path) -> None:
-    """A FIFO in the place of a file; what opened it would wait for somebody to write."""
+def test_fifos_are_never_opened(tmp_path: Path) -> None:
+    """Opening a FIFO would block until another process writes to it."""
     os.mkfifo(tmp_path / "list.txt")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     for path, read in (
@@ -156,7 +156,7 @@ def test_files_that_would_be_waited_for(tmp_path: Path) -> None:
             read(tmp_path / path)
 
 
-def test_rows_that_lead_to_no_file_of_a_film(tmp_path: Path) -> None:
+def test_rows_that_name_devices_and_system_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.mp4")
     (tmp_path / "device.mp4").symlink_to("/dev/zero")
     (tmp_path / "folder.mp4").mkdir()
@@ -172,14 +172,14 @@ def test_rows_that_lead_to_no_file_of_a_film(tmp_path: Path) -> None:
     json.dumps([problem.path + problem.detail for problem in found.problems]).encode()
 
 
-def test_memory_of_a_process_is_no_film(tmp_path: Path) -> None:
-    """It says that it is a regular file of 0 bytes."""
+def test_memory_of_a_process_is_not_a_video(tmp_path: Path) -> None:
+    """The system reports it as a regular file of 0 bytes."""
     (source,) = scan([str(put(tmp_path / "list.txt", b"/proc/self/mem\n"))]).sources
     with pytest.raises(Skip, match="empty_file"), local_file(source, tmp_path):
         pytest.fail("gave a file")
 
 
-def test_names_of_a_remote_list_that_no_url_can_hold(tmp_path: Path) -> None:
+def test_names_of_a_remote_list_that_are_invalid_in_urls(tmp_path: Path) -> None:
     put(tmp_path / "list.jsonl", b'{"path": "a.mp4"}\n{"path": "\\ud800.mp4"}\n{"path": "\xe9.mp4"}\n')
     with serve(tmp_path) as site:
         found = scan([f"{site.url}/list.jsonl"])
@@ -189,7 +189,7 @@ def test_names_of_a_remote_list_that_no_url_can_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [b"[" * 700 + b"]" * 700, b'{"a":' * 700 + b"1" + b"}" * 700])
 def test_a_cell_nested_deeper_than_it_can_be_written(tmp_path: Path, value: bytes) -> None:
-    """Python's parser takes 1000 levels; what walks over them takes two calls for each."""
+    """Python's parser accepts 1000 levels; writing them as JSON takes two calls per level."""
     path = put(tmp_path / "x.jsonl", b'{"path": "a.mp4"}\n{"path": "b.mp4", "x": ' + value + b"}\n")
     with pytest.raises(SourceError, match="line 2: nested too deep"):
         list(read_manifest(str(path)))
@@ -200,8 +200,8 @@ def parquet_file(path: Path, columns: dict[str, Any], **options: Any) -> str:
     return str(path)
 
 
-def test_a_text_that_is_stored_once_and_named_often(tmp_path: Path) -> None:
-    """500 bytes of Parquet are four gigabytes of text, which are not made at once."""
+def test_a_long_text_that_many_rows_share(tmp_path: Path) -> None:
+    """500 bytes of Parquet expand to four gigabytes of text, which are never in memory together."""
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4000, np.int32)), pa.array(["x" * 1_000_000]))
     path = parquet_file(tmp_path / "x.parquet", {"path": ["a.mp4"] * 4000, "note": text})
     assert Path(path).stat().st_size < 1000
@@ -215,7 +215,7 @@ def test_a_text_that_is_stored_once_and_named_often(tmp_path: Path) -> None:
 def test_a_list_of_millions_in_one_cell(tmp_path: Path) -> None:
     numbers = pa.ListArray.from_arrays(pa.array([0, 1_000_000], pa.int32()), pa.array(np.zeros(1_000_000, np.int8)))
     path = parquet_file(tmp_path / "x.parquet", {"path": ["a.mp4"], "n": numbers})
-    with pytest.raises(SourceError, match="a cell holds too much"):
+    with pytest.raises(SourceError, match="a cell is too large"):
         list(read_manifest(path))
 
 
@@ -229,20 +229,20 @@ def test_a_list_is_limited_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monkey
                 list(read_manifest(path))
 
 
-def test_a_list_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "MAX_LIST_BYTES", 1_000_000)
     put(tmp_path / "x.txt", b"a.mp4\n" * 300_000)
-    with serve(tmp_path) as site, pytest.raises(SourceError, match="more than 1000000 bytes came"):
+    with serve(tmp_path) as site, pytest.raises(SourceError, match="more than 1000000 bytes received"):
         list(read_manifest(f"{site.url}/x.txt"))
 
 
-def test_a_row_of_any_number_of_lines(tmp_path: Path) -> None:
+def test_a_row_of_many_lines(tmp_path: Path) -> None:
     path = put(tmp_path / "x.csv", b"path\n" + b'"\n",' * 400_000)
     with pytest.raises(SourceError, match="a row of more than"):
         list(read_manifest(str(path)))
 
 
-def test_a_table_beside_the_shards_that_unfolds(tmp_path: Path) -> None:
+def test_a_parquet_table_that_expands(tmp_path: Path) -> None:
     row = {**sample_row("a.tar", make_record()), "extra": "x" * 1_000_000}
     table = pa.Table.from_pylist([row] * 60)
     pq.write_table(table, tmp_path / "x.parquet", compression="zstd", store_schema=False)
@@ -254,15 +254,15 @@ def test_a_table_beside_the_shards_that_unfolds(tmp_path: Path) -> None:
     rows.close()  # type: ignore[attr-defined]
 
 
-def test_a_download_of_unknown_size_leaves_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up before the disk is full, which would end the whole build."""
+def test_a_download_of_unknown_size_leaves_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops before the disk is full, which would end the whole build."""
     disk = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     with serve(tmp_path) as site:
-        source = Source(uri=f"{site.url}/endless.mp4", path="x.mp4")
+        source = Source(location=f"{site.url}/endless.mp4", path="x.mp4")
         with pytest.raises(Skip, match="more than 500000 bytes"), local_file(source, tmp_path / "spool"):
             pytest.fail("gave a file")
-    with serve(tmp_path) as site, pytest.raises(ShardError, match="more than 500000 bytes came"):
+    with serve(tmp_path) as site, pytest.raises(ShardError, match="more than 500000 bytes received"):
         fetch_shards(f"{site.url}/endless.tar", tmp_path / "cache", quiet=True)
 
 
@@ -284,7 +284,7 @@ def tar_header(kind: bytes, size: int = 0, **fields: int) -> bytes:
 
 
 def pax(*records: bytes) -> bytes:
-    """An extended header that says this of the member after it."""
+    """An extended header with these records for the next member."""
     data = b""
     for record in records:
         length = next(n for n in range(len(record), len(record) + 20) if len(str(n)) + len(record) + 2 == n)
@@ -313,7 +313,7 @@ TARS: dict[str, tuple[bytes, int, int, str]] = {  # members, unusable, what the 
 
 
 @pytest.mark.parametrize("what", TARS)
-def test_tars_that_are_traps(tmp_path: Path, what: str) -> None:
+def test_hostile_tars(tmp_path: Path, what: str) -> None:
     data, members, unusable, fault = TARS[what]
     with soon():
         listing = tars.list_members(str(put(tmp_path / "x.tar", data)))
@@ -328,15 +328,15 @@ def test_a_tar_of_more_members_than_memory_holds(tmp_path: Path, monkeypatch: py
     assert (len(listing.members), listing.fault) == (3, "ReadError: more than 3 members")
 
 
-def test_a_tar_without_end_that_can_only_be_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_blocks, "MAX_STREAMED_BYTES", 100_000)
     put(tmp_path / "x.tar", tar_header(tarfile.REGTYPE, 1 << 20) + bytes((1 << 20) + 1024))
     with serve(tmp_path, ranges=False) as site:
-        assert "more than 100000 bytes came" in tars.list_members(f"{site.url}/x.tar").fault
+        assert "more than 100000 bytes received" in tars.list_members(f"{site.url}/x.tar").fault
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:
-    """A progressive JPEG with its last scan repeated: a million of them fit in a picture of a shard."""
+    """A progressive JPEG with its last scan repeated; an image of a shard has room for a million scans."""
     at = jpeg.rindex(b"\xff\xda")
     return jpeg[:at] + jpeg[at:-2] * count + jpeg[-2:]
 
@@ -347,7 +347,7 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_with_scans_without_end() -> None:
+def test_images_with_endless_scans() -> None:
     good = make_sample()
     fine, bomb = (with_scans(jpeg(progressive=True), count) for count in (3, 200))
     assert Sample(record=good.record, context=(fine, *good.context[1:]), candidates=good.candidates)
@@ -355,20 +355,20 @@ def test_pictures_with_scans_without_end() -> None:
         Sample(record=good.record, context=(bomb, *good.context[1:]), candidates=good.candidates)
 
 
-def test_pictures_that_would_fill_the_memory(tmp_path: Path) -> None:
-    """A record may state no such size, whatever the JPEG says; so no reader comes to decode one."""
+def test_images_that_would_fill_the_memory(tmp_path: Path) -> None:
+    """A record with such a size is refused, so no reader decodes the image."""
     values = json.loads(to_json(make_record()))
-    with pytest.raises(ShardError, match="pictures of 4225000000 px"):
+    with pytest.raises(ShardError, match="images of 4225000000 px"):
         from_json(json.dumps({**values, "width_px": 65_000, "height_px": 65_000}).encode())
     sample = make_sample()
     data = json.dumps({**values, "width_px": 2056, "height_px": 2056}, separators=(",", ":")).encode()
     members = [(tarfile.TarInfo(name), data if name.endswith("json") else old) for name, old in sample.members]
-    with pytest.raises(ShardError, match="pictures of 4227136 px"):
+    with pytest.raises(ShardError, match="images of 4227136 px"):
         list(read_shard(pack(tmp_path / "x.tar", members)))
 
 
-def test_a_picture_with_a_second_header() -> None:
-    """The first says what the record says; the second is what decoders believe."""
+def test_an_image_with_a_second_header() -> None:
+    """The first header agrees with the record; decoders use the second."""
     good, whole = make_sample(), jpeg()
     at = whole.index(b"\xff\xc0")
     size = 2 + int.from_bytes(whole[at + 2 : at + 4], "big")
@@ -397,15 +397,15 @@ def test_an_adapter_that_names_no_model(tmp_path: Path, text: str) -> None:
         base_of(tmp_path)
 
 
-def test_spoilt_videos(tmp_path: Path, tinyvit: str) -> None:
-    """In the pool of a real build: the parent lives, nothing hangs, and each is used or has a reason."""
+def test_damaged_videos(tmp_path: Path, tinyvit: str) -> None:
+    """In a real build no video stops the run or hangs, and each is used or has a reason."""
     wanted = ("plain.mp4", "vfr.mkv", "mpeg_ts.ts", "vp8.webm", "mpeg4.avi", "rotate_90.mp4")
     clips = [render_variant(v, tmp_path) for v in VARIANTS if v.name in wanted]
     folder = tmp_path / "videos"
     folder.mkdir()
     for number in range(4):
         for kind in VIDEO:
-            (folder / f"{kind} {number}.mp4").write_bytes(spoilt_video(kind, [c.read_bytes() for c in clips], number))
+            (folder / f"{kind} {number}.mp4").write_bytes(damaged_video(kind, [c.read_bytes() for c in clips], number))
     options = {"bank": str(tmp_path / "bank"), "workers": 2, "video_timeout_s": 60, "max_failures": 0}
     config = from_options({"src": [str(folder)], "out": str(tmp_path / "out"), **options})
     found = scan(config.src)

@@ -1,4 +1,4 @@
-"""The public API is a list, kept exact."""
+"""The public API is exactly `mvp_data.__all__`, and documented."""
 
 import importlib.metadata
 import inspect

@@ -1,4 +1,4 @@
-"""The tables of docs/reward.md are what the code says. To write them anew: python -m tests.test_reward_docs."""
+"""The tables of docs/reward.md agree with the code. To write them again: python -m tests.test_reward_docs."""
 
 import re
 import sys

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 
 class Site:
-    """What the server does and what it has done."""
+    """The behaviour of the server and its log."""
 
     def __init__(self, folder: Path, *, ranges: bool, head: bool) -> None:
         self.folder, self.ranges, self.head = folder, ranges, head

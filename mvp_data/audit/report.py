@@ -15,7 +15,7 @@ from mvp_data.audit.scoring import LEVEL, Result
 from mvp_data.core.errors import ConfigError, OutputError
 from mvp_data.core.html import render
 from mvp_data.core.statistics import Estimate
-from mvp_data.core.text import WIDTH, clip, printable
+from mvp_data.core.text import WIDTH, printable
 from mvp_data.system.files import atomic_write
 
 FAIL_ON = ("none", "leak")
@@ -44,7 +44,7 @@ ROW_PX, LEFT_PX, WIDTH_PX, PLOT_PX = 22, 150, 560, 390  # of a plot: row, left e
 
 def to_text(found: Audit) -> str:
     """The audit as tables of at most 98 columns, one for each task."""
-    lines = [clip(printable(found.path)), *_wrapped(_facts(found))]
+    lines = [printable(found.path, WIDTH), *_wrapped(_facts(found))]
     for part in found.parts:
         lines += ["", *_table(part)]
     return "\n".join([*lines, "", *_wrapped(_conclusion(found))])

@@ -22,10 +22,10 @@ from mvp_data.system.signals import Stopped
 
 PANELS = {
     "": "Run",
-    "decode": "Decode and cut",
+    "decode": "Decoding and shots",
     "frames": "Frames",
-    "embed": "Likeness",
-    "mask": "What is hidden",
+    "embed": "Similarity",
+    "mask": "Hidden frames",
     "mine": "Distractors",
     "puzzle": "Puzzles",
     "pack": "Shards",

@@ -1,4 +1,4 @@
-"""An option as a dataclass field: its default, its help, its limits, and the check of a value against them."""
+"""Options as dataclass fields with help, range and choices, and the checks of their values."""
 
 import math
 import os
@@ -17,18 +17,22 @@ def option(
     high: float = math.inf,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with what the command line, the checks and the docs need to know of it."""
+    """A dataclass field with the help, range and choices that the command line, the checks and the docs use."""
     return field(default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices})
 
 
 def check_fields(config: Any) -> None:
-    """Check every option of a configuration, and turn whole numbers into floats where a float is meant."""
+    """Check every option of a configuration; turn integers into floats and texts into paths where the type asks.
+
+    Raises:
+        ConfigError: a value has the wrong type, is out of range, or is not one of the choices.
+    """
     for f in fields(config):
         value, meta = getattr(config, f.name), f.metadata
         if value is None or not meta:
             continue
         value = _typed(f.name, value, f)
-        object.__setattr__(config, f.name, value)  # 2 is 2.0 from now on: it must not make another hash
+        object.__setattr__(config, f.name, value)  # 2 and 2.0 must give the same hash
         if meta["choices"] and value not in meta["choices"]:
             raise ConfigError(f"{f.name}: {value!r:.80} is not one of {', '.join(meta['choices'])}")
         if isinstance(value, int | float) and not meta["low"] <= value <= meta["high"]:
@@ -37,18 +41,18 @@ def check_fields(config: Any) -> None:
 
 def value_type(f: Field[Any]) -> type:
     """The plain type of an option: `float` for `float | None`."""
-    plain = [t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None)]
-    assert len(plain) == 1, f.name
-    assert isinstance(plain[0], type), f.name
-    return plain[0]
+    (plain,) = (t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None))
+    assert isinstance(plain, type), f.name
+    return plain
 
 
-def can_be_named(text: str) -> bool:
-    """Whether a path may bear this name: no NUL, and nothing that is neither text nor bytes from the file system."""
+def check_path_name(path: object) -> None:
+    """Raise `ConfigError` for a text or path that no file can have as its name: with NUL or lone surrogates."""
     try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
+        if isinstance(path, str | Path) and b"\0" in os.fsencode(path):
+            raise ValueError("NUL")
+    except ValueError as error:  # UnicodeEncodeError is one too
+        raise ConfigError(f"{str(path)!r}: not a name that a file can have") from error
 
 
 def _typed(name: str, value: Any, f: Field[Any]) -> Any:
@@ -58,7 +62,7 @@ def _typed(name: str, value: Any, f: Field[Any]) -> Any:
     if wanted is Path and isinstance(value, str):
         return Path(value)
     if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise ConfigError(f"{name}: a number that does not fit 64 bits")
+        raise ConfigError(f"{name}: the number does not fit 64 bits")
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r:.80}")
     return value

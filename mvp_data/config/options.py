@@ -1,16 +1,16 @@
-"""Every option of a build, once: the command line, `--config build.yaml` and the docs are made from these fields."""
+"""The options of a build, one field each. The command line, YAML files and docs/options.md are made from them."""
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mvp_data.config.fields import can_be_named, check_fields, option
+from mvp_data.config.fields import check_fields, check_path_name, option
 from mvp_data.config.removed import removed
 from mvp_data.core.errors import ConfigError, SkipReason
 from mvp_data.core.version import __version__
@@ -21,16 +21,20 @@ BACKENDS = ("pyav", "decord", "ffmpeg")
 METHODS = ("adaptive", "transnetv2", "none")
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 DECODES = ("sparse", "full")
-MINE_ORDERS = ("band", "random", "adversarial")  # most alike first, any, those that mislead likeness
-EXTRACT_VERSION = 2  # raised whenever pass 1 would store something else for the same options
+MINE_ORDERS = ("band", "random", "adversarial")
+EXTRACT_VERSION = 2  # raised when pass 1 stores something else for the same options
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """How a video is decoded and cut."""
+    """How a video is decoded and cut into shots."""
 
-    decoder: str = option("pyav", "Back end that decodes.", choices=BACKENDS)
-    decode: str = option("sparse", "sparse leaves out frames neither sampled nor built on (pyav).", choices=DECODES)
+    decoder: str = option("pyav", "Library that decodes the videos.", choices=BACKENDS)
+    decode: str = option(
+        "sparse",
+        "sparse skips frames that are neither sampled nor needed to decode others (pyav only).",
+        choices=DECODES,
+    )
     shots: str = option("adaptive", "Shot detector.", choices=METHODS)
 
     def __post_init__(self) -> None:
@@ -42,11 +46,13 @@ class FramesConfig:
     """Which frames are sampled, and how they are stored."""
 
     fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
-    max_fps: float = option(4.0, "Rate up to which short videos are sampled faster.", low=0.01, high=120)
-    min_frames: int = option(32, "A video with fewer frames than this at --fps is sampled faster.", low=2, high=512)
-    patch_multiple: int = option(28, "Both picture sides are multiples of this (pixels).", low=1, high=512)
-    max_pixels: int = option(112_896, "Largest picture area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
-    jpeg_quality: int = option(90, "JPEG quality of all pictures.", low=50, high=100)
+    max_fps: float = option(4.0, "Highest sampling rate, for short videos (frames per second).", low=0.01, high=120)
+    min_frames: int = option(
+        32, "A video with fewer frames than this at --fps is sampled at a higher rate.", low=2, high=512
+    )
+    patch_multiple: int = option(28, "Frame width and height are multiples of this (pixels).", low=1, high=512)
+    max_pixels: int = option(112_896, "Largest frame area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
+    jpeg_quality: int = option(90, "JPEG quality of all frames.", low=50, high=100)
     trim_s: float = option(0.1, "Frames this close to a shot boundary are not used (seconds).", low=0, high=10)
 
     def __post_init__(self) -> None:
@@ -59,11 +65,13 @@ class FramesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
-    """What measures likeness, and when two frames count as the same."""
+    """The image encoder, and the similarity at which two frames count as the same."""
 
-    embedder: str = option("builtin", "builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a local file).")
+    embedder: str = option(
+        "builtin", "Image encoder: builtin, builtin:NAME, or open_clip:MODEL/PRETRAINED (a tag or a file)."
+    )
     dedup_threshold: float | None = option(
-        None, "Drop a frame this similar to the last kept one [calibrated per encoder].", low=-1, high=1
+        None, "Drop a frame that is at least this similar to the last kept frame (cosine) [calibrated].", low=-1, high=1
     )
 
     def __post_init__(self) -> None:
@@ -72,13 +80,13 @@ class EmbedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskConfig:
-    """What is hidden."""
+    """Which frames are hidden, and how many stay visible."""
 
-    hidden_frames: int = option(4, "K: key frames of the hidden segment.", low=2, high=12)
-    context_frames: int = option(12, "Visible frames around it.", low=2, high=100)
-    mask_policy: str = option("anchored", "Which segments may be hidden.", choices=MASK_POLICIES)
-    samples_per_video: int = option(32, "At most this many samples of one video (0: no limit; a pair needs 2).", low=0)
-    reversible: str = option("drop", "Runs that loop, or read as well backwards.", choices=("drop", "keep"))
+    hidden_frames: int = option(4, "Number of hidden key frames (K).", low=2, high=12)
+    context_frames: int = option(12, "Number of visible frames around the hidden segment.", low=2, high=100)
+    mask_policy: str = option("anchored", "Rule that decides which segments may be hidden.", choices=MASK_POLICIES)
+    samples_per_video: int = option(32, "Most samples of one video (0: no limit; a decoy pair needs 2).", low=0)
+    reversible: str = option("drop", "Segments that loop, or look the same in reverse.", choices=("drop", "keep"))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,25 +94,31 @@ class MaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MineConfig:
-    """Which wrong candidates are shown."""
+    """How the distractors, the wrong candidates of a puzzle, are chosen."""
 
-    distractors: int = option(4, "l: wrong candidates of a puzzle.", low=0, high=14)
+    distractors: int = option(4, "Number of wrong candidates in a puzzle (l).", low=0, high=14)
     decoy_share: float = option(
-        1.0, "Share of puzzles with a decoy run for distractors; the others get scattered frames.", low=0, high=1
+        1.0, "Share of puzzles whose distractors form a decoy run; the others get scattered distractors.", low=0, high=1
     )
-    neighbourhood_share: float = option(0.5, "Share of scattered distractors from near the mask.", low=0, high=1)
-    same_video_share: float = option(0.25, "Share from elsewhere in the video; the rest: corpus.", low=0, high=1)
-    neighbourhood_s: float = option(30.0, "How near `near` is (seconds from the hidden segment).", low=0, high=1e6)
+    neighbourhood_share: float = option(
+        0.5, "Share of scattered distractors from near the hidden segment.", low=0, high=1
+    )
+    same_video_share: float = option(
+        0.25, "Share of scattered distractors from elsewhere in the video; the rest: other videos.", low=0, high=1
+    )
+    neighbourhood_s: float = option(
+        30.0, "Frames up to this far from the hidden segment are near it (seconds).", low=0, high=1e6
+    )
     mine_cells: int = option(
-        0, "Mine a large corpus in about so many parts, each among videos of a kind (0: in one).", low=0, high=1_000_000
+        0, "Mine a large corpus in about this many parts of similar videos (0: all at once).", low=0, high=1_000_000
     )
-    mine: str = option("band", "Distractors taken first: most alike, any, or misleading.", choices=MINE_ORDERS)
+    mine: str = option("band", "Distractors taken first: most similar, any, or most misleading.", choices=MINE_ORDERS)
     similarity_low: float | None = option(
-        None, "Least similarity of a distractor to a hidden frame [calibrated].", low=-1, high=1
+        None, "Lowest similarity of a distractor to a hidden frame (cosine) [calibrated].", low=-1, high=1
     )
     similarity_high: float | None = option(
         None,
-        "Similarity from which a distractor, or a pair of hidden frames, is ambiguous [calibrated].",
+        "Similarity at which a distractor or a pair of hidden frames is ambiguous (cosine) [calibrated].",
         low=-1,
         high=1,
     )
@@ -122,8 +136,8 @@ class MineConfig:
 class PuzzleConfig:
     """Which puzzles are made and kept."""
 
-    tasks: str = option("mvp", f"Tasks with their shares, such as mvp=0.7,jigsaw=0.3. There are {', '.join(TASKS)}.")
-    difficulty: str = option("0:1", "Keep only puzzles of this difficulty, LOW:HIGH within 0 (easy) and 1 (hard).")
+    tasks: str = option("mvp", f"Tasks and their shares, such as mvp=0.7,jigsaw=0.3. Tasks: {', '.join(TASKS)}.")
+    difficulty: str = option("0:1", "Keep only puzzles of this difficulty, LOW:HIGH between 0 (easy) and 1 (hard).")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -133,31 +147,31 @@ class PuzzleConfig:
 
     @property
     def task_shares(self) -> tuple[tuple[str, float], ...]:
-        """Each task with its share; they add up to 1."""
+        """Each task with its share; the shares add up to 1."""
         shares = parse_shares(self.tasks)
         total = sum(share for _, share in shares)
         return tuple((task, share / total) for task, share in shares)
 
     @property
     def difficulty_range(self) -> tuple[float, float]:
-        """The least and the greatest difficulty that is kept."""
+        """The lowest and the highest difficulty that is kept."""
         low, colon, high = self.difficulty.partition(":")
         try:
             limits = float(low), float(high)
         except ValueError:
             limits = math.nan, math.nan
         if not (colon and 0 <= limits[0] < limits[1] <= 1):
-            raise ConfigError(f"difficulty: {self.difficulty!r} is no LOW:HIGH such as 0.3:0.8")
+            raise ConfigError(f"difficulty: {self.difficulty!r} is not a range LOW:HIGH such as 0.3:0.8")
         return limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
-    """How samples are written."""
+    """How samples are split and written to shards."""
 
     shard_order: str = option("mixed", "Order of the samples within a split.", choices=("mixed", "easy_first"))
     shard_samples: int = option(1000, "Most samples in a shard.", low=1)
-    shard_mb: float = option(1000.0, "Most megabytes in a shard.", low=0.1, high=1e6)
+    shard_mb: float = option(1000.0, "Largest size of a shard (megabytes).", low=0.1, high=1e6)
     val_share: float = option(0.05, "Share of video groups in the validation split.", low=0, high=1)
     test_share: float = option(0.05, "Share of video groups in the test split.", low=0, high=1)
 
@@ -169,17 +183,17 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PuzzleOptions:
-    """The options of pass 2 up to the finished puzzles: what is hidden, which distractors are shown, what is kept."""
+    """The options that decide the puzzles of a given bank: all that `make_puzzles` reads from a `BuildConfig`."""
 
-    mask: MaskConfig = field(default_factory=MaskConfig)
-    mine: MineConfig = field(default_factory=MineConfig)
-    puzzle: PuzzleConfig = field(default_factory=PuzzleConfig)
-    seed: int = 0
+    mask: MaskConfig
+    mine: MineConfig
+    puzzle: PuzzleConfig
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """A whole build. `BuildConfig(src=("videos",), out=Path("shards"))` is what `mvp-data build` runs by default.
+    """All options of a build; `BuildConfig(src=("videos",), out=Path("shards"))` has the defaults of `mvp-data build`.
 
     Raises:
         ConfigError: an option is out of range or contradicts another one.
@@ -187,19 +201,19 @@ class BuildConfig:
 
     src: tuple[str, ...]
     out: Path
-    bank: Path | None = option(None, "Where frames and vectors are kept [OUT.bank].")
-    seed: int = option(0, "Seed of every random choice.", low=0, high=2**63 - 1)
-    workers: int = option(0, "Processes that decode (0: one per core).", low=0)
-    engine: str = option("local", "Where videos are decoded and embedded: here, or on Ray.", choices=("local", "ray"))
-    ray_address: str = option("", "Ray cluster to use, HOST:PORT or auto [one of this machine, made for this run].")
-    store: str = option("", "URL of an object store, for nodes of a Ray cluster without a common disk.")
+    bank: Path | None = option(None, "Folder of the bank: extracted frames and vectors [OUT.bank].")
+    seed: int = option(0, "Seed of all random choices.", low=0, high=2**63 - 1)
+    workers: int = option(0, "Number of decoding processes (0: one per core).", low=0)
+    engine: str = option("local", "Decode and embed on this machine or on Ray.", choices=("local", "ray"))
+    ray_address: str = option("", "Ray cluster to use, HOST:PORT or auto [start one on this machine].")
+    store: str = option("", "URL of an object store, for a Ray cluster without a shared disk.")
     limit: int = option(0, "Use only the first N sources (0: all).", low=0)
     video_timeout_s: float = option(
-        1800.0, "Longest time for a video, or for 20 minutes of a long one (seconds).", low=1, high=1e6
+        1800.0, "Time limit for a video, or for each 20 minutes of a long one (seconds).", low=1, high=1e6
     )
-    video_memory_mb: int = option(4096, "Most memory of a process that decodes (megabytes; 0: no limit).", low=0)
-    retry: str = option("", "Try what an earlier run gave up again: reasons of the ledger, as timeout,memory,crash.")
-    max_failures: int = option(50, "Stop once so many videos failed and none went well (0: never).", low=0)
+    video_memory_mb: int = option(4096, "Memory limit of a decoding process (megabytes; 0: no limit).", low=0)
+    retry: str = option("", "Ledger reasons whose videos are tried again, such as timeout,memory,crash.")
+    max_failures: int = option(50, "Stop after this many failed videos if none has succeeded (0: never).", low=0)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
@@ -227,21 +241,21 @@ class BuildConfig:
         unknown = sorted(self.retried - {reason.value for reason in SkipReason})
         if unknown:
             reasons = ", ".join(reason.value for reason in SkipReason)
-            raise ConfigError(f"retry: no reason is called {', '.join(unknown)}; there are {reasons}")
+            raise ConfigError(f"retry: unknown reasons {', '.join(unknown)}; the reasons are {reasons}")
         for name in ("ray_address", "store"):
             if getattr(self, name) and self.engine != "ray":
-                raise ConfigError(f"{name}: is of no use without --engine ray")
+                raise ConfigError(f"{name}: has no effect without --engine ray; add it or leave {name} out")
         bank, out = self.bank_folder.resolve(), self.out.resolve()
         if any(Path(src).resolve() == out for src in self.src):
             raise ConfigError(f"out: {self.out} is also a --src; choose another folder")
         if bank == out or out in bank.parents:
-            raise ConfigError(f"bank: {bank} must not be --out or lie in it; choose another place for --bank")
+            raise ConfigError(f"bank: {bank} must not be --out or inside it; choose another folder for --bank")
         if not self.src:
             raise ConfigError("no source: give --src a folder, file, glob, manifest, tar or URL")
 
     @property
     def bank_folder(self) -> Path:
-        """The bank in use."""
+        """The folder of the bank: `bank`, or next to `out`."""
         if self.bank is not None:
             return self.bank
         out = self.out if self.out.name not in ("", "..") else self.out.resolve()
@@ -249,31 +263,31 @@ class BuildConfig:
 
     @property
     def puzzle_options(self) -> PuzzleOptions:
-        """The options that decide the puzzles of a given corpus."""
+        """The options for `make_puzzles`."""
         return PuzzleOptions(mask=self.mask, mine=self.mine, puzzle=self.puzzle, seed=self.seed)
 
     @property
     def retried(self) -> frozenset[str]:
-        """The reasons to try again."""
+        """The ledger reasons in `retry`."""
         return frozenset(word.strip() for word in self.retry.split(",") if word.strip())
 
     @property
     def worker_count(self) -> int:
-        """Processes in use."""
+        """The number of decoding processes."""
         return self.workers or usable_cores()
 
     def extract_hash(self) -> str:
-        """Names everything that decides what pass 1 stores: two different values never share bank entries."""
+        """A hash of everything that decides what pass 1 stores; builds with different hashes share no bank entries."""
         parts = {"decode": asdict(self.decode), "frames": asdict(self.frames)}
         return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
 
     def content_hash(self) -> str:
-        """Names everything that decides the shards' bytes for a given corpus."""
+        """A hash of everything that decides the bytes of the shards for a given corpus."""
         parts = {name: asdict(getattr(self, name)) for name in GROUPS}
         return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION, "tool": __version__})
 
     def to_options(self) -> dict[str, Any]:
-        """The flat form, as a YAML file would hold it."""
+        """The flat form: the mapping in a YAML file of options."""
         flat: dict[str, Any] = {"src": list(self.src), "out": str(self.out)}
         for group, f in all_options():
             value = getattr(getattr(self, group) if group else self, f.name)
@@ -285,7 +299,7 @@ GROUPS: dict[str, type] = {f.name: f.type for f in fields(BuildConfig) if is_dat
 
 
 def all_options() -> Iterator[tuple[str, Field[Any]]]:
-    """(group, field) of every option but `src` and `out`; the group is "" for those of `BuildConfig` itself."""
+    """(group, field) of every option except `src` and `out`; the group is "" for fields of `BuildConfig` itself."""
     for f in fields(BuildConfig):
         if f.name in GROUPS:
             yield from ((f.name, inner) for inner in fields(GROUPS[f.name]))
@@ -294,7 +308,7 @@ def all_options() -> Iterator[tuple[str, Field[Any]]]:
 
 
 def digest(value: Any) -> str:
-    """12 hex digits that name a JSON-able value."""
+    """A hash of a JSON value: 12 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -304,34 +318,35 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
     Raises:
         ConfigError: an unknown key (all of them are listed), a value of the wrong type, or out of range.
     """
-    known = {f.name: (group, f) for group, f in all_options()}
-    unknown = sorted(set(options) - set(known) - {"src", "out"})
-    if unknown:
-        meant = [n for u in unknown for n in get_close_matches(u.replace("-", "_"), known, n=1)]
-        hint = f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
-        if gone := [text for u in unknown if (text := removed("build", "--" + u.replace("_", "-")))]:
-            hint = "; ".join(gone)
-        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {hint}")
-    names = [options.get("out"), options.get("bank"), *(src if isinstance(src := options.get("src"), list) else [src])]
-    for name in names:
-        if isinstance(name, str | Path) and not can_be_named(str(name)):
-            raise ConfigError(f"{str(name)!r}: not a name that a file can have")
-    src = options.get("src", ())
+    known = {f.name: group for group, f in all_options()}
+    if unknown := sorted(set(options) - set(known) - {"src", "out"}):
+        raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {_hint(unknown, known)}")
+    src, out = options.get("src", ()), options.get("out")
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
         raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
-    grouped: dict[str, dict[str, Any]] = {}
-    for name, (group, _) in known.items():
-        if options.get(name) is not None:
-            grouped.setdefault(group, {})[name] = options[name]
-    if not isinstance(options.get("out"), str | Path):
+    if not isinstance(out, str | Path):
         raise ConfigError("no output folder: give --out")
-    groups = {name: kind(**grouped.pop(name, {})) for name, kind in GROUPS.items()}
-    own = grouped.get("", {})
-    return BuildConfig(src=(src,) if isinstance(src, str) else tuple(src), out=Path(options["out"]), **groups, **own)
+    paths = (src,) if isinstance(src, str) else tuple(src)
+    for name in (out, options.get("bank"), *paths):
+        check_path_name(name)
+    values: dict[str, dict[str, Any]] = {group: {} for group in ("", *GROUPS)}
+    for name, group in known.items():
+        if options.get(name) is not None:
+            values[group][name] = options[name]
+    own = values.pop("")
+    return BuildConfig(src=paths, out=Path(out), **own, **{group: GROUPS[group](**values[group]) for group in values})
+
+
+def _hint(unknown: Sequence[str], known: Iterable[str]) -> str:
+    names = [name.replace("-", "_") for name in unknown]
+    if gone := [text for name in names if (text := removed("build", "--" + name.replace("_", "-")))]:
+        return "; ".join(gone)
+    meant = [match for name in names for match in get_close_matches(name, list(known), n=1)]
+    return f"did you mean {', '.join(meant)}?" if meant else "see mvp-data build --help"
 
 
 def usable_cores() -> int:
-    """Cores this process may use: a container may own fewer than the machine has."""
+    """Cores that this process may use; a container may have fewer than the machine."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 

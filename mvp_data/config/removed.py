@@ -1,4 +1,4 @@
-"""Options that earlier versions had. The command line and YAML files of options refuse them and say what to do now."""
+"""Options of earlier versions. The command line and YAML files refuse them with a message that says what to use now."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ REMOVED: Mapping[str, Mapping[str, str]] = {  # command -> option -> what to do 
 
 
 def refuse_removed(arguments: Sequence[str]) -> None:
-    """Raise `ConfigError` if the arguments of a command line hold an option that its command no longer has."""
+    """Raise `ConfigError` if the arguments contain an option that its command no longer has."""
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     for argument in arguments:
         if argument == "--":  # only positional arguments follow

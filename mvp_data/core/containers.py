@@ -1,4 +1,4 @@
-"""The video containers that the project reads, by the extension of a file."""
+"""Video containers: the demuxers that may be used, and the file extensions of videos and of other files."""
 
 # Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are excluded because
 # they make the decoder open other files and URLs. Audio and image files are included so that they are skipped as such.
@@ -19,6 +19,6 @@ _OTHER = """
     txt vtt webp xls xlsx xml xz yaml yml zip zst 7z
 """
 VIDEO_EXTENSIONS = frozenset("." + name for name in _VIDEO.split())
-# Extensions that may be a video (`.ts`, `.dat`) are not in this list: the decoder decides.
-# Nor are those of sound files: "no moving picture" is the better message.
+# Extensions that may be a video (`.ts`, `.dat`) are missing here: the decoder decides. So are those of audio files,
+# for which the decoder gives a better message.
 OTHER_EXTENSIONS = frozenset("." + name for name in _OTHER.split())

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree: what stops a command, and what only skips a video."""
+"""The errors, as one tree: an `MvpError` stops a command, a `Skip` ends the work on one video."""
 
 from enum import StrEnum
 
@@ -16,11 +16,11 @@ class SourceError(MvpError):
 
 
 class MissingDependencyError(MvpError):
-    """An optional package is needed; the message holds the exact pip line."""
+    """An optional package is missing; the message contains the exact pip line."""
 
 
 class WeightsError(MvpError):
-    """Model weights are missing or are not the ones expected."""
+    """Model weights are missing, or differ from the expected ones."""
 
 
 class OutputError(MvpError):
@@ -28,37 +28,37 @@ class OutputError(MvpError):
 
 
 class ShardError(MvpError):
-    """A shard or a record is damaged, or is of another schema version."""
+    """A shard or a record is damaged, or has another schema version."""
 
 
 class NeedsFullDecode(Exception):
-    """A sparse pass cannot give the frames of a full one; the caller repeats the pass and decodes every frame."""
+    """A sparse pass cannot give the frames of a full pass; the caller repeats it and decodes every frame."""
 
 
 class SkipReason(StrEnum):
-    """Why a source file gives no samples; the words users meet in the ledger."""
+    """The reason why a source file gives no samples, as written in the ledger."""
 
     UNREADABLE = "unreadable"  # cannot be opened or fetched
     EMPTY_FILE = "empty_file"  # zero bytes
-    NOT_A_VIDEO = "not_a_video"  # no container the decoder knows
-    NO_MOVING_PICTURE = "no_moving_picture"  # audio, cover art or a single picture
-    UNSUPPORTED_CODEC = "unsupported_codec"  # the back end cannot decode it
-    DECODE_ERROR = "decode_error"  # damaged before a useful stretch
-    CHANGED = "changed"  # it became another file while it was read
-    TIMEOUT = "timeout"  # longer than the wall-clock limit of one video
-    MEMORY = "memory"  # more memory than one video may take
+    NOT_A_VIDEO = "not_a_video"  # not a container that the decoder can read
+    NO_MOVING_PICTURE = "no_moving_picture"  # audio, cover art or a single image
+    UNSUPPORTED_CODEC = "unsupported_codec"  # the decoder library cannot decode it
+    DECODE_ERROR = "decode_error"  # damaged before enough frames were decoded
+    CHANGED = "changed"  # the file changed while it was read
+    TIMEOUT = "timeout"  # exceeded the time limit of one video
+    MEMORY = "memory"  # exceeded the memory limit of one video
     CRASH = "crash"  # the worker process died
-    TOO_SHORT = "too_short"  # fewer usable frames than a strip needs
-    STATIC = "static"  # enough frames, but they show the same picture
-    NO_PUZZLE = "no_puzzle"  # strips were found, yet none passed the rules
-    DUPLICATE = "duplicate"  # same bytes as another source
+    TOO_SHORT = "too_short"  # fewer usable frames than a puzzle needs
+    STATIC = "static"  # enough frames, but all show the same image
+    NO_PUZZLE = "no_puzzle"  # no candidate puzzle passed the rules
+    DUPLICATE = "duplicate"  # the same bytes as another source
 
 
 class Skip(Exception):
-    """Raised anywhere in the work on one video, caught in one place, written to the ledger."""
+    """Ends the work on one video; the job function catches it, and the ledger gets its reason and detail."""
 
     def __init__(self, reason: SkipReason, detail: str) -> None:
-        super().__init__(reason, detail)  # both, so that it pickles across processes
+        super().__init__(reason, detail)  # both arguments: pickle needs them
         self.reason = reason
         self.detail = detail
 

@@ -1,7 +1,7 @@
-"""HTML pages from jinja2 templates: every value is escaped, and the page loads nothing and runs no code but its own.
+"""HTML pages from jinja2 templates. Every value is escaped.
 
-A page is one file. Its images are data URIs. Its content security policy allows only the style and the script of the
-template, by their hashes.
+A page is one file whose images are data URIs. Its content security policy allows only the style and the script of
+the template, by their hashes, and loads nothing else.
 """
 
 import base64
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-MAX_PAGE_BYTES = 200 << 20  # browsers grow slow and phones give up beyond; about 120 puzzles of 796x448 px
+MAX_PAGE_BYTES = 200 << 20  # larger pages are slow in browsers; about 120 puzzles of 796x448 px
 
 
 def write_html(file: IO[bytes], package: str, name: str, parts: Iterable[str], *, limit: int, **values: Any) -> int:
-    """Write the page of the template `name` in `package`; return how many of `parts` it has.
+    """Write the page of the template `name` in `package`; return the number of `parts` on it.
 
-    The template gets `values`, its content security policy as `policy`, and `parts` one by one. Where the page would
-    exceed `limit` bytes it gets fewer parts, but at least one.
+    The template gets `values`, its content security policy as `policy`, and `parts` one by one. A page that would
+    exceed `limit` bytes gets fewer parts, but at least one.
     """
     template = _template(package, name)
     written, size = 0, len(_encoded(template.render(parts=(), **values)))
@@ -34,7 +34,7 @@ def write_html(file: IO[bytes], package: str, name: str, parts: Iterable[str], *
     def fitting() -> Iterator[str]:
         nonlocal written, size
         for part in parts:
-            size += len(_encoded(part)) + 1  # and a separator
+            size += len(_encoded(part)) + 1  # plus a separator
             if written and size > limit:
                 return
             yield part
@@ -46,30 +46,29 @@ def write_html(file: IO[bytes], package: str, name: str, parts: Iterable[str], *
 
 
 def render(package: str, name: str, **values: Any) -> "Markup":
-    """The template `name` in `package`, with every value escaped but `Markup`; a value that is missing is an error."""
+    """Render the template `name` in `package`: all values except `Markup` are escaped; a missing value is an error."""
     from markupsafe import Markup
 
     return Markup(_template(package, name).render(**values))
 
 
 def page_json(value: object) -> "Markup":
-    """ASCII JSON that cannot end the script element that contains it."""
+    """JSON in ASCII for a script element; it cannot end that element."""
     from markupsafe import Markup
 
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def check_free(page: Path, mark: bytes) -> None:
-    """Raise `OutputError` if `page` exists and is not an older page, which begins with `mark`."""
+    """Raise `OutputError` if `page` exists but does not begin with `mark`, as an older page does."""
     if not page.exists():
         return
+    if page.is_file():
+        with page.open("rb") as file:
+            if file.read(len(mark)) == mark:
+                return
     maker = mark.partition(b"a page of ")[2].removesuffix(b" -->").decode()
-    problem = f"{page}: exists and is not a page of {maker}: choose another name"
-    if not page.is_file():
-        raise OutputError(problem)
-    with page.open("rb") as file:
-        if file.read(len(mark)) != mark:
-            raise OutputError(problem)
+    raise OutputError(f"{page}: exists and is not a page of {maker}: choose another name")
 
 
 @cache
@@ -90,7 +89,7 @@ def _template(package: str, name: str) -> "Template":
 
 
 def _policy(template: str) -> str:
-    """The content security policy of a page: nothing from outside, and no style or script but the template's own."""
+    """The content security policy of a page: data URIs, and the style and script of the template."""
     own = []
     for tag in ("style", "script"):
         for body in re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL):

@@ -1,4 +1,4 @@
-"""Randomness as a function of names: no shared stream, nothing that depends on order or on Python's `hash`."""
+"""Random numbers as a function of names. They depend neither on the order of calls nor on Python's `hash`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def stable_hash(*parts: str | int | float) -> int:
-    """A 64-bit number that depends on the parts alone.
+    """A 64-bit hash of the parts.
 
-    The same on every machine and Python version; `("ab", "c")` and `("a", "bc")` differ.
+    It is the same on every machine and Python version; `("ab", "c")` and `("a", "bc")` differ.
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
@@ -20,11 +20,11 @@ def stable_hash(*parts: str | int | float) -> int:
 
 
 def unit(*parts: str | int | float) -> float:
-    """A number in [0, 1) that depends on the parts alone."""
+    """A number in [0, 1) that depends only on the parts."""
     return (stable_hash(*parts) >> 11) / float(1 << 53)
 
 
 def shuffled(items: Sequence[T], *parts: str | int | float) -> list[T]:
-    """`items` in an order that depends on the parts and on each item's position alone."""
+    """`items` in an order that depends only on the parts and on the positions of the items."""
     order = sorted(range(len(items)), key=lambda i: stable_hash(*parts, i))
     return [items[i] for i in order]

@@ -1,6 +1,7 @@
-"""Confidence intervals of means over samples that come in groups: the samples of one video resemble each other.
+"""Confidence intervals of means over samples in groups, such as the samples of one video.
 
-Taking such samples for independent would make intervals too narrow, so they rest on whole groups.
+The samples of a group are correlated. Intervals that treat them as independent would be too narrow, so the bootstrap
+draws whole groups.
 """
 
 import math
@@ -23,7 +24,7 @@ _CELLS = 1 << 19  # numbers in one block of resampling weights: 4 MB
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A mean over samples with its 95 % interval, and what guessing earns."""
+    """A mean over samples with its 95 % interval, and the mean of random guessing."""
 
     mean: float
     low: float
@@ -32,7 +33,7 @@ class Estimate:
 
 
 def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
-    """The number of each sample's group, and what it is a group of; with one video group, samples stand alone."""
+    """The group number of each sample, and the unit of a group; with one video group, each sample is a group."""
     import numpy as np
 
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -42,7 +43,7 @@ def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
 def intervals(
     values: "Array", codes: "NDArray[np.intp]", seed: int, *, least: "Array", most: "Array", level: float = 0.95
 ) -> tuple["Array", "Array"]:
-    """Both ends of the intervals of the column means of `values` (samples x columns), clustered by `codes`."""
+    """Lower and upper ends of the intervals of the column means of `values` [samples, columns], by groups `codes`."""
     import numpy as np
 
     sums, counts = group_sums(values, codes)
@@ -53,13 +54,13 @@ def intervals(
 def ratio_intervals(
     sums: "Array", sizes: "Array", seed: int, *, least: "Array", most: "Array", levels: Sequence[float]
 ) -> list[tuple["Array", "Array"]]:
-    """For each level both ends of the intervals of sum / size, from both for each cluster (clusters x columns).
+    """Lower and upper ends of the intervals of sum / size for each level; both arguments are [clusters, columns].
 
-    The percentiles of a bootstrap over clusters alone are too narrow for few videos and at the edges: no hit among 20
-    videos does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) that has the
-    bootstrap's variance, Student's t for few clusters, and the possible range `least` to `most`. Clusters without any
-    spread count as so many yes-or-no answers; clusters of size 0 say nothing, and where fewer than two say something
-    the interval is the whole range.
+    The percentiles of a bootstrap over clusters are too narrow for few videos and at the edges: no hit among 20 videos
+    does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) with the variance of the
+    bootstrap, Student's t for few clusters, and the possible range `least` to `most`. Columns without variance are
+    treated as one yes-or-no answer per cluster. Clusters of size 0 are ignored; with fewer than two others the
+    interval is the whole range.
     """
     import numpy as np
 
@@ -90,7 +91,7 @@ def ratio_intervals(
 
 
 def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Array"]:
-    """Sums of the rows of each group, shape (groups, columns), and the groups' sizes."""
+    """Sums of the rows of each group [groups, columns], and the sizes of the groups."""
     import numpy as np
 
     counts = np.bincount(codes).astype(float)
@@ -100,7 +101,7 @@ def group_sums(values: "Array", codes: "NDArray[np.intp]") -> tuple["Array", "Ar
 
 
 def _draws(groups: int, seed: int) -> Iterator["NDArray[Any]"]:
-    """How often each group is drawn, in blocks of resamples x groups."""
+    """How often each resample draws each group, in blocks [resamples, groups]."""
     import numpy as np
 
     rng = np.random.default_rng(stable_hash("bootstrap", seed))
@@ -110,7 +111,7 @@ def _draws(groups: int, seed: int) -> Iterator["NDArray[Any]"]:
 
 
 def _student(free: int, level: float = 0.95) -> float:
-    """The t within plus and minus which Student's distribution with `free` degrees of freedom has `level`, to 1 %.
+    """The two-sided quantile of Student's t distribution with `free` degrees of freedom, to 1 %.
 
     >>> [round(_student(free), 3) for free in (1, 2, 3, 4)]
     [12.706, 4.303, 3.182, 2.776]
@@ -140,7 +141,7 @@ def _angle(free: int, level: float) -> float:
 
 
 def chi_square_p(statistic: float, freedom: int) -> float:
-    """The chance that a chi-square variable exceeds `statistic`; exact, by recursion over degrees of freedom.
+    """The probability that a chi-square variable exceeds `statistic`; exact, by recursion over degrees of freedom.
 
     >>> round(chi_square_p(14.067, 7), 4)
     0.05
@@ -155,16 +156,14 @@ def chi_square_p(statistic: float, freedom: int) -> float:
 
 
 def quantiles(values: Iterable[float], parts: int) -> tuple[float, ...]:
-    """The `parts` + 1 values that cut the sorted values into equal parts, linear between neighbours.
+    """The `parts` + 1 quantiles that cut the values into equal parts, with linear interpolation.
 
     >>> quantiles([3.0, 1.0, 2.0], 4)
     (1.0, 1.5, 2.0, 2.5, 3.0)
     """
-    ordered = sorted(values)
-    return tuple(round(_between(ordered, i * (len(ordered) - 1) / parts), 6) for i in range(parts + 1))
-
-
-def _between(ordered: list[float], at: float) -> float:
-    """The value at a fractional position, linear between neighbours."""
-    low, high = math.floor(at), math.ceil(at)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+    ordered, found = sorted(values), list[float]()
+    for i in range(parts + 1):
+        at = i * (len(ordered) - 1) / parts
+        low, high = ordered[math.floor(at)], ordered[math.ceil(at)]
+        found.append(round(low + (high - low) * (at - math.floor(at)), 6))
+    return tuple(found)

@@ -1,6 +1,6 @@
-"""The values that flow between the steps: frozen, checked on creation, never filled in later.
+"""The values that pass between the steps. All are frozen.
 
-Source -> VideoEntry (VideoInfo, Boundary, Frame) -> (bank) -> Strip -> Episode -> Puzzle -> (schema.Record)
+Source -> VideoEntry (VideoInfo, Boundary, Frame) -> (bank) -> Strip -> Episode -> Puzzle -> Record
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x 
 
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
-Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: what shot detection sees of every frame
+Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: every frame at the size that shot detectors use
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
 Thumbnails = npt.NDArray[np.uint8]  # [M, 576], luma
 
@@ -32,7 +32,7 @@ class ByteRange:
     size: int  # bytes
 
     def __str__(self) -> str:
-        """The text form, which the list of known files hashes: `tar:512+1048576:/data/x.tar`."""
+        """The text form, `tar:512+1048576:/data/x.tar`; hashes in the list of known files depend on it."""
         return f"tar:{self.offset}+{self.size}:{self.container}"
 
 
@@ -48,33 +48,32 @@ def file_of(location: Location) -> str:
 class Source:
     """A video to read.
 
-    `uri` says where its bytes are. It may contain secrets and undecodable bytes, so it is never written to a file.
-    `path` is the name for people and provenance, relative to the `--src` argument. `extra` holds the other columns of
-    a manifest.
+    `location` may contain secrets and bytes that are not UTF-8, so it is never written to a file. `path` is the name
+    in outputs, relative to the `--src` argument. `extra` holds the other columns of a manifest.
     """
 
-    uri: Location
+    location: Location
     path: str
     extra: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInfo:
-    """What the container says of the moving picture; sizes are as displayed (rotation and pixel aspect applied)."""
+    """Facts about the video stream from the container; sizes are as displayed (rotation and pixel aspect applied)."""
 
     width_px: int
     height_px: int
     codec: str
-    header_duration_s: float  # 0.0 where the header gives none; headers lie, so never used to sample
+    header_duration_s: float  # 0.0 if the header has none; headers can be wrong, so sampling ignores it
     rotation_deg: int  # clockwise turn needed for display: 0, 90, 180 or 270
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
-    """A change of shot. Frames with `start_s <= pts < end_s` belong to neither side.
+    """A change of shot. Frames with `start_s <= pts < end_s` belong to neither shot.
 
-    For a cut `start_s == end_s`: the time of the first frame of the new shot. For a gradual transition
-    (`dissolve`, `fade`) `end_s` is the time of the first frame that shows the new shot alone.
+    For a cut, `start_s == end_s` is the time of the first frame of the new shot. For a gradual transition
+    (`dissolve`, `fade`), `end_s` is the time of the first frame that shows only the new shot.
     """
 
     kind: str  # cut | dissolve | fade
@@ -88,16 +87,16 @@ class Boundary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
-    """One sampled picture of a video; `reject` is the reason it is no key frame, or empty."""
+    """A sampled frame of a video; `reject` is the reason why it cannot be a key frame, or empty."""
 
     time_s: float  # presentation time, from the first frame of the video
-    shot: int  # number of the shot it lies in, from 0
+    shot: int  # number of its shot, from 0
     reject: str = ""  # damaged | black | flat | frozen | blurred | transition | boundary
     luma: float = 0.0  # mean, 0..255
     contrast: float = 0.0  # standard deviation of luma, 0..255
     sharpness: float = 0.0  # variance of the Laplacian of luma
-    thumbnail: bytes = b""  # luma, 32 x 18, row by row: lets pass 2 see motion without decoding anything
-    jpeg_bytes: int = 0  # length of its JPEG in the blob; 0 where none was stored
+    thumbnail: bytes = b""  # luma, 32 x 18, row by row: pass 2 measures motion with it
+    jpeg_bytes: int = 0  # length of its JPEG in the bank; 0 if none is stored
 
 
 THUMBNAIL_BYTES = THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX
@@ -108,15 +107,15 @@ _NO_THUMBNAIL = -1
 
 
 class FrameTable(Sequence[Frame]):
-    """The frames of one video in columns, and a sequence of `Frame` objects that are made when they are read.
+    """The frames of one video, stored in columns; a sequence that creates `Frame` objects on access.
 
-    A row takes some 45 bytes and a thumbnail; a `Frame` object takes a kilobyte.
+    A row takes about 45 bytes plus a thumbnail; a `Frame` object takes a kilobyte.
     """
 
-    __slots__ = ("_reasons", "_rows", "_thumbnails")
+    __slots__ = ("_reasons", "_rows", "thumbnails")
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> None:
-        """Take `columns`, the values of each field of `Frame`.
+        """Build the table from the values of each field of `Frame`.
 
         Raises:
             ValueError: a thumbnail does not have 32 x 18 bytes.
@@ -125,7 +124,8 @@ class FrameTable(Sequence[Frame]):
         stored = [thumbnail for thumbnail in thumbnails if thumbnail]
         if any(len(thumbnail) != THUMBNAIL_BYTES for thumbnail in stored):
             raise ValueError(f"a thumbnail must have {THUMBNAIL_BYTES} bytes")
-        self._thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+        # of the frames that have one, in order
+        self.thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
         self._reasons = tuple(dict.fromkeys(columns["reject"]))
         numbers = {reason: number for number, reason in enumerate(self._reasons)}
         has_one = np.array([bool(thumbnail) for thumbnail in thumbnails], dtype=bool)
@@ -146,29 +146,24 @@ class FrameTable(Sequence[Frame]):
         return cls({name: [getattr(frame, name) for frame in rows] for name in _FRAME_FIELDS})
 
     def with_thumbnails(self, thumbnails: Thumbnails) -> "FrameTable":
-        """Return the same frames with thumbnails that are stored elsewhere in memory."""
+        """The same frames with another array of thumbnails, such as a part of a shared one."""
         table = FrameTable.__new__(FrameTable)
-        table._rows, table._reasons, table._thumbnails = self._rows, self._reasons, thumbnails
+        table._rows, table._reasons, table.thumbnails = self._rows, self._reasons, thumbnails
         return table
 
     @property
-    def thumbnails(self) -> Thumbnails:
-        """The thumbnails of the frames that have one, in order: uint8 [M, 576]."""
-        return self._thumbnails
-
-    @property
     def times_s(self) -> npt.NDArray[np.float64]:
-        """Time of each frame."""
+        """Time of each frame in seconds."""
         return self._rows["time_s"]
 
     @property
     def shots(self) -> npt.NDArray[np.int32]:
-        """Shot of each frame."""
+        """Shot number of each frame."""
         return self._rows["shot"]
 
     @property
     def jpeg_bytes(self) -> npt.NDArray[np.int32]:
-        """Length of each JPEG."""
+        """Size of each JPEG in bytes; 0 if none is stored."""
         return self._rows["jpeg_bytes"]
 
     @property
@@ -179,14 +174,14 @@ class FrameTable(Sequence[Frame]):
         return np.flatnonzero(self._rows["reject"] == self._reasons.index(""))
 
     def rejections(self) -> Counter[str]:
-        """Count the rejected frames by reason."""
+        """The number of rejected frames by reason."""
         counts = np.bincount(self._rows["reject"], minlength=len(self._reasons)).tolist()
         return Counter({reason: count for reason, count in zip(self._reasons, counts, strict=True) if reason})
 
     def thumbnail(self, index: int) -> bytes:
-        """Return the thumbnail of one frame, without making the `Frame`."""
+        """The thumbnail of one frame, without creating the `Frame`."""
         row = self._rows["thumbnail"][index]
-        return self._thumbnails[row].tobytes() if row != _NO_THUMBNAIL else b""
+        return self.thumbnails[row].tobytes() if row != _NO_THUMBNAIL else b""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -204,26 +199,26 @@ class FrameTable(Sequence[Frame]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FrameTable) and tuple(self) == tuple(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as of every container of arrays
+    __hash__ = None  # type: ignore[assignment]  # not hashable, like other containers of arrays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoEntry:
-    """What pass 1 finds out about a video, or about one chunk of a long video; the bank stores it.
+    """The result of pass 1 for a video, or for one chunk of a long video, as stored in the bank.
 
-    `skip` is empty, or the reason why the video cannot be used.
+    `skip` is the reason why the video cannot be used, or empty.
     """
 
     video_id: str
     skip: str = ""  # a SkipReason
     detail: str = ""
     info: VideoInfo | None = None
-    duration_s: float = 0.0  # time of the last frame shown
-    decoded_frames: int = 0  # of the video, those left out included
-    left_out_frames: int = 0  # of these
+    duration_s: float = 0.0  # time of the last frame
+    decoded_frames: int = 0  # frames of the video, including those that a sparse pass leaves out
+    left_out_frames: int = 0  # number of these that were not decoded
     damaged_packets: int = 0
-    rate_fps: float = 0.0  # rate at which it was sampled
-    width_px: int = 0  # of every stored frame
+    rate_fps: float = 0.0  # sampling rate
+    width_px: int = 0  # size of the stored frames
     height_px: int = 0
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
     boundaries: tuple[Boundary, ...] = ()
@@ -231,7 +226,7 @@ class VideoEntry:
 
     @property
     def decoded_share(self) -> float:
-        """Share of the frames that were not left out."""
+        """Share of the frames that were decoded."""
         return 1 - self.left_out_frames / self.decoded_frames if self.decoded_frames else 0.0
 
     @property
@@ -242,12 +237,12 @@ class VideoEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoder:
-    """Who made a vector: this travels into bank and shards, and vectors of two encoders never mix."""
+    """The encoder of a vector. Bank and shards store it, and vectors of different encoders are never compared."""
 
     name: str  # builtin:<name> | open_clip:<model>/<pretrained>
     weights_sha256: str
     dimension: int
-    engine: str  # <runtime>-<device>-<number format>, as onnxruntime-cpu-fp32
+    engine: str  # <runtime>-<device>-<number format>, such as onnxruntime-cpu-fp32
 
     def __str__(self) -> str:
         return f"{self.name}, {self.engine}"

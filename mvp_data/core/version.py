@@ -1,3 +1,3 @@
-"""The version of both packages; the build reads it here, without importing the package."""
+"""The version of both packages; the build backend reads it here without importing them."""
 
 __version__ = "0.1.0"

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from mvp_data.core.errors import ConfigError, OutputError, ShardError
-from mvp_data.core.text import counts
+from mvp_data.core.text import counts, one_line
 from mvp_data.export.catalogue import TARGETS
 from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
 from mvp_data.export.target import ExportReport, Item, Row, Target
 from mvp_data.shards.index import read_index
-from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.prompt import PromptConfig, prompt_images
 from mvp_data.shards.record import REBUILD, SPLITS
 from mvp_data.shards.tar import Sample, iter_samples
 from mvp_data.system.files import atomic_write
@@ -117,7 +117,7 @@ def _target(to: str, prompt: PromptConfig) -> Target:
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
     """Images as `datasets.Image` stores them; the name in `path` only tells the format."""
     names = sample.record.member_names
-    data = pictures(sample, prompt)
+    data = prompt_images(sample, prompt)
     return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
 
 
@@ -199,8 +199,9 @@ def _read_pass_rates(path: Path) -> dict[str, str]:
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         return {key: _reason(rollouts, std) for key, rollouts, std in rows}
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not the pass rates that `mvp-train filter` writes ({problem:.200})") from error
+        raise ConfigError(
+            f"{path}: not the pass rates that `mvp-train filter` writes ({one_line(error, 200)})"
+        ) from error
 
 
 def _reason(rollouts: int, reward_std: float) -> str:

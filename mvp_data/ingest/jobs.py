@@ -11,7 +11,7 @@ from mvp_data.bank.remote_bank import bank_at
 from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.errors import SkipReason
 from mvp_data.core.types import Location, Source
-from mvp_data.sources.known_files import Sight
+from mvp_data.sources.known_files import FileState
 
 if TYPE_CHECKING:  # `frames` loads the decoders
     from mvp_data.video.extract import Part
@@ -42,7 +42,7 @@ class ChunkPlan:
 
     video_id: str
     chunks: "tuple[Part, ...]"
-    sight: Sight | None  # state of the file when its id was computed
+    file_state: FileState | None  # state of the file when its id was computed
     stamp: str  # by which a later run recognises the file
 
 
@@ -54,7 +54,7 @@ class Job:
     """
 
     source: Source
-    uri: Location  # where a worker can read the bytes
+    location: Location  # where a worker can read the bytes
     bank_root: Path
     extract_hash: str
     decode: DecodeConfig
@@ -75,7 +75,7 @@ class Job:
     @property
     def is_local(self) -> bool:
         """Whether the bytes are in a file that other workers can read too."""
-        return isinstance(self.uri, str) and os.path.isabs(self.uri)
+        return isinstance(self.location, str) and os.path.isabs(self.location)
 
     def bank(self, kind: str = "frames") -> Bank:
         """Return the bank that takes the result."""

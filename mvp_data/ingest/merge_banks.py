@@ -12,7 +12,7 @@ from pathlib import Path
 from mvp_data.bank.bank import Bank
 from mvp_data.core.errors import OutputError
 from mvp_data.ingest.jobs import FAILURES
-from mvp_data.sources.known_files import Seen
+from mvp_data.sources.known_files import KnownFiles
 from mvp_data.system.files import atomic_write, make_folder
 from mvp_data.system.progress import Progress
 
@@ -48,9 +48,9 @@ def merge(banks: Sequence[Path], into: Path) -> MergeReport:
                 for video_id in _videos(bank / extract_hash / "frames"):
                     counts[_merge_video(bank, into, extract_hash, video_id)] += 1
             bar.update()
-    with Seen(into) as known_files:
+    with KnownFiles(into) as known_files:
         for bank in banks:
-            known_files.add_all(Seen(bank))
+            known_files.add_all(KnownFiles(bank))
     return MergeReport(bank=into, banks=len(banks), **counts)
 
 

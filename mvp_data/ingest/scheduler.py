@@ -24,7 +24,7 @@ from mvp_data.ingest.node_worker import node_check
 from mvp_data.ingest.states import ENDED, Event, JobQueue, State, Step, VideoStates
 from mvp_data.ingest.worker import work
 from mvp_data.sources.fetch import local_file, sweep
-from mvp_data.sources.known_files import Seen, sight, size_bytes, stamp
+from mvp_data.sources.known_files import KnownFiles, file_state, size_bytes, stamp
 from mvp_data.system.signals import STOPPING, Interrupts
 
 WINDOW = 256  # sources sorted by size together; few, so that little time passes between the check of a file and its job
@@ -72,7 +72,7 @@ def extract_all(
     engine = engine or Local(config.worker_count)
     Bank(config.bank_folder, config.extract_hash()).create()
     limits = Limits(timeout_s=config.video_timeout_s, memory_mb=config.video_memory_mb)
-    with Interrupts(news) as signals, Seen(config.bank_folder) as known_files, ExitStack() as spooled:
+    with Interrupts(news) as signals, KnownFiles(config.bank_folder) as known_files, ExitStack() as spooled:
         scheduler = _Scheduler(config, known_files, on_done, engine.unread_hint)
         states = scheduler.states
         jobs = JobQueue(states.jobs, scheduler.jobs(sources, spooled))
@@ -91,7 +91,7 @@ class _Scheduler:
     """Makes the jobs of the sources, and takes their results."""
 
     def __init__(
-        self, config: BuildConfig, known_files: Seen, on_done: Callable[[Outcome], object], unread_hint: str
+        self, config: BuildConfig, known_files: KnownFiles, on_done: Callable[[Outcome], object], unread_hint: str
     ) -> None:
         self._config, self._known_files, self._on_done = config, known_files, on_done
         self._unread_hint = unread_hint
@@ -112,7 +112,7 @@ class _Scheduler:
                 self.states.advance(source, Event.ASK if ask else Event.DECODE)
                 yield Job(
                     source=source,
-                    uri=_reachable(source, self._config.bank_folder / SPOOL, spooled),
+                    location=_reachable(source, self._config.bank_folder / SPOOL, spooled),
                     bank_root=self._config.bank_folder.absolute(),  # workers may have another working directory
                     extract_hash=self._extract_hash,
                     decode=self._config.decode,
@@ -129,10 +129,10 @@ class _Scheduler:
         for source in window:
             if self.states[source] is not State.UNKNOWN:  # named twice
                 continue
-            status = sight(source.uri)
-            outcome = self._known(source, stamp(source.uri, status))
+            status = file_state(source.location)
+            outcome = self._known(source, stamp(source.location, status))
             if outcome is None:
-                sizes[source] = size_bytes(source.uri, status)
+                sizes[source] = size_bytes(source.location, status)
             else:
                 self._finish(outcome)
         return sorted(sizes, key=lambda source: -sizes[source])
@@ -165,7 +165,7 @@ class _Scheduler:
         skip, detail = result.skip, result.detail
         if result.video_id and isinstance(self._bank, StoredBank):
             skip, detail = self._bank.bring(result.video_id)
-        if skip == SkipReason.UNREADABLE and self._unread_hint and sight(job.uri):
+        if skip == SkipReason.UNREADABLE and self._unread_hint and file_state(job.location):
             detail = f"{detail}; {self._unread_hint}"
         return Outcome(source=job.source, video_id=result.video_id, skip=skip, detail=detail)
 
@@ -223,8 +223,8 @@ class _Scheduler:
 
 
 def _reachable(source: Source, spool: Path, stack: ExitStack) -> Location:
-    """Return a uri that a worker can open: a source in the memory of this process is copied to a file first."""
-    if "memory://" in file_of(source.uri):
+    """Return a location that a worker can open: a source in the memory of this process is copied to a file first."""
+    if "memory://" in file_of(source.location):
         with suppress(Skip):  # the worker meets the same problem and reports it
             return str(stack.enter_context(local_file(source, spool)))
-    return source.uri
+    return source.location

@@ -15,7 +15,7 @@ from mvp_data.ingest.chunk_jobs import ChunkStore
 from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job, JobResult, ResultKind
 from mvp_data.ingest.read_twice import read_twice
 from mvp_data.sources.fetch import fingerprint, local_file
-from mvp_data.sources.known_files import Sight, remote_stamp, sight, stamp
+from mvp_data.sources.known_files import FileState, file_state, remote_stamp, stamp
 
 if TYPE_CHECKING:  # `frames` loads the decoders
     from mvp_data.video.extract import Part
@@ -32,19 +32,19 @@ def work(job: Job) -> JobResult:
 
 def _work(job: Job) -> JobResult:
     """Read, identify and decode; a reason to skip the video is a result too."""
-    version = job.stamp or (remote_stamp(job.uri) if not job.plan else "")
+    version = job.stamp or (remote_stamp(job.location) if not job.plan else "")
     if job.ask and version:
         return JobResult(kind=ResultKind.VERSION, stamp=version)
     bank, video_id = job.bank(), job.plan.video_id if job.plan else ""
-    before = job.plan.sight if job.plan else sight(job.uri)
+    before = job.plan.file_state if job.plan else file_state(job.location)
 
     def check(path: Path, *, read_again: bool) -> None:
         """Raise Skip if the file has changed since its id was computed."""
-        if sight(job.uri) != before or (read_again and fingerprint(path) != video_id):
+        if file_state(job.location) != before or (read_again and fingerprint(path) != video_id):
             raise Skip(SkipReason.CHANGED, "the file changed while it was read; run again when it is complete")
 
     try:
-        with local_file(replace(job.source, uri=job.uri), job.bank_root / SPOOL) as path:
+        with local_file(replace(job.source, location=job.location), job.bank_root / SPOOL) as path:
             video_id = video_id or fingerprint(path)
             note(video_id)
             if not bank.has(video_id) or bank.facts(video_id)[0] in job.retried:
@@ -53,7 +53,7 @@ def _work(job: Job) -> JobResult:
                     return JobResult(kind=ResultKind.CHUNK)
                 if chunks:
                     seen_as = version or _stamp(job, before)
-                    plan = ChunkPlan(video_id=video_id, chunks=chunks, sight=before, stamp=seen_as)
+                    plan = ChunkPlan(video_id=video_id, chunks=chunks, file_state=before, stamp=seen_as)
                     return JobResult(kind=ResultKind.PLANNED, plan=plan)
             else:
                 check(path, read_again=False)
@@ -69,9 +69,9 @@ def _work(job: Job) -> JobResult:
     )
 
 
-def _stamp(job: Job, before: Sight | None) -> str:
+def _stamp(job: Job, before: FileState | None) -> str:
     """The stamp of a local file; empty for a copy, whose own times mean nothing."""
-    return stamp(job.source.uri, before) if job.uri == job.source.uri else ""
+    return stamp(job.source.location, before) if job.location == job.source.location else ""
 
 
 def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Part, ...]":

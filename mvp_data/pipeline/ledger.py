@@ -3,9 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mvp_data.config.options import BuildConfig
 from mvp_data.core.errors import ShardError, SkipReason
@@ -14,7 +13,7 @@ from mvp_data.ingest.jobs import Outcome
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.sources.scan import ScanProblem
-from mvp_data.system.files import atomic_write
+from mvp_data.system.parquet import schema_of, write_rows
 
 LEDGER_NAME = "ledger.parquet"
 LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
@@ -161,7 +160,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
     """Write `ledger.parquet`."""
-    write_rows(folder / LEDGER_NAME, LedgerRow, [asdict(row) for row in rows])
+    write_rows(folder / LEDGER_NAME, [asdict(row) for row in rows], schema_of(LedgerRow, integer_bits=64))
 
 
 def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
@@ -180,15 +179,3 @@ def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
         raise ShardError(f"{path}: not there; give the --out folder of a finished build") from error
     except (OSError, pa.ArrowException, TypeError) as error:
         raise ShardError(f"{path}: cannot be read as a ledger ({error})") from error
-
-
-def write_rows(path: Path, row_type: type, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows to a Parquet file whose columns are the fields of a dataclass."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
-    schema = pa.schema([(f.name, types[f.type]) for f in fields(row_type)])  # type: ignore[index]
-    columns = {f.name: [row[f.name] for row in rows] for f in fields(row_type)}
-    with atomic_write(path) as file:
-        pq.write_table(pa.table(columns, schema=schema), file)

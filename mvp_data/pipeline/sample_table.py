@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvp_data.pipeline.ledger import write_rows
 from mvp_data.pipeline.output_folder import SAMPLES_NAME
 from mvp_data.puzzles.difficulty import bucket
 from mvp_data.puzzles.distractors import ORIGINS
 from mvp_data.shards.record import Record
+from mvp_data.system.parquet import schema_of, write_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,8 @@ class SampleRow:
 
 def write_samples(out: Path, records: Sequence[tuple[str, Record]]) -> None:
     """Write `samples.parquet`, a row a sample in the order of the shards."""
-    write_rows(out / SAMPLES_NAME, SampleRow, [sample_row(shard, record) for shard, record in records])
+    rows = [sample_row(shard, record) for shard, record in records]
+    write_rows(out / SAMPLES_NAME, rows, schema_of(SampleRow, integer_bits=64))
 
 
 def sample_row(shard: str, record: Record) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Copies of remote shards: fetched once, checked, kept in a cache folder.
+"""Copies of remote shards in a cache folder, fetched once and checked.
 
-A copy of a folder is a folder of shards like any other, named by its URL and by what its `index.json` says: another
-index there is another copy here, so a file with the right size is the right file and is never fetched again.
+The copy of a folder is a folder of shards, whose name is made of hashes of the URL and of `index.json`. A changed index
+gives another copy, so a file with the right size is the right file and is never fetched again.
 """
 
 import hashlib
@@ -15,25 +15,23 @@ from pathlib import Path
 from mvp_data.core.errors import OutputError, ShardError, SourceError
 from mvp_data.shards.index import INDEX_NAME, MAX_INDEX_BYTES, parse_index
 from mvp_data.system import urls
-from mvp_data.system.files import atomic_write
+from mvp_data.system.files import atomic_write, check_space
 from mvp_data.system.progress import megabytes
-
-_CHUNK_BYTES = 1 << 20
 
 
 def fetch_shards(url: str, cache: Path, *, quiet: bool) -> Path:
-    """The local copy of a remote `.tar` or folder of shards; what is not here yet is fetched.
+    """The local copy of a remote `.tar` or folder of shards; missing files are fetched.
 
-    Processes that want the same at once take turns, and the later ones find it there.
+    Concurrent calls for the same URL wait for each other, so each file is fetched once.
 
     Raises:
-        ShardError: it cannot be reached, or is not what its index says.
-        OutputError: no room, or no permission, in the cache.
+        ShardError: the shards cannot be fetched, or differ from their index.
+        OutputError: the cache has no space left, or cannot be written.
     """
     try:
         is_tar = urls.name_in(url).endswith(".tar")
         return _fetch_tar(url, cache, quiet=quiet) if is_tar else _fetch_folder(url, cache, quiet=quiet)
-    except SourceError as error:  # a scheme that is not taken, or whose package is missing
+    except SourceError as error:  # a scheme that is not accepted, or whose package is missing
         raise ShardError(str(error)) from error
 
 
@@ -43,7 +41,7 @@ def _fetch_folder(url: str, cache: Path, *, quiet: bool) -> Path:
     with _locked(cache / "shards" / f"{_hash(url)}-{hashlib.sha256(data).hexdigest()[:16]}") as folder:
         missing = [shard for shard in index.shards if _size(folder / shard.name) != shard.bytes]
         total = sum(shard.bytes for shard in missing)
-        _check_room(folder, total)
+        check_space(folder, total)
         with megabytes(total, "fetch", quiet=quiet) as add:
             for shard in missing:
                 _store(_inside(url, shard.name), folder / shard.name, add, size=shard.bytes, sha256=shard.sha256)
@@ -54,49 +52,45 @@ def _fetch_folder(url: str, cache: Path, *, quiet: bool) -> Path:
 
 
 def _fetch_tar(url: str, cache: Path, *, quiet: bool) -> Path:
-    """A tar alone has no checksum: a copy of the size that the server states is taken for it."""
+    """Fetch a single tar. It has no checksum, so a copy with the size that the server states is used."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", urls.name_in(url).rpartition("/")[2])
     with _failures_of(url):
         size = urls.size_bytes(url)
     with _locked(cache / "shards" / f"{_hash(url)}-{size or 0}") as folder:
         if size is None or _size(folder / name) != size:
-            _check_room(folder, size or 0)
+            check_space(folder, size or 0)
             with megabytes(size or 0, "fetch", quiet=quiet) as add:
                 _store(url, folder / name, add, size=size)
     return folder / name
 
 
 def _store(url: str, path: Path, add: Callable[[int], None], *, size: int | None, sha256: str = "") -> None:
-    """Copy a remote file to `path`, whole and right or not at all."""
-    digest = hashlib.sha256()
-    came = 0
+    """Copy a remote file to `path`; check its size and, if given, its hash."""
+    digest, received = hashlib.sha256(), 0
     with atomic_write(path) as file:
         limit = shutil.disk_usage(path.parent).free // 2 if size is None else size
         for chunk in _chunks(url, limit):
             digest.update(chunk)
             file.write(chunk)
-            came += len(chunk)
+            received += len(chunk)
             add(len(chunk))
-        if size is not None and came != size:
-            raise ShardError(f"{urls.name_in(url)}: {came} of {size} bytes came: try again, or check the copy there")
+        if size is not None and received != size:
+            raise ShardError(
+                f"{urls.name_in(url)}: {received} of {size} bytes received: try again, or check the file there"
+            )
         if sha256 and digest.hexdigest() != sha256:
             raise ShardError(f"{urls.name_in(url)}: its sha256 is not the one in {INDEX_NAME}: copy it there again")
 
 
 def _chunks(url: str, limit_bytes: int) -> Iterator[bytes]:
     """The bytes of a remote file; `ShardError` if it cannot be read or has more than `limit_bytes`."""
-    came = 0
-    with _failures_of(url), urls.open_binary(url, streaming=True) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            came += len(chunk)
-            if came > limit_bytes:
-                raise ShardError(f"{urls.name_in(url)}: more than {limit_bytes} bytes came: check the copy there")
-            yield chunk
+    with _failures_of(url):
+        yield from urls.read_chunks(url, limit_bytes)
 
 
 @contextmanager
 def _failures_of(url: str) -> Iterator[None]:
-    """Turn what a remote place may raise into a `ShardError`."""
+    """Turn the errors of a URL into a `ShardError`."""
     try:
         yield
     except urls.failures(url) as error:
@@ -105,37 +99,31 @@ def _failures_of(url: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
-    """Make a folder of the cache and hold it alone; the lock dies with the process."""
+    """Create a folder of the cache and lock it; the lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be used as cache ({error.strerror}): choose another folder") from error
     try:
-        with suppress(OSError):  # a disk without locks: a file may then be fetched twice, each copy whole
+        with suppress(OSError):  # a disk without locks: a file may be fetched twice, but is complete
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for left in folder.glob(".[!.]*.tar.*.tmp"):  # by a process that was killed: it holds the lock no longer
+            for left in folder.glob(".[!.]*.tar.*.tmp"):  # temporary files of killed processes
                 left.unlink()
         yield folder
     finally:
         os.close(descriptor)
 
 
-def _check_room(folder: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed_bytes > free:
-        raise OutputError(f"{folder}: {free} bytes free, {needed_bytes} needed for a copy: free some or move the cache")
-
-
 def _size(path: Path) -> int:
-    """Bytes of a file, or -1 if there is none."""
+    """Bytes of a file, or -1 if it does not exist."""
     return path.stat().st_size if path.is_file() else -1
 
 
 def _hash(url: str) -> str:
-    """Names a place; without the signature of its URL, which changes each time."""
+    """A hash of a URL without its query, since signatures change."""
     return hashlib.sha256(urls.name_in(url).rstrip("/").encode()).hexdigest()[:16]
 
 

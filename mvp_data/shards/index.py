@@ -1,4 +1,4 @@
-"""`index.json`: what lies in a folder of shards. Written last: its presence means a complete build."""
+"""`index.json`, the list of shards in a folder. It is written last, so a folder with an index is a complete build."""
 
 import json
 import re
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ShardError
-from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, parse_object
+from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, SPLITS, as_list, build, check_version, parse_object
 from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
 
 INDEX_NAME = "index.json"
-MAX_INDEX_BYTES = 64 << 20  # 300,000 shards; parsed, JSON can take twenty times its bytes
+MAX_INDEX_BYTES = 64 << 20  # 300,000 shards; parsed JSON can take twenty times as much memory
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.tar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardInfo:
-    """One line of the index: a finished shard."""
+    """A finished shard, as listed in the index."""
 
     name: str
     task: str
@@ -28,7 +28,7 @@ class ShardInfo:
     sha256: str
 
     def __post_init__(self) -> None:
-        """Check types; the name is a plain file name, so an index cannot point outside its folder."""
+        """Check types; the name must be a plain file name, so an index cannot point outside its folder."""
         if not (
             isinstance(self.name, str)
             and _SHARD_NAME.fullmatch(self.name)
@@ -43,12 +43,12 @@ class ShardInfo:
         if not all(type(count) is int and 0 < count < 1 << 63 for count in counts):
             raise ShardError(f"{self.name}: {self.samples!r:.40} samples, {self.bytes!r:.40} bytes: {REBUILD}")
         if not (isinstance(self.sha256, str) and re.fullmatch("[0-9a-f]{64}", self.sha256)):
-            raise ShardError(f"{self.name}: {self.sha256!r:.80} is no sha256: {REBUILD}")
+            raise ShardError(f"{self.name}: {self.sha256!r:.80} is not a sha256: {REBUILD}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """What lies in a folder of shards. `counts` has `samples`, `videos` and one number per split."""
+    """The content of `index.json`. `counts` has `samples`, `videos` and one number per split."""
 
     schema_version: int = SCHEMA_VERSION
     tool_version: str
@@ -58,11 +58,11 @@ class Index:
     shards: tuple[ShardInfo, ...]
 
     def __post_init__(self) -> None:
-        """Check types, and the counts against the shards."""
+        """Check types, and that the counts agree with the shards."""
         texts_ok = isinstance(self.tool_version, str) and isinstance(self.config_hash, str)
         if not (texts_ok and isinstance(self.config, dict) and isinstance(self.counts, dict)):
             raise ShardError(f"the index has fields of the wrong type: {REBUILD}")
-        _check_version(self.schema_version)
+        check_version(self.schema_version)
         per_split = dict.fromkeys(SPLITS, 0)
         for shard in self.shards:
             per_split[shard.split] += shard.samples
@@ -73,28 +73,22 @@ class Index:
             raise ShardError(f"the index names a shard twice: {REBUILD}")
 
 
-def _check_version(version: object) -> None:
-    if type(version) is not int or version != SCHEMA_VERSION:
-        shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
-        raise ShardError(f"the index has {shown}: use the mvp-data that wrote it, or {REBUILD}, with --overwrite")
-
-
 def write_index(folder: Path, index: Index) -> None:
-    """Write `index.json` in `folder`, atomically: the last act of a build."""
+    """Write `index.json` in `folder` atomically: the last step of a build."""
     with atomic_write(folder / INDEX_NAME) as file:
         file.write((json.dumps(asdict(index), sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_index(folder: str | Path) -> Index:
-    """The index of a folder of shards; `ShardError` if it is missing or damaged."""
+    """The index of a folder of shards; raises `ShardError` if it is missing or damaged."""
     return parse_index(index_bytes(folder), str(Path(folder) / INDEX_NAME))
 
 
 def index_bytes(folder: str | Path) -> bytes:
-    """What `index.json` in a folder holds, unparsed; `ShardError` if it is missing."""
+    """The bytes of `index.json` in a folder; raises `ShardError` if it is missing."""
     path = Path(folder) / INDEX_NAME
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # opening a FIFO would block
             raise ShardError(f"{path}: is not a file: {REBUILD}")
         with path.open("rb") as file:
             return file.read(MAX_INDEX_BYTES + 1)
@@ -108,10 +102,10 @@ def index_bytes(folder: str | Path) -> bytes:
 
 
 def parse_index(data: bytes, where: str) -> Index:
-    """The index in the bytes of an `index.json`; `ShardError` that begins with `where` if they are damaged."""
+    """Parse the bytes of an `index.json`; raises `ShardError`, with `where` first, if they are damaged."""
     try:
         values = parse_object(data, limit_bytes=MAX_INDEX_BYTES)
-        _check_version(values.get("schema_version"))
+        check_version(values.get("schema_version"))
         values["shards"] = tuple(build(ShardInfo, item, "a shard") for item in as_list(values, "shards"))
         return build(Index, values, "the index")
     except ShardError as error:

@@ -1,8 +1,8 @@
-"""The offset index: where in its shard each sample lies, so that any one is read without the others.
+"""The offset index: the position of each sample in its shard, for random access.
 
-An Arrow file with one row a sample, beside the shards under a hidden name (or in the cache, where that folder is
-read-only). It is made once by walking the headers of the tars, is mapped into memory and not loaded, and names the
-state of the shards it was made from: if that has changed, or the file is damaged, it is made again.
+It is an Arrow file with one row per sample, stored under a hidden name next to the shards, or in the cache if their
+folder is read-only. It is made once from the headers of the tars and then memory-mapped. It records the state of the
+shards: if they have changed, or the file is damaged, it is made again.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import OutputError, ShardError
+from mvp_data.core.text import one_line
 from mvp_data.shards.index import INDEX_NAME, ShardInfo, index_bytes, parse_index
 from mvp_data.shards.record import REBUILD, SCHEMA_VERSION, Record
 from mvp_data.shards.tar import sample_spans, shard_paths
@@ -21,22 +22,22 @@ from mvp_data.system.progress import megabytes
 
 OFFSETS_NAME = ".offsets.arrow"
 _FORMAT = 2
-_ROWS_PER_BATCH = 1 << 16  # held in memory while the index is made
+_ROWS_PER_BATCH = 1 << 16  # in memory while the index is made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFiles:
-    """Shards as they lie on a disk; `state` changes whenever they do. `infos` is empty for a single tar."""
+    """The shard files of a folder, or a single tar, for which `infos` is empty; `state` changes when they change."""
 
     paths: tuple[Path, ...]
     sizes: tuple[int, ...]
     infos: tuple[ShardInfo, ...]
     state: str
-    offsets: Path  # where the offset index belongs
+    offsets: Path  # of the offset index
 
 
 def shard_files(path: Path) -> ShardFiles:
-    """What lies at `path`, a folder with an index or a tar; `ShardError` if a shard is missing or has another size."""
+    """The shards at `path`, a folder with an index or a tar; `ShardError` if one is missing or has the wrong size."""
     path = path.absolute()
     if path.is_dir():
         data = index_bytes(path)
@@ -49,7 +50,7 @@ def shard_files(path: Path) -> ShardFiles:
     sizes = tuple(shard.stat().st_size if shard.is_file() else -1 for shard in paths)
     for info, size in zip(infos, sizes, strict=bool(infos)):
         if size != info.bytes:
-            found = f"has {size} bytes" if size >= 0 else "is not there"
+            found = f"has {size} bytes" if size >= 0 else "is missing"
             raise ShardError(
                 f"{path / info.name}: {found}, {INDEX_NAME} says {info.bytes}: copy it again, or {REBUILD}"
             )
@@ -58,10 +59,10 @@ def shard_files(path: Path) -> ShardFiles:
 
 
 def find_offsets(files: ShardFiles, cache: Path, *, quiet: bool) -> Path:
-    """The offset index of `files`, made if there is none that fits them.
+    """The path of the offset index of `files`, which is made if it does not exist or is outdated.
 
     Raises:
-        ShardError: a shard is damaged, or is not what `index.json` says.
+        ShardError: a shard is damaged, or differs from `index.json`.
         OutputError: neither the folder of the shards nor the cache can be written.
     """
     name = hashlib.sha256(str(files.offsets.resolve()).encode()).hexdigest()[:32]
@@ -72,7 +73,7 @@ def find_offsets(files: ShardFiles, cache: Path, *, quiet: bool) -> Path:
     try:
         _write(files, places[0], quiet=quiet)
         return places[0]
-    except OutputError:  # shards on a read-only disk
+    except OutputError:  # the shards are on a read-only disk
         try:
             places[1].parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,36 +84,36 @@ def find_offsets(files: ShardFiles, cache: Path, *, quiet: bool) -> Path:
 
 @lru_cache(maxsize=64)
 def load_offsets(path: Path, state: str) -> Any:
-    """The offset index as a `pyarrow.Table` over the mapped file, the same one for each call in a process.
+    """The offset index as a `pyarrow.Table` over the memory-mapped file; cached in each process.
 
     Columns: key, task, split, difficulty, video_group, shard (number), offset, bytes, k, l, context (number of frames),
     width_px, height_px. Raises `ShardError` if it is damaged or was made for another `state` of the shards.
     """
     import pyarrow as pa
 
-    problem = "made for other shards than those that were opened"
+    problem = "made for other shards than the opened ones"
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if reader.schema.equals(offsets_schema(state), check_metadata=True):
             table = reader.read_all()
-            table.validate(full=True)  # text may not point outside its buffers
+            table.validate(full=True)  # also that no text points outside its buffers
             if not any(column.null_count for column in table.columns):
                 return table
             problem = "damaged"
     except (OSError, pa.ArrowException) as error:
-        problem = f"cannot be read ({' '.join(str(error).split())})"
+        problem = f"cannot be read ({one_line(error)})"
     raise ShardError(f"{path}: {problem}: open the shards again")
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """What the offset index says of a sample, but for its place."""
+    """The row of the offset index for a sample, without its position."""
     names = ("key", "task", "split", "difficulty", "video_group", "k", "l", "width_px", "height_px")
     return {name: getattr(record, name) for name in names} | {"context": len(record.context)}
 
 
 def _fits(path: Path, files: ShardFiles) -> bool:
     try:
-        rows = load_offsets.__wrapped__(path, files.state).num_rows  # not from memory: the file may have changed
+        rows = load_offsets.__wrapped__(path, files.state).num_rows  # uncached: the file may have changed
     except ShardError:
         return False
     return not files.infos or rows == sum(info.samples for info in files.infos)
@@ -152,7 +153,7 @@ def _rows(files: ShardFiles) -> Iterator[dict[str, Any]]:
 
 
 def offsets_schema(state: str) -> Any:
-    """The columns of an offset index, with the state of the shards it is made for."""
+    """The columns of an offset index, with the state of the shards in its metadata."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.int32()

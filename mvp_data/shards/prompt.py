@@ -1,7 +1,7 @@
-"""The question put to a model: the only text it sees, made from a record in one place.
+"""The prompt of a sample, for the trainer and all exports.
 
-A prompt is a list of text pieces and picture placeholders; `pictures` gives the JPEGs in the order of the
-placeholders, so the two cannot disagree. Standard library only: the trainer and the exports use the same words.
+A prompt is a list of text pieces and image placeholders. `prompt_images` returns the JPEGs in the order of these
+placeholders.
 """
 
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ Message: TypeAlias = dict[str, str | list[Piece]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """What is asked. `context=False` hides all visible frames: an ablation that a sound puzzle does not survive."""
+    """Options of the prompt. `context=False` leaves out the visible frames, for an ablation."""
 
     thinking: bool = False  # ask for reasoning between <think> tags before the answer
-    timestamps: bool = False  # say at what second of the video each context frame was taken
+    timestamps: bool = False  # state the time of each context frame in the video
     context: bool = True
 
 
 def messages(record: Record, config: PromptConfig) -> list[Message]:
-    """One user message whose content interleaves text and `{"type": "image"}`, as chat templates take it."""
+    """One user message whose content interleaves text and `{"type": "image"}`, as chat templates expect."""
     return [{"role": "user", "content": content(record, config)}]
 
 
 def flat_text(record: Record, config: PromptConfig, placeholder: str = "<image>") -> str:
-    """The question as one string, with `placeholder` where a picture goes."""
+    """The prompt as one string, with `placeholder` for each image."""
     return "".join(piece.get("text", placeholder) for piece in content(record, config))
 
 
-def pictures(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
-    """JPEGs of a sample, one per placeholder, in their order."""
+def prompt_images(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
+    """The JPEGs of a sample, one for each placeholder, in order."""
     return (*(sample.context if config.context else ()), *sample.candidates)
 
 
 def content(record: Record, config: PromptConfig) -> list[Piece]:
-    """Text pieces and picture placeholders: context with the gap marked, the candidates, the question.
+    """Text pieces and image placeholders: context with the gap marked, the candidates, the question.
 
-    The candidates are lettered where the answer names them.
+    Candidates have letters if the answer names them.
     """
     task = TASKS[record.task]
     pieces = [*_context(record, config), _text(task.pool_line(record.k, record.l))]
@@ -53,7 +53,7 @@ def content(record: Record, config: PromptConfig) -> list[Piece]:
 
 
 def _context(record: Record, config: PromptConfig) -> list[Piece]:
-    """The visible frames in order, with the gap where it is; the ablation says only that something is missing."""
+    """The visible frames in order, with the gap; without context only a sentence about missing frames."""
     if not config.context:
         return [_text(f"{_frames(record.k)} missing from a video. No other frame of it is shown.")]
     pieces = [_text(f"These are frames of one video, in order. At the gap, {_frames(record.k)} missing.\n")]
@@ -73,7 +73,7 @@ def _gap(record: Record) -> Piece:
 
 
 def _question(record: Record, config: PromptConfig) -> str:
-    """The request, with an example that is no valid answer, so that echoing it earns nothing."""
+    """The question, with an example that is not a valid answer, so that repeating it earns nothing."""
     asked = record.question
     order = "first to last" if asked.ordered else "in any order"
     letters = f"{asked.slots} different letters, {order}" if asked.slots > 1 else "one letter"
@@ -82,7 +82,7 @@ def _question(record: Record, config: PromptConfig) -> str:
 
 
 def _example(asked: Question) -> str:
-    """Letters that are none of the choices, where the alphabet has enough of them."""
+    """Letters that are not choices, or the word "letter" if too few are left."""
     unused = LABELS[asked.choices :]
     return ", ".join(unused[-asked.slots :] if len(unused) >= asked.slots else ["letter"] * asked.slots)
 
@@ -96,7 +96,7 @@ def _text(text: str) -> Piece:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring texts as one: some chat templates put a break between pieces."""
+    """Join adjacent texts: some chat templates insert a line break between pieces."""
     joined: list[Piece] = []
     for piece in pieces:
         if joined and "text" in piece and "text" in joined[-1]:

@@ -1,4 +1,4 @@
-"""Random access to samples: any one of a million, read from its place in its shard, unpacked nowhere.
+"""Random access to samples: each is read from its position in its shard, without unpacking.
 
 >>> shards = open_shards("shards/")  # doctest: +SKIP
 >>> shards.read(123_456).record.answer  # doctest: +SKIP
@@ -19,14 +19,14 @@ from mvp_data.shards.tar import Sample, parse_sample
 from mvp_data.system import urls
 from mvp_data.system.files import weights_folder
 
-OPEN_FILES = 64  # at once, in each process
+OPEN_FILES = 64  # in each process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardSet:
     """The samples of a folder of shards or of a tar, by number.
 
-    Holds names, no open files: it is pickled and forked at no cost, and each process opens what it reads.
+    It has no open files, so it can be pickled and forked; each process opens the files that it reads.
     """
 
     location: str
@@ -45,11 +45,11 @@ class ShardSet:
         return load_offsets(self.offsets, self.state)
 
     def read(self, number: int) -> Sample:
-        """Sample `number`, from 0, in the order of the shards; every check of `read_shard` is made.
+        """Sample `number`, from 0, in the order of the shards, with all checks of `read_shard`.
 
         Raises:
-            IndexError: there is no such number.
-            ShardError: the shard does not hold, at its place, the sample that the offset index names.
+            IndexError: the number is out of range.
+            ShardError: the shard is damaged, or does not have the sample of the offset index at its position.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)} in {self.location}")
@@ -57,23 +57,23 @@ class ShardSet:
         shard, offset, size, key = (row[name] for name in ("shard", "offset", "bytes", "key"))
         known = 0 <= shard < len(self.paths)
         if not (known and offset >= 0 and size > 0 and offset + size <= self.sizes[shard]):
-            raise ShardError(f"{self.offsets}: damaged in the row of {key}: delete it, and it is made again")
+            raise ShardError(f"{self.offsets}: damaged in the row of {key}: delete it; it is made again")
         where = f"{self.paths[shard]}: {key} at byte {offset}"
         sample = parse_sample(_read(self.paths[shard], self.state, offset, size, where), where)
         if row | row_of(sample.record) != row:
-            found = f"there lies {sample.record.key}, or another version of it"
+            found = f"has {sample.record.key} instead, or another version of it"
             raise ShardError(f"{where}: {found}: delete {self.offsets}; if that does not help, {REBUILD}")
         return sample
 
 
 def open_shards(location: str | Path, *, cache: Path | None = None, quiet: bool = False) -> ShardSet:
-    """Open a folder of shards, a `.tar`, or the URL of one; the first time, its offset index is made.
+    """Open a folder of shards, a `.tar`, or the URL of one; the first call makes its offset index.
 
-    Remote shards are copied to `cache` (the user's cache folder by default) before. A progress bar tells on stderr
-    how far both are, unless `quiet`.
+    Remote shards are first copied to `cache` (by default the user's cache folder). Both steps show a progress bar on
+    stderr unless `quiet`.
 
     Raises:
-        ShardError: missing, unfinished, damaged, of another schema version, or out of reach.
+        ShardError: missing, unfinished, damaged, unreachable, or of another schema version.
         OutputError: the cache cannot be written.
     """
     cache = cache or weights_folder().parent
@@ -89,7 +89,7 @@ def open_shards(location: str | Path, *, cache: Path | None = None, quiet: bool 
 
 
 class _File:
-    """A file descriptor that lives as long as somebody uses it, so that dropping it from a cache hurts no thread."""
+    """A file descriptor that is closed after its last use, so threads may use one that has left the cache."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
@@ -101,12 +101,12 @@ class _File:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _open(path: Path, state: str) -> _File:
-    """An open shard; `state` tells the shards of a new build under an old name from those of before."""
+    """An open shard; a new build under the same name has another `state`, and so another entry in the cache."""
     return _File(path)
 
 
 def _read(path: Path, state: str, offset: int, size: int, where: str) -> bytes:
-    """Exactly `size` bytes; `pread` moves no file position, so forked processes may share a descriptor."""
+    """Exactly `size` bytes. `pread` moves no file position, so forked processes may share a descriptor."""
     parts: list[bytes] = []
     try:
         file = _open(path, state)

@@ -1,8 +1,7 @@
-"""The JSON of a sample: what a puzzle is, where each picture came from, and how to check the answer.
+"""The JSON record of a sample: the puzzle, the origin of each frame, and the answer.
 
-A `Record` is canonical from birth: types are checked and floats are kept to six decimals when it is made, so
-`to_json` gives the same bytes for the same facts and `from_json(to_json(record)) == record`. Standard library
-only: the trainer imports this module and nothing else of the tool chain.
+A `Record` checks types and rounds floats to six decimals when it is created. So `to_json` gives the same bytes for the
+same values, and `from_json(to_json(record)) == record`.
 """
 
 import json
@@ -13,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from mvp_data.core.errors import ShardError
+from mvp_data.core.text import valid_unicode
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.task import Question
 
@@ -24,10 +24,10 @@ LABELS = string.ascii_uppercase
 MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
 MAX_CONTEXT = 100  # two digits in `context_00`
 MAX_SIDE_PX = 65_500  # what libjpeg can write
-MAX_PICTURE_PX = 1 << 22  # `--max-pixels` goes no higher; a small file may state a picture that fills the memory
-MAX_JSON_BYTES = 1 << 20  # a real record has 2 to 10 kB
+MAX_PICTURE_PX = 1 << 22  # the limit of `--max-pixels`; a small file may expand to an image that fills the memory
+MAX_JSON_BYTES = 1 << 20  # records have 2 to 10 kB
 MAX_COSINE = 1.001  # float16 vectors of length 1 give cosines a little above 1
-DECIMALS = 6  # microseconds for times; far below what a cosine of float16 vectors resolves
+DECIMALS = 6  # microseconds for times; finer than cosines of float16 vectors
 REBUILD = "make it again with the `mvp-data build` command that wrote it"
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextFrame:
-    """One visible picture: its time, its shot, and its position among the frames sampled from the video."""
+    """A visible frame: its time, its shot, and its number among the sampled frames of the video."""
 
     time_s: float
     shot: int
@@ -49,32 +49,32 @@ class ContextFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateFrame:
-    """One picture of the pool. `order` is its place in the hidden segment, from 0, or -1 for a distractor."""
+    """A candidate. `order` is its position in the hidden segment, from 0, or -1 for a distractor."""
 
     label: str
     order: int
-    decoy: int  # its place in a decoy run, from 0, or -1
+    decoy: int  # its position in a decoy run, from 0, or -1
     origin: str  # hidden | neighbourhood | same_video | corpus
     video_id: str
     video_path: str
     time_s: float
     shot: int
     frame: int
-    similarity: float  # highest cosine to a hidden frame (to another one, for a hidden frame)
+    similarity: float  # highest cosine to a hidden frame (to another one if it is hidden itself)
 
     def __post_init__(self) -> None:
-        """Check types and ranges, round floats; a positive is `hidden` and nothing else is."""
+        """Check types and ranges, round floats; hidden frames and no others have the origin `hidden`."""
         _canonical(self, "a candidate")
         _require(self.time_s >= 0 and self.shot >= 0 and self.frame >= 0, f"negative number in {self}")
-        _require(self.origin in ORIGINS, f"origin {self.origin!r} is none of {', '.join(ORIGINS)}")
+        _require(self.origin in ORIGINS, f"origin {self.origin!r} is not one of {', '.join(ORIGINS)}")
         _require((self.origin == "hidden") == (self.order >= 0), f"origin and order disagree in {self}")
         _require(self.decoy < 0 or self.order < 0, f"both a hidden frame and a decoy: {self}")
-        _require(abs(self.similarity) <= MAX_COSINE, f"similarity {self.similarity} is no cosine")
+        _require(abs(self.similarity) <= MAX_COSINE, f"similarity {self.similarity} is not a cosine")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """Everything of a sample but the pixels; raises `ShardError` when made of facts that do not fit."""
+    """All data of a sample except its images; raises `ShardError` for fields that are invalid or disagree."""
 
     key: str
     schema_version: int = SCHEMA_VERSION
@@ -82,17 +82,17 @@ class Record:
     split: str  # train | val | test
     k: int  # hidden frames
     l: int  # distractors  # noqa: E741 - the name of the paper
-    answer: tuple[str, ...]  # for most tasks the labels of the hidden frames in their original order
+    answer: tuple[str, ...]  # for most tasks the labels of the hidden frames in order
     width_px: int
     height_px: int
     mask_start: int  # number of context frames before the gap
     mask_policy: str
     hidden_start_s: float
     hidden_end_s: float
-    sampled_fps: float  # rate the video was sampled at
+    sampled_fps: float  # sampling rate of the video
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str = ""  # why its order may be argued about: one of DOUBTS
-    margin: float  # by how much the most alike pair that must differ stays below the ambiguity threshold (cosine)
+    doubt: str = ""  # why its order can be disputed: one of DOUBTS
+    margin: float  # ambiguity threshold minus the highest cosine of two frames that must differ
     seed: int
     config_hash: str
     tool_version: str
@@ -100,15 +100,15 @@ class Record:
     encoder_weights_sha256: str
     video_id: str
     video_path: str
-    video_group: str  # videos that are near-duplicates of each other share it, and so share a split
+    video_group: str  # shared by near-duplicate videos, which are in the same split
     video_duration_s: float
-    extra: str = "{}"  # the manifest's other columns, as one JSON object
+    extra: str = "{}"  # the other columns of the manifest, as a JSON object
     context: tuple[ContextFrame, ...]
     candidates: tuple[CandidateFrame, ...]
 
     def __post_init__(self) -> None:
-        """Check every field, then the fields against each other; round floats."""
-        _require(self.schema_version == SCHEMA_VERSION, _other_version(self.schema_version))
+        """Check every field, then that the fields agree; round floats."""
+        check_version(self.schema_version)
         _canonical(self, "the record")
         _check_scalars(self)
         _check_candidates(self)
@@ -116,12 +116,12 @@ class Record:
 
     @property
     def question(self) -> Question:
-        """What an answer to this sample looks like."""
+        """The form of an answer to this sample."""
         return TASKS[self.task].question(self.k, self.l)
 
     @property
     def member_names(self) -> tuple[str, ...]:
-        """Names of the sample's files in a shard, in order: the JSON, the context, the candidates."""
+        """Names of the files of the sample in a shard, in order: JSON, context, candidates."""
         context = (f"{self.key}.context_{i:02d}.jpg" for i in range(len(self.context)))
         candidates = (f"{self.key}.candidate_{c.label.lower()}.jpg" for c in self.candidates)
         return (f"{self.key}.json", *context, *candidates)
@@ -130,7 +130,7 @@ class Record:
 def to_json(record: Record) -> bytes:
     """The record as canonical JSON: sorted keys, no spaces, UTF-8.
 
-    Raises `ShardError` where a manifest's extra columns make it larger than a reader accepts.
+    Raises `ShardError` if extra columns of the manifest make it larger than readers accept.
     """
     text = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     data = text.encode()
@@ -143,14 +143,13 @@ def to_json(record: Record) -> bytes:
 
 
 def from_json(data: bytes) -> Record:
-    """The record in `data`, every field checked.
+    """Parse a record and check every field.
 
-    Raises `ShardError` for anything that `to_json` cannot have written: unknown or missing keys, wrong types,
-    another schema version, NaN, more than 1 MiB.
+    Raises `ShardError` for anything that `to_json` cannot write: unknown or missing keys, wrong types, another schema
+    version, NaN, more than 1 MiB.
     """
     values = parse_object(data, limit_bytes=MAX_JSON_BYTES)
-    version = values.get("schema_version")
-    _require(type(version) is int and version == SCHEMA_VERSION, _other_version(version))
+    check_version(values.get("schema_version"))
     for name, cls in (("context", ContextFrame), ("candidates", CandidateFrame)):
         values[name] = tuple(build(cls, item, f"{name}[{i}]") for i, item in enumerate(as_list(values, name)))
     values["answer"] = tuple(as_list(values, "answer"))
@@ -158,7 +157,7 @@ def from_json(data: bytes) -> Record:
 
 
 def extra_json(columns: tuple[tuple[str, str], ...]) -> str:
-    """A manifest's other columns as the text that `Record.extra` holds.
+    """The other columns of a manifest as the text in `Record.extra`.
 
     >>> extra_json((("caption", "a dog"), ("licence", "CC0")))
     '{"caption":"a dog","licence":"CC0"}'
@@ -167,21 +166,21 @@ def extra_json(columns: tuple[tuple[str, str], ...]) -> str:
 
 
 def parse_object(data: bytes, *, limit_bytes: int) -> dict[str, Any]:
-    """The JSON object in untrusted `data`; `ShardError` where there is none.
+    """The JSON object in untrusted `data`; raises `ShardError`.
 
-    Refuses what Python's parser lets through: NaN, keys given twice, nesting that exhausts the stack.
+    Unlike Python's parser, it refuses NaN, duplicate keys, and nesting that exhausts the stack.
     """
     _require(len(data) <= limit_bytes, f"JSON of {len(data)} bytes, the limit is {limit_bytes}")
     try:
         value = json.loads(data.decode(), parse_constant=_no_constant, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, numbers of 4,300 digits
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, numbers of 4,300 digits
         raise ShardError(f"not readable as JSON ({error or 'nested too deep'}): {REBUILD}") from error
     _require(isinstance(value, dict), "the JSON is not an object")
     return dict(value)
 
 
 def build(cls: type[T], values: object, where: str) -> T:
-    """`cls(**values)` with exactly the fields of `cls`, or a `ShardError` that lists the wrong keys."""
+    """`cls(**values)`; raises `ShardError` if the keys are not exactly the fields of `cls`."""
     _require(isinstance(values, dict), f"{where} is not an object")
     assert isinstance(values, dict)
     names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
@@ -191,10 +190,17 @@ def build(cls: type[T], values: object, where: str) -> T:
     return cls(**values)
 
 
+def check_version(version: object) -> None:
+    """Raise `ShardError` for a schema version that this code cannot read."""
+    if type(version) is not int or version != SCHEMA_VERSION:
+        problem = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
+        raise ShardError(f"{problem}: use the mvp-data that wrote it, or {REBUILD}, with --overwrite")
+
+
 def as_list(values: dict[str, Any], name: str) -> list[Any]:
-    """The list under `name`, or a `ShardError`."""
+    """The list with key `name`; raises `ShardError`."""
     value = values.get(name)
-    _require(isinstance(value, list), f"{name} is {_kind(value)}, not a list")
+    _require(isinstance(value, list), _wrong(name, value, "a list"))
     assert isinstance(value, list)
     return value
 
@@ -202,32 +208,32 @@ def as_list(values: dict[str, Any], name: str) -> list[Any]:
 def _canonical(item: object, where: str) -> None:
     """Check the scalar fields of a dataclass against their annotations and round its floats in place."""
     for field in fields(item):  # type: ignore[arg-type]
-        value = getattr(item, field.name)
+        value, name = getattr(item, field.name), f"{field.name} of {where}"
         if field.type is float:
-            _require(type(value) is int or isinstance(value, float), _wrong(where, field.name, value, "a number"))
-            _require(abs(value) < 1e15, f"{field.name} of {where} is not a finite number below 1e15")
+            _require(type(value) is int or isinstance(value, float), _wrong(name, value, "a number"))
+            _require(abs(value) < 1e15, f"{name} is not a finite number below 1e15")
             object.__setattr__(item, field.name, round(float(value), DECIMALS) + 0.0)  # + 0.0: no -0.0
         elif field.type is int:
-            _require(type(value) is int, _wrong(where, field.name, value, "a whole number"))
-            _require(abs(value) < 1 << 63, f"{field.name} of {where} does not fit 64 bits")
+            _require(type(value) is int, _wrong(name, value, "a whole number"))
+            _require(abs(value) < 1 << 63, f"{name} does not fit 64 bits")
         elif field.type is str:
-            _require(isinstance(value, str), _wrong(where, field.name, value, "text"))
-            _require(_is_unicode(value), f"{field.name} of {where} is not valid Unicode: {value!r}")
+            _require(isinstance(value, str), _wrong(name, value, "text"))
+            _require(valid_unicode(value) == value, f"{name} is not valid Unicode: {value!r}")
 
 
 def _check_scalars(record: Record) -> None:
-    """Names, sizes and ranges that need no other field."""
+    """Check names, sizes and ranges of single fields."""
     _require(
         re.fullmatch(rf"[a-z0-9_-]{{1,{MAX_KEY}}}", record.key) is not None,
         f"key {record.key[:120]!r} is not 1 to {MAX_KEY} of a-z 0-9 _ -",
     )
-    _require(record.task in TASKS, f"task {record.task!r} is none of {', '.join(TASKS)}")
-    _require(record.doubt in DOUBTS, f"doubt {record.doubt!r} is none of {', '.join(DOUBTS[1:])} and not empty")
-    _require(record.split in SPLITS, f"split {record.split!r} is none of {', '.join(SPLITS)}")
+    _require(record.task in TASKS, f"task {record.task!r} is not one of {', '.join(TASKS)}")
+    _require(record.doubt in DOUBTS, f"doubt {record.doubt!r} is not empty and not one of {', '.join(DOUBTS[1:])}")
+    _require(record.split in SPLITS, f"split {record.split!r} is not one of {', '.join(SPLITS)}")
     for name in ("width_px", "height_px"):
         _require(1 <= getattr(record, name) <= MAX_SIDE_PX, f"{name} is {getattr(record, name)}")
     pixels = record.width_px * record.height_px
-    _require(pixels <= MAX_PICTURE_PX, f"pictures of {pixels} px, the limit is {MAX_PICTURE_PX}")
+    _require(pixels <= MAX_PICTURE_PX, f"images of {pixels} px, the limit is {MAX_PICTURE_PX}")
     _require(0 <= record.difficulty <= 1, f"difficulty {record.difficulty} is outside 0..1")
     _require(record.sampled_fps > 0, f"sampled_fps {record.sampled_fps} is not positive")
     _require(record.video_duration_s > 0, f"video_duration_s {record.video_duration_s} is not positive")
@@ -238,9 +244,9 @@ def _check_scalars(record: Record) -> None:
 
 
 def _check_candidates(record: Record) -> None:
-    """Labels are A, B, C ... in pool order; the answer is what the task and the candidates' orders say."""
+    """Check that labels are A, B, C ... and that the answer follows from the task and the orders."""
     pool = record.candidates
-    _require(all(isinstance(c, CandidateFrame) for c in pool), "candidates holds something else")
+    _require(all(isinstance(c, CandidateFrame) for c in pool), "a candidate is not a CandidateFrame")
     _require(record.k >= 1 and record.l >= 0, f"k {record.k}, l {record.l}")
     _require(len(pool) <= len(LABELS), f"{len(pool)} candidates, there are only {len(LABELS)} labels")
     _require(len(pool) == record.k + record.l, f"{len(pool)} candidates, k + l is {record.k + record.l}")
@@ -257,12 +263,12 @@ def _check_candidates(record: Record) -> None:
     answer = task.right_answer(pool)
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
     foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
-    _require(not foreign, f"candidates {foreign} are said to be of this video and are not")
+    _require(not foreign, f"candidates {foreign} are not from this video, but their origin says so")
 
 
 def _check_times(record: Record) -> None:
     """Time runs forward through context and hidden frames, and the gap is where `mask_start` says."""
-    _require(all(isinstance(c, ContextFrame) for c in record.context), "context holds something else")
+    _require(all(isinstance(c, ContextFrame) for c in record.context), "a context frame is not a ContextFrame")
     size = len(record.context)
     _require(1 <= size <= MAX_CONTEXT, f"{size} context frames, not 1 to {MAX_CONTEXT}")
     _require(0 <= record.mask_start <= size, f"mask_start {record.mask_start} outside {size} context frames")
@@ -285,25 +291,9 @@ def _require(ok: bool, problem: str) -> None:
         raise ShardError(problem if problem.endswith(REBUILD) else f"{problem}: {REBUILD}")
 
 
-def _other_version(version: object) -> str:
-    shown = f"schema_version {version!r:.40}, this mvp-data reads {SCHEMA_VERSION}"
-    return f"{shown}: use the mvp-data that wrote it, or {REBUILD}"
-
-
-def _kind(value: object) -> str:
-    return "missing" if value is None else f"of type {type(value).__name__}"
-
-
-def _wrong(where: str, name: str, value: object, wanted: str) -> str:
-    return f"{name} of {where} is {_kind(value)}, not {wanted}"
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _wrong(name: str, value: object, wanted: str) -> str:
+    found = "missing" if value is None else f"of type {type(value).__name__}"
+    return f"{name} is {found}, not {wanted}"
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -1,9 +1,8 @@
-"""Shards: WebDataset tars of samples, and the index that says that a build is complete.
+"""Shards: WebDataset tars of samples (github.com/webdataset/webdataset).
 
-The bytes of a shard are a function of its samples alone: USTAR headers with no time and no owner, samples in
-the order given, members of a sample in the order of `Record.member_names`. Reading trusts nothing: a tar is
-parsed header by header, so links, devices, long names and sparse files never reach a disk or fill the memory.
-Standard library only; grouping by key is WebDataset's convention (github.com/webdataset/webdataset).
+The bytes of a shard depend only on its samples: USTAR headers have no time and no owner, samples keep their order, and
+the files of a sample have the order of `Record.member_names`. Shards from untrusted sources can be read: links,
+devices, long names and sparse files are refused, and sizes are limited.
 """
 
 import hashlib
@@ -24,15 +23,15 @@ from mvp_data.shards.record import MAX_JSON_BYTES, REBUILD, Record, from_json, t
 from mvp_data.system.files import atomic_write
 from mvp_data.system.tar_blocks import BLOCK, TarBlocks, padded
 
-MAX_PICTURE_BYTES = 16 << 20  # a 796x448 JPEG has 60 kB
-MAX_SCANS = 100  # of a progressive JPEG, which has about 10; a file can hold a million, each drawn over all before
+MAX_PICTURE_BYTES = 16 << 20  # of one JPEG; one of 796x448 px has 60 kB
+MAX_SCANS = 100  # of a progressive JPEG; usual are 10, and a million would take hours to decode
 _MEMBER = re.compile(r"[a-z0-9_-]{1,84}\.(json|context_[0-9]{2}\.jpg|candidate_[a-z]\.jpg)")
 _MAX_MEMBERS = 1 + 100 + 26  # of one sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Where a sample lies: its files fill bytes `offset` to `offset + bytes` of a shard, headers included."""
+    """The position of a sample: bytes `offset` to `offset + bytes` of a shard, with the headers of its files."""
 
     record: Record
     offset: int
@@ -41,9 +40,9 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A record with its JPEGs: what one key of a shard holds.
+    """A record and its JPEGs: the files of one key of a shard.
 
-    Raises `ShardError` if a picture is no JPEG of the size that the record states.
+    Raises `ShardError` if an image is not a JPEG of the size in the record.
     """
 
     record: Record
@@ -51,11 +50,11 @@ class Sample:
     candidates: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
-        """Check the pictures against the record: their number, size in bytes and size in px."""
+        """Check the number of images, and their sizes in bytes and px."""
         key, wanted = self.record.key, (self.record.width_px, self.record.height_px)
         counts = (len(self.context), len(self.candidates))
         if counts != (len(self.record.context), len(self.record.candidates)):
-            raise ShardError(f"{key}: {counts} context and candidate pictures, the record says otherwise: {REBUILD}")
+            raise ShardError(f"{key}: {counts} context and candidate images, the record has other numbers: {REBUILD}")
         for name, data in zip(self.record.member_names[1:], self.context + self.candidates, strict=True):
             if len(data) > MAX_PICTURE_BYTES:
                 raise ShardError(f"{name}: {len(data)} bytes, the limit is {MAX_PICTURE_BYTES}: {REBUILD}")
@@ -71,11 +70,11 @@ class Sample:
 
 
 def write_shard(path: Path, samples: Iterable[Sample], *, sha256: str = "") -> ShardInfo:
-    """Write `samples` to a tar at `path`: all of it or nothing. An older file of that name is replaced.
+    """Write `samples` to a tar at `path`, atomically; an existing file is replaced.
 
-    The same samples give the same bytes. Raises `ShardError` if there are none, if a key comes twice, if
-    they differ in task, split, k, l or number of context frames (the Hugging Face loader wants one set of members), or
-    if a `sha256` is given and the tar has another one.
+    The same samples give the same bytes. Raises `ShardError` if there are none, if two have the same key, if they
+    differ in task, split, k, l or number of context frames (the Hugging Face loader needs the same members for each),
+    or if the tar does not have the given `sha256`.
     """
     keys: set[str] = set()
     shapes: set[tuple[str, str, int, int, int]] = set()
@@ -98,51 +97,46 @@ def write_shard(path: Path, samples: Iterable[Sample], *, sha256: str = "") -> S
 
 
 def read_shard(source: str | Path | IO[bytes]) -> Iterator[Sample]:
-    """The samples of a shard, one at a time, from a path or an open binary file (fsspec's too).
+    """The samples of a shard, one at a time, from a path or an open binary file (also of fsspec).
 
-    Memory holds one sample and the keys seen. Raises `ShardError`, naming the shard and the member, for a tar
-    that is damaged, truncated, or holds anything but samples.
+    Only one sample is in memory. Raises `ShardError`, with the shard and the member, for a tar that is damaged or
+    truncated, or contains other files.
     """
     if isinstance(source, str | Path):
-        try:
-            with Path(source).open("rb") as file:
-                yield from _read(file, str(source))
-        except OSError as error:
-            raise ShardError(f"{source}: cannot be read ({error.strerror}): check the path") from error
+        with _naming(str(source)), Path(source).open("rb") as file:
+            yield from _samples(file)
     else:
-        yield from _read(source, str(getattr(source, "name", getattr(source, "path", "the shard"))))
+        with _naming(str(getattr(source, "name", getattr(source, "path", "the shard")))):
+            yield from _samples(source)
 
 
 def sample_spans(path: Path) -> Iterator[Span]:
-    """Where each sample of a shard lies, from its headers and records alone: no picture is read.
+    """The position of each sample of a shard. Reads only headers and records, no images.
 
-    Raises `ShardError` for all that `read_shard` refuses, except for what is inside the pictures.
+    Raises `ShardError` like `read_shard`, except for damaged images.
     """
-    try:
-        with path.open("rb", buffering=0) as file, _naming(str(path)):  # unbuffered: a seek would drop what was read
-            for span, _ in _spans(file, pictures=False):
-                yield span
-    except OSError as error:
-        raise ShardError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    with _naming(str(path)), path.open("rb", buffering=0) as file:  # a seek drops the buffer
+        for span, _ in _spans(file, images=False):
+            yield span
 
 
 def parse_sample(data: bytes, where: str) -> Sample:
-    """The sample in a piece of a shard: what its `Span` says and nothing else.
+    """The sample in the bytes of its `Span`.
 
-    Raises `ShardError` that begins with `where` for anything that is not one whole sample.
+    Raises `ShardError`, with `where` first, for anything but one complete sample.
     """
     filled = -(-(len(data) + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-    samples = list(_read(io.BytesIO(data.ljust(filled, b"\0")), where))  # with an end, it is a tar of one sample
+    with _naming(where):
+        samples = list(_samples(io.BytesIO(data.ljust(filled, b"\0"))))  # with an end mark it is a tar of one sample
     if len(samples) != 1:
-        raise ShardError(f"{where}: {len(samples)} samples in place of one: {REBUILD}")
+        raise ShardError(f"{where}: {len(samples)} samples instead of one: {REBUILD}")
     return samples[0]
 
 
 def shard_paths(path: str | Path) -> list[Path]:
-    """The tars to read for a tar or for a folder of shards.
+    """The tars of a folder of shards, or the single tar at `path`.
 
-    A folder is read through its index, which is written last: `ShardError` if it is missing, that is, if the
-    build did not finish, and if a shard named there is not in the folder.
+    Raises `ShardError` if a folder has no index, because its build is not finished, or if a shard in it is missing.
     """
     path = Path(path)
     if not path.is_dir():
@@ -152,12 +146,12 @@ def shard_paths(path: str | Path) -> list[Path]:
     paths = [path / shard.name for shard in read_index(path).shards]
     for shard in paths:
         if not shard.is_file():
-            raise ShardError(f"{shard}: named in {INDEX_NAME} but not there: {REBUILD}")
+            raise ShardError(f"{shard}: listed in {INDEX_NAME} but missing: {REBUILD}")
     return paths
 
 
 class _Hashing(io.RawIOBase):
-    """A writable file that hashes and counts what goes through."""
+    """A writable file that hashes and counts the bytes written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size, self.sha256 = file, 0, hashlib.sha256()
@@ -172,7 +166,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, int, int]]) -> None:
-    """Note a sample of a shard; `ShardError` if it repeats a key or differs in kind from those before."""
+    """Record the key and shape of a sample; raises `ShardError` for a repeated key or another shape."""
     if record.key in keys:
         raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
     keys.add(record.key)
@@ -181,43 +175,42 @@ def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, i
         raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
 
 
-def _read(file: IO[bytes], shard: str) -> Iterator[Sample]:
-    """The samples of a tar; every error gets the shard's name."""
-    with _naming(shard):
-        for span, members in _spans(file, pictures=True):
-            record = span.record
-            pictures = [members[name] for name in record.member_names[1:]]
-            split = len(record.context)
-            yield Sample(record=record, context=tuple(pictures[:split]), candidates=tuple(pictures[split:]))
+def _samples(file: IO[bytes]) -> Iterator[Sample]:
+    for span, members in _spans(file, images=True):
+        images = tuple(members[name] for name in span.record.member_names[1:])
+        split = len(span.record.context)
+        yield Sample(record=span.record, context=images[:split], candidates=images[split:])
 
 
 @contextmanager
 def _naming(shard: str) -> Iterator[None]:
-    """Put the shard's name before every error."""
+    """Put the name of the shard before the message of every error."""
     try:
         yield
     except ShardError as error:
         raise ShardError(f"{shard}: {error}") from error
     except tarfile.ReadError as error:
         raise ShardError(f"{shard}: {error}: not a shard, or damaged: {REBUILD}") from error
+    except OSError as error:
+        raise ShardError(f"{shard}: cannot be read ({error.strerror or error}): check the path") from error
 
 
-def _spans(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
-    """Group the members of a tar by key and check each group's record; without `pictures` they stay unread."""
+def _spans(file: IO[bytes], *, images: bool) -> Iterator[tuple[Span, dict[str, bytes]]]:
+    """Group the members of a tar by key and check the record of each group; `images` are read only on request."""
     keys: set[str] = set()
     shapes: set[tuple[str, str, int, int, int]] = set()
     start = 0
-    for members, end in _groups(_members(file, pictures=pictures)):
+    for members, end in _groups(_members(file, images=images)):
         record = _record(members)
         _check_in(record, keys, shapes)
         yield Span(record=record, offset=start, bytes=end - start), members
         start = end
     if not keys:
-        raise ShardError("holds no sample: " + REBUILD)
+        raise ShardError("has no samples: " + REBUILD)
 
 
 def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[str, bytes], int]]:
-    """Runs of members with one key, and the byte after each run."""
+    """Consecutive members with the same key, and the byte after them."""
     group: dict[str, bytes] = {}
     end = 0
     for name, data, after in members:
@@ -235,10 +228,10 @@ def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[st
 
 
 def _record(members: dict[str, bytes]) -> Record:
-    """The record of the files of one key; `ShardError` if they are not exactly the ones it names."""
+    """The record of the files of one key; raises `ShardError` if they are not exactly the files of the record."""
     key = next(iter(members)).split(".")[0]
     if (data := members.get(f"{key}.json")) is None:
-        raise ShardError(f"{key}.json: missing, the sample is not whole: {REBUILD}")
+        raise ShardError(f"{key}.json: missing, the sample is incomplete: {REBUILD}")
     try:
         record = from_json(data)
     except ShardError as error:
@@ -253,21 +246,21 @@ def _record(members: dict[str, bytes]) -> Record:
     return record
 
 
-def _members(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[str, bytes, int]]:
-    """Name, content and end (its byte in the tar) of each file; `ShardError` at the first block that is not ours.
+def _members(file: IO[bytes], *, images: bool) -> Iterator[tuple[str, bytes, int]]:
+    """Name, content and end (byte in the tar) of each file; raises `ShardError` for any other member.
 
-    Without `pictures` their content is `b""`, and the file is left where they end, by seeking.
+    Without `images` their content is skipped and `b""`.
     """
     tar = TarBlocks(file)
     while found := tar.header():
         name, size = _checked(found[0])
-        if pictures or name.endswith(".json"):
+        if images or name.endswith(".json"):
             data = tar.take(padded(size))[:size]
         else:
             data = b""
             tar.skip(padded(size))
         yield name, data, tar.at
-    # Two zero blocks, then zeros up to a whole record: so a cut at any byte is seen.
+    # Two zero blocks, then zeros up to a whole record: so a truncation at any byte is detected.
     end = tar.at
     rest = tar.take_up_to(tarfile.RECORDSIZE + 1)
     whole = tar.at % tarfile.RECORDSIZE == 0
@@ -276,7 +269,7 @@ def _members(file: IO[bytes], *, pictures: bool) -> Iterator[tuple[str, bytes, i
 
 
 def _checked(header: tarfile.TarInfo) -> tuple[str, int]:
-    """Name and size in bytes of the plain file of a sample; `ShardError` for any other header."""
+    """Name and size in bytes of a file of a sample; raises `ShardError` for any other header."""
     if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise ShardError(f"{header.name!r:.120}: neither a plain file nor USTAR (type {header.type!r}): {REBUILD}")
     if not _MEMBER.fullmatch(header.name):
@@ -288,5 +281,5 @@ def _checked(header: tarfile.TarInfo) -> tuple[str, int]:
 
 
 def iter_samples(path: Path) -> Iterator[Sample]:
-    """The samples of a tar or of a folder of shards, in order. Raises `ShardError`."""
+    """The samples of a tar or of a folder of shards, in order; raises `ShardError`."""
     return chain.from_iterable(read_shard(shard) for shard in shard_paths(path))

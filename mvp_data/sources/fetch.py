@@ -1,4 +1,4 @@
-"""Provide a source as a local file, and compute the fingerprint that identifies a video by its content."""
+"""Provide a source as a local file, and compute the hash of its content that is the id of a video."""
 
 import errno
 import hashlib
@@ -11,26 +11,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from mvp_data.core.errors import OutputError, Skip, SkipReason, SourceError
 from mvp_data.core.types import ByteRange, Location, Source, file_of
 from mvp_data.sources import tars
 from mvp_data.system import urls
+from mvp_data.system.files import check_space
 
-MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless answer must not fill the disk
-SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds those of a killed worker by it
+MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless response must not fill the disk
+SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds the files of a killed worker by it
 FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
-_CHUNK_BYTES = 1 << 20
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 def fingerprint(path: Path) -> str:
-    """A video's id: the first 20 hex digits of the SHA-256 of its whole content.
+    """The id of a video: the first 20 hex digits of the SHA-256 of its whole content; raises `Skip(UNREADABLE)`.
 
-    A hash of samples would take a copy with flipped bits for a duplicate. Memory use is constant.
-
-    Raises `Skip(UNREADABLE)`.
+    A hash of parts of it would take a copy with flipped bits for a duplicate.
     """
     try:
         with path.open("rb") as file:
@@ -43,56 +40,55 @@ def fingerprint(path: Path) -> str:
 def local_file(source: Source, spool: Path) -> Iterator[Path]:
     """The source as a local file: the file itself, or a copy in the folder `spool` that is removed at the end.
 
-    Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`. Raises `OutputError` if `spool` is full or cannot be written,
-    which is not the fault of the video.
+    Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`, and `OutputError` if `spool` is full or cannot be written.
     """
-    if isinstance(source.uri, str) and os.path.isabs(source.uri):
-        yield _checked(source.uri)
+    if isinstance(source.location, str) and os.path.isabs(source.location):
+        yield _checked(source.location)
         return
     with _temporary(source, spool) as path:
-        _fill(source.uri, path)
+        _fill(source.location, path)
         yield path
 
 
-def _checked(uri: str) -> Path:
-    """The path of a regular file that is readable and not empty; a FIFO or device is never opened."""
+def _checked(location: str) -> Path:
+    """The path of a regular file that is readable and not empty. FIFOs and devices are never opened."""
     try:
-        status = os.stat(uri)
+        status = os.stat(location)
         if not stat.S_ISREG(status.st_mode):
             raise Skip(SkipReason.UNREADABLE, "not a regular file")
         if status.st_size == 0:
             raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
-        with open(uri, "rb"):
-            return Path(uri)
-    except (OSError, ValueError) as err:  # ValueError: a name that no file can have
+        with open(location, "rb"):
+            return Path(location)
+    except (OSError, ValueError) as err:  # ValueError: not a valid name
         raise Skip(SkipReason.UNREADABLE, urls.explain(err)) from err
 
 
 @contextmanager
 def _temporary(source: Source, spool: Path) -> Iterator[Path]:
-    """An empty temporary file with the extension of the source, which some decoders need."""
+    """An empty temporary file. It has the extension of the source, which some decoders need."""
     suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
     try:
         spool.mkdir(parents=True, exist_ok=True)
         prefix = _prefix(os.getpid(), socket.gethostname())
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix[0] if suffix else "", dir=spool)
     except OSError as err:
-        raise OutputError(f"{spool}: cannot hold fetched files ({urls.explain(err)})") from err
+        raise OutputError(f"{spool}: cannot store fetched files ({urls.explain(err)}); choose another folder") from err
     os.close(handle)
     try:
         yield Path(name)
     finally:
-        with suppress(OSError):  # the disk is gone or read-only; the next run removes the file
+        with suppress(OSError):  # the disk failed or became read-only; the next run removes the file
             os.unlink(name)
 
 
 def _prefix(process_id: int, host: str) -> str:
-    """The prefix for the files of one process; processes on other machines may have the same number."""
+    """The file name prefix of one process; it has the host, since process numbers repeat on other machines."""
     return f"{SPOOL_PREFIX}{''.join(c if c.isalnum() else '-' for c in host)}-{process_id}-"
 
 
 def sweep(spool: Path, process_id: int, host: str) -> None:
-    """Remove the files that a killed process has fetched."""
+    """Remove the fetched files of a killed process."""
     for path in spool.glob(f"{_prefix(process_id, host)}*"):
         with suppress(OSError):  # as above
             path.unlink()
@@ -102,41 +98,23 @@ def _fill(location: Location, path: Path) -> None:
     """Copy a remote file or a tar member into `path`."""
     try:
         size = location.size if isinstance(location, ByteRange) else urls.size_bytes(location)
-        _check_room(size or 0, path.parent)
-        # An answer of unknown size may fill half of the free space: a full disk would stop all workers.
+        if size is not None and size > MAX_FETCH_BYTES:
+            raise Skip(SkipReason.UNREADABLE, f"{size} bytes exceed the limit of {MAX_FETCH_BYTES} for a fetched file")
+        check_space(path.parent, size or 0)
+        # A response of unknown size may take half of the free space: a full disk would stop all workers.
         limit = MAX_FETCH_BYTES if size is not None else min(MAX_FETCH_BYTES, shutil.disk_usage(path.parent).free // 2)
         with path.open("wb") as out:
             if isinstance(location, ByteRange):
                 tars.copy_member(location, out)
             else:
-                _download(location, size, limit, out)
+                out.writelines(urls.read_chunks(location, limit))
+            if size is not None and out.tell() < size:
+                raise EOFError(f"{out.tell()} of {size} bytes received")
     except SourceError as err:
         raise Skip(SkipReason.UNREADABLE, str(err)) from err
     except urls.failures(file_of(location)) as err:
-        if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can run out of room
-            raise OutputError(f"{path.parent}: no room left for fetched files; free some or move the output") from err
+        if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # only a write can have caused it
+            raise OutputError(f"{path.parent}: no room left for fetched files; free space or move the output") from err
         raise Skip(SkipReason.UNREADABLE, urls.explain(err)) from err
     if path.stat().st_size == 0:
         raise Skip(SkipReason.EMPTY_FILE, "the file holds 0 bytes")
-
-
-def _check_room(size: int, spool: Path) -> None:
-    """Raise `Skip` for a file over the limit, `OutputError` if it does not fit on the disk."""
-    if size > MAX_FETCH_BYTES:
-        raise Skip(SkipReason.UNREADABLE, f"{size} bytes to fetch are over the limit of {MAX_FETCH_BYTES}")
-    free = shutil.disk_usage(spool).free
-    if size > free:
-        raise OutputError(f"{spool}: {free} bytes free, {size} needed to fetch a video; free some or move the output")
-
-
-def _download(url: str, size: int | None, limit: int, out: IO[bytes]) -> None:
-    """Copy a whole remote file; `EOFError` if fewer bytes come than announced, `Skip` if more than the limit."""
-    fetched = 0
-    with urls.open_binary(url, streaming=True) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            fetched += len(chunk)
-            if fetched > limit:
-                raise Skip(SkipReason.UNREADABLE, f"more than {limit} bytes came: over the limit")
-            out.write(chunk)
-    if size is not None and fetched < size:
-        raise EOFError(f"{fetched} of {size} bytes came")

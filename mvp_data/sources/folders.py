@@ -1,10 +1,10 @@
-"""The files under a folder or matched by a pattern, on disk or behind a URL.
+"""List the files under a folder or matched by a pattern, on disk or behind a URL.
 
-Symbolic links in circles, broken links, devices and folders without permission do no harm. What cannot be read is an
-entry with a fault.
+A file or folder that cannot be read is an entry with a fault. Each folder is listed once, so symbolic links cannot form
+an endless loop.
 
-Remote folders are listed here, one folder at a time, and not by `find` and `glob` of fsspec. These leave out folders
-that cannot be read, follow links in circles for ever, and have no limit on the number of names or the time.
+Remote folders are listed one by one with `ls`. The `find` and `glob` of fsspec omit folders that cannot be read, follow
+circular links endlessly, and limit neither the number of names nor the time.
 """
 
 import glob
@@ -21,8 +21,8 @@ from typing import Any
 
 from mvp_data.system import urls
 
-MAX_DEPTH = 32  # folders inside folders behind a URL: the pages of a web server may link in circles
-MAX_LISTED = 1_000_000  # files and folders under one URL: a server may invent names without end
+MAX_DEPTH = 32  # of folders under a URL: the pages of a web server may link in circles
+MAX_LISTED = 1_000_000  # files and folders under one URL: a server may send endless names
 MAX_LISTING_S = 3600.0  # to list all folders under one URL
 NO_FILE = "not a regular file (FIFO, socket or device)"
 _MAGIC = re.compile(r"[*?[]")
@@ -30,42 +30,42 @@ _MAGIC = re.compile(r"[*?[]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A file, its name relative to the folder searched, and the reason why it cannot be used, if any."""
+    """A file found; `fault` is the reason why it cannot be used, or empty."""
 
     path: str  # or URL
-    name: str
+    name: str  # relative to the folder that was searched
     fault: str = ""
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text is a pattern, unless a file has that name."""
+    """Whether a text has wildcards; a file may still have that name."""
     return bool(_MAGIC.search(text))
 
 
 def folder_entries(root: str, leave_out: Sequence[Path] = ()) -> Iterator[Entry]:
-    """Every file under an absolute folder path."""
-    return _Walk(base=root, leave_out=leave_out).under(root, lambda _: True)
+    """All files under a folder, given by its absolute path."""
+    return _LocalSearch(base=root, leave_out=leave_out).under(root, lambda _: True)
 
 
 def glob_entries(pattern: str, leave_out: Sequence[Path] = ()) -> Iterator[Entry]:
-    """Files that match an absolute pattern, and all files in folders that match.
+    """The files that match an absolute pattern, and all files in folders that match.
 
-    Names are relative to the part before the first wildcard: `/data/*/x.mp4` gives `a/x.mp4`. Python's `**` follows
-    linked folders in circles, so Python's `glob` handles only the part before a `**`.
+    Names are relative to the part before the first wildcard: `/data/*/x.mp4` gives `a/x.mp4`. Python's `glob` handles
+    only the part before a `**`, because its `**` follows circular links.
     """
     parts = pattern.split(os.sep)
     first = next(index for index, part in enumerate(parts) if is_pattern(part))
-    walk = _Walk(base=os.sep.join(parts[:first]) or os.sep, leave_out=leave_out)
+    search = _LocalSearch(base=os.sep.join(parts[:first]) or os.sep, leave_out=leave_out)
     deep = parts.index("**") if "**" in parts else len(parts)
     for path in sorted(glob.glob(os.sep.join(parts[:deep]) or os.sep)):
         if os.path.isdir(path):
-            yield from walk.under(path, _matcher(path, parts[deep:]))
+            yield from search.under(path, _matcher(path, parts[deep:]))
         elif deep == len(parts):
-            yield Entry(path=path, name=walk.name(path), fault=path_fault(path))
+            yield Entry(path=path, name=search.name(path), fault=path_fault(path))
 
 
 def path_fault(path: str) -> str:
-    """The reason why a path is not a regular file, or empty; links are followed."""
+    """The reason why a path is not a regular file, or empty. Links are followed."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as err:  # ValueError: a name that no file can have
@@ -81,7 +81,7 @@ def remote_entries(url: str) -> Iterator[Entry]:
     `memory://d` with the file `/d/a/x.mp4` gives the path `memory://d/a/x.mp4` and the name `a/x.mp4`. Names are
     relative to the folder, or to the part of a pattern before its first wildcard.
 
-    Raises what `remote.failures(url)` lists if the URL itself cannot be read.
+    Raises what `urls.failures(url)` lists if the URL itself cannot be read.
     """
     system, root = urls.filesystem(url)
     if urls.is_http(url):
@@ -97,37 +97,39 @@ def remote_entries(url: str) -> Iterator[Entry]:
         first = _MAGIC.search(url)
         base = url[: url.rindex("/", 0, first.start() if first else None) + 1]
         parts = [part or "*" for part in url[len(base) :].split("/")]
-        yield from _RemoteWalk(system, base, system._strip_protocol(base), parts).entries()
+        yield from _RemoteSearch(system, base, system._strip_protocol(base), parts).entries()
     elif folder:
-        yield from _RemoteWalk(system, url, root, []).entries()
+        yield from _RemoteSearch(system, url, root, []).entries()
     else:
         yield Entry(path=url, name=urls.name_in(url).rpartition("/")[2])
 
 
 def _is_web_page(system: Any, name: str, url: str) -> bool:
-    """Whether a URL without an extension is HTML, and so the list of a folder."""
+    """Whether a URL is HTML and has no extension, and so lists a folder."""
     extension = os.path.splitext(url.partition("://")[2].partition("/")[2])[1]
     return system.info(name).get("mimetype") == "text/html" and not extension
 
 
-class _RemoteWalk:
-    """The files under a folder that match a pattern, given in parts; an empty pattern matches all of them."""
+class _RemoteSearch:
+    """The files under a remote folder that match a pattern, given as path parts; an empty pattern matches all files."""
 
     def __init__(self, system: Any, url: str, root: str, pattern: Sequence[str]) -> None:
         self._system, self._root, self._pattern = system, root, pattern
         self._base = url.rstrip("/") + "/" if "://" in url.rstrip("/") else url
         self._start = len(root.rstrip("/")) + 1
-        self._fixed = pattern.index("**") if "**" in pattern else len(pattern)  # parts that match one name each
+        self._fixed = (
+            pattern.index("**") if "**" in pattern else len(pattern)
+        )  # number of parts that match exactly one name
         self._with_hidden = any(part.startswith(".") for part in pattern)
 
     def entries(self) -> Iterator[Entry]:
-        """The files, and as faults what cannot be read; raises what `remote.failures` lists for the folder itself."""
+        """The files, and a fault for each folder that cannot be read; for the first folder raises `urls.failures`."""
         seen, pending = {self._root.rstrip("/")}, [self._root]
         end_s = time.monotonic() + MAX_LISTING_S
         while pending:
             folder = pending.pop()
             if len(seen) > MAX_LISTED or time.monotonic() > end_s:
-                limit = f"more than {MAX_LISTED} names, or more than {MAX_LISTING_S:g} s to list them"
+                limit = f"more than {MAX_LISTED} names or {MAX_LISTING_S:g} s to list them"
                 yield self._entry(folder, f"{limit}: the rest is ignored")
                 return
             try:
@@ -141,7 +143,7 @@ class _RemoteWalk:
                 name = str(info["name"]).rstrip("/")
                 found = self._entry(name)
                 if name in seen or not name.startswith(folder.rstrip("/") + "/") or found.name == ".":
-                    continue  # the folder itself, its parent, or a link that only sorts the page
+                    continue  # the folder itself, its parent, or a link that sorts the page
                 seen.add(name)
                 depth = name.count("/", self._start)
                 if info["type"] == "directory" and self._enters(name, found):
@@ -165,7 +167,7 @@ class _RemoteWalk:
         return not self._is_hidden(found) and _matches(parts, self._pattern[: min(len(parts), self._fixed)])
 
     def _takes(self, name: str, found: Entry, *, is_file: bool) -> bool:
-        """Whether a file matches. As in a shell, `*` matches no hidden name; one in a folder that matches counts."""
+        """Whether an entry is reported. As in a shell, `*` matches no hidden name; folders that match report theirs."""
         parts = name[self._start :].split("/")
         if self._is_hidden(found):
             return _matches(parts[:-1], self._pattern)
@@ -178,7 +180,7 @@ def _matcher(folder: str, pattern: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a path matches a pattern, both in parts; a folder that matches brings all that is in it.
+    """Whether a path matches a pattern, both given as parts; a folder that matches includes all files in it.
 
     >>> _matches(["a", "b", "x.mp4"], ["**", "*.mp4"]), _matches(["x.mp4"], ["**", "b", "*"])
     (True, False)
@@ -190,23 +192,23 @@ def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
 
 
-class _Walk:
-    """Walks that share the folders already seen, by device and inode, and the base of the names."""
+class _LocalSearch:
+    """Searches of local folders that list each folder once, identified by device and inode."""
 
     def __init__(self, *, base: str, leave_out: Sequence[Path]) -> None:
         self._start = len(os.path.join(base, ""))
         self._seen: set[tuple[int, int]] = set()
         for folder in leave_out:
-            with suppress(OSError):  # not there, so not to be met
+            with suppress(OSError):  # does not exist, so cannot be found
                 status = os.stat(folder)
                 self._seen.add((status.st_dev, status.st_ino))
 
     def name(self, path: str) -> str:
-        """The path relative to the base."""
+        """The path relative to `base`."""
         return path[self._start :]
 
     def under(self, root: str, keep: Callable[[str], bool]) -> Iterator[Entry]:
-        """Files under `root`. Linked folders come after the real ones, so that a file bears its real name."""
+        """Files under `root` that `keep` accepts. Linked folders are listed last, so files get their real names."""
         pending, links = [root], list[str]()
         while pending or links:
             folder = pending.pop() if pending else links.pop()
@@ -226,7 +228,7 @@ class _Walk:
                     yield Entry(path=entry.path, name=self.name(entry.path), fault=kind)
 
     def _list(self, folder: str) -> list[os.DirEntry[str]]:
-        """The entries of a folder by name; none if it has been seen."""
+        """The entries of a folder in order of name; none if it was listed before."""
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in self._seen:
             return []
@@ -236,9 +238,9 @@ class _Walk:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """`folder`, `linked folder`, a fault, or empty for a file; asks the disk only about links.
+    """`folder`, `linked folder`, a fault, or empty for a file. Only links need a call to the system.
 
-    A name that starts with a dot is an entry without a fault, folder or not: `scan` says what becomes of it.
+    A hidden folder counts as a file: `scan` reports it as one problem.
     """
     if entry.name.startswith("."):
         return ""

@@ -1,7 +1,7 @@
 """The list of files that were read before, with their video ids, so that a resumed run does not read them again.
 
-A local file is recognized by its path, size, mtime, ctime and inode; a URL by its size and the version that the server
-gives. A file that cannot be recognized is read again, which is always correct.
+A local file is recognized by its path, size, mtime, ctime and inode, and a URL by its size and the version that the
+server sends. A file that is not recognized is read again.
 """
 
 import hashlib
@@ -15,32 +15,20 @@ from mvp_data.core.errors import OutputError
 from mvp_data.core.types import ByteRange, Location, file_of
 from mvp_data.system import urls
 
-SEEN_NAME = "seen.txt"  # in the bank; one line a file: stamp, space, video id
-YOUNG_S = 2.0  # a file changed so recently may change again within the resolution of its times
-# Names of the version in the file systems of fsspec.
-_VERSIONS = [
-    "ETag",
-    "etag",
-    "Content-MD5",
-    "Digest",
-    "md5Hash",
-    "generation",
-    "blob_id",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "mtime",
-    "modify",
-]
+SEEN_NAME = "seen.txt"  # in the bank; one line per file: stamp, space, video id
+YOUNG_S = 2.0  # a file this new may change again within the resolution of its times
+# Keys of a version in the file systems of fsspec.
+_VERSIONS = ["ETag", "etag", "Content-MD5", "Digest", "md5Hash", "generation", "blob_id", "mtime", "modify"]
+_VERSIONS += ["LastModified", "Last-Modified", "last_modified"]
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
+# Size in bytes, mtime and ctime in ns, inode. Not the device: nodes of a cluster number their mounts differently.
+FileState = tuple[int, int, int, int]
 
-Sight = tuple[int, int, int, int]  # size, mtime and ctime (ns), inode; no device: nodes number their mounts differently
 
-
-def sight(uri: Location) -> Sight | None:
-    """The state of a local file, or of the tar that contains a member; None for a URL and for a missing file."""
-    path = file_of(uri)
+def file_state(location: Location) -> FileState | None:
+    """The state of a local file, or of the tar that contains a member; None for a URL or a missing file."""
+    path = file_of(location)
     if not os.path.isabs(path):
         return None
     try:
@@ -50,40 +38,40 @@ def sight(uri: Location) -> Sight | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def size_bytes(uri: Location, seen: Sight | None) -> int:
-    """Bytes to read; 0 where only a server knows."""
-    if isinstance(uri, ByteRange):
-        return uri.size
-    return seen[0] if seen else 0
+def size_bytes(location: Location, state: FileState | None) -> int:
+    """Bytes to read; 0 for a URL."""
+    if isinstance(location, ByteRange):
+        return location.size
+    return state[0] if state else 0
 
 
-def stamp(uri: Location, seen: Sight | None) -> str:
-    """A hash that changes when the bytes at `uri` change; empty where no change would show: a URL, a new file."""
-    if seen is None or abs(time.time() - max(seen[1], seen[2]) / 1e9) < YOUNG_S:
+def stamp(location: Location, state: FileState | None) -> str:
+    """A hash that changes when the bytes at `location` change; empty if it could not, for a URL or a new file."""
+    if state is None or abs(time.time() - max(state[1], state[2]) / 1e9) < YOUNG_S:
         return ""
-    return hashlib.sha256(b"%r %s" % (seen, os.fsencode(str(uri)))).hexdigest()[:20]
+    return hashlib.sha256(b"%r %s" % (state, os.fsencode(str(location)))).hexdigest()[:20]
 
 
-def remote_stamp(uri: Location) -> str:
-    """The same for a URL, at the cost of a request; empty where the server gives no version."""
-    url = file_of(uri)
+def remote_stamp(location: Location) -> str:
+    """The stamp of a URL, by a request to the server; empty if the server sends no version."""
+    url = file_of(location)
     if os.path.isabs(url) or not urls.scheme_of(url):
         return ""
     try:
         system, name = urls.filesystem(url)
-        said = system.info(name)
-    except urls.failures(url):  # fetching the file will report it
+        facts = system.info(name)
+    except urls.failures(url):  # the fetch will report it
         return ""
-    version = sorted((key, str(said[key])) for key in _VERSIONS if said.get(key))
+    version = sorted((key, str(facts[key])) for key in _VERSIONS if facts.get(key))
     if not version:
         return ""
-    shown = urls.name_in(url)  # without the signature, which changes
-    place = (uri.offset, uri.size, shown) if isinstance(uri, ByteRange) else shown
-    return hashlib.sha256(repr((place, said.get("size"), version)).encode()).hexdigest()[:20]
+    shown = urls.name_in(url)  # without the query: signatures change
+    place = (location.offset, location.size, shown) if isinstance(location, ByteRange) else shown
+    return hashlib.sha256(repr((place, facts.get("size"), version)).encode()).hexdigest()[:20]
 
 
-class Seen:
-    """The list of one bank. Incomplete lines, left by a killed run, are ignored."""
+class KnownFiles:
+    """The list of a bank. Incomplete lines of a killed run are ignored."""
 
     def __init__(self, bank_root: Path) -> None:
         """Read the list if it exists."""
@@ -98,7 +86,7 @@ class Seen:
         self._torn = bool(text) and not text.endswith(b"\n")
         self._descriptor = -1
 
-    def __enter__(self) -> "Seen":
+    def __enter__(self) -> "KnownFiles":
         return self
 
     def __exit__(
@@ -111,17 +99,17 @@ class Seen:
         return bool(self._ids)
 
     def video_id(self, stamp: str) -> str:
-        """The id of the video with this stamp, or an empty text."""
+        """The id of the video with this stamp, or empty."""
         return self._ids.get(stamp, "")
 
-    def add_all(self, other: "Seen") -> None:
+    def add_all(self, other: "KnownFiles") -> None:
         """Add the entries of another list, without replacing any."""
         for stamp, video_id in other._ids.items():
             if stamp not in self._ids:
                 self.add(stamp, video_id)
 
     def add(self, stamp: str, video_id: str) -> None:
-        """Add a file. Each line is one write, so the lines of runs that share a bank do not mix."""
+        """Add a file. Each line is one write, so lines of concurrent runs do not mix."""
         if not stamp or self._ids.get(stamp) == video_id:
             return
         self._ids[stamp] = video_id

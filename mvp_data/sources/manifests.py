@@ -1,7 +1,7 @@
-"""Lists of videos: `.txt` (one path a line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
+"""Read lists of videos: `.txt` (one path per line), and `.csv`, `.jsonl` or `.parquet` with a `path` column.
 
-A manifest may come from an untrusted source: the length of a line is limited, and only data is read from it. A
-malformed manifest is a `SourceError` that names the file and the line. `scan` looks at the files that it names.
+A manifest may come from an untrusted source, so the sizes of lines and files are limited. A malformed manifest raises
+a `SourceError` with the file and the line. The files that it lists are checked by `scan`.
 """
 
 import csv
@@ -15,32 +15,31 @@ from dataclasses import dataclass
 from typing import IO
 
 from mvp_data.core.errors import SourceError
-from mvp_data.core.text import plain
+from mvp_data.core.text import valid_unicode
 from mvp_data.system import urls
 from mvp_data.system.parquet import open_parquet, plain_value, scalars
 
 MAX_LINE_BYTES = 1 << 20  # of a line or a Parquet cell; paths and captions are far shorter
 MAX_ROWS = 10_000_000  # each becomes a source in memory
-MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send without end
-_CHUNK_BYTES = 1 << 20
+MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send endless data
 _BOM_BYTES = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRow:
-    """One row: the path as written, and the other columns as text, in the order of the file."""
+    """One row: the path as written, and the other columns as text, in their order."""
 
     path: str
     extra: tuple[tuple[str, str], ...] = ()
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file is a manifest by its extension."""
+    """Whether a file name has the extension of a manifest."""
     return os.path.splitext(name)[1].lower() in _READERS
 
 
 def read_manifest(path: str) -> Iterator[ManifestRow]:
-    """The rows of a manifest, given by path or URL.
+    """The rows of a manifest, given by its path or URL; raises `SourceError`.
 
     `a.mp4` in a `.txt` and `{"path": "a.mp4", "fps": 25, "tags": ["x"], "note": null}` in a `.jsonl` give
     `ManifestRow(path="a.mp4")` and the same with `extra=(("fps", "25"), ("tags", '["x"]'), ("note", ""))`.
@@ -64,24 +63,21 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
 
 @contextmanager
 def _seekable(path: str) -> Iterator[IO[bytes]]:
-    """A local file itself; a remote one as a temporary copy, since Parquet is read from its end."""
+    """The open manifest. A remote one is copied to a temporary file: reading Parquet starts at the end."""
     if not urls.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
-        raise SourceError(f"{path}: not a regular file; a list of videos must be one")
-    with urls.open_binary(path, streaming=True) as file:
-        if not urls.scheme_of(path):
+        raise SourceError(f"{path}: not a regular file; name a list of videos")
+    if not urls.scheme_of(path):
+        with open(path, "rb") as file:
             yield file
-            return
-        with tempfile.TemporaryFile() as copy:
-            while chunk := file.read(_CHUNK_BYTES):
-                if copy.tell() + len(chunk) > MAX_LIST_BYTES:
-                    raise SourceError(f"{path}: more than {MAX_LIST_BYTES} bytes came: is this a list of videos?")
-                copy.write(chunk)
-            copy.seek(0)
-            yield copy
+        return
+    with tempfile.TemporaryFile() as copy:
+        copy.writelines(urls.read_chunks(path, MAX_LIST_BYTES))
+        copy.seek(0)
+        yield copy
 
 
 def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends, from 1; a byte order mark is dropped."""
+    """Line numbers from 1, and lines with their line breaks; a byte order mark is removed."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -107,7 +103,7 @@ def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         nonlocal size
         for number, line in _lines(path, file):
             size += len(line)
-            if size > MAX_LINE_BYTES:  # quoted line breaks let a row have any number of lines
+            if size > MAX_LINE_BYTES:  # with quoted line breaks a row may have any number of lines
                 raise SourceError(f"{path}, line {number}: a row of more than {MAX_LINE_BYTES} bytes")
             yield line
 
@@ -150,7 +146,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         _check_columns(where, [name for name, _ in found])
         try:
             row = _row(where, found)
-        except RecursionError as err:  # too deep to be written as JSON again
+        except RecursionError as err:  # too deep to write it as JSON
             raise SourceError(f"{where}: nested too deep") from err
         yield row
 
@@ -178,13 +174,13 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def _check_columns(where: str, columns: Iterable[str]) -> None:
-    """`SourceError` unless `path` is a column and all names differ."""
+    """Raise `SourceError` unless `path` is a column and all names differ."""
     names = list(columns)
     if "path" not in names:
-        raise SourceError(f"{where}: no `path` column; the columns are: {plain(', '.join(names))[:200]}")
+        raise SourceError(f"{where}: no `path` column; the columns are: {valid_unicode(', '.join(names))[:200]}")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise SourceError(f"{where}: column named twice: {plain(', '.join(twice))[:200]}")
+        raise SourceError(f"{where}: column named twice: {valid_unicode(', '.join(twice))[:200]}")
 
 
 def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
@@ -196,9 +192,9 @@ def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
                 raise SourceError(f"{where}: `path` must be text and not empty, not {value!r:.80}")
             path = value
         else:
-            extra.append((plain(name), plain(_text(value))))
+            extra.append((valid_unicode(name), valid_unicode(_text(value))))
             if len(extra[-1][1]) > MAX_LINE_BYTES:
-                raise SourceError(f"{where}: `{plain(name)}` is longer than {MAX_LINE_BYTES} characters")
+                raise SourceError(f"{where}: `{valid_unicode(name)}` is longer than {MAX_LINE_BYTES} characters")
     return ManifestRow(path=path, extra=tuple(extra))
 
 
@@ -216,7 +212,7 @@ def _text(value: object) -> str:
 
 
 def _unmarked(value: object) -> object:
-    """Turn the pairs of JSON objects into dicts, at any depth."""
+    """Convert `_Pairs` to dicts, at any depth."""
     if isinstance(value, _Pairs):
         return {name: _unmarked(inner) for name, inner in value}
     if isinstance(value, list):

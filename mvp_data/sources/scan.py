@@ -1,19 +1,18 @@
-"""Find the sources that the `--src` arguments name; whether they can be decoded is found out later.
+"""Find the sources of the `--src` arguments, without opening the videos.
 
-A `--src` is a folder (searched to the bottom), a file, a glob (`**` too), a manifest (see `manifests`), a
-plain tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
+A `--src` is a folder (searched with all its subfolders), a file, a glob (also with `**`), a manifest (see `manifests`),
+an uncompressed tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
 
-* Every regular file becomes a source or a problem. A file whose extension cannot be that of a video is a problem and
-  is not opened. Any other extension, or none, makes it a source, and the decoder decides.
-* Tars are listed wherever they are found. Members with the extension of a video are sources (`path` is
-  `tar::member`, `uri` a `ByteRange`). The others are one problem for each tar, since captions and scores of a sample
-  are not lost videos.
-* Each name that starts with a dot is one problem, also a whole folder; name such a folder as `--src` to use it.
-* Symbolic links are followed, to each folder once. FIFOs, sockets and devices are never opened.
-* `path` is relative to the `--src` folder, so that renaming that folder changes nothing. In it, `\\xff` stands for a
-  byte that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be
-  secret.
-* A file named twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
+* Every regular file becomes a source or a problem. A file with an extension that no video has is a problem and is not
+  opened. With any other extension, or none, it is a source, and the decoder decides.
+* Tars are listed wherever they are found. Members with the extension of a video are sources, with the `path`
+  `TAR::MEMBER` and a `ByteRange` as `location`. All other members of a tar are one problem: the captions and scores
+  of a sample are not lost videos.
+* A file or folder whose name starts with a dot is one problem; to use such a folder, give it as `--src`.
+* Symbolic links are followed; each folder is listed once. FIFOs, sockets and devices are never opened.
+* `path` is relative to the `--src` folder, so renaming that folder changes no output. In it, `\\xff` stands for a byte
+  that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be secret.
+* A file found twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
   priority.
 """
 
@@ -27,7 +26,7 @@ from urllib.parse import quote
 
 from mvp_data.core.containers import OTHER_EXTENSIONS, VIDEO_EXTENSIONS
 from mvp_data.core.errors import SkipReason, SourceError
-from mvp_data.core.text import plain
+from mvp_data.core.text import valid_unicode
 from mvp_data.core.types import ByteRange, Location, Source
 from mvp_data.sources import folders, tars
 from mvp_data.sources.manifests import ManifestRow, is_manifest, read_manifest
@@ -41,12 +40,12 @@ class ScanProblem:
     path: str
     reason: SkipReason
     detail: str
-    place: str = ""  # path or URL: two files with the same `path`, from two arguments, are two problems
+    place: str = ""  # path or URL; two files with the same `path`, from two arguments, are two problems
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanResult:
-    """Sources sorted by `path`, then `uri`, each `uri` once; problems sorted by `path`."""
+    """Sources, sorted by `path` and then `location`, with each `location` once; problems, sorted by `path`."""
 
     sources: tuple[Source, ...]
     problems: tuple[ScanProblem, ...]
@@ -56,7 +55,7 @@ Found = Source | ScanProblem
 
 
 def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ()) -> ScanResult:
-    """Everything under the `--src` arguments; `limit` keeps the first sources in order, 0 all of them.
+    """The files under the `--src` arguments; `limit` keeps only the first sources, unless it is 0.
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
     `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
@@ -73,13 +72,13 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
             if isinstance(found, ScanProblem):
                 problems.add(found)
                 continue
-            rival = sources.get(found.uri, found)
-            sources[found.uri] = min(found, rival, key=_rank)
+            rival = sources.get(found.location, found)
+            sources[found.location] = min(found, rival, key=_rank)
             if found.extra and rival.extra and found.extra != rival.extra:
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
-            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern that holds videos")
-    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.uri)))
+            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern with videos")
+    ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.location)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
         problems=tuple(sorted(problems, key=lambda p: (p.path, p.reason, p.detail, p.place))),
@@ -91,12 +90,12 @@ def _rank(source: Source) -> tuple[bool, str, tuple[tuple[str, str], ...]]:
 
 
 def _named_twice(loser: Source) -> ScanProblem:
-    detail = f"named twice with different columns; these are not used: {plain(str(dict(loser.extra)))[:200]}"
-    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.uri))
+    detail = f"named twice with different columns; these are not used: {valid_unicode(str(dict(loser.extra)))[:200]}"
+    return ScanProblem(path=loser.path, reason=SkipReason.DUPLICATE, detail=detail, place=str(loser.location))
 
 
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
-    """Decides what an argument is: an existing path, a URL, or a glob."""
+    """The files of one argument: an existing path, a URL, or a glob."""
     if not src or "\0" in src:
         raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
     if not os.path.lexists(src):
@@ -145,23 +144,23 @@ def _entries(entries: Iterable[folders.Entry]) -> Iterator[Found]:
         else:
             try:
                 yield from _file(entry.path, name)
-            except SourceError as err:  # a web page links to a chained URL
-                yield _unreadable(name, plain(str(err)), entry.path)
+            except SourceError as err:  # a link on a web page is a chained URL
+                yield _unreadable(name, valid_unicode(str(err)), entry.path)
 
 
 def _scan_manifest(location: str) -> Iterator[Found]:
     for row in read_manifest(location):
         try:
             yield from _scan_row(row, location)
-        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, a name that is not valid in a URL
-            yield _unreadable(shown(urls.name_in(row.path)), plain(str(err)), row.path)
+        except (SourceError, UnicodeError) as err:  # a scheme that is not accepted, or a name that is invalid in a URL
+            yield _unreadable(shown(urls.name_in(row.path)), valid_unicode(str(err)), row.path)
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
-    """The sources and problems of one path in a manifest; a manifest from a URL may not name local files."""
+    """The sources and problems of one row of a manifest. A manifest from a URL may not name local files."""
     scheme, home = urls.scheme_of(row.path), urls.scheme_of(location)
     if scheme not in ("", "file"):
-        urls.driver(row.path)  # raises if its package is missing; does not connect
+        urls.driver(row.path)  # raises if its package is missing
         yield from _file(row.path, shown(urls.name_in(row.path)), row.extra)
     elif not home:
         path = os.path.abspath(os.path.join(os.path.dirname(location), urls.local_path(row.path)))
@@ -179,15 +178,15 @@ def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
         yield from _file(folder[: folder.rindex("/") + 1] + below, shown(row.path), row.extra)
 
 
-def _file(uri: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
-    """A regular file, by its name: a source, a problem, or the members of a tar."""
+def _file(location: str, name: str, extra: tuple[tuple[str, str], ...] = ()) -> Iterator[Found]:
+    """A regular file, by its extension: a source, a problem, or the members of a tar."""
     extension = os.path.splitext(name)[1].lower()
     if extension == ".tar":
-        yield from _tar(uri, name, extra)
+        yield from _tar(location, name, extra)
     elif extension in OTHER_EXTENSIONS:
-        yield _not_a_video(name, f"extension {extension} is not a video's", uri)
+        yield _not_a_video(name, f"extension {extension} is not a video's", location)
     else:
-        yield Source(uri=uri, path=name, extra=extra)
+        yield Source(location=location, path=name, extra=extra)
 
 
 def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Iterator[Found]:
@@ -197,16 +196,16 @@ def _tar(container: str, name: str, extra: tuple[tuple[str, str], ...]) -> Itera
         extension = os.path.splitext(member.name)[1].lower()
         if extension in VIDEO_EXTENSIONS and not os.path.basename(member.name).startswith("."):
             place = ByteRange(container=container, offset=member.offset, size=member.size)
-            yield Source(uri=place, path=f"{name}::{shown(member.name)}", extra=extra)
+            yield Source(location=place, path=f"{name}::{shown(member.name)}", extra=extra)
         else:
-            others[plain(extension) or "no extension"] += 1
+            others[valid_unicode(extension) or "no extension"] += 1
     if listing.unusable:
         others["links and devices"] = listing.unusable
     if others:
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(others.items())[:20])
         yield _not_a_video(name, f"{others.total()} members are not videos ({counts})", container)
     if listing.fault:
-        fault = f"damaged after {len(listing.members)} members: {plain(listing.fault)}"
+        fault = f"damaged after {len(listing.members)} members: {valid_unicode(listing.fault)}"
         yield _unreadable(name, fault, container)
     elif not listing.members and not others:
         yield _not_a_video(name, "the tar holds no files", container)
@@ -221,9 +220,9 @@ def _not_a_video(name: str, detail: str, place: str) -> ScanProblem:
 
 
 def shown(name: str) -> str:
-    r"""A name for people, JSON and Parquet; different names stay different.
+    r"""A name as valid Unicode, for messages, JSON and Parquet; different names stay different.
 
     >>> shown("caf\udce9.mp4")
     'caf\\xe9.mp4'
     """
-    return plain(name.replace(os.sep, "/").replace("\\", "\\\\"))
+    return valid_unicode(name.replace(os.sep, "/").replace("\\", "\\\\"))

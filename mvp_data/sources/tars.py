@@ -1,6 +1,6 @@
-"""Videos in plain tar files (WebDataset): the tar is listed once, then each member is read at its offset.
+"""Videos in uncompressed tar files (WebDataset): the tar is listed once, then each member is read at its offset.
 
-Reading the 10,000th member costs as much as reading the first. No member is extracted under its own name.
+Reading the last member takes as long as reading the first. No member is extracted under its own name.
 """
 
 import tarfile
@@ -12,15 +12,15 @@ from mvp_data.core.types import ByteRange
 from mvp_data.system import urls
 from mvp_data.system.tar_blocks import BLOCK, TarBlocks, padded
 
-MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read whole: a forged length must not fill memory
-MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers without end
+MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read into memory
+MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send endless headers
 _COPY_BYTES = 1 << 20
 _PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-# Types without data, whatever size the header states, as in tarfile.
+# Types without data for any size in the header, as in tarfile.
 _DATALESS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-_MORE = {tarfile.GNUTYPE_SPARSE: 482}  # byte of a header that is not 0 if a block of a sparse map follows
-_MORE_OF_MAP = 504  # the same in such a block
+_SPARSE_FLAG = 482  # byte of the header of a sparse file that is not 0 if a block of its map follows
+_MAP_FLAG = 504  # the same byte in a block of the map
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +34,15 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """The regular files of a tar; `fault` says why the listing ended early, or is empty."""
+    """The regular files of a tar; `fault` is the reason why the list is incomplete, or empty."""
 
     members: tuple[Member, ...]
-    unusable: int  # number of links, devices and sparse files, whose bytes are not one range
+    unusable: int  # number of links, devices and sparse files, which are not one range of bytes
     fault: str
 
 
 def list_members(container: str) -> Listing:
-    """Read the headers of a local or remote tar. A damaged tar gives the members before the damage, and `fault`.
+    """Read the headers of a local or remote tar. A damaged tar gives the members before the damage and a `fault`.
 
     A remote tar is listed by range requests, or read once from start to end if the server does not support them.
     """
@@ -71,22 +71,21 @@ def _list_once(container: str, *, streaming: bool) -> Listing:
 
 
 def _members(tar: TarBlocks) -> Iterator[tuple[Member, bool]]:
-    """Each member that is not a folder, and whether its bytes are one range.
+    """Each member that is not a folder, and whether it is one range of bytes.
 
-    PAX records are not parsed by tarfile, whose time grows with the square of their length (CVE-2024-6232).
+    PAX records are not parsed by tarfile, which takes quadratic time (CVE-2024-6232).
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
     while found := tar.header():
         info, block = found
         if info.type in (*_PAX_HEADERS, *_LONG_NAMES):
-            said = _extension(tar, info)
-            (shared if info.type == tarfile.XGLTYPE else own).update(said)
+            (shared if info.type == tarfile.XGLTYPE else own).update(_extension(tar, info))
             continue
         facts, own = {**shared, **own}, {}
-        more = info.type in _MORE and block[_MORE[info.type]]
-        while more:
-            more = tar.take(BLOCK)[_MORE_OF_MAP]
+        map_follows = info.type == tarfile.GNUTYPE_SPARSE and block[_SPARSE_FLAG]
+        while map_follows:
+            map_follows = tar.take(BLOCK)[_MAP_FLAG]
         size = 0 if info.type in _DATALESS else _size(info, facts)
         name = facts["path"].decode("utf-8", "surrogateescape") if "path" in facts else info.name
         member = Member(name=name.rstrip("/"), offset=tar.at, size=size)
@@ -99,9 +98,9 @@ def _members(tar: TarBlocks) -> Iterator[tuple[Member, bool]]:
 
 
 def _extension(tar: TarBlocks, info: tarfile.TarInfo) -> dict[str, bytes]:
-    """The facts that a header gives about the next member: PAX records, or a GNU long name as `path`."""
+    """Fields for the next member: PAX records, or a GNU long name as `path`."""
     if not 0 <= info.size <= MAX_EXTENSION_HEADER_BYTES:
-        raise tarfile.ReadError(f"header at byte {tar.at - BLOCK} claims {info.size} bytes")
+        raise tarfile.ReadError(f"header at byte {tar.at - BLOCK} states {info.size} bytes")
     data = tar.take(padded(info.size))[: info.size]
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.partition(b"\0")[0]}
@@ -109,7 +108,7 @@ def _extension(tar: TarBlocks, info: tarfile.TarInfo) -> dict[str, bytes]:
 
 
 def _pax_records(data: bytes) -> dict[str, bytes]:
-    """Parse records such as `22 path=some/long.mp4`, each of which starts with its own length."""
+    """Parse records such as `22 path=some/long.mp4`, which start with their own length."""
     records: dict[str, bytes] = {}
     at = 0
     while at < len(data) and data[at]:
@@ -124,17 +123,17 @@ def _pax_records(data: bytes) -> dict[str, bytes]:
 
 
 def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
-    """Bytes of a member. A PAX record overrides the header, whose field may be limited to 8 GiB."""
-    said = facts.get("size", b"%d" % info.size)
-    if not (said.isdigit() and len(said) < 20):
-        raise tarfile.ReadError(f"a member of {said[:40]!r} bytes")
-    return int(said)
+    """Bytes of a member. A PAX record has priority over the header, whose field is limited to 8 GiB."""
+    size = facts.get("size", b"%d" % info.size)
+    if not (size.isdigit() and len(size) < 20):
+        raise tarfile.ReadError(f"a member of {size[:40]!r} bytes")
+    return int(size)
 
 
 def copy_member(member: ByteRange, out: IO[bytes]) -> None:
-    """Write a member's bytes to `out`. A server without range requests sends the tar from its start.
+    """Write the bytes of a member to `out`. A server without range requests sends the tar from its start.
 
-    Raises `EOFError` if the tar ends too early, and what `remote.failures(member.container)` lists.
+    Raises `EOFError` if the tar ends too early, and what `urls.failures(member.container)` lists.
     """
     try:
         with urls.open_binary(member.container, streaming=False) as file:

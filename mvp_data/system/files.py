@@ -1,7 +1,8 @@
-"""Create files and folders; a file appears complete or not at all."""
+"""Create files and folders. A file appears under its name only when it is complete."""
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,28 +12,35 @@ from mvp_data.core.errors import OutputError
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents if they do not exist. Raises `OutputError` without permission or disk space."""
+    """Create a folder and its parents if they do not exist; raises `OutputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = error.strerror or str(error)
-        raise OutputError(f"{folder}: cannot be made ({problem}): free space or choose another folder") from error
+        raise OutputError(f"{folder}: cannot be created ({problem}): free space or choose another folder") from error
+
+
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raise `OutputError` if the disk of a folder has less free space."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise OutputError(f"{folder}: {free} bytes free, {needed_bytes} needed: free space or choose another folder")
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it exists. Raises `OutputError` without permission."""
+    """Remove a file if it exists; raises `OutputError`."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from error
+        raise OutputError(f"{path}: cannot be removed ({error.strerror}); remove it yourself") from error
 
 
 @contextmanager
 def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[bytes]]:
-    """A binary file that gets its name when the block ends without an error, complete and synced to disk.
+    """A binary file that gets its name when the block ends without an error, after it is synced to disk.
 
-    It is written to a temporary file in the same folder, or in `workspace`, a folder on the same disk. Two writers of
-    the same file (threads, processes, machines that share a disk) use different temporary files.
+    Until then it is a temporary file in the same folder, or in `workspace`, a folder on the same disk. Concurrent
+    writers of the same file (threads, processes, machines that share a disk) use different temporary files.
 
     Raises `OutputError` if the folder is not writable or the disk is full.
     """
@@ -54,7 +62,7 @@ def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[by
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure; Windows needs no call for it."""
+    """Sync a folder, so that a rename survives a power failure; not needed on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -65,7 +73,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def weights_folder() -> Path:
-    """The folder of the weights: `$MVP_CACHE/weights`, else `~/.cache/masked-video-prediction/weights`."""
+    """The folder of model weights: `$MVP_CACHE/weights`, else `~/.cache/masked-video-prediction/weights`."""
     cache = os.environ.get("MVP_CACHE", "")
     root = Path(cache).expanduser() if cache else Path.home() / ".cache" / "masked-video-prediction"
     return root / "weights"

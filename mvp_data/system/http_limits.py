@@ -1,4 +1,4 @@
-"""Limits for servers: on the size of a page, on the time to find its links, and on slow answers."""
+"""Limits for HTTP servers: on the size of a response, on the time to find the links in it, and on slow responses."""
 
 import asyncio
 import html
@@ -9,33 +9,33 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin
 
-MAX_ANSWER_BYTES = 16 << 20  # of a web page or one block of a file, which is held in memory
-MAX_ANSWER_S = 300.0  # to receive it
-SLOW_S = 60.0  # after this time, reading stops with an error below these rates:
-SLOW_BYTES_PER_S = 1000.0  # where a file is read from start to end
-SLOW_HEADERS_BYTES_PER_S = 100.0  # where the headers of a tar are read
+MAX_ANSWER_BYTES = 16 << 20  # a web page or a block of a file, which is kept in memory
+MAX_ANSWER_S = 300.0  # time to receive it
+SLOW_S = 60.0  # after this time, a rate below these limits is an error:
+SLOW_BYTES_PER_S = 1000.0  # when a file is read from start to end
+SLOW_HEADERS_BYTES_PER_S = 100.0  # when only the headers of a tar are read
 
 _LINK = re.compile(r"""\bhref\s{0,8}=\s{0,8}("[^"<>]{1,4096}"|'[^'<>]{1,4096}')""", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1)
 def limited(http: Any) -> tuple[Any, Any]:
-    """The HTTP filesystem of fsspec with a limit on the size of a page, and with a fast search for links.
+    """Subclasses of fsspec's HTTP filesystem and of aiohttp's response that limit the size of a response.
 
-    The regular expressions of fsspec take cubic time in the length of a page.
+    They also find links in linear time: the regular expressions of fsspec take cubic time in the length of a page.
     """
     import aiohttp
 
     class Answer(aiohttp.ClientResponse):
         async def read(self) -> bytes:
             if self._body is None:
-                parts, came = list[bytes](), 0
+                parts, received = list[bytes](), 0
                 async with asyncio.timeout(MAX_ANSWER_S):
                     async for part in self.content.iter_any():
-                        came += len(part)
-                        if came > MAX_ANSWER_BYTES:
+                        received += len(part)
+                        if received > MAX_ANSWER_BYTES:
                             self.close()
-                            raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+                            raise ValueError(f"the response has more than {MAX_ANSWER_BYTES} bytes")
                         parts.append(part)
                 self._body = b"".join(parts)
             return self._body
@@ -55,7 +55,7 @@ def limited(http: Any) -> tuple[Any, Any]:
 
 
 def links(url: str, page: str) -> set[str]:
-    """The links of a web page that lists the folder `url`, if they lead below that folder.
+    """The links on a web page, the listing of the folder `url`, that lead below that folder.
 
     >>> sorted(links("http://h/a", '<a href="b.mp4"> <a href="../c.mp4"> <a href="file:///etc/passwd">'))
     ['http://h/a/b.mp4']
@@ -70,20 +70,20 @@ def links(url: str, page: str) -> set[str]:
 
 
 class Paced:
-    """A remote file that raises `TimeoutError` if it comes too slowly."""
+    """A remote file that raises `TimeoutError` if it arrives too slowly."""
 
     def __init__(self, file: Any, *, streaming: bool) -> None:
         self._file, self._least = file, SLOW_BYTES_PER_S if streaming else SLOW_HEADERS_BYTES_PER_S
-        self._came, self._took_s = 0, 0.0
+        self._received, self._took_s = 0, 0.0
 
     def read(self, size: int = -1) -> bytes:
         """Read like a file; raises `TimeoutError`."""
         start = time.monotonic()
         data: bytes = self._file.read(size)
-        self._came += len(data)
+        self._received += len(data)
         self._took_s += time.monotonic() - start
-        if self._took_s > SLOW_S and self._came < self._took_s * self._least:
-            raise TimeoutError(f"slower than {self._least:g} bytes a second")
+        if self._took_s > SLOW_S and self._received < self._took_s * self._least:
+            raise TimeoutError(f"slower than {self._least:g} bytes per second")
         return data
 
     def seek(self, offset: int) -> int:

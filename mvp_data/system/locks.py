@@ -1,4 +1,4 @@
-"""Locks on folders, so that two runs do not write to the same one."""
+"""Locks on folders, so that two runs do not write to the same folder."""
 
 import errno
 import json
@@ -12,23 +12,23 @@ from pathlib import Path
 from mvp_data.core.errors import OutputError
 
 LOCK_NAME = ".lock"
-ALIVE_S = 120.0  # the holder touches its lock every few seconds
+ALIVE_S = 120.0  # the holder touches the lock file every few seconds
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class Lock:
-    """A lock on a folder that ends with its process: a file locked by the system, which names the holder.
+    """A lock on a folder that ends with its process: a file that the system locks and that names the holder.
 
     Some network file systems do not share locks between machines. So the holder also touches the file, and a lock that
-    another machine touched within ALIVE_S counts as held. On Windows, no system lock is used.
+    another machine touched within ALIVE_S counts as held. On Windows there is no system lock.
     """
 
     def __init__(self, folder: Path, *, alone: bool) -> None:
-        """Nothing is locked yet; `alone` means an exclusive lock, otherwise it is shared."""
+        """Prepare an exclusive lock if `alone`, otherwise a shared lock; `take` locks."""
         self._path, self._alone, self._descriptor = folder / LOCK_NAME, alone, -1
 
     def take(self) -> bool:
-        """Lock the folder and return whether that worked; a shared lock waits while another process cleans up.
+        """Lock the folder and return whether it worked; a shared lock waits while another process cleans up.
 
         Raises:
             OSError: the folder is not writable.
@@ -41,7 +41,7 @@ class Lock:
                     return False
                 if not self._alone:
                     self.share()
-                if self._is_in_place():  # else the last holder removed the file between our two calls
+                if self._is_in_place():  # otherwise the last holder removed the file between the two calls
                     if self._alone:
                         self._sign()
                     return True
@@ -55,11 +55,11 @@ class Lock:
         return self._flock("LOCK_EX", "LOCK_NB")
 
     def share(self) -> None:
-        """Make the lock shared, when no other process has it alone."""
+        """Make the lock shared; waits while another process has an exclusive lock."""
         self._flock("LOCK_SH")
 
     def holder(self) -> str:
-        """The holder, for messages."""
+        """A description of the holder for messages."""
         owner = read_owner(self._path.parent)
         return f"process {owner['pid']} on {owner['host']}, since {owner['since']}" if owner else "another process"
 
@@ -123,7 +123,7 @@ def read_owner(folder: Path) -> dict[str, str]:
 
 
 def is_fresh(path: Path) -> bool:
-    """Whether a file was written or touched within ALIVE_S, before or after our time: clocks differ."""
+    """Whether a file was touched within ALIVE_S, before or after our time: the clocks of machines differ."""
     try:
         return abs(time.time() - path.stat().st_mtime) < ALIVE_S
     except OSError:
@@ -131,7 +131,7 @@ def is_fresh(path: Path) -> bool:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the lock of a folder; nothing is changed."""
+    """Whether a process holds the lock of a folder; changes nothing."""
     lock_file = folder / LOCK_NAME
     owner = read_owner(folder)
     if os.name == "nt" or (owner and owner["host"] != socket.gethostname()):
@@ -155,10 +155,10 @@ def is_held(folder: Path) -> bool:
 
 @contextmanager
 def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
-    """Lock a folder for this process alone; the folder is created if it does not exist.
+    """An exclusive lock on a folder, which is created if it does not exist.
 
     Raises:
-        OutputError: the folder cannot be created (with the text `unusable`), or another process holds it (`busy`).
+        OutputError: the folder cannot be created (message `unusable`), or another process holds the lock (`busy`).
     """
     lock = Lock(folder, alone=True)
     try:
@@ -175,7 +175,7 @@ def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
 
 
 def lives(process_id: int) -> bool:
-    """Whether a process of this machine exists; always True on Windows, where `os.kill` would end it."""
+    """Whether a process exists on this machine; always True on Windows, where `os.kill` would end it."""
     if os.name == "nt":
         return True
     try:

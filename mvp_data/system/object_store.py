@@ -1,4 +1,4 @@
-"""Files in an object store, or on a mounted disk (`file://`). Every failure there is an OutputError."""
+"""Files in an object store, or on a mounted disk (`file://`). Every failure is an `OutputError`."""
 
 import os
 import secrets
@@ -19,10 +19,10 @@ class AbsentError(OutputError):
 
 
 class Store:
-    """The folder of a URL; file names are relative to it, with slashes."""
+    """A folder given by its URL. File names are relative to it, with slashes."""
 
     def __init__(self, url: str) -> None:
-        """Raises MvpError if the URL is not accepted or cannot be reached."""
+        """Connect; raises `MvpError` if the URL is not accepted or cannot be reached."""
         scheme = urls.scheme_of(url)
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -42,12 +42,12 @@ class Store:
         return self._size(self._path(name))
 
     def put(self, path: Path, name: str, size: int) -> None:
-        """Upload a file of this size; it replaces an existing one, completely or not at all."""
+        """Upload a file of `size` bytes. An existing file is replaced only when the new one is complete."""
         target = self._path(name)
         if not self.folder:
             self._send(path, target, size)
             return
-        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # a disk shows incomplete files
+        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # on a disk, an incomplete file would be visible
         try:
             self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
             self._send(path, half, size)
@@ -57,14 +57,14 @@ class Store:
                 os.unlink(half)
 
     def get(self, name: str, file: IO[bytes]) -> None:
-        """Download a file. Raises OutputError if it does not exist or is incomplete."""
-        size, came = self.size(name), 0
+        """Download a file; raises `OutputError` if it does not exist or is incomplete."""
+        size, received = self.size(name), 0
         with self._try(lambda: self._system.open(self._path(name), "rb")) as source:
             while chunk := self._try(lambda: source.read(_CHUNK_BYTES)):
                 file.write(chunk)
-                came += len(chunk)
-        if came != size:
-            raise OutputError(f"{self}/{name}: {came} of {size} bytes have come; run the same command again")
+                received += len(chunk)
+        if received != size:
+            raise OutputError(f"{self}/{name}: {received} of {size} bytes received; run the same command again")
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None if it does not exist."""

@@ -1,7 +1,7 @@
-"""Parquet files from untrusted sources, read one row at a time: a kilobyte of Parquet may expand to terabytes.
+"""Parquet files: written atomically, and read from untrusted sources with limits.
 
-A text that a million rows share is kept once in memory. A list in a cell is expanded up to a limit. The stated size of
-a row group must fit in memory.
+A kilobyte of Parquet may expand to terabytes. So rows are read one at a time, a text that many rows share is kept once
+in memory, lists in a cell are expanded up to a limit, and the size of a row group is limited.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,21 +11,21 @@ from typing import IO, Any
 
 from mvp_data.system.files import atomic_write
 
-MAX_GROUP_BYTES = 1 << 30  # uncompressed size of one row group, as its metadata state
+MAX_GROUP_BYTES = 1 << 30  # uncompressed size of one row group, as stated in the metadata
 _BATCH_ROWS = 1024
 
 
 def open_parquet(file: IO[bytes]) -> Any:
-    """A `pyarrow.parquet.ParquetFile`, to be read with `scalars`.
+    """A `pyarrow.parquet.ParquetFile` to be read with `scalars`.
 
-    Raises `ValueError` for row groups over the limit, and what pyarrow raises for a damaged file.
+    Raises `ValueError` for a row group over the limit, and the errors of pyarrow for a damaged file.
     """
     import pyarrow.parquet as pq
 
     facts = pq.read_metadata(file)
     columns = [facts.schema.column(i) for i in range(facts.num_columns)]
     for number in range(facts.num_row_groups):
-        size = facts.row_group(number).total_byte_size  # not that of a column: a damaged one ends the process
+        size = facts.row_group(number).total_byte_size  # not the sizes of columns: pyarrow crashes on damaged ones
         if not 0 <= size <= MAX_GROUP_BYTES:
             raise ValueError(f"row group {number} has {size} bytes, the limit is {MAX_GROUP_BYTES}: write smaller ones")
     file.seek(0)
@@ -46,9 +46,9 @@ def plain_value(scalar: Any, limit: int) -> Any:
 def _value(scalar: Any, left: list[int]) -> Any:
     import pyarrow as pa
 
-    left[0] -= 2  # as JSON it takes two characters at least
+    left[0] -= 2  # JSON takes at least two characters for it
     if left[0] < 0:
-        raise ValueError("a cell holds too much")
+        raise ValueError("a cell is too large")
     if isinstance(scalar, pa.MapScalar):
         return None if scalar.values is None else [list(_value(item, left).values()) for item in scalar.values]
     if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
@@ -60,17 +60,18 @@ def _value(scalar: Any, left: list[int]) -> Any:
     return found
 
 
-def schema_of(*row_types: type, metadata: Mapping[bytes, bytes] | None = None) -> Any:
-    """The Arrow schema whose columns are the plain fields of some dataclasses; whole numbers have 32 bits."""
+def schema_of(*row_types: type, integer_bits: int = 32, metadata: Mapping[bytes, bytes] | None = None) -> Any:
+    """The Arrow schema with a column for each field of the dataclasses that is a text, number or boolean."""
     import pyarrow as pa
 
-    kinds: dict[Any, Any] = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+    integer = pa.int64() if integer_bits == 64 else pa.int32()
+    kinds: dict[Any, Any] = {str: pa.string(), int: integer, float: pa.float64(), bool: pa.bool_()}
     columns = [(f.name, kinds[f.type]) for row_type in row_types for f in fields(row_type) if f.type in kinds]
     return pa.schema(columns, metadata=metadata)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
-    """Write a Parquet file, whole or not at all; values without a column are dropped."""
+    """Write a Parquet file atomically; values without a column in `schema` are dropped."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

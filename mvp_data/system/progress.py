@@ -15,14 +15,14 @@ LOG_EVERY_S = 30.0
 
 
 class Progress:
-    """Counts steps of a known total and shows the rate and the remaining time.
+    """Shows how many of `total` steps are done, the rate and the remaining time.
 
-    In a terminal it is a tqdm bar, which disappears at the end. If stderr is a file or a pipe, as with nohup or in a
-    batch system, it prints a line every 30 seconds. With `silent` it shows nothing.
+    In a terminal it is a tqdm bar that disappears at the end. If stderr is a file or a pipe, such as with nohup or in
+    a batch system, it prints a line every 30 seconds. With `silent` it shows nothing.
     """
 
     def __init__(self, total: int, step: str, unit: str, *, silent: bool = False) -> None:
-        columns = shutil.get_terminal_size().columns  # 80 if the terminal reports 0, which would hide the bar
+        columns = shutil.get_terminal_size().columns  # 80 if the terminal reports 0, with which tqdm hides the bar
         self._total, self._step, self._unit = total, step, unit
         self._done, self._known = 0, 0
         self._start_s, self._said_s = time.monotonic(), time.monotonic()
@@ -45,7 +45,7 @@ class Progress:
         self._bar.close()
 
     def update(self, count: int = 1, *, known: bool = False) -> None:
-        """Count `count` steps as done; steps `known` from an earlier run do not count for the rate."""
+        """Count steps as done; steps `known` from an earlier run do not count for the rate."""
         self._done += count
         if known:
             self._known += count
@@ -64,7 +64,7 @@ class Progress:
 
 @contextmanager
 def megabytes(total_bytes: int, step: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar that is told bytes and shows megabytes; none if `quiet`."""
+    """A function that adds bytes to a progress bar in megabytes; there is no bar if `quiet`."""
     if quiet:
         yield lambda count: None
         return

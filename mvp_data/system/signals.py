@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one stops after the current videos, the second one at once."""
+"""Ctrl-C and SIGTERM: the first signal stops after the current videos, the second one immediately."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPING = "stopping: the videos in hand are finished first; Ctrl-C again stops at once"
+STOPPING = "stopping after the current videos; press Ctrl-C again to stop at once"
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupts:
-    """A block in which `came` tells whether a signal has come. In threads other than the main one it does nothing."""
+    """A block in which `came` returns whether a signal was received. It has an effect only in the main thread."""
 
     def __init__(self, news: str = f"\n{STOPPING}\n") -> None:
         """`news` is written to stderr at the first signal."""
@@ -42,7 +42,7 @@ class Interrupts:
         return self._number != 0
 
     def raise_if_any(self) -> None:
-        """Raise `Stopped` if a signal has come."""
+        """Raise `Stopped` if a signal was received."""
         if self._number:
             raise Stopped(self._number)
 

@@ -4,6 +4,7 @@ A list of videos may come from an untrusted source, so only schemes of plain fil
 (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes that run code are refused.
 """
 
+import errno
 import os
 import pkgutil
 import re
@@ -14,42 +15,36 @@ from typing import IO, Any, cast
 from urllib.parse import unquote
 
 from mvp_data.core.errors import SourceError
+from mvp_data.core.text import one_line
 from mvp_data.system.http_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0  # without a single byte
-TAR_BLOCK_BYTES = 64 * 1024  # fetched at each header of a remote tar, so one request reads several small members
+_CHUNK_BYTES = 1 << 20
+TAR_BLOCK_BYTES = 64 * 1024  # read ahead in a remote tar, so one request reads several small members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Driver:
-    """The package that a scheme needs, and the errors that it raises besides `OSError` and `ValueError`."""
+    """The package that a URL scheme needs, and its errors other than `OSError` and `ValueError`."""
 
     pip: str = ""
     raises: tuple[str, ...] = ()
 
 
-_HTTP = _Driver(pip="aiohttp", raises=("aiohttp:ClientError",))
-_S3 = _Driver(pip="s3fs", raises=("botocore.exceptions:BotoCoreError", "botocore.exceptions:ClientError"))
-_GOOGLE = _Driver(pip="gcsfs", raises=("gcsfs.retry:HttpError", "google.auth.exceptions:GoogleAuthError"))
-_AZURE = _Driver(pip="adlfs", raises=("azure.core.exceptions:AzureError",))
-_SSH = _Driver(pip="paramiko", raises=("paramiko:SSHException",))
-
-DRIVERS = {
+DRIVERS: dict[str, _Driver] = {
     "file": _Driver(),
     "memory": _Driver(),
-    "http": _HTTP,
-    "https": _HTTP,
-    "s3": _S3,
-    "gs": _GOOGLE,
-    "gcs": _GOOGLE,
-    "az": _AZURE,
-    "abfs": _AZURE,
-    "abfss": _AZURE,
+    **dict.fromkeys(("http", "https"), _Driver(pip="aiohttp", raises=("aiohttp:ClientError",))),
+    "s3": _Driver(pip="s3fs", raises=("botocore.exceptions:BotoCoreError", "botocore.exceptions:ClientError")),
+    **dict.fromkeys(
+        ("gs", "gcs"),
+        _Driver(pip="gcsfs", raises=("gcsfs.retry:HttpError", "google.auth.exceptions:GoogleAuthError")),
+    ),
+    **dict.fromkeys(("az", "abfs", "abfss"), _Driver(pip="adlfs", raises=("azure.core.exceptions:AzureError",))),
     "hf": _Driver(pip="huggingface_hub"),
     "ftp": _Driver(raises=("ftplib:Error",)),
-    "sftp": _SSH,
-    "ssh": _SSH,
+    **dict.fromkeys(("sftp", "ssh"), _Driver(pip="paramiko", raises=("paramiko:SSHException",))),
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -57,7 +52,7 @@ _CHAIN = re.compile(r"[A-Za-z0-9+.-]::[A-Za-z0-9+.-]*://|://.*::[A-Za-z0-9+.-]+:
 
 
 def scheme_of(location: str) -> str:
-    """The scheme of a URL in lower case, or `""` for a local path; `SourceError` if it is not accepted.
+    """The scheme of a URL in lower case, or `""` for a local path; raises `SourceError` if it is not accepted.
 
     >>> scheme_of("HTTPS://host/a.mp4"), scheme_of("/data/a.mp4")
     ('https', '')
@@ -88,12 +83,12 @@ def local_path(location: str) -> str:
 
 
 def is_http(location: str) -> bool:
-    """Whether `location` is an HTTP URL: its names are percent-encoded and its folders are web pages."""
+    """Whether `location` is an HTTP URL; its names are percent-encoded, and its folders are web pages."""
     return scheme_of(location) in ("http", "https")
 
 
 def driver(url: str) -> Any:
-    """The fsspec class for a URL, not yet connected; `SourceError` with the pip line if there is none."""
+    """The fsspec class for a URL, not connected; raises `SourceError` with the pip line if its package is missing."""
     import fsspec
 
     scheme = scheme_of(url)
@@ -104,7 +99,7 @@ def driver(url: str) -> Any:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL and the name in it. It may connect, so it raises what `failures(url)` lists."""
+    """The filesystem of a URL and the name in it. This may connect, so it raises what `failures(url)` lists."""
     kind = driver(url)
     options: dict[str, Any] = {}
     if is_http(url):
@@ -119,7 +114,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def failures(location: str) -> tuple[type[Exception], ...]:
-    """The errors that reading `location` raises when the file or server, not this program, is at fault."""
+    """The errors that reading `location` may raise because of the file or the server."""
     found: list[type[Exception]] = [OSError, ValueError, EOFError]
     for name in DRIVERS[scheme_of(location) or "file"].raises:
         try:
@@ -130,7 +125,7 @@ def failures(location: str) -> tuple[type[Exception], ...]:
 
 
 def explain(err: Exception) -> str:
-    """The message of an error in one line, with the HTTP status that fsspec hides in its cause.
+    """The message of an error in one line, with the HTTP status, which fsspec hides in the cause.
 
     >>> explain(TimeoutError())
     'TimeoutError: no answer in time'
@@ -141,21 +136,32 @@ def explain(err: Exception) -> str:
     if isinstance(err.__cause__, Exception):
         return explain(err.__cause__)
     if isinstance(err, TimeoutError):
-        said = str(err) if type(err) is TimeoutError else ""  # the message of a library would contain the address
-        return f"{type(err).__name__}: {said or 'no answer in time'}"
+        own = str(err) if type(err) is TimeoutError else ""  # subclasses of libraries put the address in it
+        return f"{type(err).__name__}: {own or 'no answer in time'}"
     if isinstance(err, OSError) and err.strerror:
         return err.strerror
-    if isinstance(err, FileNotFoundError):  # its message is the name alone, also for HTTP status 404
+    if isinstance(err, FileNotFoundError):  # its message is only the name, also for HTTP status 404
         return "not found (HTTP status 404)" if str(err).startswith("http") else "not found"
-    return " ".join(f"{type(err).__name__}: {err}".split())
+    return one_line(f"{type(err).__name__}: {err}")
+
+
+def read_chunks(location: str, limit_bytes: int) -> Iterator[bytes]:
+    """The content of a file, in order; raises what `failures(location)` lists, also for more than `limit_bytes`."""
+    received = 0
+    with open_binary(location, streaming=True) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            received += len(chunk)
+            if received > limit_bytes:
+                raise OSError(errno.EFBIG, f"more than {limit_bytes} bytes received")
+            yield chunk
 
 
 @contextmanager
 def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
-    """Open a local path or a URL for reading; with `streaming`, once from start to end in one HTTP request.
+    """Open a local path or a URL for reading; with `streaming`, from start to end in one HTTP request.
 
-    Without `streaming`, `seek` works, by range requests. If the server does not support them, the first read after the
-    start raises `ValueError`. Raises what `failures(location)` lists.
+    Without `streaming`, `seek` works by range requests. If the server does not support them, the first read after a
+    seek raises `ValueError`. Raises what `failures(location)` lists.
     """
     if not scheme_of(location):
         with open(location, "rb") as file:
@@ -166,16 +172,14 @@ def open_binary(location: str, *, streaming: bool) -> Iterator[IO[bytes]]:
         info = system.info(name)
         how = {"block_size": 0} if streaming else {"block_size": TAR_BLOCK_BYTES, "cache_type": "readahead"}
         opened = system.open(name, "rb", size=info["size"], **how)
-    elif streaming:
-        opened = system.open(name, "rb")
     else:
-        opened = system.open(name, "rb", block_size=TAR_BLOCK_BYTES)
+        opened = system.open(name, "rb", **({} if streaming else {"block_size": TAR_BLOCK_BYTES}))
     with opened:
         yield cast(IO[bytes], Paced(opened, streaming=streaming))
 
 
 def size_bytes(location: str) -> int | None:
-    """Bytes of a file, or None if the server does not tell; raises what `failures(location)` lists."""
+    """Bytes of a file, or None if the server does not state them; raises what `failures(location)` lists."""
     if not scheme_of(location):
         return os.stat(location).st_size
     system, name = filesystem(location)
@@ -184,7 +188,7 @@ def size_bytes(location: str) -> int | None:
 
 
 def name_in(url: str) -> str:
-    """A URL for messages: without user name, query and fragment, which may be secret, and decoded for HTTP.
+    """A URL for messages: without user name, query and fragment, which may be secret; percent-decoded for HTTP.
 
     >>> name_in("https://me:pw@host/a%20b.mp4?signature=x")
     'https://host/a b.mp4'

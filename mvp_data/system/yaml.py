@@ -1,4 +1,4 @@
-"""YAML from untrusted sources: plain values only, in bounded time and memory."""
+"""Read YAML from untrusted sources: plain values only, in limited time and memory."""
 
 import re
 from collections import Counter
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ConfigError
+from mvp_data.core.text import one_line
 
-MAX_BYTES = 128 << 10  # YAML is slow to parse; the options of a build or a recipe take 3 kB
+MAX_BYTES = 128 << 10  # YAML is slow to parse; a recipe takes 3 kB
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """The text of a small UTF-8 file; `what` names the expected kind of file in messages.
+    """The text of a small UTF-8 file; messages name `what` as the expected kind of file.
 
     Raises:
         ConfigError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
@@ -36,7 +37,7 @@ def read_text(path: Path, *, what: str) -> str:
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """The YAML value in `text`. Aliases are refused: a few lines of them may expand to gigabytes.
+    """The YAML value in `text`; `where` begins the messages. Aliases are refused: a few lines may expand to gigabytes.
 
     Raises:
         ConfigError: it is not YAML, or has aliases, tags, a duplicate key, or an integer beyond 64 bits.
@@ -70,4 +71,4 @@ def parse_yaml(text: str, *, where: str) -> Any:
     try:
         return yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-13-45
-        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split()) or 'nested too deep'})") from error
+        raise ConfigError(f"{where}: not valid YAML ({one_line(error) or 'nested too deep'})") from error

@@ -112,7 +112,7 @@ class _Repairer:
             raise OutputError(f"{root}: {found}: give the bank of this build with --bank, or build again")
         extra = _extra_columns(self._folder, self._index, self._broken)
         source = {
-            video_id: Source(uri="", path=path, extra=extra.get(video_id, ())) for video_id, path in needed.items()
+            video_id: Source(location="", path=path, extra=extra.get(video_id, ())) for video_id, path in needed.items()
         }
         entries = {video_id: bank.read(video_id) for video_id in sorted(needed)}
         videos = kept_videos(source, entries, bank, self._encoder, self._config, self._thresholds)

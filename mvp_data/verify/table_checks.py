@@ -8,6 +8,7 @@ from typing import Any
 
 from mvp_data.core.errors import ShardError
 from mvp_data.core.seeds import stable_hash
+from mvp_data.core.text import one_line
 from mvp_data.pipeline.ledger import LEDGER_NAME, LedgerRow
 from mvp_data.pipeline.output_folder import REPORT_NAME, SAMPLES_NAME
 from mvp_data.pipeline.sample_table import SampleRow, sample_row
@@ -41,7 +42,7 @@ def rows_of(path: Path, row_type: type) -> Iterator[dict[str, Any]]:
     except FileNotFoundError as error:
         raise ShardError(f"{path}: missing") from error
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        raise ShardError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise ShardError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 @dataclass(kw_only=True, slots=True)

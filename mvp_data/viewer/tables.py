@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mvp_data.core.errors import ShardError
-from mvp_data.core.text import WIDTH, clip, printable
+from mvp_data.core.text import WIDTH, printable
 from mvp_data.shards.record import CandidateFrame, Record
 from mvp_data.shards.tar import Sample, iter_samples
 from mvp_data.tasks.catalogue import TASKS
@@ -27,7 +27,7 @@ def to_table(summary: Summary) -> str:
     others = ", ".join(f"{name} {count}" for name, count in s.tasks.items() if name != s.task)
     splits = ", ".join(f"{name} {count}" for name, count in s.splits.items() if count)
     lines = [
-        clip(printable(s.path)),
+        printable(s.path, WIDTH),
         f"  samples      {s.samples} from {s.videos} video{'s' * (s.videos != 1)} ({splits})",
         f"  task         {s.task}" + (f" (also here: {others}; see --task)" if others else ""),
         f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / sum(s.tasks.values()))} a sample",
@@ -60,7 +60,7 @@ def puzzle_in_words(sample: Sample) -> str:
     before, after = record.context[: record.mask_start], record.context[record.mask_start :]
     lines = [
         f"puzzle {record.key}",
-        f"  from {clip(printable(record.video_path), WIDTH - 7)}",
+        f"  from {printable(record.video_path, WIDTH - 7)}",
         f"  {record.split}, {record.mask_policy} mask, difficulty {record.difficulty:.2f}, "
         f"sampled at {record.sampled_fps:g} fps, {record.width_px}x{record.height_px} px",
         "",
@@ -90,13 +90,13 @@ def _named(record: Record, label: str) -> str:
 
 def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
     role = f"right, {candidate.order + 1} of {record.k}" if candidate.order >= 0 else "wrong"
-    elsewhere = "" if candidate.video_id == record.video_id else printable(candidate.video_path)
+    elsewhere = "" if candidate.video_id == record.video_id else candidate.video_path
     letter = candidate.label if TASKS[record.task].lettered else " "
     start = (
         f"    {letter}  {role:<14}{candidate.time_s:>9.2f} s  shot {candidate.shot:<4}"
         f"{candidate.origin:<14} similarity {candidate.similarity:5.3f}  "
     )
-    return (start + clip(elsewhere, WIDTH - len(start))).rstrip()
+    return (start + printable(elsewhere, WIDTH - len(start))).rstrip()
 
 
 def _wrapped(words: list[str], per_line: int = 10) -> list[str]:

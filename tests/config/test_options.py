@@ -1,4 +1,4 @@
-"""Options: every way to give them, every way to get them wrong, and which of them decode a corpus again."""
+"""Options: their sources, wrong values, and which of them make pass 1 run again."""
 
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ OTHER: dict[str, Any] = {
     "val_share": 0.2,
     "test_share": 0.1,
 }
-NEEDS = {name: {"engine": "ray"} for name in ("ray_address", "store")}  # what one is of no use without
+NEEDS = {name: {"engine": "ray"} for name in ("ray_address", "store")}  # options that have an effect only with others
 PASS_1 = {"decode", "frames"}  # and the seed
 
 
@@ -85,7 +85,7 @@ def test_every_option_has_help_another_value_and_a_unique_name() -> None:
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_each_option_arrives_and_goes_round(name: str, tmp_path: Path) -> None:
+def test_each_option_is_set_and_round_trips(name: str, tmp_path: Path) -> None:
     config = from_options({**BASE, **NEEDS.get(name, {}), name: OTHER[name]})
     assert config != from_options(BASE)
     assert from_options(config.to_options()) == config
@@ -93,7 +93,7 @@ def test_each_option_arrives_and_goes_round(name: str, tmp_path: Path) -> None:
     assert from_options(read_yaml(tmp_path / "build.yaml")) == config
 
 
-def test_flat_form_of_everything_goes_round() -> None:
+def test_the_flat_form_round_trips() -> None:
     config = from_options({**BASE, **OTHER})
     assert from_options(config.to_options()) == config
     assert config.to_options() == {**BASE, **OTHER}
@@ -104,8 +104,8 @@ def test_null_means_the_default() -> None:
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, f.name) for group, f in all_options()])
-def test_hashes_change_with_what_they_name(group: str, name: str) -> None:
-    """Decode and frames options and the seed name pass 1; every group and the seed name the shards."""
+def test_hashes_change_with_their_options(group: str, name: str) -> None:
+    """`extract_hash` depends on decode, frames and seed; `content_hash` on every group and the seed."""
     before, after = from_options(BASE), from_options({**BASE, **NEEDS.get(name, {}), name: OTHER[name]})
     assert (before.extract_hash() != after.extract_hash()) == (group in PASS_1 or name == "seed")
     assert (before.content_hash() != after.content_hash()) == (group != "" or name == "seed")
@@ -190,14 +190,14 @@ def test_wrong_types_from_python(make: Any) -> None:
         make()
 
 
-def test_one_text_is_not_a_tuple_of_letters() -> None:
+def test_a_single_text_is_not_split_into_letters() -> None:
     with pytest.raises(ConfigError, match="src"):
         BuildConfig(src="videos", out=Path("x"))  # type: ignore[arg-type]
     assert from_options({**BASE, "src": "videos"}).src == ("videos",)
 
 
 def test_limits_fit_the_sample_format() -> None:
-    """What the options allow, a record can hold: labels A..Z, and two digits in `context_00`."""
+    """A record has labels A..Z, and two digits in `context_00`."""
     from mvp_data.shards.record import LABELS, MAX_CONTEXT
 
     high = {f.name: f.metadata["high"] for _, f in all_options()}
@@ -225,7 +225,7 @@ def test_values_at_the_ends_of_their_ranges_are_accepted() -> None:
     ("out", "bank"),
     [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")],
 )
-def test_bank_beside_out(out: str, bank: str) -> None:
+def test_the_bank_is_next_to_out(out: str, bank: str) -> None:
     assert from_options({**BASE, "out": out}).bank_folder == Path(bank)
 
 
@@ -235,7 +235,7 @@ def test_no_bank_inside_out(options: dict[str, str]) -> None:
         from_options({**BASE, "out": "o", **options})
 
 
-def test_no_output_into_a_source(tmp_path: Path) -> None:
+def test_out_must_not_be_a_source(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="also a --src"):
         from_options({"src": str(tmp_path), "out": tmp_path})
 
@@ -251,7 +251,7 @@ def test_wrong_groups_from_python(wrong: dict[str, object]) -> None:
         BuildConfig(**{"src": ("a",), "out": Path("o"), **wrong})  # type: ignore[arg-type]
 
 
-def test_the_option_that_was_meant() -> None:
+def test_an_unknown_option_gets_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean hidden_frames"):
         from_options({**BASE, "hidden-frames": 3})
 

@@ -1,4 +1,4 @@
-"""Options of earlier versions are refused with a line on what to do now."""
+"""Options of earlier versions are refused with a message that says what to use now."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from mvp_data.core.errors import ConfigError
 
 
 def test_the_quiz_server_is_refused_in_one_line() -> None:
-    command = [sys.executable, "-m", "mvp_data.cli", "quiz", "shards/", "--serve", "--results", "results.json"]
+    command = [sys.executable, "-m", "mvp_data.cli.main", "quiz", "shards/", "--serve", "--results", "results.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"mvp-data: {removed('quiz', '--serve')}\n"

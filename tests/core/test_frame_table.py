@@ -1,4 +1,4 @@
-"""Frames in columns are the frames they were made of."""
+"""`FrameTable` equals the frames that it was built from."""
 
 import pickle
 from collections import Counter
@@ -30,7 +30,7 @@ FRAMES = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(FRAMES)
-def test_a_table_is_its_frames(frames: list[Frame]) -> None:
+def test_a_table_equals_its_frames(frames: list[Frame]) -> None:
     table = FrameTable.of(frames)
     assert len(table) == len(frames)
     assert list(table) == frames
@@ -52,7 +52,7 @@ def test_a_table_is_its_frames(frames: list[Frame]) -> None:
         table[len(frames)]
 
 
-def test_thumbnails_may_move() -> None:
+def test_thumbnails_may_be_replaced() -> None:
     frames = [Frame(time_s=0.0, shot=0), *(Frame(time_s=n, shot=0, thumbnail=noise("moved", n)) for n in (1.0, 2.0))]
     table = FrameTable.of(frames)
     elsewhere = table.thumbnails.copy()
@@ -67,7 +67,7 @@ def test_a_thumbnail_of_another_size(length: int) -> None:
         FrameTable.of([Frame(time_s=0.0, shot=0, thumbnail=bytes(length))])
 
 
-def test_what_a_frame_takes() -> None:
+def test_memory_of_a_frame() -> None:
     frames = [Frame(time_s=float(n), shot=n // 10, thumbnail=noise("size", n % 5)) for n in range(1000)]
     table = FrameTable.of(frames)
     rest = len(pickle.dumps(table)) - table.thumbnails.nbytes

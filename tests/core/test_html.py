@@ -20,30 +20,30 @@ QUIZ = {"format": page_json(1), "tool_version": page_json("1"), "quiz": page_jso
 
 def quiz(parts: list[object], limit: int) -> tuple[int, str]:
     file = io.BytesIO()
-    written = write_html(file, "mvp_data", "quiz.html", map(page_json, parts), limit=limit, **QUIZ)
+    written = write_html(file, "mvp_data.quiz", "page.html", map(page_json, parts), limit=limit, **QUIZ)
     return written, file.getvalue().decode()
 
 
 def test_values_are_escaped() -> None:
     values = {"state": EVIL, "conclusion": EVIL, "facts": EVIL, "parts": [], "verdicts": {EVIL: EVIL}, "metrics": {}}
-    page = render("mvp_data", "audit.html", title=EVIL, **values)
+    page = render("mvp_data.audit", "report.html", title=EVIL, **values)
     assert "<b onclick" not in page
     assert unescape(page).count(EVIL) == 7
 
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="title"):
-        render("mvp_data", "audit.html", parts=[])
+        render("mvp_data.audit", "report.html", parts=[])
 
 
-def test_json_cannot_end_its_script() -> None:
+def test_json_cannot_end_its_script_element() -> None:
     text = page_json({"a": EVIL, "b": "\u2028é"})
     assert "<" not in text
     assert text.isascii()
     assert json.loads(text) == {"a": EVIL, "b": "\u2028é"}
 
 
-def test_parts_stop_at_the_limit_but_there_is_one() -> None:
+def test_a_page_has_as_many_parts_as_fit_and_at_least_one() -> None:
     parts: list[object] = [{"id": str(number), "x": "y" * 1000} for number in range(4)]
     written, whole = quiz(parts, 1 << 20)
     assert written == 4
@@ -54,7 +54,7 @@ def test_parts_stop_at_the_limit_but_there_is_one() -> None:
         assert page.endswith("</html>\n")
 
 
-def test_the_policy_names_the_style_and_script_as_written() -> None:
+def test_the_policy_has_the_hashes_of_style_and_script() -> None:
     page = quiz([], 0)[1]
     policy = unescape(re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0])
     for tag in ("style", "script"):

@@ -1,4 +1,4 @@
-"""The headers of JPEGs, of good ones against a decoder and of bad ones without harm."""
+"""The headers of JPEGs: valid ones agree with a decoder, damaged ones raise nothing."""
 
 import io
 from typing import Any
@@ -30,7 +30,7 @@ def test_jpeg_size_agrees_with_a_decoder() -> None:
     assert jpeg_size(b"") == jpeg_size(b"\xff\xd8\xff\xd9") == jpeg_size(b"\xff\xd8\xff" + b"\xff\xd9" * 9) == (0, 0)
 
 
-def test_where_headers_end() -> None:
+def test_ends_of_headers() -> None:
     for options in ({}, {"progressive": True}, {"comment": b"x" * 999}):
         data = jpeg(**options)
         first = data.index(b"\xff\xda")
@@ -45,7 +45,7 @@ def test_settings_are_those_of_the_encoder() -> None:
     assert len(others | same) == 4
 
 
-def test_damaged_bytes_do_no_harm() -> None:
+def test_damaged_bytes_raise_nothing() -> None:
     data, rng = jpeg(), np.random.default_rng(0)
     cases = [data[:n] for n in range(0, len(data), 7)]
     cases += [b"", b"\xff", b"\xff\xd8\xff\xe0\x00\x00" * 1000, b"\xff\xd8" + b"\xff\xe0\xff\xff" * 3]

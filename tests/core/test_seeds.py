@@ -1,4 +1,4 @@
-"""Randomness by name: the same everywhere, different for different names, and uniform."""
+"""Random numbers by name: the same on every machine, different for different names, and uniform."""
 
 import subprocess
 import sys
@@ -13,11 +13,11 @@ from mvp_data.core.seeds import shuffled, stable_hash, unit
     ("parts", "value"),
     [((), 16476032584258269876), (("a", 1), 6762843556093569606), ((1.5,), 14752901999092903873)],
 )
-def test_values_are_those_of_every_other_machine(parts: tuple[str | int | float, ...], value: int) -> None:
+def test_values_are_the_same_on_every_machine(parts: tuple[str | int | float, ...], value: int) -> None:
     assert stable_hash(*parts) == value
 
 
-def test_parts_and_types_are_kept_apart() -> None:
+def test_other_parts_and_types_give_other_hashes() -> None:
     different = [("ab", "c"), ("a", "bc"), ("abc",), ("a", "b", "c"), (1,), ("1",), (1.0,), (1, ""), ()]
     assert len({stable_hash(*parts) for parts in different}) == len(different)
 

@@ -234,7 +234,7 @@ if __name__ == "__main__":
     held = os.dup2(os.open(sys.argv[1], os.O_RDONLY), 200)  # a number that no other process has in use
     config = from_options({"src": "x", "out": sys.argv[2], "engine": "ray", "workers": 1})
     with engine_for(config) as engine:
-        (outcome,) = extract_all([Source(uri=f"/proc/self/fd/{held}", path="a.mp4")], config, engine=engine)
+        (outcome,) = extract_all([Source(location=f"/proc/self/fd/{held}", path="a.mp4")], config, engine=engine)
     print(outcome.skip, outcome.detail)
 """
 

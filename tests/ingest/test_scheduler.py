@@ -61,7 +61,7 @@ def test_outcomes_come_in_the_order_of_the_sources(films: Path, tmp_path: Path) 
 
 def test_the_largest_begins_first(films: Path, tmp_path: Path, in_process: list[str]) -> None:
     sources = scan([str(films)]).sources
-    sizes = {source.path: os.path.getsize(source.uri) for source in sources}
+    sizes = {source.path: os.path.getsize(source.location) for source in sources}
     extract_all(sources, config_for(films, tmp_path / "out"))
     assert in_process == sorted(sizes, key=lambda path: -sizes[path])
     assert in_process != list(sizes)
@@ -173,7 +173,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
         if how == "damaged":  # the disk gives other bytes, and its times are those of before
             status = film.stat()
             film.write_bytes(film.read_bytes()[:-1] + b"x")
-            monkeypatch.setattr(worker, "sight", lambda _: None)
+            monkeypatch.setattr(worker, "file_state", lambda _: None)
             os.utime(film, ns=(status.st_atime_ns, status.st_mtime_ns))
             return replace(extract(path, **options), damaged_packets=1)
         found = extract(path, **options)
@@ -301,7 +301,7 @@ def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
     assert running.returncode == code
     assert err.splitlines() == [
         "",
-        "stopping: the videos in hand are finished first; Ctrl-C again stops at once",
+        "stopping after the current videos; press Ctrl-C again to stop at once",
         "mvp-data: stopped; run the same command again to resume",
     ]
     assert not (tmp_path / "out" / "index.json").exists()

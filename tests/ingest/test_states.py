@@ -11,14 +11,14 @@ from mvp_data.core.types import Source
 from mvp_data.ingest.jobs import ChunkPlan, Job
 from mvp_data.ingest.states import ENDED, TRANSITIONS, Event, JobQueue, State, Step, VideoStates
 
-A, B, C = (Source(uri=f"/videos/{name}.mp4", path=f"{name}.mp4") for name in "abc")
+A, B, C = (Source(location=f"/videos/{name}.mp4", path=f"{name}.mp4") for name in "abc")
 ID = "ab" * 10
 
 
 def job_of(source: Source, **options: Any) -> Job:
     return Job(
         source=source,
-        uri=source.uri,
+        location=source.location,
         bank_root=Path("/bank"),
         extract_hash="h",
         decode=DecodeConfig(),
@@ -32,7 +32,7 @@ def job_of(source: Source, **options: Any) -> Job:
 def plan_of(source: Source, chunks: int = 3, video_id: str = ID) -> ChunkPlan:
     """A plan of so many chunks; what a chunk is does not matter here."""
     numbers: Any = tuple(range(chunks))
-    return ChunkPlan(video_id=video_id, chunks=numbers, sight=None, stamp=f"stamp of {source.path}")
+    return ChunkPlan(video_id=video_id, chunks=numbers, file_state=None, stamp=f"stamp of {source.path}")
 
 
 def decoding(*sources: Source) -> VideoStates:

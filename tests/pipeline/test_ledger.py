@@ -22,7 +22,7 @@ OPTIONS = {"hidden_frames": 3, "distractors": 3, "context_frames": 6}
 
 
 def outcome(path: str, video_id: str = "", skip: str = "", detail: str = "") -> Outcome:
-    return Outcome(source=Source(uri=f"/x/{path}", path=path), video_id=video_id, skip=skip, detail=detail)
+    return Outcome(source=Source(location=f"/x/{path}", path=path), video_id=video_id, skip=skip, detail=detail)
 
 
 def ledger(

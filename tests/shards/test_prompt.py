@@ -1,10 +1,10 @@
-"""The question put to a model."""
+"""Prompts."""
 
 from itertools import pairwise
 
 import pytest
 
-from mvp_data.shards.prompt import PromptConfig, content, flat_text, messages, pictures
+from mvp_data.shards.prompt import PromptConfig, flat_text, messages, prompt_images
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_record, make_sample
 from tests.task_samples import make_task_sample
@@ -55,21 +55,21 @@ def test_the_whole_prompt_of_each_task(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_but_the_pictures_tells_the_answer(task: str) -> None:
+def test_the_text_does_not_depend_on_the_answer(task: str) -> None:
     records = [make_task_sample(task, number).record for number in range(12)]
     assert len({record.answer for record in records}) > 1
     assert len({flat_text(record, DEFAULT) for record in records}) == 1
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False)])
-def test_as_many_pictures_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
+@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False), PromptConfig(thinking=True, timestamps=True)])
+def test_as_many_images_as_placeholders_in_each_task(task: str, config: PromptConfig) -> None:
     sample = make_task_sample(task, 3)
-    assert flat_text(sample.record, config, "#").count("#") == len(pictures(sample, config))
-    assert pictures(sample, config)[-len(sample.candidates) :] == sample.candidates
+    assert flat_text(sample.record, config, "#").count("#") == len(prompt_images(sample, config))
+    assert prompt_images(sample, config)[-len(sample.candidates) :] == sample.candidates
 
 
-def test_one_user_message_of_text_and_pictures() -> None:
+def test_one_user_message_of_text_and_images() -> None:
     (message,) = messages(make_record(), DEFAULT)
     assert message["role"] == "user"
     pieces = message["content"]
@@ -79,21 +79,14 @@ def test_one_user_message_of_text_and_pictures() -> None:
     assert all(b - a > 1 for a, b in pairwise(texts)), "neighbouring texts are one piece"
 
 
-@pytest.mark.parametrize("config", [DEFAULT, PromptConfig(context=False), PromptConfig(thinking=True, timestamps=True)])
-def test_as_many_pictures_as_placeholders(config: PromptConfig) -> None:
-    sample = make_sample(3)
-    placeholders = [piece for piece in content(sample.record, config) if piece["type"] == "image"]
-    assert len(placeholders) == len(pictures(sample, config))
-
-
-def test_pictures_come_in_the_order_of_the_placeholders() -> None:
+def test_images_have_the_order_of_the_placeholders() -> None:
     sample = make_sample(1)
-    assert pictures(sample, DEFAULT) == sample.context + sample.candidates
-    assert pictures(sample, PromptConfig(context=False)) == sample.candidates
+    assert prompt_images(sample, DEFAULT) == sample.context + sample.candidates
+    assert prompt_images(sample, PromptConfig(context=False)) == sample.candidates
 
 
 @pytest.mark.parametrize("mask_start", [0, 5, 12])
-def test_the_gap_is_where_it_is(mask_start: int) -> None:
+def test_the_position_of_the_gap(mask_start: int) -> None:
     text = flat_text(make_record(mask_start=mask_start), DEFAULT, "#")
     before, gap, after = text.partition("[gap: 4 frames are missing here]")
     assert gap
@@ -101,14 +94,14 @@ def test_the_gap_is_where_it_is(mask_start: int) -> None:
     assert after.count("#") == 12 - mask_start + 8
 
 
-def test_timestamps_are_of_context_frames_alone() -> None:
+def test_only_context_frames_have_timestamps() -> None:
     record = make_record(context=4, mask_start=2)
     text = flat_text(record, PromptConfig(timestamps=True), "#")
     assert all(f"{frame.time_s:.1f} s: #" in text for frame in record.context)
     assert text.count(" s: #") == len(record.context)
 
 
-def test_without_context_no_frame_of_it_is_told() -> None:
+def test_without_context_the_prompt_has_no_context_frame() -> None:
     record = make_record()
     text = flat_text(record, PromptConfig(context=False, timestamps=True), "#")
     assert text.count("#") == 8
@@ -123,7 +116,7 @@ def test_thinking_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("k", "distractors", "example"), [(4, 4, "W, X, Y, Z"), (1, 3, "Z"), (4, 20, "letter, letter")]
 )
-def test_the_example_is_no_valid_answer(k: int, distractors: int, example: str) -> None:
+def test_the_example_is_not_a_valid_answer(k: int, distractors: int, example: str) -> None:
     record = make_record(k=k, distractors=distractors)
     text = flat_text(record, DEFAULT)
     assert f"<answer>{example}" in text
@@ -131,7 +124,7 @@ def test_the_example_is_no_valid_answer(k: int, distractors: int, example: str) 
 
 
 def test_the_answer_is_not_in_the_prompt() -> None:
-    """Records that differ in the answer alone put the same question."""
+    """Records that differ only in the answer have the same prompt."""
     records = [make_record(number) for number in range(12)]
     assert len({record.answer for record in records}) > 1
     assert len({flat_text(record, DEFAULT) for record in records}) == 1

@@ -1,4 +1,4 @@
-"""The record: canonical bytes, and nothing but `ShardError` for anything else."""
+"""The record: canonical bytes, and `ShardError` for all other bytes."""
 
 import json
 import re
@@ -22,11 +22,11 @@ JSON_VALUES = st.recursive(
 
 
 def plain(record: Record) -> dict[str, object]:
-    """The record as `json.loads` gives it, to be spoilt."""
+    """The record as `json.loads` returns it, to be damaged."""
     return dict(json.loads(to_json(record)))
 
 
-def spoilt(**changes: object) -> bytes:
+def changed(**changes: object) -> bytes:
     return json.dumps({**plain(make_record()), **changes}).encode()
 
 
@@ -58,7 +58,7 @@ def test_floats_are_rounded_and_keep_their_type() -> None:
 
 
 def test_every_type_is_stable_over_samples() -> None:
-    """The first row decides the columns of a Hugging Face dataset: no null, no empty list."""
+    """The first row determines the columns of a Hugging Face dataset, so no value may be null or an empty list."""
 
     def shape(value: object) -> object:
         if isinstance(value, dict):
@@ -128,9 +128,9 @@ def test_member_names() -> None:
         ({"surprise": 1}, "unknown keys 'surprise'"),
     ],
 )
-def test_wrong_facts_are_named(change: dict[str, object], says: str) -> None:
+def test_wrong_fields_are_named(change: dict[str, object], says: str) -> None:
     with pytest.raises(ShardError, match=says) as caught:
-        from_json(spoilt(**change))
+        from_json(changed(**change))
     assert "mvp-data build" in str(caught.value)  # what to do
 
 
@@ -191,7 +191,7 @@ def test_a_record_too_large_to_read_is_not_written() -> None:
         to_json(record)
 
 
-def test_numpy_scalars_do_not_slip_in() -> None:
+def test_numpy_scalars_are_refused() -> None:
     import numpy as np
 
     candidate = asdict(make_record().candidates[0])
@@ -209,9 +209,9 @@ def test_fuzz_bytes(data: bytes) -> None:
 @settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(sorted(asdict(make_record()))), JSON_VALUES)
 def test_fuzz_one_field(name: str, value: object) -> None:
-    """Any JSON in any field is refused, or is a record that comes back as it was written."""
+    """Any JSON in any field is refused, or gives a record that round-trips."""
     try:
-        record = from_json(spoilt(**{name: value}))
+        record = from_json(changed(**{name: value}))
     except ShardError:
         return
     assert from_json(to_json(record)) == record

@@ -1,4 +1,4 @@
-"""Shards: the same bytes for the same samples, open to the usual readers, closed to hostile tars."""
+"""Shards: the same bytes for the same samples, readable by common loaders, and hostile tars are refused."""
 
 import gc
 import io
@@ -126,7 +126,7 @@ def test_reads_from_a_file_that_gives_few_bytes_at_a_time(shard: Path) -> None:
 
 
 def test_is_lazy(shard: Path) -> None:
-    """The first sample comes before the rest is read: damage after it is met later."""
+    """The first sample is returned before the rest is read, so later damage is detected later."""
     first = unpack(shard)[0][0].name.split(".")[0]
     cut = io.BytesIO(shard.read_bytes()[: shard.stat().st_size // 2])
     samples = read_shard(cut)
@@ -136,12 +136,12 @@ def test_is_lazy(shard: Path) -> None:
 
 
 def test_members_may_come_in_another_order(shard: Path, tmp_path: Path) -> None:
-    """A repacked shard with sorted names is fine, as long as a key's files are together."""
+    """A repacked shard with sorted names is valid if the files of each key are adjacent."""
     repacked = pack(tmp_path / "sorted.tar", sorted(unpack(shard), key=lambda m: m[0].name))
     assert {s.record.key: s for s in read(repacked)} == {s.record.key: s for s in read(shard)}
 
 
-def test_truncation_anywhere_is_seen(shard: Path) -> None:
+def test_truncation_anywhere_is_detected(shard: Path) -> None:
     data = shard.read_bytes()
     offsets = {0, 1, len(data) - 1, len(data) - 512, len(data) - 1024, *range(0, len(data), 512)}
     offsets |= set(range(7, len(data), 997))
@@ -150,7 +150,7 @@ def test_truncation_anywhere_is_seen(shard: Path) -> None:
             list(read_shard(io.BytesIO(data[:offset])))
 
 
-def test_data_after_the_end_is_seen(shard: Path) -> None:
+def test_data_after_the_end_is_detected(shard: Path) -> None:
     data = shard.read_bytes()
     for tail in (b"\0", bytes(20_480), data):
         with pytest.raises(ShardError, match="after its end"):
@@ -158,7 +158,7 @@ def test_data_after_the_end_is_seen(shard: Path) -> None:
 
 
 def test_a_flipped_bit_never_gives_anything_but_shard_error(shard: Path) -> None:
-    """Pictures have no check sum, so a flip inside one may pass; headers and JSON never crash the reader."""
+    """Images have no checksum, so a flip inside one may pass; headers and JSON never crash the reader."""
     data = shard.read_bytes()
     refused = 0
     for at in range(0, len(data), 61):
@@ -269,7 +269,7 @@ def spoil_picture(members: Members) -> Members:
         (spoil_picture, "a JPEG of \\(0, 0\\) px"),
     ],
 )
-def test_spoilt_samples(shard: Path, tmp_path: Path, spoil: object, says: str) -> None:
+def test_damaged_samples(shard: Path, tmp_path: Path, spoil: object, says: str) -> None:
     assert callable(spoil)
     path = pack(tmp_path / "spoilt.tar", spoil(unpack(shard)))
     with pytest.raises(ShardError, match=says):
@@ -290,7 +290,7 @@ def _members(number: int, **change: object) -> Members:
     return [(tarfile.TarInfo(name), data) for name, data in make_sample(number, **change).members]
 
 
-def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     make_shard(path, 1)
     before = path.read_bytes()
@@ -309,7 +309,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_the_name_appears_only_when_the_shard_is_whole(tmp_path: Path) -> None:
+def test_the_name_appears_only_when_the_shard_is_complete(tmp_path: Path) -> None:
     def watching() -> Iterator[Sample]:
         yield make_sample(0)
         assert not (tmp_path / "a.tar").exists()
@@ -319,7 +319,7 @@ def test_the_name_appears_only_when_the_shard_is_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         make_shard(tmp_path / "nowhere" / "a.tar", 1)
 
@@ -347,9 +347,9 @@ def test_an_error_about_another_file_is_not_blamed_on_the_shard(tmp_path: Path) 
         write_shard(tmp_path / "a.tar", missing())
 
 
-def test_sample_checks_its_pictures() -> None:
+def test_sample_checks_its_images() -> None:
     sample = make_sample(0)
-    with pytest.raises(ShardError, match="the record says otherwise"):
+    with pytest.raises(ShardError, match="the record has other numbers"):
         replace(sample, context=sample.context[1:])
     with pytest.raises(ShardError, match="context_00"):
         replace(sample, context=(sample.context[0][:-2], *sample.context[1:]))  # cut short
@@ -359,7 +359,7 @@ def test_a_missing_shard_and_a_text_file(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"a\.tar: cannot be read \(No such file"):
         read(tmp_path / "a.tar")
     (tmp_path / "b.tar").write_text("hello\n" * 1000)
-    with pytest.raises(ShardError, match="no tar header"):
+    with pytest.raises(ShardError, match="not a tar header"):
         read(tmp_path / "b.tar")
 
 
@@ -374,7 +374,7 @@ def test_folder_is_read_through_its_index(tmp_path: Path) -> None:
     index = read_index(tmp_path)
     assert index.shards == tuple(shards)
     (tmp_path / shards[0].name).unlink()
-    with pytest.raises(ShardError, match=r"shard-000000\.tar: named in index\.json but not there"):
+    with pytest.raises(ShardError, match=r"shard-000000\.tar: listed in index\.json but missing"):
         shard_paths(tmp_path)
     with pytest.raises(ShardError, match="no such shard"):
         shard_paths(tmp_path / "nowhere")

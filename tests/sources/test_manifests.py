@@ -1,4 +1,4 @@
-"""Lists of videos in four formats: what is read, and what is refused with its line."""
+"""Lists of videos in four formats: valid ones, and malformed ones refused with their line."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_jsonl(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    count = 10_000  # more than one batch
+    count = 3000  # more than one batch
     table = pa.table(
         {
             "n": pa.array(range(count)),
@@ -64,10 +64,10 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "list.parquet")
     found = list(read_manifest(str(tmp_path / "list.parquet")))
     assert len(found) == count
-    assert found[9999] == ManifestRow(
-        path="9999.mp4",
+    assert found[2999] == ManifestRow(
+        path="2999.mp4",
         extra=(
-            ("n", "9999"),
+            ("n", "2999"),
             ("score", "0.5"),
             ("meta", '{"a":[1,2],"b":null}'),
             ("when", '"1970-01-01 00:00:00"'),
@@ -82,7 +82,7 @@ def test_upper_case_extensions_are_the_same(tmp_path: Path) -> None:
     assert not manifests.is_manifest("x.json")
 
 
-def test_names_that_are_no_utf8_stay_usable_and_columns_become_safe_text(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_stay_usable_and_columns_become_safe_text(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "list.csv", b"path,note\ncaf\xe9.mp4,na\xefve \\d\n")
     assert row.path == "caf\udce9.mp4"
     assert row.extra == (("note", "na\\xefve \\d"),)
@@ -121,7 +121,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "data", "message"), BAD, ids=[f"{name}-{said[:30]}" for name, _, said in BAD])
-def test_what_is_malformed_names_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_malformed_manifests_name_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(SourceError) as caught:
         rows(tmp_path / name, data)
     assert message in str(caught.value)
@@ -189,14 +189,12 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     path=st.text(min_size=1),
     extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3),
 )
-def test_any_json_row_comes_through(
-    tmp_path_factory: pytest.TempPathFactory, path: str, extra: dict[str, object]
-) -> None:
+def test_any_json_row_is_read(tmp_path_factory: pytest.TempPathFactory, path: str, extra: dict[str, object]) -> None:
     (row,) = rows(tmp_path_factory.mktemp("m") / "x.jsonl", json.dumps({"path": path, **extra}))
     assert row.path == path
     assert [name for name, _ in row.extra] == list(extra)

@@ -1,4 +1,4 @@
-"""`--src` in all its forms, on real folders, tars and a real local web server."""
+"""All kinds of `--src`, on real folders, tars and a local web server."""
 
 import io
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from mvp_data.core.containers import VIDEO_EXTENSIONS
 from mvp_data.core.errors import SkipReason, SourceError
 from mvp_data.core.types import Source
 from mvp_data.sources.fetch import local_file
@@ -75,18 +76,16 @@ def test_a_folder_gives_sources_with_names_relative_to_it(tmp_path: Path) -> Non
     result = scan([str(tmp_path / "src")])
     assert result.problems == ()
     assert result.sources == tuple(
-        Source(uri=str(tmp_path / "src" / name), path=name) for name in ("a/b/d.MOV", "a/c.webm", "b.mp4")
+        Source(location=str(tmp_path / "src" / name), path=name) for name in ("a/b/d.MOV", "a/c.webm", "b.mp4")
     )
 
 
-def test_renaming_the_folder_or_naming_it_otherwise_changes_no_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_do_not_depend_on_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "src/b.mp4", "src/a/c.webm")
     first = paths(tmp_path / "src")
     monkeypatch.chdir(tmp_path)
     assert paths("src") == paths("./src/") == paths("src/../src") == first
-    assert [source.uri for source in scan(["src"]).sources] == [f"{tmp_path}/src/{path}" for path in first]
+    assert [source.location for source in scan(["src"]).sources] == [f"{tmp_path}/src/{path}" for path in first]
     (tmp_path / "src").rename(tmp_path / "renamed")
     assert paths("renamed") == first
 
@@ -106,7 +105,9 @@ def test_the_whole_corpus_is_accounted_for(corpus: Path) -> None:
     every = {str(path.relative_to(corpus)) for path in corpus.rglob("*") if path.is_file()}
     assert {found.path for found in (*result.sources, *result.problems)} == every
     assert len(result.sources) + len(result.problems) == len(every)
-    assert {os.path.splitext(problem.path)[1] for problem in result.problems} <= {".tsv", ".csv", ".png"}
+    videos = {name for name in every if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS}
+    assert videos <= {source.path for source in result.sources}
+    assert {problem.reason for problem in result.problems} <= {SkipReason.NOT_A_VIDEO}
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -115,15 +116,15 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     expected = name.replace("\\", "\\\\")
     (found,) = scan([str(tmp_path / "src")]).sources
     (named,) = scan([str(tmp_path / "src" / name)]).sources
-    assert found == named == Source(uri=str(tmp_path / "src" / name), path=expected)
+    assert found == named == Source(location=str(tmp_path / "src" / name), path=expected)
     (tmp_path / "list.jsonl").write_text(json.dumps({"path": f"src/{name}"}))
     (listed,) = scan([str(tmp_path / "list.jsonl")]).sources
-    assert (listed.uri, listed.path) == (found.uri, f"src/{expected}")
+    assert (listed.location, listed.path) == (found.location, f"src/{expected}")
     with local_file(found, tmp_path / "spool") as path:
         assert path.read_bytes() == b"x"
 
 
-def test_names_that_are_no_utf8_are_shown_apart_and_stay_usable(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_differ_and_stay_usable(tmp_path: Path) -> None:
     for name in (b"caf\xe9.mp4", b"caf\\xe9.mp4", "café.mp4".encode()):
         with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
             file.write(name)
@@ -144,25 +145,16 @@ def test_special_files_are_problems_and_never_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s.mp4"))
         found = problems(tmp_path)
-    assert paths(tmp_path) == ["empty.mp4", "v.mp4"]  # that it holds nothing is found when it is opened
+    assert paths(tmp_path) == ["empty.mp4", "v.mp4"]  # an empty file is detected when it is opened
     assert {name: reason for name, (reason, _) in found.items()} == dict.fromkeys(
         ("fifo.mp4", "gone.mp4", "s.mp4"), SkipReason.UNREADABLE
     )
 
 
-def test_links(tmp_path: Path) -> None:
-    touch(tmp_path, "src/real/x.mp4", "elsewhere/y.mp4")
-    (tmp_path / "src/a").symlink_to(tmp_path / "src")
-    (tmp_path / "src/b").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "src/z.mp4").symlink_to(tmp_path / "elsewhere/y.mp4")
-    assert paths(tmp_path / "src") == ["b/y.mp4", "real/x.mp4", "z.mp4"]
-    assert problems(tmp_path / "src") == {}
-
-
 def test_an_unreadable_folder_is_a_problem_below_and_an_error_at_the_top(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    touch(tmp_path, "src/a.mp4", "src/secret/b.mp4")
+    touch(tmp_path, "src/a.mp4", "src/secret/b.mp4", "src/z/c.mp4")
     real = os.scandir
 
     def refuse(path: str) -> object:
@@ -171,57 +163,46 @@ def test_an_unreadable_folder_is_a_problem_below_and_an_error_at_the_top(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert paths(tmp_path / "src") == ["a.mp4"]
-    assert problems(tmp_path / "src")["secret"] == (
-        SkipReason.UNREADABLE,
-        "folder cannot be read: Permission denied",
-    )
+    assert paths(tmp_path / "src") == ["a.mp4", "z/c.mp4"]
+    assert problems(tmp_path / "src") == {"secret": (SkipReason.UNREADABLE, "folder cannot be read: Permission denied")}
     with pytest.raises(SourceError, match=r"--src .*secret: cannot be read \(Permission denied\)"):
         scan([str(tmp_path / "src/secret")])
 
 
-def test_a_hundred_thousand_files(tmp_path: Path) -> None:
+def test_many_files_take_a_kilobyte_each(tmp_path: Path) -> None:
     src = tmp_path / "src"
     for folder in range(10):
         touch(src, f"{folder}/00000.mp4")
-        for number in range(1, 10_000):  # a second name is far cheaper to make than a second file
+        for number in range(1, 1000):  # a link is faster to make than a file
             os.link(f"{src}/{folder}/00000.mp4", f"{src}/{folder}/{number:05d}.mp4")
     tracemalloc.start()
     result = scan([str(src)])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(result.sources) == 100_000
-    assert result.sources[12_345].path == "1/02345.mp4"
-    assert peak < 100 << 20
+    assert len(result.sources) == 10_000
+    assert result.sources[1_234].path == "1/00234.mp4"
+    assert peak < 10 << 20
 
 
-def test_globs(tmp_path: Path) -> None:
-    touch(tmp_path, "x.mp4", "a/u.mp4", "a/notes.txt", "a/b/v.mp4")
-    assert paths(tmp_path / "*.mp4") == ["x.mp4"]
-    assert paths(tmp_path / "**/*.mp4") == ["a/b/v.mp4", "a/u.mp4", "x.mp4"]
-    assert paths(tmp_path / "a*") == ["a/b/v.mp4", "a/u.mp4"]
-    assert list(problems(tmp_path / "*")) == ["a/notes.txt"]
-
-
-def test_an_existing_path_wins_over_a_glob(tmp_path: Path) -> None:
+def test_an_existing_path_has_priority_over_a_glob(tmp_path: Path) -> None:
     touch(tmp_path, "[x].mp4", "x.mp4", "d*/a.mp4", "dd/b.mp4")
     assert paths(tmp_path / "[x].mp4") == ["[x].mp4"]
     assert paths(tmp_path / "d*") == ["a.mp4"]
 
 
-def test_several_srcs_give_each_place_once(tmp_path: Path) -> None:
+def test_several_srcs_give_each_location_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.mp4", "b/x.mp4")
     (tmp_path / "list.csv").write_text("path,note\nb/x.mp4,hello\n")
     every = (tmp_path / "a", tmp_path / "b", tmp_path, tmp_path / "list.csv", tmp_path / "a/x.mp4")
     expected = (
-        Source(uri=f"{tmp_path}/a/x.mp4", path="a/x.mp4"),
-        Source(uri=f"{tmp_path}/b/x.mp4", path="b/x.mp4", extra=(("note", "hello"),)),
+        Source(location=f"{tmp_path}/a/x.mp4", path="a/x.mp4"),
+        Source(location=f"{tmp_path}/b/x.mp4", path="b/x.mp4", extra=(("note", "hello"),)),
     )
     for srcs in (every, every[::-1]):
         assert scan([str(src) for src in srcs]).sources == expected
     two = scan([str(tmp_path / "a"), str(tmp_path / "b")]).sources  # one name, two places
     assert [source.path for source in two] == ["x.mp4", "x.mp4"]
-    assert [source.uri for source in two] == [f"{tmp_path}/a/x.mp4", f"{tmp_path}/b/x.mp4"]
+    assert [source.location for source in two] == [f"{tmp_path}/a/x.mp4", f"{tmp_path}/b/x.mp4"]
 
 
 def test_limit_takes_the_first_in_order(tmp_path: Path) -> None:
@@ -273,7 +254,7 @@ def test_rows_of_a_manifest_are_relative_absolute_or_urls(tmp_path: Path) -> Non
     (tmp_path / "lists/l.txt").write_text(
         f"a.mp4\n../b.mp4\n{tmp_path}/c d.mp4\nfile://{tmp_path}/lists/a.mp4\n{url}\n"
     )
-    found = {source.path: source.uri for source in scan([str(tmp_path / "lists/l.txt")]).sources}
+    found = {source.path: source.location for source in scan([str(tmp_path / "lists/l.txt")]).sources}
     assert found == {
         "../b.mp4": f"{tmp_path}/b.mp4",
         f"{tmp_path}/c d.mp4": f"{tmp_path}/c d.mp4",
@@ -346,7 +327,7 @@ def test_tars(tmp_path: Path) -> None:
     assert [source.extra for source in scan([str(tmp_path / "l.csv")]).sources] == [(("set", "train"),)] * 3
 
 
-def test_tars_that_are_damaged_or_hold_nothing(tmp_path: Path) -> None:
+def test_damaged_and_empty_tars(tmp_path: Path) -> None:
     make_tar(tmp_path / "cut.tar", "a.mp4", "b.mp4")
     os.truncate(tmp_path / "cut.tar", 1024 + 100)
     make_tar(tmp_path / "none.tar")
@@ -360,9 +341,9 @@ def test_tars_that_are_damaged_or_hold_nothing(tmp_path: Path) -> None:
 
 
 def test_one_member_of_a_large_tar_is_read_without_listing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_tar(tmp_path / "x.tar", *(f"{number:05d}.mp4" for number in range(10_000)))
+    make_tar(tmp_path / "x.tar", *(f"{number:05d}.mp4" for number in range(2000)))
     source = scan([str(tmp_path / "x.tar")]).sources[-1]
-    assert source.path == "x.tar::09999.mp4"
+    assert source.path == "x.tar::01999.mp4"
     monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("lists the tar again"))
     with local_file(source, tmp_path / "spool") as path:
         assert path.read_bytes() == b"abc"
@@ -371,7 +352,7 @@ def test_one_member_of_a_large_tar_is_read_without_listing_it(tmp_path: Path, mo
 def test_file_urls(tmp_path: Path) -> None:
     touch(tmp_path, "src/a b.mp4", "src/c.mp4")
     assert scan([f"file://{tmp_path}/src"]) == scan([f"{tmp_path}/src"])
-    assert scan([f"file://{tmp_path}/src/*b.mp4"]).sources[0].uri == f"{tmp_path}/src/a b.mp4"
+    assert scan([f"file://{tmp_path}/src/*b.mp4"]).sources[0].location == f"{tmp_path}/src/a b.mp4"
 
 
 def test_memory_urls(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
@@ -408,7 +389,7 @@ def test_http(tmp_path: Path, ranges: bool) -> None:
         for source in result.sources:
             with local_file(source, tmp_path / "spool") as path:
                 assert path.read_bytes() in (b"x", b"abc")
-        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (Source(uri=f"{site.url}/a.mp4?key=1", path="a.mp4"),)
+        assert scan([f"{site.url}/a.mp4?key=1"]).sources == (Source(location=f"{site.url}/a.mp4?key=1", path="a.mp4"),)
         with pytest.raises(SourceError, match="404"):
             scan([f"{site.url}/gone.mp4"])
         with pytest.raises(SourceError, match="404"):
@@ -461,7 +442,7 @@ def test_files_of_one_name_under_two_srcs_are_two_problems(tmp_path: Path) -> No
     assert [problem.path for problem in found.problems] == ["notes.txt", "notes.txt"]
 
 
-def test_a_row_named_twice_says_whose_columns_are_lost(tmp_path: Path) -> None:
+def test_a_duplicate_row_names_the_columns_that_are_not_used(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / "list.csv").write_text("path,caption\na.mp4,dog\na.mp4,cat\na.mp4,cat\n")
     found = scan([str(tmp_path / "list.csv")])

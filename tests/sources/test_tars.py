@@ -42,7 +42,7 @@ def test_members_are_read_at_their_offsets(tmp_path: Path, format: int) -> None:
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_members_of_a_remote_tar(tmp_path: Path, ranges: bool) -> None:
-    # Larger than what is read at once around a header, so that members and headers lie in other blocks.
+    # Larger than one block of the read-ahead, so that members and headers are in different blocks.
     content = CONTENT | {f"{number}.mp4": bytes([number]) * 300_000 for number in range(5)}
     make(tmp_path / "x.tar", content)
     with serve(tmp_path, ranges=ranges) as site:
@@ -81,7 +81,7 @@ def test_links_devices_and_sparse_files_are_counted_not_read(tmp_path: Path) -> 
     assert (listing.unusable, listing.fault) == (4, "")
 
 
-def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.mp4")
     with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.USTAR_FORMAT, errors="surrogateescape") as tar:
         tar.addfile(tarfile.TarInfo(name))
@@ -96,7 +96,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
         (512 + 1024 + 512 + 30, 2),  # inside the second member: its data is missed when it is read
     ],
 )
-def test_a_truncated_tar_gives_what_precedes_the_cut_and_a_fault(tmp_path: Path, cut: int, count: int) -> None:
+def test_a_truncated_tar_gives_the_members_before_the_cut_and_a_fault(tmp_path: Path, cut: int, count: int) -> None:
     path = make(tmp_path / "x.tar", {"a.mp4": b"A" * 1024, "b.mp4": b"B" * 1024}, tarfile.USTAR_FORMAT)
     path.write_bytes(path.read_bytes()[: 100 if cut < 0 else cut])
     listing = tars.list_members(str(path))
@@ -120,7 +120,7 @@ def test_junk_between_members_is_a_fault_not_a_quiet_end(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"not a tar", b"\x1f\x8b" + bytes(600), b"x" * 5000])
-def test_what_is_no_tar_is_a_fault(tmp_path: Path, data: bytes) -> None:
+def test_other_files_are_a_fault(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(data)
     listing = tars.list_members(str(tmp_path / "x.tar"))
     assert listing.members == ()
@@ -135,7 +135,7 @@ def forged(**fields: object) -> bytes:
 
 
 def backwards(size: int) -> bytes:
-    """A PAX record that gives the file after it a negative size: its data then "ends" before it begins."""
+    """A PAX record that gives the next member a negative size."""
     record = f"14 size={size}\n".encode()
     assert len(record) == 14
     return forged(type=tarfile.XHDTYPE, size=14) + record.ljust(512, b"\0") + forged(size=0) + bytes(1024)
@@ -153,7 +153,7 @@ def backwards(size: int) -> bytes:
         backwards(-2048),  # before the start
     ],
 )
-def test_forged_sizes_neither_loop_nor_fill_memory(tmp_path: Path, data: bytes) -> None:
+def test_forged_sizes_neither_loop_nor_fill_the_memory(tmp_path: Path, data: bytes) -> None:
     with open(tmp_path / "x.tar", "wb") as file:
         file.write(data)
         file.truncate(1 << 31)  # sparse on disk: what is claimed is there to be read

@@ -1,4 +1,4 @@
-"""One holder of a folder, whoever dies; and one that says who it is."""
+"""A folder has one holder at a time, also after processes die, and messages name the holder."""
 
 import json
 import multiprocessing
@@ -16,7 +16,7 @@ from mvp_data.core.errors import OutputError
 from mvp_data.system.locks import ALIVE_S, LOCK_NAME, Lock, is_held, locked_folder, read_owner
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows locks no folder")
-WORDS = {"unusable": "cannot be used", "busy": "another build is at work there"}
+WORDS = {"unusable": "cannot be used", "busy": "another build is running there"}
 
 
 def holder(folder: Path) -> subprocess.Popen[bytes]:
@@ -32,12 +32,12 @@ def holder(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_the_second_is_told_who_the_first_is_and_may_come_when_it_is_dead(tmp_path: Path) -> None:
+def test_a_second_holder_is_refused_until_the_first_has_died(tmp_path: Path) -> None:
     first = holder(tmp_path)
     assert is_held(tmp_path)
     owner = f"process {first.pid} on {socket.gethostname()}"
     with (
-        pytest.raises(OutputError, match=f"another build is at work there .held by {owner}"),
+        pytest.raises(OutputError, match=f"another build is running there .held by {owner}"),
         locked_folder(tmp_path, **WORDS),
     ):
         pass
@@ -50,8 +50,8 @@ def test_the_second_is_told_who_the_first_is_and_may_come_when_it_is_dead(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_machine_is_believed_as_long_as_it_shows_life(tmp_path: Path) -> None:
-    """Its lock may not reach this one over the network; its file does."""
+def test_a_lock_of_another_machine_counts_while_it_is_touched(tmp_path: Path) -> None:
+    """Network file systems may not share locks, but they share the file."""
     file = tmp_path / LOCK_NAME
     file.write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "then"}))
     assert is_held(tmp_path)
@@ -64,14 +64,14 @@ def test_another_machine_is_believed_as_long_as_it_shows_life(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": 1}', "[" * 5000])
-def test_a_damaged_lock_file_holds_nobody_up(tmp_path: Path, text: str) -> None:
+def test_a_damaged_lock_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / LOCK_NAME).write_text(text)
     assert read_owner(tmp_path) == {}
     with locked_folder(tmp_path, **WORDS):
         pass
 
 
-def test_a_shared_hold_says_whether_somebody_else_is_there(tmp_path: Path) -> None:
+def test_a_shared_lock_detects_other_holders(tmp_path: Path) -> None:
     first, second = Lock(tmp_path, alone=False), Lock(tmp_path, alone=False)
     assert first.take()
     assert first.only_holder()
@@ -87,7 +87,7 @@ def test_a_shared_hold_says_whether_somebody_else_is_there(tmp_path: Path) -> No
 
 
 def take_and_count(folder: Path, rounds: int, result: "multiprocessing.Queue[int]") -> None:
-    """Hold the folder many times for a moment; count how often somebody else was in it."""
+    """Lock the folder many times; count how often another process had it locked at the same time."""
     met = 0
     for _ in range(rounds):
         try:
@@ -103,11 +103,11 @@ def take_and_count(folder: Path, rounds: int, result: "multiprocessing.Queue[int
     result.put(met)
 
 
-def test_the_file_may_go_without_letting_two_in(tmp_path: Path) -> None:
-    """The last holder removes it while others are about to lock what they have opened."""
+def test_removing_the_lock_file_never_admits_two_holders(tmp_path: Path) -> None:
+    """The last holder removes the file while others have opened it and not yet locked it."""
     context = multiprocessing.get_context("spawn")
     result = context.Queue()
-    crowd = [context.Process(target=take_and_count, args=(tmp_path, 400, result)) for _ in range(3)]
+    crowd = [context.Process(target=take_and_count, args=(tmp_path, 150, result)) for _ in range(3)]
     for process in crowd:
         process.start()
     assert [result.get(timeout=60) for _ in crowd] == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""A store seen through fsspec's local files; see also `test_upload`, which puts a build into one."""
+"""A store on a local disk through fsspec; `test_upload` uploads a build to one."""
 
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> Store:
     return Store(f"file://{tmp_path}/store")
 
 
-def test_files_go_round(store: Store, tmp_path: Path) -> None:
+def test_files_are_read_as_written(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert (store.size("x/y"), store.read("x/y")) == (-1, None)
     store.put(tmp_path / "a", "x/y", 5)
@@ -33,10 +33,8 @@ def test_files_go_round(store: Store, tmp_path: Path) -> None:
     assert store.size("x/y") == -1
 
 
-def test_what_has_not_arrived_in_full_is_not_there(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither where the store fails nor where it is silent, and what was there before stays."""
+def test_an_incomplete_upload_is_not_visible(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the upload fails or is silently cut, the earlier file stays."""
     (tmp_path / "a").write_bytes(b"12345")
     store.put(tmp_path / "a", "x", 5)
 
@@ -56,14 +54,14 @@ def test_what_has_not_arrived_in_full_is_not_there(
         assert [path.name for path in (tmp_path / "store").iterdir()] == ["x"]
 
 
-def test_what_does_not_come_in_full_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_download_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write("x", b"12345")
     monkeypatch.setattr(Local, "open", lambda self, path, mode: BytesIO(b"123"))
-    with pytest.raises(OutputError, match="3 of 5 bytes have come"):
+    with pytest.raises(OutputError, match="3 of 5 bytes received"):
         store.get("x", BytesIO())
 
 
-def test_places_that_are_no_store() -> None:
+def test_urls_that_are_not_accepted() -> None:
     for url in ("/plain/folder", "https://host/x", "memory://x"):
         with pytest.raises(SourceError, match="cannot write to this URL"):
             Store(url)

@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: lines with count, rate and time left, not too many."""
+"""Progress without a terminal: occasional lines with count, rate and remaining time."""
 
 import re
 
@@ -8,7 +8,9 @@ from mvp_data.system import progress
 from mvp_data.system.progress import Progress
 
 
-def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_a_line_every_30_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
     with Progress(20, "decoding", "video") as bar:
@@ -20,7 +22,7 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
     assert "\r" not in "".join(lines)
 
 
-def test_short_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_logs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(3, "mining", "video") as bar:
         bar.update(3)
     assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Signals that are held back; how a build takes them is in `ingest/test_scheduler`."""
+"""Delayed signals; `ingest/test_scheduler` tests signals during a build."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def usual() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_signal_counts_when_the_block_is_left() -> None:
+def test_a_signal_takes_effect_when_the_block_ends() -> None:
     done = []
 
     def work() -> None:
@@ -40,7 +40,7 @@ def test_without_a_signal_nothing_happens() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_other_threads_hold_nothing_back() -> None:
+def test_other_threads_do_not_delay_signals() -> None:
     seen = []
 
     def work() -> None:

@@ -25,7 +25,7 @@ from tests.web import serve
         "nonsense://x",
     ],
 )
-def test_schemes_that_are_no_places_of_files_are_refused(url: str) -> None:
+def test_schemes_without_files_are_refused(url: str) -> None:
     with pytest.raises(SourceError, match="is not accepted; use one of file, memory, http"):
         urls.scheme_of(url)
 
@@ -66,8 +66,8 @@ def test_a_missing_driver_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x.mp4", "data:text/plain,x", ""])
-def test_a_redirect_leads_to_no_local_file_and_to_an_end(tmp_path: Path, target: str) -> None:
-    """The last one leads to itself."""
+def test_redirects_reach_no_local_file_and_are_limited(tmp_path: Path, target: str) -> None:
+    """The last one redirects to itself."""
     with serve(tmp_path) as site:
         for streaming in (True, False):
             with (
@@ -79,14 +79,14 @@ def test_a_redirect_leads_to_no_local_file_and_to_an_end(tmp_path: Path, target:
             list(folders.remote_entries(f"{site.url}/go?{target}"))
 
 
-def test_links_are_found_in_a_time_that_grows_with_the_page() -> None:
+def test_links_are_found_in_linear_time() -> None:
     start = time.process_time()
     for page in ("<a " + " " * 1_000_000, "<a href=" * 100_000, "<a href='" * 100_000, 'href="' + "x" * 1_000_000):
         assert http_limits.links("http://h/", page) == set()
     assert time.process_time() - start < 3
 
 
-def test_a_server_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_limits, "SLOW_S", 0.2)
 
     def drain(url: str) -> None:
@@ -94,11 +94,11 @@ def test_a_server_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyP
             while file.read(1):
                 pass
 
-    with serve(tmp_path) as site, pytest.raises(TimeoutError, match="slower than 1000 bytes a second"):
+    with serve(tmp_path) as site, pytest.raises(TimeoutError, match="slower than 1000 bytes per second"):
         drain(f"{site.url}/drip.mp4")
 
 
-def test_failures_are_told_with_the_status(tmp_path: Path) -> None:
+def test_messages_have_the_http_status(tmp_path: Path) -> None:
     with serve(tmp_path) as site:
         for name, said in (("gone.mp4", "404"), ("private.mp4", "403"), ("broken.mp4", "500")):
             with pytest.raises(urls.failures(site.url)) as caught:
@@ -106,7 +106,7 @@ def test_failures_are_told_with_the_status(tmp_path: Path) -> None:
             assert said in urls.explain(caught.value)
 
 
-def test_names_to_show_hold_no_secrets() -> None:
+def test_shown_urls_have_no_secrets() -> None:
     assert urls.name_in("https://me:secret@host/a%20b.mp4?token=secret#x") == "https://host/a b.mp4"
     assert urls.name_in("https://host?token=secret") == "https://host"
     assert urls.name_in("sftp://me:secret@host/a?b.mp4") == "sftp://host/a?b.mp4"

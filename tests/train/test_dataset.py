@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from mvp_data.core.errors import ConfigError, ShardError
-from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.prompt import PromptConfig, prompt_images
 from mvp_data.shards.reader import open_shards
 from mvp_data.shards.record import to_json
 from mvp_data.shards.tar import write_shard
@@ -220,7 +220,7 @@ def test_images_are_in_the_order_of_the_prompt(context: bool) -> None:
     sample, prompt = make_sample(3), PromptConfig(context=context)
     row = to_row(sample, prompt)
     placeholders = [piece for piece in row["prompt"][0]["content"] if piece["type"] == "image"]
-    wanted = [Image.open(io.BytesIO(data)) for data in pictures(sample, prompt)]
+    wanted = [Image.open(io.BytesIO(data)) for data in prompt_images(sample, prompt)]
     assert len(placeholders) == len(wanted) == len(row["images"])
     assert [image.tobytes() for image in row["images"]] == [image.tobytes() for image in wanted]
     pieces = row["prompt"][0]["content"]

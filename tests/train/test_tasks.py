@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mvp_data.core.errors import ConfigError
-from mvp_data.shards.prompt import PromptConfig, pictures
+from mvp_data.shards.prompt import PromptConfig, prompt_images
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples, select, to_dataset, to_row
 from mvp_train.evaluation.ask import AskConfig
@@ -65,7 +65,7 @@ def test_the_row_of_each_task(task: str, context: bool) -> None:
     truth = {"answer": "".join(sample.record.answer), "pool": asked.choices}
     assert told == truth | {"ordered": task != "select", "task": task}
     placeholders = [piece for piece in row["prompt"][0]["content"] if piece["type"] == "image"]
-    assert len(row["images"]) == len(placeholders) == len(pictures(sample, prompt))
+    assert len(row["images"]) == len(placeholders) == len(prompt_images(sample, prompt))
 
 
 def test_each_task_is_one_shape(folder: Path) -> None:

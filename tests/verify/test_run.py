@@ -71,8 +71,8 @@ def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
         store(bank, video)
         bank.write_vectors(video.entry.video_id, ENCODER, video.vectors)
     outcomes = [Outcome(source=v.source, video_id=v.entry.video_id) for v in videos]
-    outcomes += [Outcome(source=Source(uri="/copy.mp4", path="g copy.mp4"), video_id=videos[0].entry.video_id)]
-    outcomes += [Outcome(source=Source(uri="/slow.mp4", path="slow.mp4"), skip="timeout", detail="too slow")]
+    outcomes += [Outcome(source=Source(location="/copy.mp4", path="g copy.mp4"), video_id=videos[0].entry.video_id)]
+    outcomes += [Outcome(source=Source(location="/slow.mp4", path="slow.mp4"), skip="timeout", detail="too slow")]
     done = build._Indexed(
         found=ScanResult(sources=tuple(o.source for o in outcomes), problems=()),
         outcomes=tuple(outcomes),

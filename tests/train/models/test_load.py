@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mvp_data.core.errors import ConfigError
-from mvp_data.shards.prompt import PromptConfig, messages, pictures
+from mvp_data.shards.prompt import PromptConfig, messages, prompt_images
 from mvp_train.recipe import ModelConfig
 from tests.samples import make_sample
 
@@ -40,7 +40,7 @@ def quiet() -> None:
 
 def asked(number: int, **record: Any) -> tuple[Any, list[Image.Image]]:
     sample = make_sample(number, **record)
-    opened = [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in pictures(sample, PROMPT)]
+    opened = [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in prompt_images(sample, PROMPT)]
     return messages(sample.record, PROMPT), opened
 
 
