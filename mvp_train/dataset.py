@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mvp_data.core.errors import ConfigError, ShardError
 from mvp_data.core.jpeg import jpeg_size, scan_start
 from mvp_data.core.seeds import stable_hash, unit
+from mvp_data.core.text import one_line
 from mvp_data.shards.prompt import PromptConfig, messages, pictures
 from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
@@ -209,10 +210,8 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
         at = pc.index_in(_column(sets, "key").take(rows), value_set=table["key"].combine_chunks())
     except (OSError, pa.ArrowException, KeyError) as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(
-            f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter` ({problem})"
-        ) from error
+        problem = f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter`"
+        raise ConfigError(f"{problem} ({one_line(error)})") from error
     known = at.is_valid().to_numpy()
     place = at.drop_null().to_numpy()
     flat, rate = table["reward_std"].to_numpy()[place] <= 0, rates[place]

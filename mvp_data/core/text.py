@@ -12,6 +12,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(error: Exception) -> str:
+    """The message of an error of another library, to be quoted in a message of ours."""
+    return " ".join(str(error).split())[:500]
+
+
 def clip(text: str, width: int = WIDTH) -> str:
     """The end of a text that is too wide: the end of a path says more than its beginning."""
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]

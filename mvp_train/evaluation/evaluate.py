@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ConfigError, OutputError
+from mvp_data.core.text import one_line
 from mvp_data.core.version import __version__
 from mvp_data.shards.tar import Sample
 from mvp_data.system.files import atomic_write
@@ -87,7 +88,7 @@ def read_completions(path: Path) -> list[Outcome]:
             raise ConfigError(f"{problem} (other columns or tasks, or empty cells)")
         rows = table.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{problem} ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"{problem} ({one_line(error)})") from error
     parts = [f.name for f in fields(Score)]
     return [Outcome(score=Score(**{name: row.pop(name) for name in parts}), **row) for row in rows]
 

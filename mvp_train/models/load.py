@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.core.text import one_line
 from mvp_data.shards.prompt import Message
 from mvp_train.recipe import ModelConfig, checked
 
@@ -322,8 +323,3 @@ def _needing(packages: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingDependencyError(f"training needs {packages}: {INSTALL}") from error
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error of another library, for a message of ours."""
-    return " ".join(str(error).split())[:500]

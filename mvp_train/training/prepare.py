@@ -9,6 +9,7 @@ from typing import Any
 
 from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.core.seeds import stable_hash
+from mvp_data.core.text import one_line
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models.load import (
     INSTALL,
@@ -19,7 +20,6 @@ from mvp_train.models.load import (
     fingerprint,
     load_processor,
     lora_config,
-    one_line,
     prompt_cost,
     quiet_libraries,
 )

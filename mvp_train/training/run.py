@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mvp_data.core.errors import ConfigError, MvpError
-from mvp_train.models.load import one_line, with_weights
+from mvp_data.core.text import one_line
+from mvp_train.models.load import with_weights
 from mvp_train.reward import MvpReward
 from mvp_train.training.plan import Plan
 from mvp_train.training.run_folder import FINAL_NAME, final_step, last_checkpoint, owned, step_of
