@@ -68,14 +68,15 @@ def grpo_command(
       mvp-train grpo recipes/qwen7b.yaml data.shards=shards/ grpo.learning_rate=2e-6 --dry-run
     """
     from mvp_train.training.prepare import plan
-    from mvp_train.training.run import train
 
     planned = plan(read_recipe(recipe, overrides or []), overwrite=overwrite)
     if dry_run:
-        from mvp_train.training.dry_run import describe, facts
+        from mvp_train.training.plan import describe, facts
 
         typer.echo(json.dumps(facts(planned), indent=1) if as_json else describe(planned))
         return
+    from mvp_train.training.trainer import train  # needs TRL, which `plan` checks
+
     try:
         final = train(planned)
     except KeyboardInterrupt:

@@ -169,42 +169,21 @@ def patch_multiple(processor: Any) -> int:
     return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSize:
-    """The numbers that decide how much memory a model takes."""
-
-    parameters: int
-    trained: int
-    layers: int
-    hidden: int
-    kv_width: int  # key-value heads times their size
-    vocabulary: int
-
-
-def model_size(folder: Path, lora: Mapping[str, Any] | None) -> ModelSize:
-    """The size of a model, from its configuration alone; `lora` is the section of a recipe."""
+def model_size(folder: Path, lora: Mapping[str, Any] | None) -> tuple[Any, int, int]:
+    """The configuration of a model's language part, its number of parameters, and how many `lora` adds to them."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    config = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True)
-    with torch.device("meta"):
+    config, adapter = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True), 0
+    with torch.device("meta"):  # without memory for the weights
         model = AutoModelForImageTextToText.from_config(config)
         model.tie_weights()
-        parameters = trained = model.num_parameters()
+        parameters = model.num_parameters()
         if lora is not None:
             from peft import get_peft_model
 
-            trained, _ = get_peft_model(model, lora_config(lora)).get_nb_trainable_parameters()
-    text = config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return ModelSize(
-        parameters=parameters,
-        trained=trained,
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        kv_width=text.num_key_value_heads * head,
-        vocabulary=text.vocab_size,
-    )
+            adapter, _ = get_peft_model(model, lora_config(lora)).get_nb_trainable_parameters()
+    return config.get_text_config(), parameters, adapter
 
 
 class LocalModel:

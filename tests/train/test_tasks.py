@@ -196,9 +196,9 @@ def test_a_step_of_grpo_on_a_mix(folder: Path, tiny: Path, tmp_path: Path) -> No
     pytest.importorskip("trl", reason="needs the train extra")
     from safetensors.torch import load_file
 
-    from mvp_train.training.dry_run import describe, facts
+    from mvp_train.training.plan import describe, facts
     from mvp_train.training.prepare import plan
-    from mvp_train.training.run import train
+    from mvp_train.training.trainer import train
 
     tasks = ["mvp", "jigsaw", "arrow", "odd-one-out"]
     grpo = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 2, "max_completion_length": 6}

@@ -9,7 +9,7 @@ from tests.train.training.runs import recipe
 pytest.importorskip("trl", reason="needs the train extra")
 from safetensors.torch import load_file
 
-from mvp_train.training.dry_run import describe, facts
+from mvp_train.training.plan import describe, facts
 from mvp_train.training.prepare import plan
 
 

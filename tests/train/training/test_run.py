@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file
 
 from mvp_train.recipe import Recipe
-from mvp_train.training.dry_run import facts
+from mvp_train.training.plan import facts
 from mvp_train.training.prepare import plan
-from mvp_train.training.run import train
 from mvp_train.training.run_folder import RECIPE_NAME, last_checkpoint, trained_model
+from mvp_train.training.trainer import train
 
 CONSTANT = {"lr_scheduler_type": "constant"}
 

@@ -10,8 +10,8 @@ from tests.train.training.runs import recipe
 pytest.importorskip("trl", reason="needs the train extra")
 
 from mvp_train.training.prepare import plan
-from mvp_train.training.run import train
 from mvp_train.training.run_folder import last_checkpoint, owned
+from mvp_train.training.trainer import train
 
 
 def test_files_of_the_user_are_never_removed(tiny: Path, shards: Path, tmp_path: Path) -> None:
