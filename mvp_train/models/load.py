@@ -186,6 +186,16 @@ def model_size(folder: Path, lora: Mapping[str, Any] | None) -> tuple[Any, int, 
     return config.get_text_config(), parameters, adapter
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How a model answers: `samples` completions for each prompt; `temperature` 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
+
+
 class LocalModel:
     """A model and its processor in this process, ready to answer."""
 
@@ -203,16 +213,9 @@ class LocalModel:
         self.model, self.processor = model, processor
 
     def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        samples: int = 1,
-        seed: int = 0,
+        self, prompts: Sequence[Sequence[Message]], images: Sequence[Sequence[Any]], sampling: Sampling
     ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy. Keeps the caller's random state."""
+        """The completions of each prompt. Keeps the caller's random state."""
         import torch
         from transformers import GenerationConfig
 
@@ -222,12 +225,11 @@ class LocalModel:
         ]
         inputs = self.processor(text=texts, images=[*map(list, images)], padding=True, return_tensors="pt")
         inputs = inputs.to(self.model.device)
-        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens, num_return_sequences=samples, do_sample=temperature > 0, **sampling
-        )
+        samples, heat = sampling.samples, sampling.temperature
+        drawn = {"do_sample": True, "temperature": heat, "top_k": 0, "top_p": 1.0} if heat else {"do_sample": False}
+        config = GenerationConfig(max_new_tokens=sampling.max_new_tokens, num_return_sequences=samples, **drawn)
         with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
+            torch.manual_seed(sampling.seed)
             tokens = self.model.generate(**inputs, generation_config=config)
         answers = self.processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [answers[i * samples : (i + 1) * samples] for i in range(len(prompts))]

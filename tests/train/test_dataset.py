@@ -79,7 +79,7 @@ def test_a_missing_split(folder: Path, tmp_path: Path) -> None:
     ):
         select(config(folder, tmp_path / "a.tar", split="test"))
     make_folder(tmp_path, [])
-    with pytest.raises(ConfigError, match=r"no samples of split 'train' \(.*: empty\)"):
+    with pytest.raises(ConfigError, match=r"no samples of split 'train' \(.*: none\)"):
         select(config(tmp_path))
 
 

@@ -18,6 +18,7 @@ from mvp_train.evaluation.compare import compare, to_text
 from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates
+from mvp_train.models.load import Sampling
 from mvp_train.recipe import DataConfig, ShardsConfig, from_values
 from mvp_train.reward import MvpReward, RewardConfig, score_record
 from tests.task_samples import make_mixed_folder, make_task_sample
@@ -46,8 +47,8 @@ class Told:
     def __init__(self, samples: Samples, right: Sequence[str] = tuple(TASKS)) -> None:
         self._answers = self._told(samples, right)
 
-    def answer(self, prompts: Sequence[Any], images: Sequence[Any], *, samples: int, **_: Any) -> list[list[str]]:
-        return [[next(self._answers)] * samples for _ in prompts]
+    def answer(self, prompts: Sequence[Any], images: Sequence[Any], sampling: Sampling) -> list[list[str]]:
+        return [[next(self._answers)] * sampling.samples for _ in prompts]
 
     @staticmethod
     def _told(samples: Samples, right: Sequence[str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mvp_data.shards.tar import read_shard
 from mvp_train.dataset import Samples, select
 from mvp_train.evaluation.ask import ABLATIONS, AskConfig, ablated
 from mvp_train.evaluation.evaluate import evaluate, read_completions
+from mvp_train.models.load import Sampling
 from mvp_train.recipe import DataConfig, ModelConfig, ShardsConfig
 from tests.samples import make_folder, make_sample, make_shard
 
@@ -39,14 +40,7 @@ class Looker:
         self.batches = 0
 
     def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        samples: int,
-        seed: int,
+        self, prompts: Sequence[Sequence[Message]], images: Sequence[Sequence[Any]], sampling: Sampling
     ) -> list[list[str]]:
         self.batches += 1
         answers = []
@@ -56,8 +50,8 @@ class Looker:
             self.pictures.append([picture.tobytes() for picture in pictures])
             assert self.texts[-1].count("#") == len(pictures)
             labels = re.findall(r"\n([A-Z]): #", self.texts[-1])
-            shares = [self._say(labels, pictures[-len(labels) :], seed, number, i) for i in range(samples)]
-            answers.append(shares)
+            pool, draws = pictures[-len(labels) :], range(sampling.samples)
+            answers.append([self._say(labels, pool, sampling.seed, number, i) for i in draws])
         return answers
 
     def _say(self, labels: list[str], pool: Sequence[Any], *seed: int) -> str:

@@ -18,6 +18,7 @@ pytest.importorskip("transformers", reason="needs the train extra")
 import torch
 
 from mvp_train.models.load import (
+    Sampling,
     base_of,
     find_model,
     load_model,
@@ -74,8 +75,8 @@ def test_an_answer_does_not_depend_on_the_batch(request: pytest.FixtureRequest, 
                 weight.mul_(3)
     asks = [asked(number, context=12 - 3 * number) for number in range(3)]
     prompts, images = [a[0] for a in asks], [a[1] for a in asks]
-    together = model.answer(prompts, images, max_new_tokens=6)
-    alone = [model.answer([p], [i], max_new_tokens=6)[0] for p, i in asks]
+    together = model.answer(prompts, images, Sampling(max_new_tokens=6))
+    alone = [model.answer([p], [i], Sampling(max_new_tokens=6))[0] for p, i in asks]
     assert together == alone
     assert len({texts[0] for texts in together}) > 1
 
@@ -90,10 +91,8 @@ def test_greedy_ignores_the_generation_settings_of_the_model(tiny: Path, tmp_pat
 
     def ask(path: Path, temperature: float) -> list[list[str]]:
         model = load_model(ModelConfig(path=str(path), dtype="float32"))
-        many = range(3)
-        return [
-            model.answer([prompt], [images], max_new_tokens=8, temperature=temperature, seed=seed)[0] for seed in many
-        ]
+        draws = [Sampling(max_new_tokens=8, temperature=temperature, seed=seed) for seed in range(3)]
+        return [model.answer([prompt], [images], sampling)[0] for sampling in draws]
 
     assert ask(folder, 0.0) == ask(tiny, 0.0)
     assert len({texts[0] for texts in ask(folder, 0.0)}) == 1
@@ -105,7 +104,7 @@ def test_sampling_is_seeded_and_keeps_the_random_state(tiny: Path) -> None:
     prompt, images = asked(0, context=2, mask_start=1)
     before = torch.random.get_rng_state()
     texts = [
-        model.answer([prompt], [images], max_new_tokens=5, temperature=1.0, samples=3, seed=seed)[0]
+        model.answer([prompt], [images], Sampling(max_new_tokens=5, temperature=1.0, samples=3, seed=seed))[0]
         for seed in (0, 0, 1)
     ]
     assert torch.equal(before, torch.random.get_rng_state())
