@@ -115,7 +115,8 @@ def from_values(values: Mapping[str, Any]) -> Recipe:
     """The recipe with these plain values, nested as in YAML. Raises `ConfigError` like `read_recipe`."""
     checked("", values, Recipe)
     data = dict(_mapping("data", values.get("data")))
-    data["shards"] = _shards(data.get("shards"))
+    given = [{"path": item} if isinstance(item, str) else item for item in _items(data.get("shards"))]
+    data["shards"] = tuple(_section(ShardsConfig, "data.shards", item) for item in given)
     data["tasks"] = tuple(_items(data.get("tasks")))
     lora = values.get("lora")
     return Recipe(
@@ -132,9 +133,7 @@ def to_yaml(recipe: Recipe) -> str:
     """The recipe as YAML with all defaults; `read_recipe` returns the same recipe."""
     import yaml
 
-    values = asdict(recipe)
-    values["data"]["shards"] = [dict(item) for item in values["data"]["shards"]]
-    return yaml.safe_dump(values, sort_keys=False)
+    return yaml.safe_dump(asdict(recipe), sort_keys=False)
 
 
 def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
@@ -161,14 +160,10 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     return values
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    text = read_text(path, what="a recipe, such as recipes/smoke.yaml")
-    return dict(_mapping(str(path), parse_yaml(text, where=str(path))))
-
-
 def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
     """The values of a recipe, merged over those of its `base` in the same folder."""
-    values = _read_yaml(path)
+    text = read_text(path, what="a recipe, such as recipes/smoke.yaml")
+    values = dict(_mapping(str(path), parse_yaml(text, where=str(path))))
     base = values.pop("base", None)
     if base is None:
         return values
@@ -199,13 +194,8 @@ def _override(values: dict[str, Any], text: str) -> None:
     values[keys[-1]] = parse_yaml(value, where=text)
 
 
-def _shards(value: Any) -> tuple[ShardsConfig, ...]:
-    """One path, or a list of paths and of mappings with `path` and `weight`."""
-    given = [{"path": item} if isinstance(item, str) else item for item in _items(value)]
-    return tuple(_section(ShardsConfig, "data.shards", item) for item in given)
-
-
 def _items(value: Any) -> list[Any]:
+    """A list as it is; one value alone, such as a path or a task, as a list of it."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

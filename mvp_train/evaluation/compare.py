@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mvp_data.core.errors import ConfigError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, group_sums, intervals
+from mvp_data.core.text import printable
 from mvp_train.evaluation.evaluate import COMPLETIONS, read_completions
 from mvp_train.evaluation.metrics import Outcome, by_key, by_task, least_values, sample_values
 
@@ -115,7 +116,7 @@ def to_text(found: Comparison) -> str:
     ]
     for name, d in found.metrics.items():
         lines.append(f"{name:<10}{d.a:7.3f}{d.b:8.3f}{d.difference:+9.3f}   {d.low:+.3f} ..{d.high:+.3f}{d.p:9.4f}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))  # the names come from the reports
 
 
 def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

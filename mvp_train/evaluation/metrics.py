@@ -8,10 +8,12 @@ half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, intervals
+from mvp_data.core.text import plural
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance, reward_chance
 from mvp_data.tasks.grading import lowest
@@ -113,7 +115,7 @@ def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[s
     """Each metric's mean over each sample's completions, shape (samples,); with `pass@k` if `rollouts` is k > 1."""
     import numpy as np
 
-    values = {name: np.array([_mean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
+    values = {name: np.array([fmean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
     if rollouts > 1:
         hits = [any(o.score.exact == 1 for o in sample[:rollouts]) for sample in samples]
         values[f"pass@{rollouts}"] = np.array(hits, dtype=float)
@@ -136,8 +138,8 @@ def to_text(rows: Iterable[Row]) -> str:
 
 
 def _to_text(row: Row) -> str:
-    samples, groups = f"{row.samples} sample{'s' * (row.samples != 1)}", f"group{'s' * (row.video_groups != 1)}"
-    lines = [f"{row.task}: {samples} of {row.video_groups} video {groups}; intervals over {row.resampled}"]
+    samples, groups = plural(row.samples, "sample"), plural(row.video_groups, "video group")
+    lines = [f"{row.task}: {samples} of {groups}; intervals over {row.resampled}"]
     lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
         chance = "" if e.chance is None else f"{e.chance:10.4f}"
@@ -187,7 +189,7 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
 
 def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
     """The mean chance level over these samples, each with its own k and l."""
-    return None if metric == "valid" else _mean([level(metric, s[0].question, weights) for s in samples])
+    return None if metric == "valid" else fmean([level(metric, s[0].question, weights) for s in samples])
 
 
 @lru_cache
@@ -204,7 +206,3 @@ def level(metric: str, asked: Question, weights: RewardConfig) -> float:
 def _tenth(difficulty: float) -> str:
     tenth = min(int(difficulty * 10), 9)
     return f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

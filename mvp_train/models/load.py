@@ -5,6 +5,7 @@ The only module that names torch and PEFT.
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +36,7 @@ def quiet_libraries() -> None:
 def find_model(config: ModelConfig) -> Path:
     """The folder of a model: the given folder, one in the Hub's cache, or one made now for `random:NAME`.
 
-    Raises:
-        ConfigError: the model is not on this machine; the message has the command that downloads it.
+    `ConfigError` if the model is not on this machine; the message has the command that downloads it.
     """
     if config.path.startswith(RANDOM):
         return _random_model(config)
@@ -76,11 +76,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def base_of(folder: Path) -> Path | None:
-    """The base model of a LoRA adapter, or None if the folder holds a whole model.
-
-    Raises:
-        ConfigError: the adapter's base model is not on this machine.
-    """
+    """The base model of a LoRA adapter, or None for a whole model; `ConfigError` if it is not on this machine."""
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
@@ -129,13 +125,13 @@ class PromptCost:
 
 
 def prompt_cost(processor: Any, prompt: Sequence[Message], images: Sequence[Any]) -> PromptCost:
-    """Count the tokens of one prompt with its images.
+    """Count the tokens of one prompt with its images; `ConfigError` if the processor would resize the images.
 
-    Raises:
-        ConfigError: the sides of the images are not multiples of the model's patches, so that it would resize them.
+    It does so if their sides are not multiples of the model's merged patches.
     """
     width, height = images[0].size
-    multiple = patch_multiple(processor)
+    sizes = [getattr(processor.image_processor, name, 1) for name in ("patch_size", "merge_size")]
+    multiple = math.prod(sizes) if all(isinstance(size, int) for size in sizes) else 1  # 1 if unknown
     if width % multiple or height % multiple:
         raise ConfigError(
             f"frames of {width}x{height} px: the sides must be multiples of {multiple} px for this model; "
@@ -160,13 +156,6 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **values})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"lora: {one_line(error)}") from error
-
-
-def patch_multiple(processor: Any) -> int:
-    """The sides of an image must be multiples of this many px: patch size times merged patches; 1 if unknown."""
-    images = processor.image_processor
-    patch, merge = getattr(images, "patch_size", 1), getattr(images, "merge_size", 1)
-    return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
 
 
 def model_size(folder: Path, lora: Mapping[str, Any] | None) -> tuple[Any, int, int]:
@@ -238,8 +227,7 @@ class LocalModel:
 def load_model(config: ModelConfig) -> LocalModel:
     """Load a model in evaluation mode, with its LoRA adapter if the folder holds one, on the GPU if there is one.
 
-    Raises:
-        ConfigError: the model is not on this machine or cannot be loaded.
+    `ConfigError` if the model is not on this machine or cannot be loaded.
     """
     folder = with_weights(config)
     quiet_libraries()

@@ -13,16 +13,11 @@ from typing import Any
 
 from mvp_data.core.errors import ConfigError, MissingDependencyError
 
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-# Gives what the chat templates of Qwen2-VL and later give for text and images, without a system message.
+SPECIAL = [
+    f"<|{name}|>"
+    for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
+]
+# The result of the chat templates of Qwen2-VL and later for text and images, without a system message.
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
@@ -116,10 +111,8 @@ def save(
 ) -> Path:
     """Write an untrained model with its tokenizer and processor to `folder`, whole or not at all; return the folder.
 
-    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`.
-
-    Raises:
-        ConfigError: there is no model of this name.
+    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`. Raises
+    `ConfigError` if there is no model of this name.
     """
     import transformers
 
@@ -142,9 +135,8 @@ def save_without_weights(folder: Path, name: str) -> Path:
 def find_shape(name: str) -> Shape:
     """The shape of this name; `ConfigError` lists the names that exist."""
     if name not in SHAPES:
-        raise ConfigError(
-            f"model.path: unknown random:{name}; choose one of {', '.join(f'random:{n}' for n in SHAPES)}"
-        )
+        known = ", ".join(f"random:{known}" for known in SHAPES)
+        raise ConfigError(f"model.path: unknown random:{name}; choose one of {known}")
     return SHAPES[name]
 
 
@@ -177,7 +169,7 @@ def make_config(shape: Shape, tokenizer: Any = None) -> Any:
 
 
 def _write(folder: Path, parts: Sequence[Any]) -> Path:
-    """Save each part's files in a folder that appears whole."""
+    """Save the parts to one folder that appears whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for part in parts:

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from mvp_data.core.errors import OutputError
@@ -21,7 +22,7 @@ STATE_NAME = "trainer_state.json"
 METRICS_NAME = "metrics.jsonl"
 PAGE_NAME = "completions.html"
 FINAL_NAME = "final"
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")  # their versions are written with the recipe
 # A run may be resumed with other values of these; the others decide what is learned.
 MAY_CHANGE = frozenset(
     ("max_steps", "num_train_epochs", "save_steps", "save_total_limit", "save_strategy", "logging_steps", "report_to")
@@ -51,7 +52,7 @@ def _steps_of_state(folder: Path) -> int | None:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """The step of a checkpoint; 0 for None."""
+    """The step of a checkpoint; 0 without one."""
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
@@ -104,8 +105,10 @@ def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwr
                 shutil.rmtree(path, ignore_errors=True)
             for name in (METRICS_NAME, PAGE_NAME):
                 (folder / name).unlink(missing_ok=True)
-        texts = {RECIPE_NAME: f"# {_versions()}\n{to_yaml(recipe)}", "grpo_config.json": config_json}
-        for name, text in {**texts, INPUTS_NAME: json.dumps(inputs)}.items():
+        versions = [f"mvp-train {__version__}", *(f"{name} {version(name)}" for name in PACKAGES if find_spec(name))]
+        written = f"# {', '.join(versions)}\n{to_yaml(recipe)}"
+        texts = {RECIPE_NAME: written, "grpo_config.json": config_json, INPUTS_NAME: json.dumps(inputs)}
+        for name, text in texts.items():
             with atomic_write(folder / name) as file:
                 file.write(text.encode())
         yield
@@ -122,14 +125,3 @@ def _changes(old: Recipe, new: Recipe) -> list[str]:
         keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         found += [f"{section}.{key}" for key in keys if not (section == "grpo" and key in MAY_CHANGE)]
     return found
-
-
-def _versions() -> str:
-    """The versions that results depend on: `mvp-train 0.1.0, torch 2.15.0, ...`."""
-    found = [f"mvp-train {__version__}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
