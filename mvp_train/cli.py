@@ -150,7 +150,7 @@ def eval_command(
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
         raise ConfigError("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
-    chosen = _asked_recipe(recipe, overrides, model, shards, split, limit, trained=True)
+    chosen = _asked_recipe(recipe, overrides or [], model, shards or [], split, limit, trained=True)
     load, rows, ask, about = _to_ask(
         chosen,
         engine,
@@ -204,7 +204,7 @@ def filter_command(
     """
     from mvp_train.evaluation.pass_rates import measure_pass_rates
 
-    chosen = _asked_recipe(recipe, overrides, model, shards, split, limit)
+    chosen = _asked_recipe(recipe, overrides or [], model, shards or [], split, limit, trained=False)
     asked = {"rollouts": rollouts, "temperature": temperature, "batch_size": batch_size, "seed": seed}
     load, rows, ask, about = _to_ask(chosen, engine, max_new_tokens, **asked)
     try:
@@ -225,14 +225,7 @@ def filter_command(
 
 
 def _asked_recipe(
-    path: Path | None,
-    overrides: list[str] | None,
-    model: str,
-    shards: list[str] | None,
-    split: str,
-    limit: int,
-    *,
-    trained: bool = False,
+    path: Path | None, overrides: list[str], model: str, shards: list[str], split: str, limit: int, *, trained: bool
 ) -> Recipe:
     """The recipe with each sample of a split once, or `limit` of them at random.
 
@@ -242,7 +235,7 @@ def _asked_recipe(
     from mvp_train.training.run_folder import trained_model
 
     if path is not None:
-        recipe = read_recipe(path, overrides or [])
+        recipe = read_recipe(path, overrides)
     elif model and shards:
         recipe = from_values({"model": {"path": model}, "data": {"shards": shards}})
     else:
@@ -271,8 +264,7 @@ def _to_ask(
         if engine == "vllm":
             from mvp_train.models.vllm import VllmModel
 
-            shown = [samples[i] for i in samples.one_of_each_shape()]
-            images = max(len(sample.context) + len(sample.candidates) for sample in shown)
+            images = max(len(sample.context) + len(sample.candidates) for sample in samples.one_of_each_shape())
             return VllmModel(recipe.model, images=images, max_new_tokens=tokens)
         from mvp_train.models.load import load_model
 

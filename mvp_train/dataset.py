@@ -1,9 +1,5 @@
 """Training rows: which samples are shown, in what order, and the columns that TRL gets.
 
-    >>> rows = to_dataset(select(recipe.data), recipe.prompt)  # doctest: +SKIP
-    >>> sorted(rows[0])  # doctest: +SKIP
-    ['answer', 'difficulty', 'images', 'key', 'ordered', 'pool', 'prompt', 'row', 'task']
-
 Selection works on whole columns of the offset indexes; images are read with their row. The only module that names
 datasets.
 """
@@ -54,13 +50,14 @@ class Samples:
             row -= len(shards)
         raise AssertionError("a row past the last set")
 
-    def one_of_each_shape(self) -> list[int]:
-        """The first row of each shape of sample: task, K, l, number of context frames, size of the frames."""
+    def one_of_each_shape(self) -> list[Sample]:
+        """The first sample of each shape: task, K, l, number of context frames, size of the frames."""
         import pyarrow as pa
 
         shape = {name: self.column(name) for name in ("task", "k", "l", "context", "width_px", "height_px")}
         table = pa.table({**shape, "row": range(len(self))})
-        return sorted(table.group_by(list(shape)).aggregate([("row", "min")])["row_min"].to_pylist())
+        firsts = table.group_by(list(shape)).aggregate([("row", "min")])["row_min"].to_pylist()
+        return [self[row] for row in sorted(firsts)]
 
     def column(self, name: str) -> Any:
         """A column of the offset indexes, with the value of each row."""
@@ -119,8 +116,7 @@ def select(data: DataConfig) -> Samples:
 def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
     """The row of a sample for TRL: the n-th image belongs to the n-th placeholder of the prompt.
 
-    Raises:
-        ShardError: an image cannot be decoded; the message names the file.
+    `ShardError` if an image cannot be decoded; the message names the file.
     """
     record, jpegs = sample.record, pictures(sample, prompt)
     names = record.member_names[-len(jpegs) :]  # without context, only the candidates: they come last

@@ -44,10 +44,11 @@ class ModelConfig:
 class ShardsConfig:
     """One set of shards: a folder, a tar or a URL. Each sample is shown `weight` times in one epoch."""
 
-    path: str
+    path: str = ""
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        require(bool(self.path), "data.shards: an item has no path")
         require(0 < self.weight <= 1000, f"data.shards: weight {self.weight} of {self.path} must be in (0, 1000]")
 
 
@@ -97,10 +98,8 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides, `section.key=value` with a YAML value such as `1e-6`, `[a, b]` or `null`.
 
-    A recipe may name another one in its folder as `base`; it then holds only the differences.
-
-    Raises:
-        ConfigError: the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
+    A recipe may name another one in its folder as `base`; it then holds only the differences. Raises `ConfigError` if
+    the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
     """
     values = _with_base(path)
     for override in overrides:
@@ -139,8 +138,7 @@ def to_yaml(recipe: Recipe) -> str:
 def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     """Check the keys and the plain types of `given` against the fields of the dataclass `cls`; 2 becomes 2.0.
 
-    Raises:
-        ConfigError: unknown keys (the message lists them, with similar known ones), or a value of another type.
+    `ConfigError` for unknown keys (the message lists them, with similar known ones) and for a value of another type.
     """
     plain = {kind.__name__: kind for kind in (bool, int, float, str)}
     kinds = {f.name: plain.get(str(f.type), f.type) for f in fields(cls)}  # PEFT's annotations are strings
@@ -201,11 +199,7 @@ def _items(value: Any) -> list[Any]:
 
 def _section(cls: type[T], name: str, value: Any) -> T:
     """`cls(**value)` with keys and types checked against the fields of `cls`."""
-    given = checked(name, _mapping(name, value), cls)
-    try:
-        return cls(**given)
-    except TypeError as error:  # a field without a default is missing
-        raise ConfigError(f"{name}: {str(error).partition(' ')[2]}") from error
+    return cls(**checked(name, _mapping(name, value), cls))
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:

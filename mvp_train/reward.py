@@ -2,10 +2,8 @@
 
 An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool (K is 1 for some tasks). A completion
 without a valid answer earns 0. A valid answer earns a weighted sum of *format* (1), *selection*, *order*, *position*
-and *exact*. Where order does not count, right labels are first moved to their right slots.
-Selection is corrected for chance and can be as low as -1. So without `format` an invalid answer could earn more than a
-valid one, and training would punish valid answers. With the default weights (ours, not the paper's) correcting any one
-mistake never lowers the reward: see docs/reward.md.
+and *exact*. Where order does not count, right labels are first moved to their right slots. The weights are ours, not
+those of the paper: see docs/reward.md.
 """
 
 import re
@@ -33,8 +31,9 @@ _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
 class RewardConfig:
     """Weights of the parts; they add up to 1.
 
-    With `format` >= `selection` no valid answer earns less than 0. With `position` >= 2 `order` (2/3 for K = 4) the
-    correction of a mistake never lowers the reward. Neither is enforced, so that ablations can break them.
+    Selection can be as low as -1. So only with `format` >= `selection` a valid answer never earns less than an invalid
+    one. With `position` >= 2 `order` (2/3 for K = 4) the correction of a mistake never lowers the reward. Neither is
+    enforced, so that ablations can break them.
     """
 
     format: float = 0.2

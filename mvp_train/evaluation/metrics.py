@@ -15,7 +15,7 @@ from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, intervals
 from mvp_data.core.text import plural
 from mvp_data.tasks.catalogue import TASKS
-from mvp_data.tasks.chance import chance, reward_chance
+from mvp_data.tasks.chance import reward_chance
 from mvp_data.tasks.grading import lowest
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, Score
@@ -83,7 +83,7 @@ def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) 
 
     Several completions of a sample count as their mean; they add the metric `pass@k` (at least one of k is exact).
     """
-    samples = by_key(outcomes)
+    samples = list(grouped(outcomes, lambda outcome: outcome.key).values())
     rollouts = min((len(sample) for sample in samples), default=0)
     return [
         _row(by, name, part, (rollouts, weights, seed))
@@ -96,11 +96,6 @@ def by_task(samples: Iterable[list[Outcome]]) -> dict[str, list[list[Outcome]]]:
     """The samples of each task, in the order of `TASKS`."""
     parts = grouped(samples, lambda sample: sample[0].task)
     return {task: parts[task] for task in TASKS if task in parts}
-
-
-def by_key(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
-    """The completions of each sample, in the order of their first appearance."""
-    return list(grouped(outcomes, lambda outcome: outcome.key).values())
 
 
 def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
@@ -173,9 +168,10 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
     estimates = {}
     for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
-        mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
-        corrected = None if level is None or level >= 1 else (mean - level) / (1 - level)
-        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=level, corrected=corrected)
+        mean = float(values[metric].mean())
+        chance = None if metric == "valid" else fmean([level(metric, s[0].question, weights) for s in samples])
+        corrected = None if chance is None or chance >= 1 else (mean - chance) / (1 - chance)
+        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=chance, corrected=corrected)
     return Row(
         task=task,
         by=by,
@@ -187,20 +183,14 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     )
 
 
-def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
-    """The mean chance level over these samples, each with its own k and l."""
-    return None if metric == "valid" else fmean([level(metric, s[0].question, weights) for s in samples])
-
-
 @lru_cache
 def level(metric: str, asked: Question, weights: RewardConfig) -> float:
     """The chance level of a question in `pass@k` or one of `METRICS` except `valid`."""
     k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
-    if metric == "reward":
-        return reward_chance(k, others, asdict(weights), ordered=ordered).mean
     if metric.startswith("pass@"):
-        return float(1 - (1 - chance("exact", k, others, ordered=ordered).mean) ** int(metric[5:]))
-    return chance(metric, k, others, ordered=ordered).mean
+        return 1 - (1 - level("exact", asked, weights)) ** int(metric[5:])
+    parts = asdict(weights) if metric == "reward" else {metric: 1.0}
+    return reward_chance(k, others, parts, ordered=ordered).mean
 
 
 def _tenth(difficulty: float) -> str:

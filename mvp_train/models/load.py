@@ -8,8 +8,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,14 @@ INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip inst
 
 
 def quiet_libraries() -> None:
-    """Keep the progress bars of transformers, and its warnings about TRL, off stderr."""
-    with _needing("torch, transformers and TRL"):
+    """Keep the progress bars of transformers, and its warnings about TRL, off stderr. To be called before all others.
+
+    `MissingDependencyError` if transformers is not installed.
+    """
+    try:
         from transformers.utils import logging
+    except ImportError as error:
+        raise MissingDependencyError(f"models need torch and transformers: {INSTALL}") from error
     logging.disable_progress_bar()
     # transformers 5.23 renamed gradient checkpointing; TRL 1.16 and older recipes use the old name, which still works
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
@@ -94,8 +98,8 @@ def load_processor(folder: Path) -> Any:
         ConfigError: it does not, so that prompts would be silently wrong.
         MissingDependencyError: torchvision is missing; transformers then returns only a tokenizer.
     """
-    with _needing("transformers"):
-        from transformers import AutoProcessor, ProcessorMixin
+    from transformers import AutoProcessor, ProcessorMixin
+
     try:
         processor = AutoProcessor.from_pretrained(folder, padding_side="left", local_files_only=True)
     except (OSError, ValueError) as error:
@@ -149,8 +153,10 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
     """PEFT's `LoraConfig` for a recipe's `lora` section, or None without one; `ConfigError` for bad keys and values."""
     if values is None:
         return None
-    with _needing("PEFT"):
+    try:
         from peft import LoraConfig
+    except ImportError as error:
+        raise MissingDependencyError(f"lora needs PEFT: {INSTALL}") from error
     values = checked("lora", values, LoraConfig)
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **values})
@@ -229,8 +235,8 @@ def load_model(config: ModelConfig) -> LocalModel:
 
     `ConfigError` if the model is not on this machine or cannot be loaded.
     """
-    folder = with_weights(config)
     quiet_libraries()
+    folder = with_weights(config)
     processor = load_processor(folder)
     import torch
     from transformers import AutoModelForImageTextToText
@@ -266,9 +272,9 @@ def _random_model(config: ModelConfig) -> Path:
 
 def _cached(config: ModelConfig) -> Path:
     """The snapshot of a Hub model in the local cache; `ConfigError` if weights are missing."""
-    with _needing("transformers"):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
     fetch = f"hf download {config.path}" + (f" --revision {config.revision}" if config.revision != "main" else "")
     try:
         folder = Path(snapshot_download(config.path, revision=config.revision, local_files_only=True))
@@ -283,12 +289,3 @@ def _cached(config: ModelConfig) -> Path:
     if missing and not (folder / "adapter_model.safetensors").is_file():
         raise ConfigError(f"{config.path}: {len(missing)} files of weights are missing; download them with: {fetch}")
     return folder
-
-
-@contextmanager
-def _needing(packages: str) -> Iterator[None]:
-    """Turn a failed import into a `MissingDependencyError` with the command that installs it."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingDependencyError(f"training needs {packages}: {INSTALL}") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.core.errors import ConfigError
 
 SPECIAL = [
     f"<|{name}|>"
@@ -211,10 +211,7 @@ def _tokenizer() -> Any:
 
 def _processor(shape: Shape, tokenizer: Any) -> Any:
     import transformers
-    from transformers.utils import is_torchvision_available
 
-    if not is_torchvision_available():
-        raise MissingDependencyError("Qwen-VL processors need torchvision: pip install torchvision")
     patch = 14 if shape.kind == "qwen2_5_vl" else 16
     pixels = {"shortest_edge": (2 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = transformers.Qwen2VLImageProcessor(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)

@@ -9,7 +9,7 @@ from typing import Any
 from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.shards.prompt import Message
-from mvp_train.models.load import Sampling, base_of, with_weights
+from mvp_train.models.load import Sampling, base_of, quiet_libraries, with_weights
 from mvp_train.recipe import ModelConfig
 
 
@@ -23,6 +23,7 @@ class VllmModel:
             ConfigError: the model is not on this machine, or is a LoRA adapter.
             MissingDependencyError: vLLM is not installed.
         """
+        quiet_libraries()
         folder = with_weights(config)
         if base_of(folder) is not None:
             raise ConfigError(f"{folder}: a LoRA adapter; merge it into its base, or use --engine transformers")

@@ -46,10 +46,9 @@ class StepClock:
     def timed(self, name: str, call: Any, *args: Any, **kwargs: Any) -> Any:
         """Return `call(*args, **kwargs)` and add its time to `name`."""
         start_s = time.perf_counter()
-        try:
-            return call(*args, **kwargs)
-        finally:
-            self._spent_s[name] = self._spent_s.get(name, 0.0) + time.perf_counter() - start_s
+        result = call(*args, **kwargs)
+        self._spent_s[name] = self._spent_s.get(name, 0.0) + time.perf_counter() - start_s
+        return result
 
     def take(self, completions: int) -> dict[str, float]:
         """Shares and rates since the last call, and restart; `update_share` is the time that no other part took."""

@@ -103,10 +103,10 @@ def describe(plan: Plan) -> str:
 def _guessing(plan: Plan) -> dict[str, dict[str, float]]:
     """The chance level of each kind of question: a trained model must score above it."""
     found = {}
-    for record in (plan.samples[i].record for i in plan.samples.one_of_each_shape()):
-        asked = record.question
+    for sample in plan.samples.one_of_each_shape():
+        asked = sample.record.question
         levels = {name: level(name, asked, plan.recipe.reward) for name in ("exact", "reward")}
-        found[f"{record.task}, {asked.slots} of {asked.choices}"] = levels
+        found[f"{sample.record.task}, {asked.slots} of {asked.choices}"] = levels
     return found
 
 

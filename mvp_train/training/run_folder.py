@@ -71,21 +71,18 @@ def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -
         raise OutputError(f"{folder}: holds models but no {RECIPE_NAME}, so not a run; choose another grpo.output_dir")
     if overwrite:
         return
+    try:
+        before = dict(json.loads((folder / INPUTS_NAME).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        advice = "choose another grpo.output_dir, or pass --overwrite"
+        raise OutputError(f"{folder / INPUTS_NAME}: missing or damaged; {advice}") from error
     changed = _changes(read_recipe(path), recipe)
-    before = _read_inputs(folder / INPUTS_NAME)
     changed += [f"the content of {key}" for key in inputs if before.get(key) != inputs[key] and key not in changed]
     if changed:
         raise OutputError(
             f"{folder}: holds models of a run that differs in {', '.join(changed)}; "
             "choose another grpo.output_dir, or pass --overwrite to start again"
         )
-
-
-def _read_inputs(path: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise OutputError(f"{path}: missing or damaged; choose another grpo.output_dir, or pass --overwrite") from error
 
 
 @contextmanager

@@ -45,7 +45,11 @@ def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Pa
         except (ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
             raise ConfigError(f"grpo: TRL refuses this recipe: {one_line(error)}") from error
         try:
-            trainer.run(checkpoint, train=step_of(checkpoint) < plan.steps)
+            if step_of(checkpoint) < plan.steps:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            else:  # stopped between the last checkpoint and the final model
+                trainer._load_from_checkpoint(str(checkpoint))
+                trainer.state.global_step = step_of(checkpoint)
         except MvpError as error:
             raise type(error)(_last_line(error)) from error
         finally:
@@ -71,14 +75,6 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         for callback in (PrinterCallback, ProgressCallback):  # we write our own log
             self.remove_callback(callback)
         self.run_log = RunLog(plan, first_step=first_step, active=self.is_world_process_zero())
-
-    def run(self, checkpoint: Path | None, *, train: bool) -> None:
-        """Train from a checkpoint or from the start; without `train`, only load the checkpoint of a finished run."""
-        if train:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        else:
-            self._load_from_checkpoint(str(checkpoint))
-            self.state.global_step = step_of(checkpoint)
 
     def save_final(self, folder: Path) -> None:
         """Write the model with its trainer state; an older final model stays until the new one is complete."""
