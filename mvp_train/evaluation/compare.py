@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FLIPS = 10_000
 MAX_REPORT_BYTES = 256 << 20
 _CELLS = 1 << 22  # signs in one block: 32 MB
-_MUST_AGREE = ("prompt", "reward")  # in both reports
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +64,7 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
     """
     where = f"{a} and {b} cannot be compared"
     (model_a, asked_a), (model_b, asked_b) = _asked(a), _asked(b)
-    for name in _MUST_AGREE:
+    for name in ("prompt", "reward"):
         if asked_a.get(name) != asked_b.get(name):
             raise ConfigError(f"{where}: {name} is {asked_a.get(name)} in one and {asked_b.get(name)} in the other")
     sides = [grouped(read_completions(path.parent / COMPLETIONS), lambda outcome: outcome.key) for path in (a, b)]

@@ -129,10 +129,7 @@ class PromptCost:
 
 
 def prompt_cost(processor: Any, prompt: Sequence[Message], images: Sequence[Any]) -> PromptCost:
-    """Count the tokens of one prompt with its images; `ConfigError` if the processor would resize the images.
-
-    It does so if their sides are not multiples of the model's merged patches.
-    """
+    """Count the tokens of one prompt with its images; `ConfigError` if the processor would resize the images."""
     width, height = images[0].size
     sizes = [getattr(processor.image_processor, name, 1) for name in ("patch_size", "merge_size")]
     multiple = math.prod(sizes) if all(isinstance(size, int) for size in sizes) else 1  # 1 if unknown

@@ -154,13 +154,8 @@ def make_config(shape: Shape, tokenizer: Any = None) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     vision = {"out_hidden_size": text["hidden_size"], **shape.vision}
-    tokens = {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    tokens = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()}
     common = {**ids, "tie_word_embeddings": shape.text["tie_word_embeddings"]}
     if shape.kind == "qwen2_5_vl":
         return transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **common)

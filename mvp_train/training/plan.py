@@ -51,12 +51,17 @@ class Plan:
 def facts(plan: Plan) -> dict[str, Any]:
     """The plan as plain values, for `--json`; bytes are per device."""
     config = plan.config
+    guessing = {}
+    for sample in plan.samples.one_of_each_shape():  # a trained model must score above these chance levels
+        asked = sample.record.question
+        levels = {name: level(name, asked, plan.recipe.reward) for name in ("exact", "reward")}
+        guessing[f"{sample.record.task}, {asked.slots} of {asked.choices}"] = levels
     completions = config.per_device_train_batch_size * config.world_size * config.gradient_accumulation_steps
     return {
         "model": plan.recipe.model.path,
         "samples": len(plan.samples),
         "tasks": plan.samples.tasks,
-        "guessing": _guessing(plan),
+        "guessing": guessing,
         "prompt": plan.costs[0].text,
         "prompt_tokens": max(cost.total for cost in plan.costs),
         "picture_tokens": max(cost.images for cost in plan.costs),
@@ -98,16 +103,6 @@ def describe(plan: Plan) -> str:
         f"  output       {known['output_dir']}",
     ]
     return "\n".join(lines)
-
-
-def _guessing(plan: Plan) -> dict[str, dict[str, float]]:
-    """The chance level of each kind of question: a trained model must score above it."""
-    found = {}
-    for sample in plan.samples.one_of_each_shape():
-        asked = sample.record.question
-        levels = {name: level(name, asked, plan.recipe.reward) for name in ("exact", "reward")}
-        found[f"{sample.record.task}, {asked.slots} of {asked.choices}"] = levels
-    return found
 
 
 def _memory(plan: Plan) -> dict[str, int]:

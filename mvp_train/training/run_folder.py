@@ -30,25 +30,21 @@ MAY_CHANGE = frozenset(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a folder: it has an optimiser, and the state, which is written last."""
+    """The newest complete checkpoint in a folder: it has an optimiser and a state."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     for path in sorted(found, key=step_of, reverse=True):
         optimizer = any(path.glob("optimizer*")) or any(path.glob("global_step*"))  # the second is DeepSpeed's
-        if optimizer and _steps_of_state(path) is not None:
+        if optimizer and saved_step(path):
             return path
     return None
 
 
-def final_step(folder: Path) -> int:
-    """The number of steps of the final model in a folder; 0 if there is none."""
-    return _steps_of_state(folder / FINAL_NAME) or 0
-
-
-def _steps_of_state(folder: Path) -> int | None:
+def saved_step(folder: Path) -> int:
+    """The step of the model in a folder, by the state next to it, which is written last; 0 without one."""
     try:
         return int(json.loads((folder / STATE_NAME).read_bytes())["global_step"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+        return 0
 
 
 def step_of(checkpoint: Path | None) -> int:
@@ -59,7 +55,7 @@ def step_of(checkpoint: Path | None) -> int:
 def trained_model(folder: Path) -> Path | None:
     """The latest model of the run in `folder`: the final one, or a later checkpoint."""
     checkpoint, final = last_checkpoint(folder), folder / FINAL_NAME
-    return final if final.is_dir() and final_step(folder) >= step_of(checkpoint) else checkpoint
+    return final if final.is_dir() and saved_step(final) >= step_of(checkpoint) else checkpoint
 
 
 def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -> None:

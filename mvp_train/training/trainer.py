@@ -19,7 +19,7 @@ from mvp_train.models.load import lora_config, with_weights
 from mvp_train.reward import MvpReward
 from mvp_train.training.logs import RunLog, StepClock
 from mvp_train.training.plan import Plan
-from mvp_train.training.run_folder import FINAL_NAME, STATE_NAME, final_step, last_checkpoint, owned, step_of
+from mvp_train.training.run_folder import FINAL_NAME, STATE_NAME, last_checkpoint, owned, saved_step, step_of
 
 __all__ = ["GRPOConfig", "Trainer", "train"]
 
@@ -37,7 +37,7 @@ def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Pa
     with owned(recipe, plan.inputs, plan.config.to_json_string(), overwrite=plan.overwrite):
         plan.config.distributed_state.wait_for_everyone()  # the first process discards an earlier run
         checkpoint = last_checkpoint(recipe.output_dir)
-        if final_step(recipe.output_dir) >= plan.steps:
+        if saved_step(final) >= plan.steps:
             return final
         with_weights(recipe.model)
         try:

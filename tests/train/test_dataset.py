@@ -312,7 +312,7 @@ def test_one_of_each_shape(folder: Path, tmp_path: Path) -> None:
     assert [sample.record.key for sample in chosen.one_of_each_shape()] == [chosen.keys[0], chosen.keys[2]]
 
 
-def first_pictures(samples: Samples, numbers: list[int]) -> list[bytes]:
+def first_images(samples: Samples, numbers: list[int]) -> list[bytes]:
     rows = to_dataset(samples, PROMPT)
     return [rows[i]["images"][0].tobytes() for i in numbers]
 
@@ -320,9 +320,9 @@ def first_pictures(samples: Samples, numbers: list[int]) -> list[bytes]:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_get_the_same_rows(folder: Path, method: str) -> None:
     samples = select(config(folder))
-    wanted = first_pictures(samples, list(range(40)))
+    wanted = first_images(samples, list(range(40)))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
-        parts = [pool.submit(first_pictures, samples, list(range(i, 40, 4))) for i in range(4)]
+        parts = [pool.submit(first_images, samples, list(range(i, 40, 4))) for i in range(4)]
         assert [part.result() for part in parts] == [wanted[i::4] for i in range(4)]
 
 

@@ -58,7 +58,7 @@ def falls(k: int, others: int, weights: RewardConfig = SHIPPED) -> list[tuple[st
     ]
 
 
-# What is read
+# Parsing
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_megabyte_of_spaces_around_a_right_answer() -> None:
     assert score(f"<answer>{' ' * 500_000}C, A, F, B{' ' * 500_000}</answer>", "CAFB", 8, SHIPPED).reward == 1
 
 
-# What it earns
+# Grades
 
 
 def test_by_hand() -> None:
