@@ -1,11 +1,9 @@
 """A set of all tasks, from the row to the report: each is asked, graded and reported on its own."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -190,42 +188,3 @@ def test_a_batch_of_all_tasks_is_graded_and_logged_by_task(folder: Path) -> None
     MvpReward(WEIGHTS)(completions=wrong, log_metric=logged.__setitem__, **columns)
     assert logged["mvp/valid"] == logged["arrow/valid"] == 0
     assert logged["odd-one-out/valid"] == 1
-
-
-def test_a_step_of_grpo_on_a_mix(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    """Prompts of 8 to 12 images in one batch: the weights change, and each task logs its own metrics."""
-    pytest.importorskip("trl", reason="needs the train extra")
-    from safetensors.torch import load_file
-
-    from mvp_train.training.plan import describe, facts
-    from mvp_train.training.prepare import plan
-    from mvp_train.training.trainer import train
-
-    tasks = ["mvp", "jigsaw", "arrow", "odd-one-out"]
-    grpo = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 2, "max_completion_length": 6}
-    grpo |= {"use_cpu": True, "bf16": False, "logging_steps": 1, "learning_rate": 1e-2, "report_to": "none"}
-    out = tmp_path / "run"
-    rows = {"shards": str(folder), "tasks": tasks, "order": "curriculum"}
-    recipe = from_values(
-        {"model": {"path": str(tiny), "dtype": "float32"}, "data": rows, "grpo": {**grpo, "output_dir": str(out)}}
-    )
-    planned = plan(recipe)
-    told = facts(planned)
-    assert told["tasks"] == dict.fromkeys(tasks, EACH)
-    assert told["guessing"]["arrow, 1 of 2"] == {"exact": 0.5, "reward": 0.5}
-    assert "guessing     odd-one-out, 1 of 5: reward 0.320, exact 20.00 %" in describe(planned)
-    assert len({cost.images for cost in planned.costs}) == 3
-    seen: list[str] = []
-
-    def reward(completions: Sequence[Any], **columns: Any) -> list[float]:
-        seen.extend(columns["task"])
-        MvpReward(WEIGHTS)(completions=completions, **columns)
-        return [len(completion[0]["content"]) % 7 / 7 for completion in completions]
-
-    final = train(planned, reward=reward)
-    assert len(seen) == 8
-    assert len({*seen}) > 1
-    before, after = (load_file(folder / "model.safetensors") for folder in (tiny, final))
-    assert any(not np.array_equal(before[name].numpy(), after[name].numpy()) for name in before)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert {f"{task}/valid" for task in seen} <= lines[0].keys()

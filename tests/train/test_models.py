@@ -1,5 +1,7 @@
-"""Finding, checking and asking models, on a tiny untrained one."""
+"""Finding, checking and asking models, on a tiny untrained one; vLLM as far as it can be tested without it."""
 
+import importlib.util
+import inspect
 import io
 import json
 import shutil
@@ -9,15 +11,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mvp_data.core.errors import ConfigError
+from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.shards.prompt import PromptConfig, messages, pictures
+from mvp_train.dataset import to_row
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.recipe import ModelConfig
 from tests.samples import make_sample
+from tests.train.evaluation.test_evaluate import ABOUT, make_samples
 
 pytest.importorskip("transformers", reason="needs the train extra")
 import torch
 
 from mvp_train.models.load import (
+    LocalModel,
     Sampling,
     base_of,
     find_model,
@@ -29,7 +36,8 @@ from mvp_train.models.load import (
     quiet_libraries,
     with_weights,
 )
-from mvp_train.models.untrained import SHAPES, find_shape, save
+from mvp_train.models.untrained import SHAPES, find_shape, make_config, save
+from mvp_train.models.vllm import VllmModel, chat
 
 PROMPT = PromptConfig()
 
@@ -57,8 +65,6 @@ def test_a_random_model_depends_on_its_seed_alone(tiny: Path, tmp_path: Path) ->
 )
 def test_large_random_models_have_the_released_sizes(tmp_path: Path, name: str, billions: float) -> None:
     """The numbers of parameters are those of the published weights; nothing is allocated."""
-    from mvp_train.models.untrained import make_config
-
     make_config(SHAPES[name]).save_pretrained(tmp_path)
     _, parameters, _ = model_size(tmp_path, None)
     assert parameters / 1e9 == pytest.approx(billions, abs=0.006)
@@ -217,3 +223,42 @@ def test_an_adapter_is_loaded_on_its_base(tiny: Path, tmp_path: Path) -> None:
         plain = tuned.unload()(**inputs).logits
     assert torch.allclose(wanted, found)
     assert not torch.allclose(wanted, plain)
+
+
+def test_an_untrained_network_guesses(tiny: Path, tmp_path: Path) -> None:
+    """End to end with a real, tiny Qwen2.5-VL: none of its completions is an answer, and all are in the report."""
+    samples = make_samples(tmp_path / "shards", 4)
+    config = ModelConfig(path=str(tiny), dtype="float32")
+    ask = AskConfig(rollouts=2, temperature=1.0, max_new_tokens=6, batch_size=3, seed=1)
+    reports = [evaluate(lambda: load_model(config), samples, tmp_path / name, ask, ABOUT) for name in ("a", "b")]
+    assert reports[0] == reports[1]  # the same seed gives the same completions
+    texts = [outcome.completion for outcome in read_completions(tmp_path / "a" / "completions.parquet")]
+    assert len(texts) == 8
+    assert len(set(texts)) > 4
+    assert reports[0].rows[0].estimates["valid"].mean == 0
+    greedy = evaluate(lambda: load_model(config), samples, tmp_path / "c", AskConfig(max_new_tokens=6), ABOUT)
+    assert (greedy.completions, greedy.rows[0].estimates["exact"].mean) == (4, 0)
+
+
+def test_both_engines_have_the_same_signature() -> None:
+    assert inspect.signature(VllmModel.answer) == inspect.signature(LocalModel.answer)
+
+
+def test_each_placeholder_gets_its_image() -> None:
+    row = to_row(make_sample(0), PromptConfig())
+    (message,) = chat(row["prompt"], row["images"])
+    assert message["role"] == "user"
+    pieces = message["content"]
+    assert [p["image_pil"] for p in pieces if p["type"] == "image_pil"] == row["images"]
+    assert [p for p in pieces if p["type"] == "text"] == [p for p in row["prompt"][0]["content"] if p["type"] == "text"]
+    assert all(piece["type"] in ("text", "image") for piece in row["prompt"][0]["content"])  # the row is unchanged
+
+
+def test_adapters_and_a_missing_vllm_are_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny)}))
+    with pytest.raises(ConfigError, match="a LoRA adapter"):
+        VllmModel(ModelConfig(path=str(tmp_path / "adapter")), images=20, max_new_tokens=64)
+    if importlib.util.find_spec("vllm") is None:
+        with pytest.raises(MissingDependencyError, match="pip install vllm"):
+            VllmModel(ModelConfig(path=str(tiny)), images=20, max_new_tokens=64)
