@@ -195,13 +195,6 @@ def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
-def test_sets_of_different_shapes_combine(folder: Path, tmp_path: Path) -> None:
-    make_shard(tmp_path / "a.tar", 2, k=3, distractors=2, context=4)
-    chosen = select(config(folder, tmp_path / "a.tar"))
-    shapes = Counter((chosen[i].record.k, len(chosen[i].candidates)) for i in range(len(chosen)))
-    assert shapes == {(1, 2): 40, (3, 5): 2}
-
-
 def test_the_row() -> None:
     sample = make_sample(3)
     row = to_row(sample, PROMPT)
@@ -270,17 +263,6 @@ def test_an_image_that_cannot_be_decoded() -> None:
     hidden = replace(sample, candidates=(sample.candidates[0], cases["random"], *sample.candidates[2:]))
     with pytest.raises(ShardError, match=rf"^{sample.record.key}\.candidate_b\.jpg: "):
         to_row(hidden, PromptConfig(context=False))
-
-
-def test_a_damaged_image_in_a_shard_is_an_error_with_its_key(folder: Path) -> None:
-    sample = make_sample(60, context=1, mask_start=1, k=2, distractors=1)
-    good = noise((sample.record.width_px, sample.record.height_px), 1)
-    start = good.index(b"\xff\xda") + 14
-    broken = good[: start + 200] + b"\xff\x01" + good[start + 202 :]
-    write_shard(folder / "a.tar", [replace(sample, context=(broken,))])
-    rows = to_dataset(select(config(folder / "a.tar")), PROMPT)
-    with pytest.raises(ShardError, match=rf"{sample.record.key}\.context_00\.jpg"):
-        rows[0]
 
 
 def test_a_truncated_image_is_refused_under_any_setting_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:

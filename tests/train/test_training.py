@@ -108,13 +108,8 @@ def test_frames_that_do_not_fit_the_model(tiny_qwen3: Path, shards: Path, tmp_pa
 
 
 def test_a_prompt_that_is_too_long(tiny: Path, shards: Path, tmp_path: Path) -> None:
-    made = from_values(
-        {
-            "model": {"path": str(tiny), "max_prompt_tokens": 100},
-            "data": {"shards": str(shards)},
-            "grpo": {**GRPO, "output_dir": str(tmp_path / "run")},
-        }
-    )
+    made = recipe(tiny, shards, tmp_path / "run")
+    made = replace(made, model=replace(made.model, max_prompt_tokens=100))
     with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 for images\)"):
         plan(made)
 
@@ -125,9 +120,8 @@ def test_missing_shards(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_bad_lora_section(tiny: Path, shards: Path, tmp_path: Path) -> None:
-    values = {"model": {"path": str(tiny)}, "data": {"shards": str(shards)}, "grpo": GRPO}
     with pytest.raises(ConfigError, match="lora: unknown key rank"):
-        plan(from_values({**values, "lora": {"rank": 2}}))
+        plan(replace(recipe(tiny, shards, tmp_path / "run"), lora={"rank": 2}))
 
 
 def test_dry_run(tiny: Path, shards: Path, tmp_path: Path) -> None:
