@@ -180,23 +180,10 @@ def test_any_separator_between_labels(pool: list[str], marks: list[str]) -> None
     assert parse(f"<answer>{inner.lower()}</answer>", 9, len(labels)) == tuple(labels)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<answer>",
-        "</answer>",
-        "<",
-        "< ",
-        "</ ",
-        " ",
-        "<answer ",
-        "<answer></answer>",
-        "<answer>A ",
-        "A, ",
-        "→",
-        "\udfff",
-    ],
-)
+REPEATED = ["<answer>", "</answer>", "<", "< ", "</ ", " ", "<answer ", "<answer></answer>", "<answer>A ", "A, ", "→"]
+
+
+@pytest.mark.parametrize("text", [*REPEATED, "\udfff"])
 @pytest.mark.parametrize(
     "around", [("", ""), ("<answer>", "</answer>"), ("<answer", ">C, A, F, B</answer>"), ("<", "")]
 )
