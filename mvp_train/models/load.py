@@ -1,6 +1,6 @@
 """Models and their processors: finding them without a download, checking them early, and generating answers.
 
-The only module that names torch and PEFT.
+The only module that names torch and PEFT. Call `quiet_libraries` first.
 """
 
 import hashlib
@@ -24,10 +24,7 @@ INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip inst
 
 
 def quiet_libraries() -> None:
-    """Keep the progress bars of transformers, and its warnings about TRL, off stderr. To be called before all others.
-
-    `MissingDependencyError` if transformers is not installed.
-    """
+    """Keep transformers' progress bars and warnings off stderr; `MissingDependencyError` if it is not installed."""
     try:
         from transformers.utils import logging
     except ImportError as error:
