@@ -10,14 +10,7 @@ from mvp_data.core.seeds import shuffled, unit
 from mvp_data.core.statistics import clusters, intervals
 from mvp_data.shards.record import LABELS
 from mvp_data.tasks.chance import chance, reward_chance
-from mvp_train.evaluation.metrics import (
-    METRICS,
-    Outcome,
-    least_values,
-    sample_values,
-    table,
-    to_text,
-)
+from mvp_train.evaluation.metrics import METRICS, Outcome, least_values, sample_values, table, to_text
 from mvp_train.reward import RewardConfig, score
 
 WEIGHTS = RewardConfig()
