@@ -466,7 +466,7 @@ def test_own_weights() -> None:
         ({"answer": ["C, A"], "pool": [8]}, "answer 'C, A' must be different labels of a pool of 8"),
         ({"answer": ["CAFC"], "pool": [8]}, "'CAFC'"),
         ({"answer": ["CAFI"], "pool": [8]}, "'CAFI'"),
-        ({"answer": [""], "pool": [8]}, "answer '' is"),
+        ({"answer": [""], "pool": [8]}, "answer '' must be"),
         ({"answer": ["CAFB"], "pool": [27]}, "pool of 27"),
         ({"answer": ["CAFB"], "pool": [-1]}, "pool of -1"),
     ],
