@@ -41,7 +41,6 @@ from mvp_train.models.untrained import save
 from mvp_train.recipe import DataConfig, ModelConfig, Recipe, ShardsConfig, from_values
 from mvp_train.reward import MvpReward
 from mvp_train.training.prepare import plan
-from mvp_train.training.run import train
 from mvp_train.training.run_folder import METRICS_NAME
 
 SIDE_PX = 112  # of a video; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
@@ -298,6 +297,8 @@ def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
 
 def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
     """Warm up, train, train the control, and evaluate all three on the held-out samples; the results by name."""
+    from mvp_train.training.trainer import train  # imports TRL, which is slow
+
     shown, held_out = split_of(shards, "train"), split_of(shards, "test")
     warm = warm_up(untrained(folder / "untrained", shown, seed), folder / "warm", shown, size, seed)
     found = {"warmed up": asked(warm, held_out, folder / "eval-warm")}

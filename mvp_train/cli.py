@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mvp_data.core.errors import MvpError
+from mvp_data.core.errors import ConfigError, MvpError
+from mvp_data.core.text import plural, printable
 from mvp_data.core.version import __version__
 from mvp_train.recipe import Recipe, ShardsConfig, from_values, read_recipe
 
@@ -68,14 +69,15 @@ def grpo_command(
       mvp-train grpo recipes/qwen7b.yaml data.shards=shards/ grpo.learning_rate=2e-6 --dry-run
     """
     from mvp_train.training.prepare import plan
-    from mvp_train.training.run import train
 
     planned = plan(read_recipe(recipe, overrides or []), overwrite=overwrite)
     if dry_run:
-        from mvp_train.training.dry_run import describe, facts
+        from mvp_train.training.plan import describe, facts
 
         typer.echo(json.dumps(facts(planned), indent=1) if as_json else describe(planned))
         return
+    from mvp_train.training.trainer import train  # needs TRL, which `plan` checks
+
     try:
         final = train(planned)
     except KeyboardInterrupt:
@@ -83,7 +85,7 @@ def grpo_command(
 
         step = step_of(last_checkpoint(planned.recipe.output_dir))
         where = f"resume from step {step}" if step else "start again: there is no checkpoint yet"
-        _fail(f"stopped; run the same command again to {where}", code=130)
+        _stop(f"stopped; run the same command again to {where}")
     if as_json:
         typer.echo(json.dumps({"model": str(final), "steps": planned.steps}))
     elif planned.first_step >= planned.steps:
@@ -138,8 +140,8 @@ def eval_command(
         from mvp_train.evaluation import compare as comparing
 
         found = comparing.compare(*compare)
-        text = json.dumps([asdict(one) for one in found], indent=1)
-        typer.echo(text if as_json else _plain("\n\n".join(map(comparing.to_text, found))))
+        values = [asdict(one) for one in found]
+        typer.echo(json.dumps(values, indent=1) if as_json else "\n\n".join(map(comparing.to_text, found)))
         return
     from mvp_train.evaluation.ask import ABLATIONS
     from mvp_train.evaluation.evaluate import evaluate
@@ -147,10 +149,11 @@ def eval_command(
 
     flags = (shuffle_context, remove_context, blank_candidates)
     if sum(flags) > 1:
-        _fail("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
-    chosen = _narrowed(_trained(_chosen(recipe, overrides, model, shards), model), split, limit)
-    ask = _ask_config(
+        raise ConfigError("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
+    chosen = _asked_recipe(recipe, overrides or [], model, shards or [], split, limit, trained=True)
+    load, rows, ask, about = _to_ask(
         chosen,
+        engine,
         max_new_tokens,
         ablation="".join(name for name, on in zip(ABLATIONS, flags, strict=True) if on),
         rollouts=samples,
@@ -158,13 +161,12 @@ def eval_command(
         batch_size=batch_size,
         seed=seed,
     )
-    rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
     try:
         report = evaluate(load, rows, out, ask, about)
     except KeyboardInterrupt:
         with suppress(OSError):
             out.rmdir()  # it is empty until the end
-        _fail("stopped; nothing was written", code=130)
+        _stop("stopped; nothing was written")
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
@@ -202,94 +204,83 @@ def filter_command(
     """
     from mvp_train.evaluation.pass_rates import measure_pass_rates
 
-    chosen = _narrowed(_chosen(recipe, overrides, model, shards), split, limit)
-    ask = _ask_config(
-        chosen, max_new_tokens, rollouts=rollouts, temperature=temperature, batch_size=batch_size, seed=seed
-    )
-    rows, load, about = _to_ask(chosen, engine, ask.max_new_tokens)
+    chosen = _asked_recipe(recipe, overrides or [], model, shards or [], split, limit, trained=False)
+    asked = {"rollouts": rollouts, "temperature": temperature, "batch_size": batch_size, "seed": seed}
+    load, rows, ask, about = _to_ask(chosen, engine, max_new_tokens, **asked)
     try:
         counts = measure_pass_rates(load, rows, out, ask, about)
     except KeyboardInterrupt:
-        _fail("stopped; run the same command again to resume", code=130)
+        _stop("stopped; run the same command again to resume")
     if as_json:
         typer.echo(json.dumps({task: asdict(count) for task, count in counts.items()}))
         return
     typer.echo(chosen.model.path)
     for task, count in counts.items():
         typer.echo(
-            f"{task}: {count.samples} sample{'s' * (count.samples != 1)}, {count.always} always right, "
+            f"{task}: {plural(count.samples, 'sample')}, {count.always} always right, "
             f"{count.never} never right, {count.useful} useful (their completions earn different rewards)"
         )
     if any(count.useful for count in counts.values()):
         typer.echo(f"train on the useful samples: mvp-train grpo RECIPE data.pass_rates={out}")
 
 
-def _chosen(path: Path | None, overrides: list[str] | None, model: str, shards: list[str] | None) -> Recipe:
-    """The recipe of an evaluation; `model` and `shards` replace its own, or are enough without a recipe."""
-    if path is None:
-        if not (model and shards):
-            _fail("name a recipe, or give --model and --shards")
-        return from_values({"model": {"path": model}, "data": {"shards": shards}})
-    recipe = read_recipe(path, overrides or [])
-    data = replace(recipe.data, shards=tuple(ShardsConfig(path=place) for place in shards)) if shards else recipe.data
-    return replace(recipe, model=replace(recipe.model, path=model or recipe.model.path), data=data)
+def _asked_recipe(
+    path: Path | None, overrides: list[str], model: str, shards: list[str], split: str, limit: int, *, trained: bool
+) -> Recipe:
+    """The recipe with each sample of a split once, or `limit` of them at random.
 
-
-def _trained(recipe: Recipe, model: str) -> Recipe:
-    """The recipe with the model that its runs trained, unless the command line names a model."""
+    `model` and `shards` replace those of the recipe, or are enough without one. With `trained`, the model is the one
+    that the recipe's runs trained, if there is one and `model` names no other.
+    """
     from mvp_train.training.run_folder import trained_model
 
-    found = None if model else trained_model(recipe.output_dir)
-    return recipe if found is None else replace(recipe, model=replace(recipe.model, path=str(found)))
-
-
-def _narrowed(recipe: Recipe, split: str, limit: int) -> Recipe:
-    """The recipe with each sample of a split once, or with `limit` of them at random."""
-    once = tuple(ShardsConfig(path=item.path) for item in recipe.data.shards)
+    if path is not None:
+        recipe = read_recipe(path, overrides)
+    elif model and shards:
+        recipe = from_values({"model": {"path": model}, "data": {"shards": shards}})
+    else:
+        raise ConfigError("name a recipe, or give --model and --shards")
+    found = trained_model(recipe.output_dir) if trained and not model else None
+    once = tuple(ShardsConfig(path=place) for place in shards or [item.path for item in recipe.data.shards])
     order = "shuffled" if limit else "as_written"
-    return replace(recipe, data=replace(recipe.data, shards=once, split=split, order=order, limit=limit, pass_rates=""))
-
-
-def _ask_config(recipe: Recipe, max_new_tokens: int, **ask: Any) -> "AskConfig":
-    from mvp_train.evaluation.ask import AskConfig
-
-    tokens = max_new_tokens or int(recipe.grpo.get("max_completion_length") or 256)
-    return AskConfig(prompt=recipe.prompt, reward=recipe.reward, max_new_tokens=tokens, **ask)
+    data = replace(recipe.data, shards=once, split=split, order=order, limit=limit, pass_rates="")
+    return replace(recipe, model=replace(recipe.model, path=model or str(found or recipe.model.path)), data=data)
 
 
 def _to_ask(
-    recipe: Recipe, engine: str, max_new_tokens: int
-) -> tuple["Samples", Callable[[], "Answers"], dict[str, Any]]:
-    """The samples, a function that loads the model, and the facts about both for the report."""
+    recipe: Recipe, engine: str, max_new_tokens: int, **asked: Any
+) -> tuple[Callable[[], "Answers"], "Samples", "AskConfig", dict[str, Any]]:
+    """A function that loads the model, the samples, how they are asked, and the facts about both for the report."""
     from mvp_train.dataset import select
+    from mvp_train.evaluation.ask import AskConfig
 
     if engine not in ("transformers", "vllm"):
-        _fail(f"--engine {engine}: must be transformers or vllm")
+        raise ConfigError(f"--engine {engine}: must be transformers or vllm")
+    tokens = max_new_tokens or int(recipe.grpo.get("max_completion_length") or 256)
+    ask = AskConfig(prompt=recipe.prompt, reward=recipe.reward, max_new_tokens=tokens, **asked)
     samples = select(recipe.data)
 
     def load() -> "Answers":
         if engine == "vllm":
             from mvp_train.models.vllm import VllmModel
 
-            shown = [samples[i] for i in samples.one_of_each_shape()]
-            images = max(len(sample.context) + len(sample.candidates) for sample in shown)
-            return VllmModel(recipe.model, images=images, max_new_tokens=max_new_tokens)
+            images = max(len(sample.context) + len(sample.candidates) for sample in samples.one_of_each_shape())
+            return VllmModel(recipe.model, images=images, max_new_tokens=tokens)
         from mvp_train.models.load import load_model
 
         return load_model(recipe.model)
 
-    about = {"model": {**asdict(recipe.model), "engine": engine}, "data": asdict(recipe.data)}
-    return samples, load, about
+    return load, samples, ask, {"model": {**asdict(recipe.model), "engine": engine}, "data": asdict(recipe.data)}
 
 
-def _plain(text: str) -> str:
-    """Text without control characters: an error may quote names from an untrusted recipe or shard."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def _complain(message: str) -> None:
+    typer.echo(f"mvp-train: {printable(message)}", err=True)
 
 
-def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"mvp-train: {_plain(message)}", err=True)
-    raise typer.Exit(code)
+def _stop(message: str) -> NoReturn:
+    """End an interrupted command."""
+    _complain(message)
+    raise typer.Exit(130)
 
 
 def main() -> None:
@@ -297,10 +288,10 @@ def main() -> None:
     try:
         app(prog_name="mvp-train")
     except MvpError as error:
-        typer.echo(f"mvp-train: {_plain(str(error))}", err=True)
+        _complain(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("mvp-train: stopped", err=True)
+        _complain("stopped")
         sys.exit(130)
 
 

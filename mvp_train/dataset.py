@@ -1,9 +1,5 @@
 """Training rows: which samples are shown, in what order, and the columns that TRL gets.
 
-    >>> rows = to_dataset(select(recipe.data), recipe.prompt)  # doctest: +SKIP
-    >>> sorted(rows[0])  # doctest: +SKIP
-    ['answer', 'difficulty', 'images', 'key', 'ordered', 'pool', 'prompt', 'row', 'task']
-
 Selection works on whole columns of the offset indexes; images are read with their row. The only module that names
 datasets.
 """
@@ -12,14 +8,14 @@ import io
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvp_data.core.errors import ConfigError, ShardError
 from mvp_data.core.jpeg import jpeg_size, scan_start
 from mvp_data.core.seeds import stable_hash, unit
-from mvp_data.core.text import one_line
+from mvp_data.core.text import counts, one_line
 from mvp_data.shards.prompt import PromptConfig, messages, prompt_images
 from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
@@ -54,28 +50,37 @@ class Samples:
             row -= len(shards)
         raise AssertionError("a row past the last set")
 
-    def one_of_each_shape(self) -> list[int]:
-        """The first row of each shape of sample: task, K, l, number of context frames, size of the frames."""
-        import numpy as np
+    def one_of_each_shape(self) -> list[Sample]:
+        """The first sample of each shape: task, K, l, number of context frames, size of the frames."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        tasks = pc.index_in(_column(self.sets, "task").take(self.rows), value_set=pa.array(list(TASKS)))
-        kinds = tasks.to_numpy().astype(np.int64)
-        for name, bits in (("k", 5), ("l", 5), ("context", 7), ("width_px", 16), ("height_px", 16)):
-            kinds = (kinds << bits) | _column(self.sets, name).take(self.rows).to_numpy()
-        return sorted(int(first) for first in np.unique(kinds, return_index=True)[1])
+        shape = {name: self.column(name) for name in ("task", "k", "l", "context", "width_px", "height_px")}
+        table = pa.table({**shape, "row": range(len(self))})
+        firsts = table.group_by(list(shape)).aggregate([("row", "min")])["row_min"].to_pylist()
+        return [self[row] for row in sorted(firsts)]
+
+    def column(self, name: str) -> Any:
+        """A column of the offset indexes, with the value of each row."""
+        import pyarrow as pa
+
+        columns = [shards.table[name] for shards in self.sets]
+        whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)
+        return whole.take(self.rows)
+
+    def where(self, mask: Any) -> "Samples":
+        """The rows for which `mask`, a boolean column, is true."""
+        return replace(self, rows=self.rows[mask.to_numpy()])
 
     @property
     def tasks(self) -> dict[str, int]:
         """Number of rows of each task."""
-        counted = Counter(_column(self.sets, "task").take(self.rows).to_pylist())
+        counted = Counter(self.column("task").to_pylist())
         return {task: counted[task] for task in TASKS if counted[task]}
 
     @property
     def keys(self) -> list[str]:
         """Key of each row, as a new list."""
-        return list(_column(self.sets, "key").take(self.rows).to_pylist())
+        return list(self.column("key").to_pylist())
 
 
 def select(data: DataConfig) -> Samples:
@@ -92,27 +97,26 @@ def select(data: DataConfig) -> Samples:
 
     cache = Path(data.cache).expanduser() if data.cache else None
     sets = tuple(open_shards(item.path, cache=cache) for item in data.shards)
-    rows = np.flatnonzero(pc.equal(_column(sets, "split"), data.split).to_numpy())
-    if not len(rows):
-        found = "; ".join(f"{shards.location}: {_splits(shards)}" for shards in sets)
+    samples = Samples(sets=sets, rows=np.arange(sum(map(len, sets))))
+    samples = samples.where(pc.equal(samples.column("split"), data.split))
+    if not len(samples):
+        found = "; ".join(f"{shards.location}: {_counts(shards.table['split'])}" for shards in sets)
         raise ConfigError(
             f"data.split: there are no samples of split {data.split!r} ({found}): "
             "choose another split, or build with more videos or a larger --val-share"
         )
     if data.tasks:
-        rows = _of_tasks(rows, sets, data)
+        samples = _of_tasks(samples, data)
     if data.pass_rates:
-        rows = _with_pass_rate(rows, sets, data)
-    rows = _weighted(rows, sets, data)
-    rows = _ordered(rows, sets, data)
-    return Samples(sets=sets, rows=rows[: data.limit] if data.limit else rows)
+        samples = _with_pass_rate(samples, data)
+    rows = _ordered(_weighted(samples, data), data)
+    return replace(samples, rows=rows[: data.limit] if data.limit else rows)
 
 
 def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
     """The row of a sample for TRL: the n-th image belongs to the n-th placeholder of the prompt.
 
-    Raises:
-        ShardError: an image cannot be decoded; the message names the file.
+    `ShardError` if an image cannot be decoded; the message names the file.
     """
     record, jpegs = sample.record, prompt_images(sample, prompt)
     names = record.member_names[-len(jpegs) :]  # without context, only the candidates: they come last
@@ -156,51 +160,27 @@ class _ToRows:
         return {**to_row(self._samples[number], self._prompt), "row": number}
 
 
-def _splits(shards: ShardSet) -> str:
-    """`train 90, test 10`."""
-    return _counts(shards.table["split"]) or "empty"
-
-
 def _counts(column: Any) -> str:
-    return ", ".join(f"{count['values']} {count['counts']}" for count in column.value_counts().to_pylist())
+    """`train 90, val 10`."""
+    return counts(Counter(column.to_pylist()))
 
 
-def _of_tasks(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """The rows of the recipe's tasks; prints which of these tasks have no samples."""
+def _of_tasks(samples: Samples, data: DataConfig) -> Samples:
+    """The samples of the recipe's tasks; prints which of these tasks have no samples."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = _column(sets, "task").take(rows)
+    column = samples.column("task")
     if missing := sorted({*data.tasks} - {*column.unique().to_pylist()}):
         problem = f"data.tasks: split {data.split!r} has no samples of {', '.join(missing)} ({_counts(column)})"
         if len(missing) == len({*data.tasks}):
             raise ConfigError(f"{problem}: name others, or build them with `mvp-data build --tasks`")
         print(problem, file=sys.stderr)
-    return rows[pc.is_in(column, value_set=pa.array(data.tasks)).to_numpy()]
+    return samples.where(pc.is_in(column, value_set=pa.array(data.tasks)))
 
 
-def _weighted(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """Each row as often as its set's weight: for 2.3, twice, and once more for 30 % of the rows, chosen by key."""
-    import numpy as np
-
-    parts, first = [], 0
-    for item, shards in zip(data.shards, sets, strict=True):
-        mine = rows[(rows >= first) & (rows < first + len(shards))]
-        parts += [mine] * int(item.weight)
-        if share := item.weight % 1:
-            keys = shards.table["key"].take(mine - first).to_pylist()
-            parts.append(mine[np.array([unit("weight", data.seed, key) < share for key in keys], dtype=bool)])
-        first += len(shards)
-        if not len(mine):
-            print(f"{item.path}: no sample of it is used ({_splits(shards)})", file=sys.stderr)
-    rows = np.concatenate(parts)
-    if not len(rows):
-        raise ConfigError("data.shards: the weights leave no sample: raise them")
-    return rows
-
-
-def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
-    """The rows whose completions earned different rewards and whose pass rate is in the range; prints their number."""
+def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
+    """The samples with different rewards and a pass rate in the range; prints their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -208,44 +188,56 @@ def _with_pass_rate(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> 
     try:
         table = pq.read_table(data.pass_rates, columns=["key", "rollouts", "correct", "reward_std"])
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
-        at = pc.index_in(_column(sets, "key").take(rows), value_set=table["key"].combine_chunks())
+        at = pc.index_in(samples.column("key"), value_set=table["key"].combine_chunks())
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise ConfigError(
-            f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter` ({one_line(error)})"
-        ) from error
-    known = at.is_valid().to_numpy()
+        problem = f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter`"
+        raise ConfigError(f"{problem} ({one_line(error)})") from error
+    known = samples.where(at.is_valid())
     place = at.drop_null().to_numpy()
     flat, rate = table["reward_std"].to_numpy()[place] <= 0, rates[place]
     outside = ~flat & ~((rate >= data.min_pass_rate) & (rate <= data.max_pass_rate))
-    kept = rows[known][~(flat | outside)]
-    span = f"[{data.min_pass_rate:g}, {data.max_pass_rate:g}]"
-    counts = f"{flat.sum()} always earn the same, {outside.sum()} are outside {span}, {(~known).sum()} have no rate"
-    print(f"pass rates: {len(kept)} of {len(rows)} samples are left; {counts}", file=sys.stderr)
+    kept = replace(known, rows=known.rows[~(flat | outside)])
+    span, unknown = f"[{data.min_pass_rate:g}, {data.max_pass_rate:g}]", len(samples) - len(known)
+    told = f"{flat.sum()} always earn the same, {outside.sum()} are outside {span}, {unknown} have no rate"
+    print(f"pass rates: {len(kept)} of {len(samples)} samples are left; {told}", file=sys.stderr)
     if not len(kept):
-        raise ConfigError(f"data.pass_rates: {data.pass_rates} leaves no sample ({counts})")
+        raise ConfigError(f"data.pass_rates: {data.pass_rates} leaves no sample ({told})")
     return kept
 
 
-def _ordered(rows: Any, sets: tuple[ShardSet, ...], data: DataConfig) -> Any:
+def _weighted(samples: Samples, data: DataConfig) -> Samples:
+    """Each row as often as its set's weight: for 2.3, twice, and once more for 30 % of the rows, chosen by key."""
+    import numpy as np
+
+    parts, first, rows = [], 0, samples.rows
+    for item, shards in zip(data.shards, samples.sets, strict=True):
+        mine = rows[(rows >= first) & (rows < first + len(shards))]
+        parts += [mine] * int(item.weight)
+        if share := item.weight % 1:
+            keys = replace(samples, rows=mine).keys
+            parts.append(mine[np.array([unit("weight", data.seed, key) < share for key in keys], dtype=bool)])
+        first += len(shards)
+        if not len(mine):
+            print(f"{item.path}: no sample of it is used ({_counts(shards.table['split'])})", file=sys.stderr)
+    weighted = replace(samples, rows=np.concatenate(parts))
+    if not len(weighted):
+        raise ConfigError("data.shards: the weights leave no sample: raise them")
+    return weighted
+
+
+def _ordered(samples: Samples, data: DataConfig) -> Any:
+    """The rows in the recipe's order."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if data.order == "as_written":
-        return rows
+        return samples.rows
     if data.order == "shuffled":
-        return np.random.default_rng(stable_hash("order", data.seed)).permutation(rows)
-    columns = {name: _column(sets, name).take(rows) for name in ("difficulty", "key")}
+        return np.random.default_rng(stable_hash("order", data.seed)).permutation(samples.rows)
+    columns = {name: samples.column(name) for name in ("difficulty", "key")}
     order = pc.sort_indices(pa.table(columns), sort_keys=[("difficulty", "ascending"), ("key", "ascending")])
-    return rows[order.to_numpy()]
-
-
-def _column(sets: tuple[ShardSet, ...], name: str) -> Any:
-    """One column of all sets, concatenated."""
-    import pyarrow as pa
-
-    columns = [shards.table[name] for shards in sets]
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)
+    return samples.rows[order.to_numpy()]
 
 
 def _decode(data: bytes, name: str) -> "Image":

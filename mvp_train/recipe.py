@@ -44,10 +44,11 @@ class ModelConfig:
 class ShardsConfig:
     """One set of shards: a folder, a tar or a URL. Each sample is shown `weight` times in one epoch."""
 
-    path: str
+    path: str = ""
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        require(bool(self.path), "data.shards: an item has no path")
         require(0 < self.weight <= 1000, f"data.shards: weight {self.weight} of {self.path} must be in (0, 1000]")
 
 
@@ -97,10 +98,8 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides, `section.key=value` with a YAML value such as `1e-6`, `[a, b]` or `null`.
 
-    A recipe may name another one in its folder as `base`; it then holds only the differences.
-
-    Raises:
-        ConfigError: the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
+    A recipe may name another one in its folder as `base`; it then holds only the differences. Raises `ConfigError` if
+    the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
     """
     values = _with_base(path)
     for override in overrides:
@@ -115,7 +114,8 @@ def from_values(values: Mapping[str, Any]) -> Recipe:
     """The recipe with these plain values, nested as in YAML. Raises `ConfigError` like `read_recipe`."""
     checked("", values, Recipe)
     data = dict(_mapping("data", values.get("data")))
-    data["shards"] = _shards(data.get("shards"))
+    given = [{"path": item} if isinstance(item, str) else item for item in _items(data.get("shards"))]
+    data["shards"] = tuple(_section(ShardsConfig, "data.shards", item) for item in given)
     data["tasks"] = tuple(_items(data.get("tasks")))
     lora = values.get("lora")
     return Recipe(
@@ -132,16 +132,13 @@ def to_yaml(recipe: Recipe) -> str:
     """The recipe as YAML with all defaults; `read_recipe` returns the same recipe."""
     import yaml
 
-    values = asdict(recipe)
-    values["data"]["shards"] = [dict(item) for item in values["data"]["shards"]]
-    return yaml.safe_dump(values, sort_keys=False)
+    return yaml.safe_dump(asdict(recipe), sort_keys=False)
 
 
 def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     """Check the keys and the plain types of `given` against the fields of the dataclass `cls`; 2 becomes 2.0.
 
-    Raises:
-        ConfigError: unknown keys (the message lists them, with similar known ones), or a value of another type.
+    `ConfigError` for unknown keys (the message lists them, with similar known ones) and for a value of another type.
     """
     plain = {kind.__name__: kind for kind in (bool, int, float, str)}
     kinds = {f.name: plain.get(str(f.type), f.type) for f in fields(cls)}  # PEFT's annotations are strings
@@ -161,14 +158,10 @@ def checked(section: str, given: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     return values
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    text = read_text(path, what="a recipe, such as recipes/smoke.yaml")
-    return dict(_mapping(str(path), parse_yaml(text, where=str(path))))
-
-
 def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
     """The values of a recipe, merged over those of its `base` in the same folder."""
-    values = _read_yaml(path)
+    text = read_text(path, what="a recipe, such as recipes/smoke.yaml")
+    values = dict(_mapping(str(path), parse_yaml(text, where=str(path))))
     base = values.pop("base", None)
     if base is None:
         return values
@@ -199,23 +192,14 @@ def _override(values: dict[str, Any], text: str) -> None:
     values[keys[-1]] = parse_yaml(value, where=text)
 
 
-def _shards(value: Any) -> tuple[ShardsConfig, ...]:
-    """One path, or a list of paths and of mappings with `path` and `weight`."""
-    given = [{"path": item} if isinstance(item, str) else item for item in _items(value)]
-    return tuple(_section(ShardsConfig, "data.shards", item) for item in given)
-
-
 def _items(value: Any) -> list[Any]:
+    """A list as it is; one value alone, such as a path or a task, as a list of it."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _section(cls: type[T], name: str, value: Any) -> T:
     """`cls(**value)` with keys and types checked against the fields of `cls`."""
-    given = checked(name, _mapping(name, value), cls)
-    try:
-        return cls(**given)
-    except TypeError as error:  # a field without a default is missing
-        raise ConfigError(f"{name}: {str(error).partition(' ')[2]}") from error
+    return cls(**checked(name, _mapping(name, value), cls))
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:

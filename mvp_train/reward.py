@@ -2,10 +2,8 @@
 
 An answer is `<answer>C, A, F, B</answer>`: exactly K different labels of the pool (K is 1 for some tasks). A completion
 without a valid answer earns 0. A valid answer earns a weighted sum of *format* (1), *selection*, *order*, *position*
-and *exact*. Where order does not count, right labels are first moved to their right slots.
-Selection is corrected for chance and can be as low as -1. So without `format` an invalid answer could earn more than a
-valid one, and training would punish valid answers. With the default weights (ours, not the paper's) correcting any one
-mistake never lowers the reward: see docs/reward.md.
+and *exact*. Where order does not count, right labels are first moved to their right slots. The weights are ours, not
+those of the paper: see docs/reward.md.
 """
 
 import re
@@ -33,8 +31,9 @@ _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
 class RewardConfig:
     """Weights of the parts; they add up to 1.
 
-    With `format` >= `selection` no valid answer earns less than 0. With `position` >= 2 `order` (2/3 for K = 4) the
-    correction of a mistake never lowers the reward. Neither is enforced, so that ablations can break them.
+    Selection can be as low as -1. So only with `format` >= `selection` a valid answer never earns less than an invalid
+    one. With `position` >= 2 `order` (2/3 for K = 4) the correction of a mistake never lowers the reward. Neither is
+    enforced, so that ablations can break them.
     """
 
     format: float = 0.2
@@ -68,7 +67,8 @@ class Score:
     reward: float
 
 
-INVALID = Score(valid=False, selection=0.0, recall=0.0, order=0.0, position=0.0, exact=0.0, set=0.0, reward=0.0)
+GRADES = ("selection", "recall", "order", "position", "exact", "set")
+INVALID = Score(valid=False, reward=0.0, **dict.fromkeys(GRADES, 0.0))
 
 
 def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
@@ -96,13 +96,10 @@ def score(
 ) -> Score:
     """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` labels to choose of.
 
-    Without `ordered` the right labels are first put into their right slots, so any order earns the same.
-
-    Raises:
-        ConfigError: `answer` is no row of different labels of the pool (whatever the completion is).
+    Without `ordered` the right labels are first put into their right slots, so any order earns the same. Raises
+    `ConfigError` if `answer` does not consist of different labels of the pool.
     """
-    if not isinstance(answer, str):
-        answer = "".join(answer)
+    answer = "".join(answer)
     _check_truth(answer, pool)
     labels = parse(completion, pool, len(answer))
     if labels is None:
@@ -120,20 +117,10 @@ def score_record(completion: str, record: Record, weights: RewardConfig) -> Scor
 def _scored(slots: tuple[int, ...], pool: int, weights: RewardConfig, ordered: bool) -> Score:
     """The score of a valid answer; `slots` as in `mvp_data.tasks.grading`."""
     parts = grade(slots, pool, ordered=ordered)
-    return Score(
-        valid=True,
-        selection=parts["selection"],
-        recall=parts["recall"],
-        order=parts["order"],
-        position=parts["position"],
-        exact=parts["exact"],
-        set=parts["set"],
-        reward=weights.format
-        + weights.selection * parts["selection"]
-        + weights.order * parts["order"]
-        + weights.position * parts["position"]
-        + weights.exact * parts["exact"],
-    )
+    reward = weights.format
+    for name in ("selection", "order", "position", "exact"):
+        reward += getattr(weights, name) * parts[name]
+    return Score(valid=True, reward=reward, **{name: parts[name] for name in GRADES})
 
 
 class MvpReward:
@@ -160,8 +147,7 @@ class MvpReward:
     ) -> list[float]:
         """One reward for each completion; the mean of each part per task goes to `log_metric`, such as `mvp/selection`.
 
-        Raises:
-            ConfigError: the columns `answer` or `pool` are missing or hold invalid values.
+        Raises `ConfigError` if the columns `answer` or `pool` are missing or hold invalid values.
         """
         truths, pools = _column("answer", answer, str), _column("pool", pool, int)
         count = [True] * len(truths) if ordered is None else _column("ordered", ordered, bool)
@@ -171,7 +157,7 @@ class MvpReward:
             tasks = ["mvp"] * len(truths) if task is None else _column("task", task, str)
             for name in dict.fromkeys(tasks):
                 mine = [s for s, its in zip(scores, tasks, strict=True) if its == name]
-                for part in ("valid", "selection", "recall", "order", "position", "exact", "set"):
+                for part in ("valid", *GRADES):
                     log_metric(f"{name}/{part}", sum(getattr(s, part) for s in mine) / len(mine))
         return [s.reward for s in scores]
 

@@ -11,6 +11,7 @@ from mvp_data.core.seeds import shuffled, stable_hash
 from mvp_data.shards.prompt import Message, PromptConfig
 from mvp_data.shards.tar import Sample
 from mvp_train.dataset import Samples, to_row
+from mvp_train.models.load import Sampling
 from mvp_train.recipe import require
 from mvp_train.reward import RewardConfig
 
@@ -22,16 +23,9 @@ class Answers(Protocol):
     """A model that answers prompts, such as `models.load.LocalModel` and `models.vllm.VllmModel`."""
 
     def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        samples: int,
-        seed: int,
+        self, prompts: Sequence[Sequence[Message]], images: Sequence[Sequence[Any]], sampling: Sampling
     ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy."""
+        """The completions of each prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,14 +62,13 @@ def ask_all(
         for at in range(start, len(samples), ask.batch_size):
             batch = [ablated(samples[i], ask.ablation) for i in range(at, min(at + ask.batch_size, len(samples)))]
             rows = [to_row(sample, prompt) for sample in batch]
-            texts = model.answer(
-                [row["prompt"] for row in rows],
-                [row["images"] for row in rows],
+            sampling = Sampling(
                 max_new_tokens=ask.max_new_tokens,
                 temperature=ask.temperature,
                 samples=ask.rollouts,
                 seed=stable_hash("ask", ask.seed, *(sample.record.key for sample in batch)) >> 33,  # 31 bits
             )
+            texts = model.answer([row["prompt"] for row in rows], [row["images"] for row in rows], sampling)
             yield list(zip(batch, texts, strict=True))
             bar.update(len(batch))
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from mvp_data.core.errors import ConfigError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, group_sums, intervals
+from mvp_data.core.text import printable
 from mvp_train.evaluation.evaluate import COMPLETIONS, read_completions
-from mvp_train.evaluation.metrics import Outcome, by_key, by_task, least_values, sample_values
+from mvp_train.evaluation.metrics import Outcome, by_task, grouped, least_values, sample_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 FLIPS = 10_000
 MAX_REPORT_BYTES = 256 << 20
 _CELLS = 1 << 22  # signs in one block: 32 MB
-_MUST_AGREE = ("prompt", "reward")  # in both reports
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,18 +59,15 @@ class Comparison:
 def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
     """Compare two `report.json` files task by task, from the `completions.parquet` next to each.
 
-    Ablations may differ, so that their effect can be measured; the prompt and the reward may not.
-
-    Raises:
-        ConfigError: a file is missing or not a report, prompts or rewards differ, the evaluations have no common
-            sample, or two samples of the same key differ.
+    Ablations may differ, so that their effect can be measured; the prompt and the reward may not. Raises `ConfigError`
+    if they do, if a file is missing or not a report, or if the samples differ or have no key in common.
     """
     where = f"{a} and {b} cannot be compared"
     (model_a, asked_a), (model_b, asked_b) = _asked(a), _asked(b)
-    for name in _MUST_AGREE:
+    for name in ("prompt", "reward"):
         if asked_a.get(name) != asked_b.get(name):
             raise ConfigError(f"{where}: {name} is {asked_a.get(name)} in one and {asked_b.get(name)} in the other")
-    sides = [{s[0].key: s for s in by_key(read_completions(path.parent / COMPLETIONS))} for path in (a, b)]
+    sides = [grouped(read_completions(path.parent / COMPLETIONS), lambda outcome: outcome.key) for path in (a, b)]
     keys = [key for key in sides[0] if key in sides[1]]
     if not keys:
         raise ConfigError(f"{where}: they have no common sample")
@@ -115,7 +112,7 @@ def to_text(found: Comparison) -> str:
     ]
     for name, d in found.metrics.items():
         lines.append(f"{name:<10}{d.a:7.3f}{d.b:8.3f}{d.difference:+9.3f}   {d.low:+.3f} ..{d.high:+.3f}{d.p:9.4f}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))  # the names come from the reports
 
 
 def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

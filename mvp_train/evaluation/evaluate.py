@@ -62,7 +62,7 @@ def evaluate(
             shown.append(Shown(sample=sample, completion=found[0].completion, score=found[0].score))
     rows = table(outcomes, ask.reward, seed=ask.seed)
     columns = [{**asdict(outcome), **asdict(outcome.score)} for outcome in outcomes]
-    write_rows(out / COMPLETIONS, columns, _schema())
+    write_rows(out / COMPLETIONS, columns, schema_of(Outcome, Score))
     title = " · ".join(filter(None, ["Evaluation", ask.ablation.replace("_", " ")]))
     which = f"the first of {ask.rollouts} completions of each, " if ask.rollouts > 1 else ""
     notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. Results on all samples:\n\n{to_text(rows)}"
@@ -83,8 +83,8 @@ def read_completions(path: Path) -> list[Outcome]:
     problem = f"{path}: not the completions of an evaluation"
     try:
         table = pq.read_table(path)
-        whole = table.schema.equals(_schema()) and not any(column.null_count for column in table.columns)
-        if not whole or not {*table["task"].unique().to_pylist()} <= {*TASKS}:
+        alike = table.schema.equals(schema_of(Outcome, Score)) and {*table["task"].unique().to_pylist()} <= {*TASKS}
+        if not alike or any(column.null_count for column in table.columns):
             raise ConfigError(f"{problem} (other columns or tasks, or empty cells)")
         rows = table.to_pylist()
     except (OSError, pa.ArrowException) as error:
@@ -103,10 +103,6 @@ def _check_out(out: Path) -> None:
     others = [name for name in names if name not in (COMPLETIONS, PAGE) and not name.startswith(".")]
     if others:
         raise OutputError(f"{out}: not empty, it holds {others[0]}: choose a new folder")
-
-
-def _schema() -> Any:
-    return schema_of(Outcome, Score)
 
 
 def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> Outcome:

@@ -8,12 +8,14 @@ half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, intervals
+from mvp_data.core.text import plural
 from mvp_data.tasks.catalogue import TASKS
-from mvp_data.tasks.chance import chance, reward_chance
+from mvp_data.tasks.chance import reward_chance
 from mvp_data.tasks.grading import lowest
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, Score
@@ -81,7 +83,7 @@ def table(outcomes: Sequence[Outcome], weights: RewardConfig, *, seed: int = 0) 
 
     Several completions of a sample count as their mean; they add the metric `pass@k` (at least one of k is exact).
     """
-    samples = by_key(outcomes)
+    samples = list(grouped(outcomes, lambda outcome: outcome.key).values())
     rollouts = min((len(sample) for sample in samples), default=0)
     return [
         _row(by, name, part, (rollouts, weights, seed))
@@ -96,11 +98,6 @@ def by_task(samples: Iterable[list[Outcome]]) -> dict[str, list[list[Outcome]]]:
     return {task: parts[task] for task in TASKS if task in parts}
 
 
-def by_key(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
-    """The completions of each sample, in the order of their first appearance."""
-    return list(grouped(outcomes, lambda outcome: outcome.key).values())
-
-
 def grouped(items: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
     """The items of each name, in the order of their first appearance."""
     parts: dict[str, list[T]] = {}
@@ -113,7 +110,7 @@ def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[s
     """Each metric's mean over each sample's completions, shape (samples,); with `pass@k` if `rollouts` is k > 1."""
     import numpy as np
 
-    values = {name: np.array([_mean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
+    values = {name: np.array([fmean([getattr(o.score, name) for o in s]) for s in samples]) for name in METRICS}
     if rollouts > 1:
         hits = [any(o.score.exact == 1 for o in sample[:rollouts]) for sample in samples]
         values[f"pass@{rollouts}"] = np.array(hits, dtype=float)
@@ -136,8 +133,8 @@ def to_text(rows: Iterable[Row]) -> str:
 
 
 def _to_text(row: Row) -> str:
-    samples, groups = f"{row.samples} sample{'s' * (row.samples != 1)}", f"group{'s' * (row.video_groups != 1)}"
-    lines = [f"{row.task}: {samples} of {row.video_groups} video {groups}; intervals over {row.resampled}"]
+    samples, groups = plural(row.samples, "sample"), plural(row.video_groups, "video group")
+    lines = [f"{row.task}: {samples} of {groups}; intervals over {row.resampled}"]
     lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
         chance = "" if e.chance is None else f"{e.chance:10.4f}"
@@ -171,9 +168,10 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
     estimates = {}
     for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
-        mean, level = float(values[metric].mean()), _chance(metric, samples, weights)
-        corrected = None if level is None or level >= 1 else (mean - level) / (1 - level)
-        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=level, corrected=corrected)
+        mean = float(values[metric].mean())
+        chance = None if metric == "valid" else fmean([level(metric, s[0].question, weights) for s in samples])
+        corrected = None if chance is None or chance >= 1 else (mean - chance) / (1 - chance)
+        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=chance, corrected=corrected)
     return Row(
         task=task,
         by=by,
@@ -185,26 +183,16 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
     )
 
 
-def _chance(metric: str, samples: list[list[Outcome]], weights: RewardConfig) -> float | None:
-    """The mean chance level over these samples, each with its own k and l."""
-    return None if metric == "valid" else _mean([level(metric, s[0].question, weights) for s in samples])
-
-
 @lru_cache
 def level(metric: str, asked: Question, weights: RewardConfig) -> float:
     """The chance level of a question in `pass@k` or one of `METRICS` except `valid`."""
     k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
-    if metric == "reward":
-        return reward_chance(k, others, asdict(weights), ordered=ordered).mean
     if metric.startswith("pass@"):
-        return float(1 - (1 - chance("exact", k, others, ordered=ordered).mean) ** int(metric[5:]))
-    return chance(metric, k, others, ordered=ordered).mean
+        return 1 - (1 - level("exact", asked, weights)) ** int(metric[5:])
+    parts = asdict(weights) if metric == "reward" else {metric: 1.0}
+    return reward_chance(k, others, parts, ordered=ordered).mean
 
 
 def _tenth(difficulty: float) -> str:
     tenth = min(int(difficulty * 10), 9)
     return f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

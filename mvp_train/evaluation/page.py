@@ -66,7 +66,7 @@ def _values(item: Shown) -> dict[str, Any]:
         "record": record,
         "score": item.score,
         "parts": {name: float(value) for name, value in asdict(item.score).items()},
-        "verdict": _verdict(item.score),
+        "verdict": "exact" if item.score.exact == 1 else "not exact" if item.score.valid else "no valid answer",
         "step": item.step,
         "before": tiles[: record.mask_start],
         "after": tiles[record.mask_start :],
@@ -79,10 +79,6 @@ def _values(item: Shown) -> dict[str, Any]:
         "given": [(kind, f"{_labelled(record, label)} {MARKS[kind]}") for label, kind in found],
         "completion": _shortened(item.completion),
     }
-
-
-def _verdict(score: Score) -> str:
-    return "exact" if score.exact == 1 else "not exact" if score.valid else "no valid answer"
 
 
 def _shortened(completion: str) -> str:

@@ -1,8 +1,8 @@
 """How often a model answers each sample right, and whether its completions earn different rewards.
 
-GRPO learns nothing from a sample whose completions all earn the same. After every batch the results go to a journal
-next to the output, so that the run resumes after any interruption. The seed of a batch depends on its keys, so a
-resumed run ends with the same results.
+GRPO learns nothing from a sample whose completions all earn the same. After every batch the results go to a log next to
+the output, so that the run resumes after any interruption. The seed of a batch depends on its keys, so a resumed run
+ends with the same results.
 """
 
 import json
@@ -25,13 +25,13 @@ from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples
 from mvp_train.evaluation.metrics import grouped
 from mvp_train.reward import RewardConfig, score_record
 
-JOURNAL = ".journal"  # added to the name of the output; deleted when the output is complete
+LOG_SUFFIX = ".journal"  # added to the name of the output; deleted when the output is complete
 _META = b"mvp_train_filter"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassRate:
-    """One line of the journal and one row of the output."""
+    """One line of the log and one row of the output."""
 
     key: str
     task: str
@@ -56,51 +56,51 @@ def measure_pass_rates(
 ) -> dict[str, Counts]:
     """Write the pass rates of all `samples` to the Parquet file `out`, and return the counts of each task.
 
-    The model is loaded only if samples are left to ask. `about` names the model: a journal or an output of another
+    The model is loaded only if samples are left to ask. `about` names the model: a log or an output of another
     model, other settings or other samples is refused.
 
     Raises:
         ConfigError: there are no samples, or a key occurs twice.
-        OutputError: `out` or its journal belongs to another run, is damaged, or cannot be written.
+        OutputError: `out` or its log belongs to another run, is damaged, or cannot be written.
         ShardError: a sample cannot be read.
     """
     check_samples(samples)
     header = _header(samples, ask, about)
     if out.exists():
         return _counts(_read_output(out, header))
-    journal = out.with_name(out.name + JOURNAL)
-    with _held(journal, header):
-        rates = _read_journal(journal, header, samples, ask.batch_size)
+    log = out.with_name(out.name + LOG_SUFFIX)
+    with _held(log, header):
+        rates = _read_log(log, header, samples, ask.batch_size)
         if len(rates) < len(samples):
-            _ask_rest(journal, load(), samples, ask, rates)
+            _ask_rest(log, load(), samples, ask, rates)
         schema = schema_of(PassRate, metadata={_META: _line(header)})
         write_rows(out, [asdict(rate) for rate in rates], schema)
-        journal.unlink()
+        log.unlink()
     return _counts(rates)
 
 
 @contextmanager
-def _held(journal: Path, header: Mapping[str, Any]) -> Iterator[None]:
-    """Create the journal if needed, and hold it for one process; `OutputError` if another process holds it."""
+def _held(log: Path, header: Mapping[str, Any]) -> Iterator[None]:
+    """Create the log if needed, and hold it for one process; `OutputError` if another process holds it."""
     try:
-        if not journal.exists():
-            with atomic_write(journal) as file:
+        if not log.exists():
+            with atomic_write(log) as file:
                 file.write(_line(header))
-        with journal.open("r+b") as file:
+        with log.open("r+b") as file:
             if os.name != "nt":  # Windows has no such lock
                 import fcntl
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError as error:
-        raise OutputError(f"{journal}: another run uses it; wait for it to end, or choose another --out") from error
+        raise OutputError(f"{log}: another run uses it; wait for it to end, or choose another --out") from error
     except IsADirectoryError as error:
-        raise OutputError(f"{journal}: is a folder; choose another --out") from error
+        raise OutputError(f"{log}: is a folder; choose another --out") from error
 
 
-def _ask_rest(journal: Path, model: Answers, samples: Samples, ask: AskConfig, rates: list[PassRate]) -> None:
-    """Ask the samples after the first `len(rates)`; append each batch to the journal and to `rates`."""
-    with journal.open("ab") as file:
+def _ask_rest(log: Path, model: Answers, samples: Samples, ask: AskConfig, rates: list[PassRate]) -> None:
+    """Ask the samples after the first `len(rates)`; append each batch to the log and to `rates`."""
+    with log.open("ab") as file:
         for batch in ask_all(model, samples, ask, start=len(rates)):
             found = [_rate(sample, texts, ask.reward) for sample, texts in batch]
             file.write(b"".join(_line(asdict(rate)) for rate in found))
@@ -129,20 +129,20 @@ def _header(samples: Samples, ask: AskConfig, about: Mapping[str, Any]) -> dict[
     return {"model": about["model"], **asked, "samples": f"{stable_hash(*samples.keys, *sizes):016x}"}
 
 
-def _read_journal(journal: Path, header: Mapping[str, Any], samples: Samples, batch_size: int) -> list[PassRate]:
-    """The complete batches in the journal; cuts off what follows them."""
-    with journal.open("r+b") as file:
+def _read_log(log: Path, header: Mapping[str, Any], samples: Samples, batch_size: int) -> list[PassRate]:
+    """The complete batches in the log; cuts off what follows them."""
+    with log.open("r+b") as file:
         first, *lines = file.read().split(b"\n")[:-1] or [b""]  # without an incomplete last line
-        _check_header(journal, first, header)
+        _check_header(log, first, header)
         if len(lines) < len(samples):
             lines = lines[: len(lines) // batch_size * batch_size]
         file.truncate(sum(len(line) + 1 for line in [first, *lines]))
     try:
         rates = [PassRate(**json.loads(line)) for line in lines]
     except (ValueError, TypeError, RecursionError) as error:
-        raise OutputError(f"{journal}: damaged; delete it to start again") from error
+        raise OutputError(f"{log}: damaged; delete it to start again") from error
     if [rate.key for rate in rates] != samples.keys[: len(rates)]:
-        raise OutputError(f"{journal}: its samples are in another order; delete it to start again")
+        raise OutputError(f"{log}: its samples are in another order; delete it to start again")
     return rates
 
 

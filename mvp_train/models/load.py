@@ -1,14 +1,14 @@
 """Models and their processors: finding them without a download, checking them early, and generating answers.
 
-The only module that names torch and PEFT.
+The only module that names torch and PEFT. Call `quiet_libraries` first.
 """
 
 import hashlib
 import json
+import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip inst
 
 
 def quiet_libraries() -> None:
-    """Keep the progress bars of transformers, and its warnings about TRL, off stderr."""
-    with _needing("torch, transformers and TRL"):
+    """Keep transformers' progress bars and warnings off stderr; `MissingDependencyError` if it is not installed."""
+    try:
         from transformers.utils import logging
+    except ImportError as error:
+        raise MissingDependencyError(f"models need torch and transformers: {INSTALL}") from error
     logging.disable_progress_bar()
     # transformers 5.23 renamed gradient checkpointing; TRL 1.16 and older recipes use the old name, which still works
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
@@ -35,8 +37,7 @@ def quiet_libraries() -> None:
 def find_model(config: ModelConfig) -> Path:
     """The folder of a model: the given folder, one in the Hub's cache, or one made now for `random:NAME`.
 
-    Raises:
-        ConfigError: the model is not on this machine; the message has the command that downloads it.
+    `ConfigError` if the model is not on this machine; the message has the command that downloads it.
     """
     if config.path.startswith(RANDOM):
         return _random_model(config)
@@ -76,11 +77,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def base_of(folder: Path) -> Path | None:
-    """The base model of a LoRA adapter, or None if the folder holds a whole model.
-
-    Raises:
-        ConfigError: the adapter's base model is not on this machine.
-    """
+    """The base model of a LoRA adapter, or None for a whole model; `ConfigError` if it is not on this machine."""
     path = folder / "adapter_config.json"
     if not path.is_file():
         return None
@@ -98,8 +95,8 @@ def load_processor(folder: Path) -> Any:
         ConfigError: it does not, so that prompts would be silently wrong.
         MissingDependencyError: torchvision is missing; transformers then returns only a tokenizer.
     """
-    with _needing("transformers"):
-        from transformers import AutoProcessor, ProcessorMixin
+    from transformers import AutoProcessor, ProcessorMixin
+
     try:
         processor = AutoProcessor.from_pretrained(folder, padding_side="left", local_files_only=True)
     except (OSError, ValueError) as error:
@@ -129,13 +126,10 @@ class PromptCost:
 
 
 def prompt_cost(processor: Any, prompt: Sequence[Message], images: Sequence[Any]) -> PromptCost:
-    """Count the tokens of one prompt with its images.
-
-    Raises:
-        ConfigError: the sides of the images are not multiples of the model's patches, so that it would resize them.
-    """
+    """Count the tokens of one prompt with its images; `ConfigError` if the processor would resize the images."""
     width, height = images[0].size
-    multiple = patch_multiple(processor)
+    sizes = [getattr(processor.image_processor, name, 1) for name in ("patch_size", "merge_size")]
+    multiple = math.prod(sizes) if all(isinstance(size, int) for size in sizes) else 1  # 1 if unknown
     if width % multiple or height % multiple:
         raise ConfigError(
             f"frames of {width}x{height} px: the sides must be multiples of {multiple} px for this model; "
@@ -153,8 +147,10 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
     """PEFT's `LoraConfig` for a recipe's `lora` section, or None without one; `ConfigError` for bad keys and values."""
     if values is None:
         return None
-    with _needing("PEFT"):
+    try:
         from peft import LoraConfig
+    except ImportError as error:
+        raise MissingDependencyError(f"lora needs PEFT: {INSTALL}") from error
     values = checked("lora", values, LoraConfig)
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **values})
@@ -162,49 +158,31 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
         raise ConfigError(f"lora: {one_line(error)}") from error
 
 
-def patch_multiple(processor: Any) -> int:
-    """The sides of an image must be multiples of this many px: patch size times merged patches; 1 if unknown."""
-    images = processor.image_processor
-    patch, merge = getattr(images, "patch_size", 1), getattr(images, "merge_size", 1)
-    return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSize:
-    """The numbers that decide how much memory a model takes."""
-
-    parameters: int
-    trained: int
-    layers: int
-    hidden: int
-    kv_width: int  # key-value heads times their size
-    vocabulary: int
-
-
-def model_size(folder: Path, lora: Mapping[str, Any] | None) -> ModelSize:
-    """The size of a model, from its configuration alone; `lora` is the section of a recipe."""
+def model_size(folder: Path, lora: Mapping[str, Any] | None) -> tuple[Any, int, int]:
+    """The configuration of a model's language part, its number of parameters, and how many `lora` adds to them."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    config = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True)
-    with torch.device("meta"):
+    config, adapter = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True), 0
+    with torch.device("meta"):  # without memory for the weights
         model = AutoModelForImageTextToText.from_config(config)
         model.tie_weights()
-        parameters = trained = model.num_parameters()
+        parameters = model.num_parameters()
         if lora is not None:
             from peft import get_peft_model
 
-            trained, _ = get_peft_model(model, lora_config(lora)).get_nb_trainable_parameters()
-    text = config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return ModelSize(
-        parameters=parameters,
-        trained=trained,
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        kv_width=text.num_key_value_heads * head,
-        vocabulary=text.vocab_size,
-    )
+            adapter, _ = get_peft_model(model, lora_config(lora)).get_nb_trainable_parameters()
+    return config.get_text_config(), parameters, adapter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How a model answers: `samples` completions for each prompt; `temperature` 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
 
 
 class LocalModel:
@@ -224,16 +202,9 @@ class LocalModel:
         self.model, self.processor = model, processor
 
     def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        samples: int = 1,
-        seed: int = 0,
+        self, prompts: Sequence[Sequence[Message]], images: Sequence[Sequence[Any]], sampling: Sampling
     ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy. Keeps the caller's random state."""
+        """The completions of each prompt. Keeps the caller's random state."""
         import torch
         from transformers import GenerationConfig
 
@@ -243,12 +214,11 @@ class LocalModel:
         ]
         inputs = self.processor(text=texts, images=[*map(list, images)], padding=True, return_tensors="pt")
         inputs = inputs.to(self.model.device)
-        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens, num_return_sequences=samples, do_sample=temperature > 0, **sampling
-        )
+        samples, heat = sampling.samples, sampling.temperature
+        drawn = {"do_sample": True, "temperature": heat, "top_k": 0, "top_p": 1.0} if heat else {"do_sample": False}
+        config = GenerationConfig(max_new_tokens=sampling.max_new_tokens, num_return_sequences=samples, **drawn)
         with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
+            torch.manual_seed(sampling.seed)
             tokens = self.model.generate(**inputs, generation_config=config)
         answers = self.processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [answers[i * samples : (i + 1) * samples] for i in range(len(prompts))]
@@ -257,11 +227,10 @@ class LocalModel:
 def load_model(config: ModelConfig) -> LocalModel:
     """Load a model in evaluation mode, with its LoRA adapter if the folder holds one, on the GPU if there is one.
 
-    Raises:
-        ConfigError: the model is not on this machine or cannot be loaded.
+    `ConfigError` if the model is not on this machine or cannot be loaded.
     """
-    folder = with_weights(config)
     quiet_libraries()
+    folder = with_weights(config)
     processor = load_processor(folder)
     import torch
     from transformers import AutoModelForImageTextToText
@@ -297,9 +266,9 @@ def _random_model(config: ModelConfig) -> Path:
 
 def _cached(config: ModelConfig) -> Path:
     """The snapshot of a Hub model in the local cache; `ConfigError` if weights are missing."""
-    with _needing("transformers"):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
     fetch = f"hf download {config.path}" + (f" --revision {config.revision}" if config.revision != "main" else "")
     try:
         folder = Path(snapshot_download(config.path, revision=config.revision, local_files_only=True))
@@ -314,12 +283,3 @@ def _cached(config: ModelConfig) -> Path:
     if missing and not (folder / "adapter_model.safetensors").is_file():
         raise ConfigError(f"{config.path}: {len(missing)} files of weights are missing; download them with: {fetch}")
     return folder
-
-
-@contextmanager
-def _needing(packages: str) -> Iterator[None]:
-    """Turn a failed import into a `MissingDependencyError` with the command that installs it."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingDependencyError(f"training needs {packages}: {INSTALL}") from error

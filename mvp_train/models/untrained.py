@@ -11,18 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvp_data.core.errors import ConfigError, MissingDependencyError
+from mvp_data.core.errors import ConfigError
 
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-# Gives what the chat templates of Qwen2-VL and later give for text and images, without a system message.
+SPECIAL = [
+    f"<|{name}|>"
+    for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
+]
+# The result of the chat templates of Qwen2-VL and later for text and images, without a system message.
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
@@ -116,10 +111,8 @@ def save(
 ) -> Path:
     """Write an untrained model with its tokenizer and processor to `folder`, whole or not at all; return the folder.
 
-    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`.
-
-    Raises:
-        ConfigError: there is no model of this name.
+    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`. Raises
+    `ConfigError` if there is no model of this name.
     """
     import transformers
 
@@ -142,9 +135,8 @@ def save_without_weights(folder: Path, name: str) -> Path:
 def find_shape(name: str) -> Shape:
     """The shape of this name; `ConfigError` lists the names that exist."""
     if name not in SHAPES:
-        raise ConfigError(
-            f"model.path: unknown random:{name}; choose one of {', '.join(f'random:{n}' for n in SHAPES)}"
-        )
+        known = ", ".join(f"random:{known}" for known in SHAPES)
+        raise ConfigError(f"model.path: unknown random:{name}; choose one of {known}")
     return SHAPES[name]
 
 
@@ -162,13 +154,8 @@ def make_config(shape: Shape, tokenizer: Any = None) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     vision = {"out_hidden_size": text["hidden_size"], **shape.vision}
-    tokens = {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    tokens = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()}
     common = {**ids, "tie_word_embeddings": shape.text["tie_word_embeddings"]}
     if shape.kind == "qwen2_5_vl":
         return transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **common)
@@ -177,7 +164,7 @@ def make_config(shape: Shape, tokenizer: Any = None) -> Any:
 
 
 def _write(folder: Path, parts: Sequence[Any]) -> Path:
-    """Save each part's files in a folder that appears whole."""
+    """Save the parts to one folder that appears whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for part in parts:
@@ -219,10 +206,7 @@ def _tokenizer() -> Any:
 
 def _processor(shape: Shape, tokenizer: Any) -> Any:
     import transformers
-    from transformers.utils import is_torchvision_available
 
-    if not is_torchvision_available():
-        raise MissingDependencyError("Qwen-VL processors need torchvision: pip install torchvision")
     patch = 14 if shape.kind == "qwen2_5_vl" else 16
     pixels = {"shortest_edge": (2 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = transformers.Qwen2VLImageProcessor(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)

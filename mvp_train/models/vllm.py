@@ -9,7 +9,7 @@ from typing import Any
 from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.shards.prompt import Message
-from mvp_train.models.load import base_of, with_weights
+from mvp_train.models.load import Sampling, base_of, quiet_libraries, with_weights
 from mvp_train.recipe import ModelConfig
 
 
@@ -23,6 +23,7 @@ class VllmModel:
             ConfigError: the model is not on this machine, or is a LoRA adapter.
             MissingDependencyError: vLLM is not installed.
         """
+        quiet_libraries()
         folder = with_weights(config)
         if base_of(folder) is not None:
             raise ConfigError(f"{folder}: a LoRA adapter; merge it into its base, or use --engine transformers")
@@ -30,7 +31,7 @@ class VllmModel:
             import vllm
         except ImportError as error:
             raise MissingDependencyError("--engine vllm needs vLLM and a GPU: pip install vllm") from error
-        self._sampling = vllm.SamplingParams
+        self._params = vllm.SamplingParams
         self._llm = vllm.LLM(
             model=str(folder),
             dtype=config.dtype,
@@ -39,20 +40,13 @@ class VllmModel:
         )
 
     def answer(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        images: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        samples: int = 1,
-        seed: int = 0,
+        self, prompts: Sequence[Sequence[Message]], images: Sequence[Sequence[Any]], sampling: Sampling
     ) -> list[list[str]]:
-        """`samples` completions for each prompt; temperature 0 is greedy. Each prompt has its own seed."""
+        """The completions of each prompt. Each prompt has its own seed."""
         chats = [chat(*pair) for pair in zip(prompts, images, strict=True)]
-        common = {"n": samples, "temperature": temperature, "max_tokens": max_new_tokens}
-        sampling = [self._sampling(**common, seed=stable_hash(seed, i) >> 33) for i in range(len(chats))]
-        answers = self._llm.chat(chats, sampling, use_tqdm=False, chat_template_content_format="openai")
+        common = {"n": sampling.samples, "temperature": sampling.temperature, "max_tokens": sampling.max_new_tokens}
+        params = [self._params(**common, seed=stable_hash(sampling.seed, i) >> 33) for i in range(len(chats))]
+        answers = self._llm.chat(chats, params, use_tqdm=False, chat_template_content_format="openai")
         return [[completion.text for completion in answer.outputs] for answer in answers]
 
 

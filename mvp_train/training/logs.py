@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
-from mvp_train.dataset import Samples
 from mvp_train.evaluation.page import Shown, write_page
-from mvp_train.recipe import Recipe
-from mvp_train.reward import RewardConfig, score_record
+from mvp_train.reward import score_record
+from mvp_train.training.plan import Plan
 from mvp_train.training.run_folder import METRICS_NAME, PAGE_NAME
 
 SHOWN = 12  # completions on the page, the latest ones; each takes about 1 MB
@@ -47,10 +46,9 @@ class StepClock:
     def timed(self, name: str, call: Any, *args: Any, **kwargs: Any) -> Any:
         """Return `call(*args, **kwargs)` and add its time to `name`."""
         start_s = time.perf_counter()
-        try:
-            return call(*args, **kwargs)
-        finally:
-            self._spent_s[name] = self._spent_s.get(name, 0.0) + time.perf_counter() - start_s
+        result = call(*args, **kwargs)
+        self._spent_s[name] = self._spent_s.get(name, 0.0) + time.perf_counter() - start_s
+        return result
 
     def take(self, completions: int) -> dict[str, float]:
         """Shares and rates since the last call, and restart; `update_share` is the time that no other part took."""
@@ -64,17 +62,15 @@ class StepClock:
 class RunLog:
     """Writes what the trainer logs. For a resumed run it first removes the lines after the checkpoint."""
 
-    def __init__(
-        self, folder: Path, samples: Samples, weights: RewardConfig, *, first_step: int, steps: int, active: bool
-    ) -> None:
-        self._folder, self._samples, self._weights, self._steps = folder, samples, weights, steps
+    def __init__(self, plan: Plan, *, first_step: int, active: bool) -> None:
+        self._plan, self._folder = plan, plan.recipe.output_dir
         self._shown, self._paged_s = list[Shown](), 0.0
         self._step, self._since_s = first_step, time.monotonic()
         if not active:  # another process of the run writes the log
             return
-        _cut(folder / METRICS_NAME, first_step)
+        _cut(self._folder / METRICS_NAME, first_step)
         if first_step:
-            print(f"resuming from step {first_step} of {steps}", file=sys.stderr, flush=True)
+            print(f"resuming from step {first_step} of {plan.steps}", file=sys.stderr, flush=True)
 
     def write(self, step: int, logs: Mapping[str, Any]) -> None:
         """Write a line to `metrics.jsonl`, and one to stderr for a step or a validation."""
@@ -84,9 +80,9 @@ class RunLog:
             now_s = time.monotonic()
             step_s = (now_s - self._since_s) / max(1, step - self._step)
             self._step, self._since_s = step, now_s
-            left = tqdm.format_interval(step_s * (self._steps - step))
+            left = tqdm.format_interval(step_s * (self._plan.steps - step))
             text = f"{summary(logs)}, {step_s:.1f} s a step, {left} left"
-            print(f"step {step} of {self._steps}: {text}", file=sys.stderr, flush=True)
+            print(f"step {step} of {self._plan.steps}: {text}", file=sys.stderr, flush=True)
         elif "eval_reward" in logs:
             named = {name.removeprefix("eval_"): value for name, value in logs.items()}
             print(f"validation at step {step}: {summary(named)}", file=sys.stderr, flush=True)
@@ -96,23 +92,21 @@ class RunLog:
         """Keep the first completion of a batch for the page, and write the page if it is due."""
         row, completion = inputs[0], completions[0]
         text = completion if isinstance(completion, str) else str(completion[-1]["content"])
-        sample = self._samples[row["row"]]
-        scored = score_record(text, sample.record, self._weights)
+        sample = self._plan.samples[row["row"]]
+        scored = score_record(text, sample.record, self._plan.recipe.reward)
         self._shown = [*self._shown, Shown(sample=sample, completion=text, score=scored, step=step)][-SHOWN:]
         if time.monotonic() - self._paged_s > PAGE_EVERY_S:
-            self._write_page()
+            self.write_page()
 
-    def write_card(self, recipe: Recipe) -> None:
+    def write_card(self) -> None:
         """Write `README.md`, the card of the models in this folder."""
+        recipe = self._plan.recipe
         shards = "\n".join(f"- {item.path}, split {recipe.data.split}" for item in recipe.data.shards)
         kind = "LoRA adapters of" if recipe.lora is not None else "all weights trained from"
         (self._folder / "README.md").write_text(CARD.format(model=recipe.model.path, kind=kind, shards=shards))
 
-    def close(self) -> None:
-        """Write the page one last time."""
-        self._write_page()
-
-    def _write_page(self) -> None:
+    def write_page(self) -> None:
+        """Write the page of the latest completions, if there are any."""
         if self._shown:
             write_page(self._folder / PAGE_NAME, self._shown[::-1], "Latest completions")
             self._paged_s = time.monotonic()

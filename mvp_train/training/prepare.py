@@ -10,6 +10,7 @@ from typing import Any
 from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.text import one_line
+from mvp_data.shards.tar import Sample
 from mvp_train.dataset import Samples, select, to_row
 from mvp_train.models.load import (
     INSTALL,
@@ -33,10 +34,8 @@ SET_BY_US = ("remove_unused_columns", "shuffle_dataset")  # keys of GRPOConfig t
 def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     """Check a recipe against its shards, TRL's configuration, the model's processor and earlier checkpoints.
 
-    With `overwrite`, `train` will discard an earlier run in the output folder.
-
-    Raises:
-        ConfigError, ShardError, OutputError, MissingDependencyError: the message says what to change.
+    With `overwrite`, `train` will discard an earlier run in the output folder. The message of a `ConfigError`,
+    `ShardError`, `OutputError` or `MissingDependencyError` says what to change.
     """
     samples = select(recipe.data)
     quiet_libraries()
@@ -58,7 +57,7 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
         config=config,
         model=model,
         processor=processor,
-        costs=tuple(_cost(processor, recipe, samples, index) for index in samples.one_of_each_shape()),
+        costs=tuple(_cost(processor, recipe, sample) for sample in samples.one_of_each_shape()),
         validation=None if config.eval_strategy == "no" else select(replace(recipe.data, split="val", pass_rates="")),
         first_step=0 if overwrite else step_of(last_checkpoint(recipe.output_dir)),
         overwrite=overwrite,
@@ -112,9 +111,9 @@ def _need(packages: Mapping[str, Any]) -> None:
         raise MissingDependencyError(f"grpo: this recipe needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def _cost(processor: Any, recipe: Recipe, samples: Samples, index: int) -> PromptCost:
+def _cost(processor: Any, recipe: Recipe, sample: Sample) -> PromptCost:
     """The tokens of the prompt of a sample; `ConfigError` if it is too long."""
-    row = to_row(samples[index], recipe.prompt)
+    row = to_row(sample, recipe.prompt)
     cost = prompt_cost(processor, row["prompt"], row["images"])
     if cost.total > recipe.model.max_prompt_tokens:
         raise ConfigError(

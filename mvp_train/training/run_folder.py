@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from mvp_data.core.errors import OutputError
@@ -21,7 +22,7 @@ STATE_NAME = "trainer_state.json"
 METRICS_NAME = "metrics.jsonl"
 PAGE_NAME = "completions.html"
 FINAL_NAME = "final"
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")  # their versions are written with the recipe
 # A run may be resumed with other values of these; the others decide what is learned.
 MAY_CHANGE = frozenset(
     ("max_steps", "num_train_epochs", "save_steps", "save_total_limit", "save_strategy", "logging_steps", "report_to")
@@ -29,36 +30,32 @@ MAY_CHANGE = frozenset(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in a folder: it has an optimiser, and the state, which is written last."""
+    """The newest complete checkpoint in a folder: it has an optimiser and a state."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     for path in sorted(found, key=step_of, reverse=True):
         optimizer = any(path.glob("optimizer*")) or any(path.glob("global_step*"))  # the second is DeepSpeed's
-        if optimizer and _steps_of_state(path) is not None:
+        if optimizer and saved_step(path):
             return path
     return None
 
 
-def final_step(folder: Path) -> int:
-    """The number of steps of the final model in a folder; 0 if there is none."""
-    return _steps_of_state(folder / FINAL_NAME) or 0
-
-
-def _steps_of_state(folder: Path) -> int | None:
+def saved_step(folder: Path) -> int:
+    """The step of the model in a folder, by the state next to it, which is written last; 0 without one."""
     try:
         return int(json.loads((folder / STATE_NAME).read_bytes())["global_step"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+        return 0
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """The step of a checkpoint; 0 for None."""
+    """The step of a checkpoint; 0 without one."""
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
 def trained_model(folder: Path) -> Path | None:
     """The latest model of the run in `folder`: the final one, or a later checkpoint."""
     checkpoint, final = last_checkpoint(folder), folder / FINAL_NAME
-    return final if final.is_dir() and final_step(folder) >= step_of(checkpoint) else checkpoint
+    return final if final.is_dir() and saved_step(final) >= step_of(checkpoint) else checkpoint
 
 
 def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -> None:
@@ -70,21 +67,18 @@ def check_owner(recipe: Recipe, inputs: Mapping[str, str], *, overwrite: bool) -
         raise OutputError(f"{folder}: holds models but no {RECIPE_NAME}, so not a run; choose another grpo.output_dir")
     if overwrite:
         return
+    try:
+        before = dict(json.loads((folder / INPUTS_NAME).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        advice = "choose another grpo.output_dir, or pass --overwrite"
+        raise OutputError(f"{folder / INPUTS_NAME}: missing or damaged; {advice}") from error
     changed = _changes(read_recipe(path), recipe)
-    before = _read_inputs(folder / INPUTS_NAME)
     changed += [f"the content of {key}" for key in inputs if before.get(key) != inputs[key] and key not in changed]
     if changed:
         raise OutputError(
             f"{folder}: holds models of a run that differs in {', '.join(changed)}; "
             "choose another grpo.output_dir, or pass --overwrite to start again"
         )
-
-
-def _read_inputs(path: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise OutputError(f"{path}: missing or damaged; choose another grpo.output_dir, or pass --overwrite") from error
 
 
 @contextmanager
@@ -104,8 +98,10 @@ def owned(recipe: Recipe, inputs: Mapping[str, str], config_json: str, *, overwr
                 shutil.rmtree(path, ignore_errors=True)
             for name in (METRICS_NAME, PAGE_NAME):
                 (folder / name).unlink(missing_ok=True)
-        texts = {RECIPE_NAME: f"# {_versions()}\n{to_yaml(recipe)}", "grpo_config.json": config_json}
-        for name, text in {**texts, INPUTS_NAME: json.dumps(inputs)}.items():
+        versions = [f"mvp-train {__version__}", *(f"{name} {version(name)}" for name in PACKAGES if find_spec(name))]
+        written = f"# {', '.join(versions)}\n{to_yaml(recipe)}"
+        texts = {RECIPE_NAME: written, "grpo_config.json": config_json, INPUTS_NAME: json.dumps(inputs)}
+        for name, text in texts.items():
             with atomic_write(folder / name) as file:
                 file.write(text.encode())
         yield
@@ -122,14 +118,3 @@ def _changes(old: Recipe, new: Recipe) -> list[str]:
         keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         found += [f"{section}.{key}" for key in keys if not (section == "grpo" and key in MAY_CHANGE)]
     return found
-
-
-def _versions() -> str:
-    """The versions that results depend on: `mvp-train 0.1.0, torch 2.15.0, ...`."""
-    found = [f"mvp-train {__version__}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)

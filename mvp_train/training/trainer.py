@@ -1,29 +1,67 @@
-"""TRL's trainer with our clock, our log and an exact resume. The only module that names TRL; importing it is slow."""
+"""Carry out a plan with TRL's trainer, with our clock, our log and an exact resume.
+
+The only module that names TRL; importing it is slow.
+"""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from mvp_data.core.errors import ConfigError, MvpError
 from mvp_data.core.seeds import stable_hash
+from mvp_data.core.text import one_line
 from mvp_train.dataset import to_dataset
-from mvp_train.models.load import lora_config
+from mvp_train.models.load import lora_config, with_weights
+from mvp_train.reward import MvpReward
 from mvp_train.training.logs import RunLog, StepClock
-from mvp_train.training.run_folder import STATE_NAME, step_of
+from mvp_train.training.plan import Plan
+from mvp_train.training.run_folder import FINAL_NAME, STATE_NAME, last_checkpoint, owned, saved_step, step_of
 
-if TYPE_CHECKING:
-    from mvp_train.training.plan import Plan
+__all__ = ["GRPOConfig", "Trainer", "train"]
 
-__all__ = ["GRPOConfig", "Trainer"]
+
+def train(plan: Plan, *, reward: Callable[..., list[float]] | None = None) -> Path:
+    """Train to the end of the plan, from the last checkpoint if there is one; return the folder of the final model.
+
+    Does nothing for a finished run. `reward`, in TRL's signature, replaces the recipe's reward in a control run.
+
+    Raises:
+        OutputError: another run uses the output folder.
+        ShardError: a sample cannot be read; the message names it.
+    """
+    recipe, final = plan.recipe, plan.recipe.output_dir / FINAL_NAME
+    with owned(recipe, plan.inputs, plan.config.to_json_string(), overwrite=plan.overwrite):
+        plan.config.distributed_state.wait_for_everyone()  # the first process discards an earlier run
+        checkpoint = last_checkpoint(recipe.output_dir)
+        if saved_step(final) >= plan.steps:
+            return final
+        with_weights(recipe.model)
+        try:
+            trainer = Trainer(plan, reward or MvpReward(recipe.reward), first_step=step_of(checkpoint))
+        except (ValueError, TypeError, RuntimeError, ImportError, KeyError) as error:
+            raise ConfigError(f"grpo: TRL refuses this recipe: {one_line(error)}") from error
+        try:
+            if step_of(checkpoint) < plan.steps:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            else:  # stopped between the last checkpoint and the final model
+                trainer._load_from_checkpoint(str(checkpoint))
+                trainer.state.global_step = step_of(checkpoint)
+        except MvpError as error:
+            raise type(error)(_last_line(error)) from error
+        finally:
+            trainer.run_log.write_page()
+        trainer.save_final(final)
+    return final
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]
     """`GRPOTrainer`, set up from a plan. The algorithm is TRL's alone."""
 
-    def __init__(self, plan: "Plan", reward: Callable[..., list[float]], *, first_step: int) -> None:
+    def __init__(self, plan: Plan, reward: Callable[..., list[float]], *, first_step: int) -> None:
         self.plan, self.clock, self.scored = plan, StepClock(), 0
         super().__init__(
             model=str(plan.model),
@@ -36,18 +74,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         )
         for callback in (PrinterCallback, ProgressCallback):  # we write our own log
             self.remove_callback(callback)
-        folder, weights = plan.recipe.output_dir, plan.recipe.reward
-        self.run_log = RunLog(
-            folder, plan.samples, weights, first_step=first_step, steps=plan.steps, active=self.is_world_process_zero()
-        )
-
-    def run(self, checkpoint: Path | None, *, train: bool) -> None:
-        """Train from a checkpoint or from the start; without `train`, only load the checkpoint of a finished run."""
-        if train:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        else:
-            self._load_from_checkpoint(str(checkpoint))
-            self.state.global_step = step_of(checkpoint)
+        self.run_log = RunLog(plan, first_step=first_step, active=self.is_world_process_zero())
 
     def save_final(self, folder: Path) -> None:
         """Write the model with its trainer state; an older final model stays until the new one is complete."""
@@ -99,7 +126,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write our own card: TRL's card names neither the base model nor the task."""
         if self.is_world_process_zero():
-            self.run_log.write_card(self.plan.recipe)
+            self.run_log.write_card()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the clock's figures to the log of a step, and write it."""
@@ -109,3 +136,9 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
         super().log(logs, start_time)
         if self.is_world_process_zero():
             self.run_log.write(self.state.global_step, logs)
+
+
+def _last_line(error: MvpError) -> str:
+    """The message alone: an error in a worker of a DataLoader has the traceback of the worker before it."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]

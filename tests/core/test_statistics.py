@@ -1,12 +1,12 @@
-"""Confidence intervals at levels other than 95 % and with few degrees of freedom; the trainer tests the others."""
+"""Confidence intervals: levels, few degrees of freedom, and samples of a video that are not independent."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mvp_data.core.seeds import stable_hash
-from mvp_data.core.statistics import intervals, ratio_intervals
+from mvp_data.core.seeds import stable_hash, unit
+from mvp_data.core.statistics import group_sums, intervals, ratio_intervals
 
 ZERO, ONE = np.zeros(1), np.ones(1)
 
@@ -54,3 +54,44 @@ def test_coverage_equals_the_level() -> None:
         for i, (low, high) in enumerate(bounds(values, trial, levels)):
             held[i] += low <= 0.5 <= high
     assert [count / trials for count in held] == pytest.approx(levels, abs=0.05)
+
+
+def test_samples_of_a_video_are_not_independent() -> None:
+    """If all samples of a video share their result, intervals over samples are too narrow."""
+    groups, size, trials = 20, 10, 60
+    alone, together = np.arange(groups * size), np.repeat(np.arange(groups), size)
+    held = {"groups": 0, "samples": 0}
+    for trial in range(trials):
+        luck = np.array([unit("luck", trial, g) < 0.5 for g in range(groups)], dtype=float)
+        for name, codes in (("groups", together), ("samples", alone)):
+            low, high = intervals(np.repeat(luck, size)[:, None], codes, trial, least=ZERO, most=ONE)
+            held[name] += bool(low[0] <= 0.5 <= high[0])
+    assert held["groups"] > 0.9 * trials
+    assert held["samples"] < 0.6 * trials
+
+
+def test_many_samples_give_the_textbook_interval() -> None:
+    rng = np.random.default_rng(stable_hash("normal"))
+    values = rng.uniform(0.2, 0.5, size=(3000, 1))
+    low, high = intervals(values, np.arange(3000), 0, least=ZERO, most=ONE)
+    half = 1.96 * values.std() / 3000**0.5
+    assert (low[0], high[0]) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
+
+
+def test_equal_values_still_have_an_interval() -> None:
+    """Twenty videos without a hit: Wilson's upper end t² / (n + t²) for t = 2.093 * sqrt(20 / 19), not 0."""
+    together = np.repeat(np.arange(20), 2)
+    upper = (2.093**2 * 20 / 19) / (20 + 2.093**2 * 20 / 19)
+    for value, ends in ((0.0, (0, upper)), (1.0, (1 - upper, 1))):
+        low, high = intervals(np.full((40, 1), value), together, 0, least=ZERO, most=ONE)
+        assert (low[0], high[0]) == pytest.approx(ends, abs=1e-3)
+    low, high = intervals(np.zeros((40, 1)), together, 0, least=-ONE, most=ONE)  # a difference: both signs may be
+    assert low[0] == pytest.approx(-high[0])
+    assert high[0] > 0.3
+
+
+def test_groups_weigh_by_their_samples() -> None:
+    values = np.array([[1.0], [1.0], [1.0], [0.0]])
+    sums, counts = group_sums(values, np.array([0, 0, 0, 1]))
+    assert sums.tolist() == [[3.0], [0.0]]
+    assert counts.tolist() == [3.0, 1.0]

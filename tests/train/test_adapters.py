@@ -16,7 +16,6 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_train import adapters
 from mvp_train.adapters import SwiftReward, easyr1_score, verl_score
 from mvp_train.reward import RewardConfig, score
-from tests.samples import make_shard
 from tests.task_samples import make_mixed_folder
 
 COMPLETIONS = (
@@ -58,8 +57,12 @@ def test_an_answer_in_any_order() -> None:
 
 def test_the_exported_truth_of_every_task_is_its_answer(tmp_path: Path) -> None:
     folder = make_mixed_folder(tmp_path / "shards")
-    export(folder, tmp_path / "out", to="verl", prompt=PromptConfig())
-    rows = pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()
+    for to in ("verl", "easyr1", "ms-swift"):
+        export(folder, tmp_path / to, to=to, prompt=PromptConfig())
+    rows = pq.read_table(tmp_path / "verl/train.parquet").to_pylist()
+    easyr1 = pq.read_table(tmp_path / "easyr1/train.parquet").column("answer").to_pylist()
+    swift = [json.loads(line)["solution"] for line in (tmp_path / "ms-swift/train.jsonl").read_text().splitlines()]
+    assert [row["reward_model"]["ground_truth"] for row in rows] == easyr1 == swift
     assert [row["data_source"] for row in rows] == [task for task in TASKS for _ in range(2)]
     for row in rows:
         truth = row["reward_model"]["ground_truth"]
@@ -70,40 +73,13 @@ def test_the_exported_truth_of_every_task_is_its_answer(tmp_path: Path) -> None:
         assert turned == (row["data_source"] in ("select", "arrow", "odd-one-out"))
 
 
-@pytest.mark.parametrize(
-    "truth",
-    [
-        "CAFB/8/all",
-        "CAFB/8/any/any",
-        "CAFB/8/",
-        "CAFB/٨",
-        "CAFB",
-        "CAFB/",
-        "/8",
-        "CAFB/x",
-        "CAFZ/8",
-        "CAFB/8/8",
-        "CAFB/-8",
-        "",
-    ],
-)
+BAD_TRUTHS = ["CAFB/8/all", "CAFB/8/any/any", "CAFB/8/", "CAFB/٨", "CAFB", "CAFB/", "/8", "CAFB/x", "CAFZ/8"]
+
+
+@pytest.mark.parametrize("truth", [*BAD_TRUTHS, "CAFB/8/8", "CAFB/-8", ""])
 def test_an_invalid_ground_truth_is_an_error(truth: str) -> None:
     with pytest.raises(ConfigError, match=r"CAFB"):
         verl_score("mvp", "<answer>C, A, F, B</answer>", truth)
-
-
-def test_the_exported_truth_is_the_answer(tmp_path: Path) -> None:
-    make_shard(tmp_path / "shard-000000.tar", 4)
-    for to in ("verl", "easyr1", "ms-swift"):
-        export(tmp_path / "shard-000000.tar", tmp_path / to, to=to, prompt=PromptConfig())
-    verl = [row["reward_model"]["ground_truth"] for row in pq.read_table(tmp_path / "verl/train.parquet").to_pylist()]
-    easyr1 = pq.read_table(tmp_path / "easyr1/train.parquet").column("answer").to_pylist()
-    swift = [json.loads(line)["solution"] for line in (tmp_path / "ms-swift/train.jsonl").read_text().splitlines()]
-    assert verl == easyr1 == swift
-    for truth in verl:
-        right = f"<answer>{', '.join(truth.partition('/')[0])}</answer>"
-        assert verl_score("mvp", right, truth)["score"] == 1.0
-        assert verl_score("mvp", right[::-1], truth)["score"] == 0.0
 
 
 def test_easyr1_finds_the_function_by_the_path_of_the_file() -> None:

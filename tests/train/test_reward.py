@@ -58,7 +58,7 @@ def falls(k: int, others: int, weights: RewardConfig = SHIPPED) -> list[tuple[st
     ]
 
 
-# What is read
+# Parsing
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,14 @@ def falls(k: int, others: int, weights: RewardConfig = SHIPPED) -> list[tuple[st
         "<answer>C, A, F, B</answer></answer>",
         "<answer>C, A, F, B</answer> <answer>",
         "<answer>C, A, F, B</answer> <answer>A, B, C, D",
+        "<answer>C, A, F, B</answer> I wrote it between the <answer></answer> tags.",
+        "<answer>**C**, **A**, **F**, **B**</answer>",
+        "<answer>C, A, F, and B</answer>",
+        "<answer>C, A, F and B</answer>",
+        "<answer>* C\n* A\n* F\n* B</answer>",
+        "<answer><C>, <A>, <F>, <B></answer>",
+        "<answer>C、A、F、B</answer>",
+        "<answer>C | A | F | B</answer>",
     ],
 )
 def test_readable(text: str) -> None:
@@ -121,7 +129,18 @@ def test_readable(text: str) -> None:
         "<anſwer>C, A, F, B</anſwer>",  # ſ is an s where case is folded the Unicode way
         "＜answer＞C, A, F, B＜/answer＞",
         "\ud800<answer>\udfff</answer>",
+        tagged("ABCDEFGH"),  # all labels
+        tagged("CAFBCAFB"),
+        tagged(LABELS * 1000),
+        "<answer>" + "CAFB" * 1000 + "</answer>",
+        "<answer>" + " ".join("".join(p) for p in permutations("CAFB")) + "</answer>",
+        "<answer>C/D, A/E, F/G, B/H</answer>",
+        "<answer>C or D, A, F, B</answer>",
+        "The answer is C, A, F, B. " * 1000,
+        "<answer>C, A, F, B</answer>" * 50 + "<answer>any</answer>",
+        "<answer>reward = 1.0</answer>",
     ],
+    ids=lambda text: text[:30],
 )
 def test_unreadable(text: str) -> None:
     assert parse(text, 8, 4) is None
@@ -161,23 +180,10 @@ def test_any_separator_between_labels(pool: list[str], marks: list[str]) -> None
     assert parse(f"<answer>{inner.lower()}</answer>", 9, len(labels)) == tuple(labels)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<answer>",
-        "</answer>",
-        "<",
-        "< ",
-        "</ ",
-        " ",
-        "<answer ",
-        "<answer></answer>",
-        "<answer>A ",
-        "A, ",
-        "→",
-        "\udfff",
-    ],
-)
+REPEATED = ["<answer>", "</answer>", "<", "< ", "</ ", " ", "<answer ", "<answer></answer>", "<answer>A ", "A, ", "→"]
+
+
+@pytest.mark.parametrize("text", [*REPEATED, "\udfff"])
 @pytest.mark.parametrize(
     "around", [("", ""), ("<answer>", "</answer>"), ("<answer", ">C, A, F, B</answer>"), ("<", "")]
 )
@@ -193,7 +199,7 @@ def test_a_megabyte_of_spaces_around_a_right_answer() -> None:
     assert score(f"<answer>{' ' * 500_000}C, A, F, B{' ' * 500_000}</answer>", "CAFB", 8, SHIPPED).reward == 1
 
 
-# What it earns
+# Grades
 
 
 def test_by_hand() -> None:
@@ -349,27 +355,6 @@ def test_echoing_the_question(k: int, others: int, thinking: bool) -> None:
     assert score(question + tagged(answer), answer, pool, SHIPPED).exact == 1
 
 
-@pytest.mark.parametrize(
-    "trick",
-    [
-        tagged("ABCDEFGH"),  # all labels
-        tagged("CCCC"),
-        tagged("CAFBCAFB"),
-        tagged(LABELS * 1000),
-        "<answer>" + "CAFB" * 1000 + "</answer>",
-        "<answer>" + " ".join("".join(p) for p in permutations("CAFB")) + "</answer>",
-        "<answer>C/D, A/E, F/G, B/H</answer>",
-        "<answer>C or D, A, F, B</answer>",
-        "The answer is C, A, F, B. " * 1000,
-        "<answer>C, A, F, B</answer>" * 50 + "<answer>any</answer>",
-        "<answer>reward = 1.0</answer>",
-    ],
-    ids=lambda trick: trick[:30],
-)
-def test_tricks_earn_nothing(trick: str) -> None:
-    assert score(trick, "CAFB", 8, SHIPPED) == INVALID
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.permutations(LABELS[:8]).map(lambda p: "".join(p[:4])), min_size=1, max_size=20))
 def test_the_last_of_several_answers_counts(guesses: list[str]) -> None:
@@ -481,7 +466,7 @@ def test_own_weights() -> None:
         ({"answer": ["C, A"], "pool": [8]}, "answer 'C, A' must be different labels of a pool of 8"),
         ({"answer": ["CAFC"], "pool": [8]}, "'CAFC'"),
         ({"answer": ["CAFI"], "pool": [8]}, "'CAFI'"),
-        ({"answer": [""], "pool": [8]}, "answer '' is"),
+        ({"answer": [""], "pool": [8]}, "answer '' must be"),
         ({"answer": ["CAFB"], "pool": [27]}, "pool of 27"),
         ({"answer": ["CAFB"], "pool": [-1]}, "pool of -1"),
     ],
@@ -495,25 +480,3 @@ def test_rows_without_a_right_answer(columns: dict[str, list[object]], message: 
 def test_defaults_are_the_documented_ones() -> None:
     assert asdict(SHIPPED) == {"format": 0.2, "selection": 0.2, "order": 0.1, "position": 0.25, "exact": 0.25}
     assert {f.name for f in fields(Score)} == {"valid", "reward", *PARTS}
-
-
-@pytest.mark.parametrize(
-    "inner",
-    [
-        "**C**, **A**, **F**, **B**",
-        "C, A, F, and B",
-        "C, A, F and B",
-        "* C\n* A\n* F\n* B",
-        "C → A → F → B.",
-        "<C>, <A>, <F>, <B>",
-        "C、A、F、B",
-        "C | A | F | B",
-    ],
-)
-def test_forms_in_which_models_answer(inner: str) -> None:
-    assert parse(f"<answer>{inner}</answer>", 8, 4) == ("C", "A", "F", "B")
-
-
-def test_empty_tags_are_skipped() -> None:
-    text = "<answer>C, A, F, B</answer> I wrote it between the <answer></answer> tags."
-    assert parse(text, 8, 4) == ("C", "A", "F", "B")

@@ -1,11 +1,9 @@
 """A set of all tasks, from the row to the report: each is asked, graded and reported on its own."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +16,7 @@ from mvp_train.evaluation.compare import compare, to_text
 from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates
+from mvp_train.models.load import Sampling
 from mvp_train.recipe import DataConfig, ShardsConfig, from_values
 from mvp_train.reward import MvpReward, RewardConfig, score_record
 from tests.task_samples import make_mixed_folder, make_task_sample
@@ -46,8 +45,8 @@ class Told:
     def __init__(self, samples: Samples, right: Sequence[str] = tuple(TASKS)) -> None:
         self._answers = self._told(samples, right)
 
-    def answer(self, prompts: Sequence[Any], images: Sequence[Any], *, samples: int, **_: Any) -> list[list[str]]:
-        return [[next(self._answers)] * samples for _ in prompts]
+    def answer(self, prompts: Sequence[Any], images: Sequence[Any], sampling: Sampling) -> list[list[str]]:
+        return [[next(self._answers)] * sampling.samples for _ in prompts]
 
     @staticmethod
     def _told(samples: Samples, right: Sequence[str]) -> Iterator[str]:
@@ -71,7 +70,7 @@ def test_the_row_of_each_task(task: str, context: bool) -> None:
 def test_each_task_is_one_shape(folder: Path) -> None:
     samples = chosen(folder)
     assert samples.tasks == dict.fromkeys(TASKS, EACH)
-    assert samples.one_of_each_shape() == list(range(0, EACH * len(TASKS), EACH))
+    assert [sample.record.key for sample in samples.one_of_each_shape()] == samples.keys[::EACH]
 
 
 def test_some_tasks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,42 +188,3 @@ def test_a_batch_of_all_tasks_is_graded_and_logged_by_task(folder: Path) -> None
     MvpReward(WEIGHTS)(completions=wrong, log_metric=logged.__setitem__, **columns)
     assert logged["mvp/valid"] == logged["arrow/valid"] == 0
     assert logged["odd-one-out/valid"] == 1
-
-
-def test_a_step_of_grpo_on_a_mix(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    """Prompts of 8 to 12 images in one batch: the weights change, and each task logs its own metrics."""
-    pytest.importorskip("trl", reason="needs the train extra")
-    from safetensors.torch import load_file
-
-    from mvp_train.training.dry_run import describe, facts
-    from mvp_train.training.prepare import plan
-    from mvp_train.training.run import train
-
-    tasks = ["mvp", "jigsaw", "arrow", "odd-one-out"]
-    grpo = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 2, "max_completion_length": 6}
-    grpo |= {"use_cpu": True, "bf16": False, "logging_steps": 1, "learning_rate": 1e-2, "report_to": "none"}
-    out = tmp_path / "run"
-    rows = {"shards": str(folder), "tasks": tasks, "order": "curriculum"}
-    recipe = from_values(
-        {"model": {"path": str(tiny), "dtype": "float32"}, "data": rows, "grpo": {**grpo, "output_dir": str(out)}}
-    )
-    planned = plan(recipe)
-    told = facts(planned)
-    assert told["tasks"] == dict.fromkeys(tasks, EACH)
-    assert told["guessing"]["arrow, 1 of 2"] == {"exact": 0.5, "reward": 0.5}
-    assert "guessing     odd-one-out, 1 of 5: reward 0.320, exact 20.00 %" in describe(planned)
-    assert len({cost.images for cost in planned.costs}) == 3
-    seen: list[str] = []
-
-    def reward(completions: Sequence[Any], **columns: Any) -> list[float]:
-        seen.extend(columns["task"])
-        MvpReward(WEIGHTS)(completions=completions, **columns)
-        return [len(completion[0]["content"]) % 7 / 7 for completion in completions]
-
-    final = train(planned, reward=reward)
-    assert len(seen) == 8
-    assert len({*seen}) > 1
-    before, after = (load_file(folder / "model.safetensors") for folder in (tiny, final))
-    assert any(not np.array_equal(before[name].numpy(), after[name].numpy()) for name in before)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert {f"{task}/valid" for task in seen} <= lines[0].keys()

@@ -6,22 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.core.seeds import shuffled, stable_hash, unit
-from mvp_data.core.statistics import clusters, group_sums, intervals
+from mvp_data.core.seeds import shuffled, unit
+from mvp_data.core.statistics import clusters, intervals
 from mvp_data.shards.record import LABELS
 from mvp_data.tasks.chance import chance, reward_chance
-from mvp_train.evaluation.metrics import (
-    METRICS,
-    Outcome,
-    least_values,
-    sample_values,
-    table,
-    to_text,
-)
+from mvp_train.evaluation.metrics import METRICS, Outcome, least_values, sample_values, table, to_text
 from mvp_train.reward import RewardConfig, score
 
 WEIGHTS = RewardConfig()
-ZERO, ONE = np.zeros(1), np.ones(1)
 
 
 def outcome(
@@ -163,48 +155,7 @@ def test_intervals_of_a_guesser_contain_the_chance_level(k: int, groups: int) ->
     assert all(share < 0.99 for share in dense.values()), found  # the intervals are not too wide
 
 
-def test_samples_of_a_video_are_not_independent() -> None:
-    """If all samples of a video share their result, intervals over samples are too narrow."""
-    groups, size, trials = 20, 10, 60
-    alone, together = np.arange(groups * size), np.repeat(np.arange(groups), size)
-    held = {"groups": 0, "samples": 0}
-    for trial in range(trials):
-        luck = np.array([unit("luck", trial, g) < 0.5 for g in range(groups)], dtype=float)
-        for name, codes in (("groups", together), ("samples", alone)):
-            low, high = intervals(np.repeat(luck, size)[:, None], codes, trial, least=ZERO, most=ONE)
-            held[name] += bool(low[0] <= 0.5 <= high[0])
-    assert held["groups"] > 0.9 * trials
-    assert held["samples"] < 0.6 * trials
-
-
-def test_many_samples_give_the_textbook_interval() -> None:
-    rng = np.random.default_rng(stable_hash("normal"))
-    values = rng.uniform(0.2, 0.5, size=(3000, 1))
-    low, high = intervals(values, np.arange(3000), 0, least=ZERO, most=ONE)
-    half = 1.96 * values.std() / 3000**0.5
-    assert (low[0], high[0]) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
-
-
-def test_equal_values_still_have_an_interval() -> None:
-    """Twenty videos without a hit: Wilson's upper end t² / (n + t²) for t = 2.093 * sqrt(20 / 19), not 0."""
-    together = np.repeat(np.arange(20), 2)
-    upper = (2.093**2 * 20 / 19) / (20 + 2.093**2 * 20 / 19)
-    for value, ends in ((0.0, (0, upper)), (1.0, (1 - upper, 1))):
-        low, high = intervals(np.full((40, 1), value), together, 0, least=ZERO, most=ONE)
-        assert (low[0], high[0]) == pytest.approx(ends, abs=1e-3)
-    low, high = intervals(np.zeros((40, 1)), together, 0, least=-ONE, most=ONE)  # a difference: both signs may be
-    assert low[0] == pytest.approx(-high[0])
-    assert high[0] > 0.3
-
-
 def test_one_sample_has_the_whole_range_as_interval() -> None:
     estimate = table([outcome(0, "<answer>A, B</answer>")], WEIGHTS)[0].estimates
     assert (estimate["exact"].low, estimate["exact"].high) == (0, 1)
     assert (estimate["selection"].low, estimate["selection"].high) == (-1, 1)
-
-
-def test_groups_weigh_by_their_samples() -> None:
-    values = np.array([[1.0], [1.0], [1.0], [0.0]])
-    sums, counts = group_sums(values, np.array([0, 0, 0, 1]))
-    assert sums.tolist() == [[3.0], [0.0]]
-    assert counts.tolist() == [3.0, 1.0]

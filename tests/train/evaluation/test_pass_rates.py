@@ -103,24 +103,24 @@ def stopped_after(batches: int) -> Looker:
     return Stopped(slips=0.5)
 
 
-def test_a_run_resumes_from_every_cut_of_the_journal(samples: Samples, whole: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_from_every_cut_of_the_log(samples: Samples, whole: Path, tmp_path: Path) -> None:
     """As SIGKILL or a full disk may leave it: cut at any byte, twice."""
-    out, journal = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
+    out, log = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
     with pytest.raises(KeyboardInterrupt):
         measure_pass_rates(lambda: stopped_after(3), samples, out, ASK, ABOUT)
     assert not out.exists()
-    data = journal.read_bytes()
+    data = log.read_bytes()
     assert data.count(b"\n") == 1 + 9
     header = data.index(b"\n") + 1
     for cut in [*range(header, len(data), 41), len(data)]:
-        journal.write_bytes(data[:cut])
+        log.write_bytes(data[:cut])
         with pytest.raises(KeyboardInterrupt):
             measure_pass_rates(lambda: stopped_after(1), samples, out, ASK, ABOUT)
         model = half_right()
         measure_pass_rates(lambda model=model: model, samples, out, ASK, ABOUT)  # type: ignore[misc]
         assert out.read_bytes() == whole.read_bytes(), cut
         assert model.batches == 4 - (data[:cut].count(b"\n") - 1) // 3
-        assert not journal.exists()
+        assert not log.exists()
         out.unlink()
 
 
@@ -168,10 +168,10 @@ def test_a_run_resumes_with_smaller_batches(samples: Samples, tmp_path: Path) ->
 
 def test_killed_after_the_last_batch(samples: Samples, whole: Path, tmp_path: Path) -> None:
     """No sample is left, so no model is loaded; the last of the batches is incomplete."""
-    out, journal = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
+    out, log = tmp_path / "rates.parquet", tmp_path / "rates.parquet.journal"
     meta = pq.read_schema(whole).metadata[b"mvp_train_filter"]
     rows = pq.read_table(whole).to_pylist()
-    journal.write_bytes(meta + b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    log.write_bytes(meta + b"".join(json.dumps(row).encode() + b"\n" for row in rows))
     measure_pass_rates(never, samples, out, ASK, ABOUT)
     assert out.read_bytes() == whole.read_bytes()
 
@@ -207,12 +207,12 @@ def test_rates_of_other_samples_are_refused(samples: Samples, whole: Path, tmp_p
 
 
 @pytest.mark.parametrize("spoil", [b"not json\n", b"[1, 2]\n", b'{"key": "x"}\n', b"\0\0\0\n"])
-def test_a_damaged_journal_is_refused(samples: Samples, whole: Path, tmp_path: Path, spoil: bytes) -> None:
-    journal = tmp_path / "rates.parquet.journal"
-    journal.write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"] + 3 * spoil)
+def test_a_damaged_log_is_refused(samples: Samples, whole: Path, tmp_path: Path, spoil: bytes) -> None:
+    log = tmp_path / "rates.parquet.journal"
+    log.write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"] + 3 * spoil)
     with pytest.raises(OutputError, match="damaged; delete it"):
         measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
-    journal.write_bytes(spoil)
+    log.write_bytes(spoil)
     with pytest.raises(OutputError, match=r"of mvp-train filter|of another run"):
         measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
 

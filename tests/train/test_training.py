@@ -1,4 +1,7 @@
-"""GRPO on a tiny untrained model: the files of a run, its log, and exact resume."""
+"""Training: checking a recipe, the plan, the output folder, and GRPO on a tiny untrained model with exact resume.
+
+All in one file, because the imports and the first models take a process some seconds.
+"""
 
 import json
 import multiprocessing
@@ -11,21 +14,161 @@ from typing import Any
 
 import pytest
 
-from mvp_data.core.errors import OutputError, ShardError
+from mvp_data.core.errors import ConfigError, MissingDependencyError, MvpError, OutputError, ShardError
+from mvp_train.recipe import Recipe, from_values
+from mvp_train.reward import MvpReward, RewardConfig
 from tests.samples import make_folder, make_shard
-from tests.train.training.runs import LORA, by_length, recipe
+from tests.task_samples import make_mixed_folder
 
 pytest.importorskip("trl", reason="needs the train extra")
 import torch
 from safetensors.torch import load_file
 
-from mvp_train.recipe import Recipe
-from mvp_train.training.dry_run import facts
+from mvp_train.training.plan import describe, facts
 from mvp_train.training.prepare import plan
-from mvp_train.training.run import train
-from mvp_train.training.run_folder import RECIPE_NAME, last_checkpoint, trained_model
+from mvp_train.training.run_folder import RECIPE_NAME, last_checkpoint, owned, trained_model
+from mvp_train.training.trainer import train
 
 CONSTANT = {"lr_scheduler_type": "constant"}
+LANGUAGE = r".*language_model.*\.(q_proj|v_proj)"
+LORA = {"r": 2, "target_modules": LANGUAGE}
+GRPO: dict[str, Any] = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "use_cpu": True,
+    "bf16": False,
+    "logging_steps": 1,
+    "save_steps": 2,
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+
+
+def recipe(model: Path, shards: Path, out: Path, **grpo: Any) -> Recipe:
+    return from_values(
+        {
+            "model": {"path": str(model), "dtype": "float32"},
+            "data": {"shards": str(shards)},
+            "grpo": {**GRPO, "output_dir": str(out), **grpo},
+        }
+    )
+
+
+def by_length(completions: Sequence[Any], **columns: Any) -> list[float]:
+    """A reward that differs between the completions of an untrained model, so that there is a gradient."""
+    MvpReward(RewardConfig())(completions=completions, **columns)  # logs the parts of the real reward
+    return [len(completion[0]["content"]) % 7 / 7 for completion in completions]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with eight samples of split train. Tests only read it."""
+    folder = tmp_path_factory.mktemp("shards")
+    make_folder(folder, [make_shard(folder / "shard-000000.tar", 8, context=3, mask_start=2, k=2, distractors=1)])
+    return folder
+
+
+def test_a_checkpoint_inside_a_generation_is_refused(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"save_steps: 3 must be a multiple of 2, the updates of a generation"):
+        plan(recipe(tiny, shards, tmp_path / "run", num_iterations=2, save_steps=3))
+    plan(recipe(tiny, shards, tmp_path / "run", num_iterations=2, save_steps=4))
+
+
+@pytest.mark.parametrize(
+    ("grpo", "said"),
+    [
+        ({"learning_rat": 1}, "unknown key learning_rat; did you mean learning_rate"),
+        ({"num_generations": 3}, "divisible"),
+        ({"save_only_model": True}, "a run cannot resume"),
+        ({"model_init_kwargs": "abc"}, "grpo"),
+        ({"max_completion_length": "abc"}, "max_completion_length"),
+        ({"remove_unused_columns": True}, "cannot be set"),
+        ({"per_device_train_batch_size": 64}, "8 samples, but one step needs 16"),
+        ({"max_steps": "many"}, "max_steps"),
+        ({"use_vllm": True}, "pip install vllm"),
+        ({"report_to": "trackio"}, "pip install trackio"),
+        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "pip install deepspeed"),
+    ],
+)
+def test_grpo_settings_that_are_refused(
+    tiny: Path, shards: Path, tmp_path: Path, grpo: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((ConfigError, MissingDependencyError), match=r"grpo|samples") as error:
+        plan(recipe(tiny, shards, tmp_path / "run", **grpo))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_frames_that_do_not_fit_the_model(tiny_qwen3: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--patch-multiple 32"):
+        plan(recipe(tiny_qwen3, shards, tmp_path / "run"))
+
+
+def test_a_prompt_that_is_too_long(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    made = recipe(tiny, shards, tmp_path / "run")
+    made = replace(made, model=replace(made.model, max_prompt_tokens=100))
+    with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 for images\)"):
+        plan(made)
+
+
+def test_missing_shards(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(MvpError, match="nowhere"):
+        plan(recipe(tiny, tmp_path / "nowhere", tmp_path / "run"))
+
+
+def test_a_bad_lora_section(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lora: unknown key rank"):
+        plan(replace(recipe(tiny, shards, tmp_path / "run"), lora={"rank": 2}))
+
+
+def test_dry_run(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    planned = plan(
+        recipe(tiny, shards, tmp_path / "run", gradient_accumulation_steps=2, num_train_epochs=3, max_steps=-1)
+    )
+    found = facts(planned)
+    assert found["completions_per_step"] == 8
+    assert found["prompts_per_generation"] == 2
+    assert found["steps"] == 3 * 8 // 2
+    assert found["picture_tokens"] == (3 + 3) * (112 // 28) * (56 // 28)
+    parameters = sum(tensor.numel() for tensor in load_file(tiny / "model.safetensors").values())
+    assert found["memory_bytes"]["weights"] == 4 * parameters
+    assert "<|image_pad|> x 8" in describe(planned)
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_of_the_user_are_never_removed(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "final").mkdir(parents=True)
+    (tmp_path / "mine" / "final" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"holds models but no run\.yaml"):
+            plan(recipe(tiny, shards, tmp_path / "mine"), overwrite=overwrite)
+    assert (tmp_path / "mine" / "final" / "thesis.txt").exists()
+
+
+def test_a_second_run_is_refused(tiny: Path, shards: Path, tmp_path: Path) -> None:
+    planned = plan(recipe(tiny, shards, tmp_path / "run"))
+    with (
+        owned(planned.recipe, planned.inputs, "{}", overwrite=False),
+        pytest.raises(OutputError, match="another run uses it"),
+    ):
+        train(planned)
+
+
+def test_an_incomplete_checkpoint_is_skipped(tmp_path: Path) -> None:
+    for step, state in ((2, '{"global_step": 2}'), (3, "{}"), (4, '{"global_step": 4}'), (10, '{"glo'), (12, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "optimizer.pt").touch()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5}')  # without an optimiser
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert last_checkpoint(tmp_path / "checkpoint-4") is None
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -260,3 +403,27 @@ def test_a_damaged_image_stops_the_run_with_its_key(tiny: Path, tmp_path: Path, 
     for child in multiprocessing.active_children():  # the loader's, held by the traceback; they end with the process
         child.terminate()
         child.join()
+
+
+def test_a_step_of_grpo_on_a_mix_of_tasks(tiny: Path, tmp_path: Path) -> None:
+    """Prompts of 8 to 12 images in one batch: the weights change, and each task logs its own metrics."""
+    tasks = ("mvp", "jigsaw", "arrow", "odd-one-out")
+    shards = make_mixed_folder(tmp_path / "shards", 3, context=4)
+    made = recipe(tiny, shards, tmp_path / "run", max_steps=1, per_device_train_batch_size=8, num_generations=2)
+    planned = plan(replace(made, data=replace(made.data, tasks=tasks, order="curriculum")))
+    found = facts(planned)
+    assert found["tasks"] == dict.fromkeys(tasks, 3)
+    assert found["guessing"]["arrow, 1 of 2"] == {"exact": 0.5, "reward": 0.5}
+    assert "guessing     odd-one-out, 1 of 5: reward 0.320, exact 20.00 %" in describe(planned)
+    assert len({cost.images for cost in planned.costs}) == 3
+    seen: list[str] = []
+
+    def reward(completions: Sequence[Any], task: Sequence[str], **columns: Any) -> list[float]:
+        seen.extend(task)
+        return by_length(completions, task=task, **columns)
+
+    final = train(planned, reward=reward)
+    assert len(seen) == 8
+    assert len({*seen}) > 1
+    assert not same(weights(tiny), weights(final))
+    assert {f"{task}/valid" for task in seen} <= log_lines(tmp_path / "run")[0].keys()

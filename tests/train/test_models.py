@@ -1,5 +1,7 @@
-"""Finding, checking and asking models, on a tiny untrained one."""
+"""Finding, checking and asking models, on a tiny untrained one; vLLM as far as it can be tested without it."""
 
+import importlib.util
+import inspect
 import io
 import json
 import shutil
@@ -9,15 +11,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mvp_data.core.errors import ConfigError
+from mvp_data.core.errors import ConfigError, MissingDependencyError
 from mvp_data.shards.prompt import PromptConfig, messages, prompt_images
+from mvp_train.dataset import to_row
+from mvp_train.evaluation.ask import AskConfig
+from mvp_train.evaluation.evaluate import evaluate, read_completions
 from mvp_train.recipe import ModelConfig
 from tests.samples import make_sample
+from tests.train.evaluation.test_evaluate import ABOUT, make_samples
 
 pytest.importorskip("transformers", reason="needs the train extra")
 import torch
 
 from mvp_train.models.load import (
+    LocalModel,
+    Sampling,
     base_of,
     find_model,
     load_model,
@@ -28,7 +36,8 @@ from mvp_train.models.load import (
     quiet_libraries,
     with_weights,
 )
-from mvp_train.models.untrained import SHAPES, find_shape, save
+from mvp_train.models.untrained import SHAPES, find_shape, make_config, save
+from mvp_train.models.vllm import VllmModel, chat
 
 PROMPT = PromptConfig()
 
@@ -56,10 +65,9 @@ def test_a_random_model_depends_on_its_seed_alone(tiny: Path, tmp_path: Path) ->
 )
 def test_large_random_models_have_the_released_sizes(tmp_path: Path, name: str, billions: float) -> None:
     """The numbers of parameters are those of the published weights; nothing is allocated."""
-    from mvp_train.models.untrained import make_config
-
     make_config(SHAPES[name]).save_pretrained(tmp_path)
-    assert model_size(tmp_path, None).parameters / 1e9 == pytest.approx(billions, abs=0.006)
+    _, parameters, _ = model_size(tmp_path, None)
+    assert parameters / 1e9 == pytest.approx(billions, abs=0.006)
 
 
 @pytest.mark.parametrize("model_fixture", ["tiny", "tiny_qwen3"])
@@ -73,8 +81,8 @@ def test_an_answer_does_not_depend_on_the_batch(request: pytest.FixtureRequest, 
                 weight.mul_(3)
     asks = [asked(number, context=12 - 3 * number) for number in range(3)]
     prompts, images = [a[0] for a in asks], [a[1] for a in asks]
-    together = model.answer(prompts, images, max_new_tokens=6)
-    alone = [model.answer([p], [i], max_new_tokens=6)[0] for p, i in asks]
+    together = model.answer(prompts, images, Sampling(max_new_tokens=6))
+    alone = [model.answer([p], [i], Sampling(max_new_tokens=6))[0] for p, i in asks]
     assert together == alone
     assert len({texts[0] for texts in together}) > 1
 
@@ -89,10 +97,8 @@ def test_greedy_ignores_the_generation_settings_of_the_model(tiny: Path, tmp_pat
 
     def ask(path: Path, temperature: float) -> list[list[str]]:
         model = load_model(ModelConfig(path=str(path), dtype="float32"))
-        many = range(3)
-        return [
-            model.answer([prompt], [images], max_new_tokens=8, temperature=temperature, seed=seed)[0] for seed in many
-        ]
+        draws = [Sampling(max_new_tokens=8, temperature=temperature, seed=seed) for seed in range(3)]
+        return [model.answer([prompt], [images], sampling)[0] for sampling in draws]
 
     assert ask(folder, 0.0) == ask(tiny, 0.0)
     assert len({texts[0] for texts in ask(folder, 0.0)}) == 1
@@ -104,7 +110,7 @@ def test_sampling_is_seeded_and_keeps_the_random_state(tiny: Path) -> None:
     prompt, images = asked(0, context=2, mask_start=1)
     before = torch.random.get_rng_state()
     texts = [
-        model.answer([prompt], [images], max_new_tokens=5, temperature=1.0, samples=3, seed=seed)[0]
+        model.answer([prompt], [images], Sampling(max_new_tokens=5, temperature=1.0, samples=3, seed=seed))[0]
         for seed in (0, 0, 1)
     ]
     assert torch.equal(before, torch.random.get_rng_state())
@@ -145,7 +151,7 @@ def test_a_random_model_gets_its_weights_when_they_are_needed(tmp_path: Path, mo
     assert not list(folder.glob("*.safetensors"))
     assert with_weights(config) == folder
     first = (folder / "model.safetensors").stat().st_mtime_ns
-    assert load_model(config).model.num_parameters() == model_size(folder, None).parameters
+    assert load_model(config).model.num_parameters() == model_size(folder, None)[1]
     assert (folder / "model.safetensors").stat().st_mtime_ns == first, "made once"
 
 
@@ -190,9 +196,9 @@ def test_lora_keys_and_values(tiny: Path) -> None:
         lora_config({"rank": 4})
     with pytest.raises(ConfigError, match=r"lora\.r: 'many' is str"):
         lora_config({"r": "many"})
-    whole, trained = model_size(tiny, None), model_size(tiny, {"r": 4, "target_modules": ["q_proj"]})
-    assert whole.parameters == whole.trained == trained.parameters
-    assert trained.trained == 2 * 4 * (64 + 64)  # layers times rank times the sides of A and B
+    whole, adapted = model_size(tiny, None)[1:], model_size(tiny, {"r": 4, "target_modules": ["q_proj"]})[1:]
+    assert adapted == (whole[0], 2 * 4 * (64 + 64))  # layers times rank times the sides of A and B
+    assert whole[1] == 0
 
 
 def test_an_adapter_is_loaded_on_its_base(tiny: Path, tmp_path: Path) -> None:
@@ -217,3 +223,42 @@ def test_an_adapter_is_loaded_on_its_base(tiny: Path, tmp_path: Path) -> None:
         plain = tuned.unload()(**inputs).logits
     assert torch.allclose(wanted, found)
     assert not torch.allclose(wanted, plain)
+
+
+def test_an_untrained_network_guesses(tiny: Path, tmp_path: Path) -> None:
+    """End to end with a real, tiny Qwen2.5-VL: none of its completions is an answer, and all are in the report."""
+    samples = make_samples(tmp_path / "shards", 4)
+    config = ModelConfig(path=str(tiny), dtype="float32")
+    ask = AskConfig(rollouts=2, temperature=1.0, max_new_tokens=6, batch_size=3, seed=1)
+    reports = [evaluate(lambda: load_model(config), samples, tmp_path / name, ask, ABOUT) for name in ("a", "b")]
+    assert reports[0] == reports[1]  # the same seed gives the same completions
+    texts = [outcome.completion for outcome in read_completions(tmp_path / "a" / "completions.parquet")]
+    assert len(texts) == 8
+    assert len(set(texts)) > 4
+    assert reports[0].rows[0].estimates["valid"].mean == 0
+    greedy = evaluate(lambda: load_model(config), samples, tmp_path / "c", AskConfig(max_new_tokens=6), ABOUT)
+    assert (greedy.completions, greedy.rows[0].estimates["exact"].mean) == (4, 0)
+
+
+def test_both_engines_have_the_same_signature() -> None:
+    assert inspect.signature(VllmModel.answer) == inspect.signature(LocalModel.answer)
+
+
+def test_each_placeholder_gets_its_image() -> None:
+    row = to_row(make_sample(0), PromptConfig())
+    (message,) = chat(row["prompt"], row["images"])
+    assert message["role"] == "user"
+    pieces = message["content"]
+    assert [p["image_pil"] for p in pieces if p["type"] == "image_pil"] == row["images"]
+    assert [p for p in pieces if p["type"] == "text"] == [p for p in row["prompt"][0]["content"] if p["type"] == "text"]
+    assert all(piece["type"] in ("text", "image") for piece in row["prompt"][0]["content"])  # the row is unchanged
+
+
+def test_adapters_and_a_missing_vllm_are_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny)}))
+    with pytest.raises(ConfigError, match="a LoRA adapter"):
+        VllmModel(ModelConfig(path=str(tmp_path / "adapter")), images=20, max_new_tokens=64)
+    if importlib.util.find_spec("vllm") is None:
+        with pytest.raises(MissingDependencyError, match="pip install vllm"):
+            VllmModel(ModelConfig(path=str(tiny)), images=20, max_new_tokens=64)
