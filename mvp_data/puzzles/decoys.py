@@ -17,31 +17,31 @@ from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.rules import fits_the_gap
 from mvp_data.puzzles.thumbnails import differ
-from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Opening
+from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
 SPACING = 2.0  # most ratio between the median gaps between key frames of two runs
 COHERENCE = 0.4  # most difference between the mean cosines of consecutive key frames, as a share of the band
-LOOKED_AT = 64  # partners tried for one run, the most similar first
+MAX_PARTNERS = 64  # tried for one run, the most similar first
 NEAREST = 256  # frames of other videos searched for each hidden frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """The key frames of a hidden segment, and the values that pairing compares."""
+    """A hidden segment, with the values of its key frames that pairing compares."""
 
     video: KeptVideo
-    opening: Opening
+    segment: HiddenSegment
     spacing_s: float  # median time between two key frames
     coherence: float  # mean cosine of consecutive key frames
 
     @classmethod
-    def of(cls, video: KeptVideo, opening: Opening) -> "Run":
+    def of(cls, video: KeptVideo, segment: HiddenSegment) -> "Run":
         """The run of a hidden segment of this video."""
-        vectors = video.vectors[video.rows(opening.hidden)]
+        vectors = video.vectors[video.rows(segment.hidden)]
         return cls(
             video=video,
-            opening=opening,
-            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(opening.hidden)]))),
+            segment=segment,
+            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(segment.hidden)]))),
             coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
         )
 
@@ -49,18 +49,18 @@ class Run:
 
     @property
     def vectors(self) -> Vectors:
-        """[K, D]."""
-        return self.video.vectors[self.video.rows(self.opening.hidden)]
+        """Vectors of the key frames [K, D]."""
+        return self.video.vectors[self.video.rows(self.segment.hidden)]
 
     @property
     def thumbnails(self) -> tuple[bytes, ...]:
-        """Of each key frame."""
-        return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.opening.hidden)
+        """Thumbnail of each key frame."""
+        return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.segment.hidden)
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """Of each key frame."""
-        return tuple(self.video.entry.frames.times_s[list(self.opening.hidden)].tolist())
+        """Time of each key frame."""
+        return tuple(self.video.entry.frames.times_s[list(self.segment.hidden)].tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         del free[number]
         similarities = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
         ranked = (int(other) for other in np.argsort(-similarities, kind="stable"))
-        order = list(islice((other for other in ranked if other in free), LOOKED_AT))
+        order = list(islice((other for other in ranked if other in free), MAX_PARTNERS))
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
             del free[next(other for other in order if runs[other] is pair[1].run)]
@@ -115,7 +115,7 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         own = runs[number].video.group
         order = sorted(
             (o for o in similarities if o in free and runs[o].video.group != own), key=lambda o: (-similarities[o], o)
-        )[:LOOKED_AT]
+        )[:MAX_PARTNERS]
         pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
         if pair is not None:
             free.remove(next(other for other in order if runs[other] is pair[1].run))
@@ -132,13 +132,13 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
     """The two runs as a pair, if their frames may share a pool and each has a context without the other."""
     if not _match(first, second, thresholds) or not _distinct(first, second, thresholds):
         return None
-    ways = _shown_without(first, second, thresholds), _shown_without(second, first, thresholds)
-    if ways[0] is None or ways[1] is None:
+    episodes = _context_without(first, second, thresholds), _context_without(second, first, thresholds)
+    if episodes[0] is None or episodes[1] is None:
         return None
-    task = first.opening.task
+    task = first.segment.task
     return (
-        Half(task=task, run=first, episode=ways[0], other=second),
-        Half(task=task, run=second, episode=ways[1], other=first),
+        Half(task=task, run=first, episode=episodes[0], other=second),
+        Half(task=task, run=second, episode=episodes[1], other=first),
     )
 
 
@@ -155,25 +155,25 @@ def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
     if similarity < thresholds.low:
         return False
     return not any(
-        fits_the_gap(a.video, a.video.rows(a.opening.hidden), b.vectors, b.thumbnails, thresholds)
+        fits_the_gap(a.video, a.video.rows(a.segment.hidden), b.vectors, b.thumbnails, thresholds)
         for a, b in ((first, second), (second, first))
     )
 
 
-def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
+def _context_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
     """The first context of a run that shows no frame of the other run, or `None`."""
     same_video = run.video is other.video
-    span = range(other.opening.hidden[0], other.opening.hidden[-1] + 1) if same_video else range(0)
+    span = range(other.segment.hidden[0], other.segment.hidden[-1] + 1) if same_video else range(0)
     vectors, thumbnails = other.vectors, other.thumbnails
-    for episode in run.opening.episodes:
+    for episode in run.segment.episodes:
         if any(frame in span for frame in episode.context):
             continue
-        if not _seen(run.video, episode, vectors, thumbnails, thresholds):
+        if not _repeats(run.video, episode, vectors, thumbnails, thresholds):
             return episode
     return None
 
 
-def _seen(
+def _repeats(
     video: KeptVideo, episode: Episode, vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
 ) -> bool:
     """Whether a visible frame repeats a frame of the other run, by vector or by pixels."""
@@ -186,9 +186,9 @@ def _seen(
 
 def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
     """The other run as distractors; if fewer are needed, consecutive frames whose position the seed draws."""
-    frames = other.opening.hidden
+    frames = other.segment.hidden
     most = len(frames) - min(count, len(frames))
-    first = int(unit("part", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
+    first = int(unit("part", seed, run.video.entry.video_id, run.segment.hidden[0]) * (most + 1))
     if run.video is not other.video:
         origin = "corpus"
     else:

@@ -2,7 +2,7 @@
 
 A partition holds videos with similar vectors. They take partners for decoy runs only from their own partition, and
 distractors also from its neighbour videos: those for which it is the second nearest partition. Distractors farther away
-are not found; benchmarks/cells.py measures the effect. Each partition can be processed on another machine.
+are not found; benchmarks/partitions.py measures the effect. Each partition can be processed on another machine.
 """
 
 from collections import Counter, defaultdict
@@ -38,14 +38,9 @@ def mine_all(
     if not config.mine.mine_cells:
         return make_puzzles(videos, config, thresholds, on_video)
     partitions = partition_videos(videos, config.mine.mine_cells)
-    return merged([mine_partition(partition, config, thresholds, on_video) for partition in partitions])
-
-
-def mine_partition(
-    partition: Partition, config: PuzzleOptions, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
-) -> PuzzleSet:
-    """The puzzles of one partition. The rest of the corpus is not needed."""
-    return make_puzzles(partition.videos, config, thresholds, on_video, neighbour_videos=partition.neighbour_videos)
+    return merged(
+        [make_puzzles(p.videos, config, thresholds, on_video, neighbour_videos=p.neighbour_videos) for p in partitions]
+    )
 
 
 def partition_videos(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:

@@ -73,7 +73,7 @@ def test_the_package_imports_errors_seeds_and_itself() -> None:
     for path in OURS:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mvp_"):
-                assert re.fullmatch(r"mvp_data\.(errors|seeds|tasks\.\w+)", node.module or ""), path.name
+                assert re.fullmatch(r"mvp_data\.(core\.errors|core\.seeds|tasks\.\w+)", node.module or ""), path.name
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
             assert not isinstance(statement, ast.Import) or "numpy" not in ast.unparse(statement), path.name
 
