@@ -1,4 +1,4 @@
-"""docs/tasks.md says what the code does. To write its tables and questions anew: python -m tests.test_tasks_docs."""
+"""docs/tasks.md agrees with the code. To update its table and questions: python -m tests.test_tasks_docs."""
 
 import re
 import sys

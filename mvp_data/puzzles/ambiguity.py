@@ -1,8 +1,7 @@
 """Detects hidden runs whose order is ambiguous, such as swings, dances, and ways there and back.
 
-The encoder's vectors and the thumbnails each give a verdict. A run is refused only if both find it ambiguous. If one of
-them can order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
-docs/puzzles.md explains the reasons.
+Vectors and thumbnails are judged separately, and a run is refused only if it is ambiguous by both. If one of them can
+order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ NOISE_LUMA = 1.5  # levels of 255
 def direction_evidence(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds
 ) -> tuple[float, float, float, float]:
-    """How much more plausible forwards is than backwards, in units of noise; negative if backwards is more plausible.
+    """How much more plausible the run is forwards than backwards, in units of noise; negative if less plausible.
 
     Returns ends and trend by vectors, then ends and trend by pixels. *Ends*: the first hidden frame should be more
     similar to the frame before the gap than the last one is, and the last one more similar to the frame after it.

@@ -1,4 +1,4 @@
-"""The corpus as pass 2 sees it: the de-duplicated frames of each video with their vectors, and the thresholds."""
+"""The corpus of pass 2: the de-duplicated frames of each video with their vectors, and the thresholds."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,21 +22,21 @@ class Thresholds:
     """Thresholds on cosine similarity, from the encoder's calibration or from options."""
 
     repeat: float  # at or above: the same frame
-    ambiguous: float  # at or above: a distractor could be taken for the hidden frame
+    ambiguous: float  # at or above: a distractor could be mistaken for the hidden frame
     scene: float  # at or above: the same scene
     low: float  # below: a distractor is too easy; halfway between unrelated frames and the same scene
 
     @property
     def distinct(self) -> float:
-        """Below: two hidden frames can be told apart, so they can be ordered."""
+        """Below: two hidden frames differ enough to be ordered."""
         return min(self.ambiguous, self.repeat)
 
     @property
     def copy(self) -> float:
         """At or above: may be the same moment in a copy of the video.
 
-        Twice as far from 1 as `ambiguous`: a copy may be scaled, cropped and compressed at once, and sampled half a
-        second apart.
+        It is twice as far from 1 as `ambiguous`, since a copy may be scaled, cropped and compressed at once, and
+        sampled half a second apart.
         """
         return 2 * self.ambiguous - 1
 
@@ -167,10 +167,9 @@ def kept_videos(
 
 
 def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
-    """The split of every group of near-duplicate videos.
+    """The split of each group of near-duplicate videos, drawn from its name and the seed.
 
-    It depends only on the name of the group and the seed, with one exception: if the draws leave no group for
-    training, as may happen with a few videos, the group with the highest draw is taken.
+    If the draws leave no group for training, as may happen with a few videos, the group with the highest draw is taken.
     """
     draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
     splits = {

@@ -19,8 +19,8 @@ from mvp_data.puzzles.rules import fits_the_gap
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
-SPACING = 2.0  # most ratio between the median gaps between key frames of two runs
-COHERENCE = 0.4  # most difference between the mean cosines of consecutive key frames, as a share of the band
+SPACING = 2.0  # largest ratio of the median gaps between key frames of two runs
+COHERENCE = 0.4  # largest difference of the mean cosines of consecutive key frames, as a share of the band
 MAX_PARTNERS = 64  # tried for one run, the most similar first
 NEAREST = 256  # frames of other videos searched for each hidden frame
 
@@ -81,19 +81,15 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
     """Disjoint pairs of runs of one video, in an order drawn from the seed; both get the task of the first."""
     if len(runs) < 2:
         return
-    video = runs[0].video
     vectors = np.concatenate([run.vectors for run in runs])
-    free = dict.fromkeys(shuffled(range(len(runs)), "decoy", seed, video.entry.video_id))
-    while free:
-        number = next(iter(free))
-        del free[number]
+
+    def most_similar(number: int) -> list[int]:
         similarities = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
-        ranked = (int(other) for other in np.argsort(-similarities, kind="stable"))
-        order = list(islice((other for other in ranked if other in free), MAX_PARTNERS))
-        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
-        if pair is not None:
-            del free[next(other for other in order if runs[other] is pair[1].run)]
-            yield pair
+        order: list[int] = np.argsort(-similarities, kind="stable").tolist()
+        return order
+
+    order = shuffled(range(len(runs)), "decoy", seed, runs[0].video.entry.video_id)
+    yield from _pairs(runs, order, most_similar, thresholds, choose)
 
 
 def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
@@ -102,30 +98,36 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         return
     index = Neighbours(np.concatenate([run.vectors for run in runs]))
     k = len(runs[0].vectors)
-    free = set(range(len(runs)))
-    for number in shuffled(range(len(runs)), "decoy", seed):
-        if number not in free:
-            continue
-        free.remove(number)
-        found = index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k))
+
+    def most_similar(number: int) -> list[int]:
         similarities: dict[int, float] = {}
-        for hits in found:
-            for row, similarity in zip(hits.rows.tolist(), hits.similarity.tolist(), strict=True):
+        for found in index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k)):
+            for row, similarity in zip(found.rows.tolist(), found.similarity.tolist(), strict=True):
                 similarities[row // k] = max(similarity, similarities.get(row // k, -1.0))
-        own = runs[number].video.group
-        order = sorted(
-            (o for o in similarities if o in free and runs[o].video.group != own), key=lambda o: (-similarities[o], o)
-        )[:MAX_PARTNERS]
-        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
+        foreign = [other for other in similarities if runs[other].video.group != runs[number].video.group]
+        return sorted(foreign, key=lambda other: (-similarities[other], other))
+
+    yield from _pairs(runs, shuffled(range(len(runs)), "decoy", seed), most_similar, thresholds, choose)
+
+
+def _pairs(
+    runs: Sequence[Run],
+    order: Sequence[int],
+    most_similar: Callable[[int], list[int]],
+    thresholds: Thresholds,
+    choose: Choose,
+) -> Iterator[Pair]:
+    """Pair each run, in this order, with the chosen one of its most similar runs that are still free."""
+    free = dict.fromkeys(order)
+    while free:
+        number = next(iter(free))
+        del free[number]
+        others = list(islice((other for other in most_similar(number) if other in free), MAX_PARTNERS))
+        candidates = (_pair(runs[number], runs[other], thresholds) for other in others)
+        pair = choose(pair for pair in candidates if pair is not None)
         if pair is not None:
-            free.remove(next(other for other in order if runs[other] is pair[1].run))
+            del free[next(other for other in others if runs[other] is pair[1].run)]
             yield pair
-
-
-def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
-    """The chosen pair among the admissible pairs of a run with one of the others."""
-    pairs = (_pair(run, other, thresholds) for other in others)
-    return choose(pair for pair in pairs if pair is not None)
 
 
 def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
@@ -143,7 +145,7 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
 
 
 def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the two runs have about the same spacing and coherence, so that these do not tell them apart."""
+    """Whether the spacing and the coherence of the two runs are too close to give a hint."""
     spacing = sorted((first.spacing_s, second.spacing_s))
     most = COHERENCE * (thresholds.ambiguous - thresholds.low)
     return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most

@@ -33,7 +33,7 @@ class _SearchGroup:
 
     @cached_property
     def index(self) -> Neighbours:
-        """Built on first use; a build without scattered distractors does not need it."""
+        """The index of their frames, built on first use: a build without scattered distractors does not need it."""
         return Neighbours(stacked(self.videos))
 
 
@@ -103,7 +103,7 @@ class Miner:
     def _take(self, pool: Sequence[Distractor], quota: int, view: View, chosen: list[Distractor], tried: int) -> None:
         """Append up to `quota` distractors of a pool to `chosen`, without repeats of other frames of the puzzle.
 
-        Each is the one of the next `tried` new distractors with which the similarity solvers do worst.
+        Each is the one with which the similarity solvers do worst among the next `tried` new distractors.
         """
         rest = iter(pool)
         window: list[Distractor] = []

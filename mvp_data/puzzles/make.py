@@ -1,7 +1,7 @@
-"""Makes the puzzles of a build from the kept frames of all videos, and counts every refused segment."""
+"""Makes the puzzles of a build from the kept frames of all videos, and counts the refused segments."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,24 @@ class PuzzleSet:
     """The puzzles of a build, sorted by key, and the counts for its report."""
 
     puzzles: tuple[Puzzle, ...]
-    drops: dict[str, int]  # refused hidden segments, by reason
-    video_drops: dict[str, dict[str, int]]  # the same, for each video
-    origins: dict[str, int]  # distractors by origin
+    video_drops: dict[str, dict[str, int]]  # refused hidden segments of each video, by reason
     shortfalls: dict[str, int]  # scattered distractors missing from the quota of an origin, taken from another one
     indexes: dict[str, dict[str, float | str]]  # kind and recall of each neighbour index, by name
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Refused hidden segments of all videos, by reason."""
+        return add_up(self.video_drops.values())
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """Number of distractors from each origin."""
+        return dict(Counter(c.origin for puzzle in self.puzzles for c in puzzle.candidates if c.order < 0))
+
+
+def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of these counts, by key."""
+    return dict(sum(map(Counter, counts), Counter()))
 
 
 def make_puzzles(
@@ -56,9 +69,7 @@ def make_puzzles(
     clear_caches()
     return PuzzleSet(
         puzzles=tuple(sorted(maker.puzzles, key=lambda p: p.key)),
-        drops=dict(sum(maker.drops.values(), Counter())),
         video_drops={video_id: dict(drops) for video_id, drops in maker.drops.items()},
-        origins=dict(Counter(c.origin for p in maker.puzzles for c in p.candidates if c.order < 0)),
         shortfalls=dict(maker.shortfalls),
         indexes={name: {"kind": i.kind, "recall": i.recall} for name, i in maker.miner.indexes.items()},
     )

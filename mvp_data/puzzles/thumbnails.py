@@ -48,7 +48,7 @@ def _around(thumbnail: bytes) -> tuple[Luma, Luma]:
 
 
 def distances(video: KeptVideo, first: Sequence[int], second: Sequence[int] | npt.NDArray[np.intp]) -> Numbers:
-    """Mean differences of blurred thumbnails, corrected for brightness, in levels of 255: [len(first), len(second)]."""
+    """Mean differences [first, second] of blurred thumbnails, corrected for brightness, in levels of 255."""
     if not len(first) or not len(second):
         return np.zeros((len(first), len(second)))
     a, b = (np.stack([blurred(video.thumbnail(place)).ravel() for place in places]) for places in (first, second))

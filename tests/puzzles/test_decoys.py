@@ -121,7 +121,7 @@ def test_decoys_match_in_spacing_and_coherence(videos: list[KeptVideo], made: Pu
         assert abs(inner[0] - inner[1]) <= most + 1e-6
 
 
-def test_frames_that_recur_by_pixels_are_no_decoys() -> None:
+def test_frames_that_recur_by_pixels_share_no_pool() -> None:
     """The second half of the video repeats the thumbnails of the first with other vectors."""
     thumbnails = [noise("again", place % 20) for place in range(40)]
     video = kept_video(walk(40, "again"), thumbnails=thumbnails)
@@ -130,7 +130,7 @@ def test_frames_that_recur_by_pixels_are_no_decoys() -> None:
         assert all(differ(a, b) for a, b in combinations(thumbnails, 2))
 
 
-def test_partners_in_another_video_have_the_same_split_and_are_no_copies() -> None:
+def test_partners_in_another_video_have_the_same_split_and_another_group() -> None:
     short = films(12, frames=13, prefix="short")
     kinds = [
         replace(video, split="val" if n % 3 == 0 else "train", group=f"group{n // 2}") for n, video in enumerate(short)
@@ -191,7 +191,7 @@ def test_no_frame_between_key_frames_of_the_other_run_is_visible() -> None:
     assert not paired(video, ((4, 6, 8), (3, 9, 10, 15))), "15 is between two key frames of the second run"
 
 
-def test_copies_other_splits_and_other_sizes_are_no_partners() -> None:
+def test_copies_other_splits_and_other_sizes_do_not_pair() -> None:
     one, other, third = films(3, frames=13, prefix="short")
     assert make_puzzles([one, other], config(**SMALL).puzzle_options, NEAR).puzzles, "without the change they pair"
     for changed in (replace(other, group=one.group), replace(other, split="val"), resized(other)):
@@ -234,9 +234,10 @@ def test_decoy_share(videos: list[KeptVideo]) -> None:
 
 @pytest.mark.parametrize("mine", ["band", "random", "adversarial"])
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], mine: str) -> None:
-    first = make_puzzles(videos, config(**SMALL, mine=mine).puzzle_options, NEAR)
-    assert first == make_puzzles(videos[::-1], config(**SMALL, mine=mine).puzzle_options, NEAR)
-    assert first.puzzles != make_puzzles(videos, config(**SMALL, mine=mine, seed=1).puzzle_options, NEAR).puzzles
+    some = videos[::2]
+    first = make_puzzles(some, config(**SMALL, mine=mine).puzzle_options, NEAR)
+    assert first == make_puzzles(some[::-1], config(**SMALL, mine=mine).puzzle_options, NEAR)
+    assert first.puzzles != make_puzzles(some, config(**SMALL, mine=mine, seed=1).puzzle_options, NEAR).puzzles
 
 
 def test_difficulty_keeps_or_drops_both_puzzles_of_a_pair(videos: list[KeptVideo], made: PuzzleSet) -> None:
@@ -253,7 +254,7 @@ MIX = ",".join(TASKS)
 
 @pytest.fixture(scope="module")
 def mixed() -> PuzzleSet:
-    return make_puzzles(films(30, frames=50), config(**SMALL, tasks=MIX).puzzle_options, NEAR)
+    return make_puzzles(films(20, frames=50), config(**SMALL, tasks=MIX).puzzle_options, NEAR)
 
 
 def test_each_task_has_its_pool_and_its_answer(mixed: PuzzleSet) -> None:

@@ -136,7 +136,7 @@ def test_many_copies_are_one_group() -> None:
     assert set(group(videos).values()) == {"v00"}
 
 
-def test_videos_of_one_studio_are_no_copies() -> None:
+def test_videos_of_one_studio_are_not_grouped() -> None:
     """Every frame has matches in the other video, at any time offset."""
     looks = [walk(1, "look", n, dimension=64)[0] for n in range(6)]
     order = [shuffled(looks * 10, "studio", n) for n in range(2)]

@@ -81,7 +81,7 @@ def test_labels_of_the_right_answer_are_uniform(videos: list[KeptVideo]) -> None
     right: Counter[str] = Counter()
     firsts: Counter[str] = Counter()
     total = 0
-    for seed in range(10):
+    for seed in range(7):
         for puzzle in make_puzzles(videos[:6], config(**SMALL, seed=seed).puzzle_options, THRESHOLDS).puzzles:
             right.update(puzzle.answer)
             firsts[puzzle.answer[0]] += 1
@@ -94,10 +94,9 @@ def test_labels_of_the_right_answer_are_uniform(videos: list[KeptVideo]) -> None
 
 
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], made: PuzzleSet) -> None:
-    for order in (videos[::-1], videos[7:] + videos[:7]):
-        again = make_puzzles(order, config(**SMALL).puzzle_options, THRESHOLDS)
-        assert again == made
-        assert list(again.video_drops) == list(made.video_drops)
+    again = make_puzzles(videos[7::-1] + videos[:7:-1], config(**SMALL).puzzle_options, THRESHOLDS)
+    assert again == made
+    assert list(again.video_drops) == list(made.video_drops)
 
 
 def test_seed_changes_labels_and_strips(videos: list[KeptVideo], made: PuzzleSet) -> None:
@@ -185,7 +184,7 @@ def test_progress_is_reported_for_every_video(videos: list[KeptVideo]) -> None:
 
 def test_no_videos() -> None:
     assert make_puzzles([], config().puzzle_options, THRESHOLDS) == PuzzleSet(
-        puzzles=(), drops={}, video_drops={}, origins={}, shortfalls={}, indexes={}
+        puzzles=(), video_drops={}, shortfalls={}, indexes={}
     )
 
 
