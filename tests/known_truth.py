@@ -106,7 +106,7 @@ class Film:
         return state
 
     def _orbit(self, at_s: float) -> State:
-        """Two seconds of rest, then one pose per second, each a fifth of a circle further, so both directions are equal."""
+        """Two seconds of rest, then one pose per second, each a fifth of a circle further; both ways are equal."""
         trip, pose = divmod(int(at_s), 6)
         angle = 2 * np.pi * max(0, pose - 1) / 5
         state, rng = self._turn(0), self.rng(100 + trip)

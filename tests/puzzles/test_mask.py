@@ -133,7 +133,7 @@ def videos(draw: st.DrawFn) -> KeptVideo:
     return kept_video(np.round(vectors * 64) / np.float32(64), shots=shots, thumbnails=thumbnails)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(videos(), st.sampled_from(MASK_POLICIES), st.integers(2, 5), st.integers(2, 9), st.integers(0, 10**6))
 def test_every_episode_keeps_every_rule(video: KeptVideo, policy: str, k: int, context: int, seed: int) -> None:
     options: dict[str, Any] = {"mask_policy": policy, "hidden_frames": k, "context_frames": context}
@@ -172,7 +172,7 @@ def key_frames(video: KeptVideo, start: int, k: int, edge: int) -> list[int]:
     return chosen
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     videos(),
     st.sampled_from(["free", "within_shot", "anchored"]),
@@ -470,7 +470,7 @@ def test_the_position_of_the_gap_is_uniform() -> None:
     """So the number of visible frames before the gap is not a hint."""
     video = kept_video(distinct(60))
     starts: Counter[int] = Counter()
-    for seed in range(60):
+    for seed in range(40):
         middle = [e for e in outcomes(video, seed, mask_policy="free")[0] if 10 <= places(video, e.hidden)[0] <= 46]
         starts.update(e.mask_start for e in middle)
     expected = sum(starts.values()) / 9
