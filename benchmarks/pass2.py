@@ -44,7 +44,7 @@ from mvp_data.puzzles import decoys, dedup, distractors
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, kept_videos, read_entries
 from mvp_data.puzzles.decoys import Pair, Run, pairs_across
 from mvp_data.puzzles.make import make_puzzles
-from mvp_data.puzzles.types import Episode, Opening, Strip
+from mvp_data.puzzles.types import Episode, HiddenSegment, Strip
 
 FRAMES, SHOT = 60, 12
 SUBJECTS = 20_000
@@ -170,7 +170,7 @@ def measure(root: Path, videos: int, mined: int) -> Result:
     entries_mb = memory_mb("RssAnon") - before_mb
     sources = {name: Source(location=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     with step("copies"):
-        kept = kept_videos(sources, entries, bank, ENCODER, config, thresholds)
+        kept = kept_videos(sources, entries, bank, ENCODER, thresholds, config.pack, config.seed)
     with step("mine"):
         own = [kept[place] for place in np.unique(np.linspace(0, videos - 1, mined).astype(int))]
         chosen = {id(video) for video in own}
@@ -204,7 +204,7 @@ def across(videos: Sequence[KeptVideo], thresholds: Thresholds) -> int:
                 shots=video.shots[: k + context],
             )
             episode = Episode(strip=strip, mask_start=context // 2, k=k)
-            runs.append(Run.of(video, Opening(task="mvp", episodes=(episode,))))
+            runs.append(Run.of(video, HiddenSegment(task="mvp", episodes=(episode,))))
 
     def choose(pairs: Iterator[Pair]) -> Pair | None:
         nonlocal tried

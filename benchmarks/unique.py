@@ -34,7 +34,7 @@ from mvp_data.core.types import Source
 from mvp_data.embedding.calibration import SHIPPED
 from mvp_data.embedding.load import load_embedder
 from mvp_data.pipeline.ledger import read_ledger
-from mvp_data.puzzles.corpus import IndexedVideo, KeptVideo, Thresholds, keep
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, kept_videos, read_entries
 from mvp_data.puzzles.mask_policies import REACH
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.thumbnails import differ
@@ -92,7 +92,7 @@ def main() -> None:
             build(config)
             result[title] = judged(records(config.out))
             if title == "default":
-                counts = {k: count_all(kept_videos(config, k)) for k in FILMS}
+                counts = {k: count_all(videos_of(config, k)) for k in FILMS}
     result["by kind"] = {kind: table(c) for kind, c in counts.items()}
     print(json.dumps(result, indent=1) if options.json else tables(result))
 
@@ -121,19 +121,14 @@ def truth(record: Record) -> set[str]:
     return asked.ambiguities()
 
 
-def kept_videos(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
-    """The videos of a kind as pass 2 read them."""
+def videos_of(config: BuildConfig, kind: str) -> list[tuple[Film, KeptVideo]]:
+    """The videos of a kind as pass 2 reads them."""
     bank, encoder = Bank(config.bank_folder, config.extract_hash()), load_embedder(config.embed.embedder).encoder
-    found = []
-    for row in read_ledger(config.out):
-        film = Film.named(row.path, SECONDS)
-        if row.video_id and film.kind == kind:
-            entry = bank.read(row.video_id)
-            vectors = bank.read_vectors(row.video_id, encoder, rows=len(entry.usable))
-            video = IndexedVideo(source=Source(location=row.path, path=row.path), entry=entry, vectors=vectors)
-            kept = keep(video, threshold=default_thresholds().repeat, group=row.video_id, split="train")
-            found.append((film, kept))
-    return found
+    paths = {row.video_id: row.path for row in read_ledger(config.out) if row.video_id}
+    sources = {v: Source(location=p, path=p) for v, p in paths.items() if Film.named(p, SECONDS).kind == kind}
+    entries = read_entries(bank, list(sources))
+    kept = kept_videos(sources, entries, bank, encoder, default_thresholds(), config.pack, config.seed)
+    return [(Film.named(video.source.path, SECONDS), video) for video in kept]
 
 
 def default_thresholds() -> Thresholds:
@@ -163,14 +158,14 @@ def judge_pairs(film: Film, video: KeptVideo, thresholds: Thresholds) -> Counter
     """All pairs of kept frames: twins and clearly different ones in truth, and whether a measure says `the same`."""
     states = [film.state(t) for t in video.times_s]
     thumbnails = [video.entry.frames[i].thumbnail for i in video.kept]
-    likeness = video.vectors @ video.vectors.T
+    similarity = video.vectors @ video.vectors.T
     found: Counter[tuple[str, bool]] = Counter()
     for i in range(len(states)):
         for j in range(i + SAME_AGAIN, len(states)):
             distance = apart(states[i], states[j])
             if 1 <= distance < CLEAR:
                 continue
-            refused = likeness[i, j] >= thresholds.ambiguous or not differ(thumbnails[i], thumbnails[j])
+            refused = similarity[i, j] >= thresholds.ambiguous or not differ(thumbnails[i], thumbnails[j])
             found["twin" if distance < 1 else "different", bool(refused)] += 1
     return found
 

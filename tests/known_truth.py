@@ -1,11 +1,11 @@
-"""Films whose truth is known: painted things move, meet, appear, grow and change colour over a textured ground.
+"""Synthetic videos with known truth: things move, meet, appear, grow and change colour over a textured ground.
 
-A film is a *story*, a function from story time to the state of all things, and a *clock* from film time to story time.
-The plants are clocks: a moment comes again (`twins`), the story swings there and back (`swing`) or repeats (`loop`).
-One is a story: things run a circle in four poses from one place of rest to the same, each time another (`orbit`).
+A video is a *story*, a function from story time to the state of all things, and a *clock* from video time to story
+time. Planted ambiguities are clocks that repeat a moment (`twins`), run the story back and forth (`swing`) or repeat it
+(`loop`), and a story in which things run a circle in four poses and return to their place (`orbit`).
 
-Truth is judged only by states, never by images. Two frames are *indistinguishable* if the same things are shown, and
-no point of one has moved by 2 % of the picture's width (half a block of a thumbnail) and no colour by a tenth.
+The truth depends on the states alone, never on pixels. Two frames are *indistinguishable* if they show the same things,
+no point of one has moved by 2 % of the frame width (half a block of a thumbnail), and no colour by a tenth.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ Clock = Callable[[float], float]
 
 SIZE = (224, 126)
 FPS = 4
-MOVED, RECOLOURED = 0.02, 0.1  # visible to a person: shares of the frame width and of the colour range
-ABSENT = 10.0  # tolerances by which a thing shown differs from one not shown
-CUT = 12.0  # tolerances between two frames above which there is no velocity to read
+MOVED, RECOLOURED = 0.02, 0.1  # visible differences: shares of the frame width and of the colour range
+ABSENT = 10.0  # tolerances by which a visible thing differs from an absent one
+CUT = 12.0  # tolerances between two frames above which they show no velocity
 KINDS = ("story", "twins", "swing", "loop", "orbit")
 NOISE = 3.0  # levels of 255, standard deviation, of the painted sensor
 STEP_S = 4  # between two turning points of a story
@@ -36,7 +36,7 @@ STEP_S = 4  # between two turning points of a story
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """A film of a kind; everything follows from the seed. `seconds` is its length."""
+    """A synthetic video of a kind, which depends on the seed alone. `seconds` is its length."""
 
     kind: str
     seed: int
@@ -54,20 +54,20 @@ class Film:
         return cls(kind=kind, seed=int(seed), seconds=seconds)
 
     def rng(self, part: int) -> np.random.Generator:
-        """Chance for one part of the film, whatever the others drew."""
+        """A generator for one part of the film, independent of the others."""
         return np.random.default_rng([self.seed, KINDS.index(self.kind), part])
 
     def state(self, time_s: float) -> State:
-        """All things at a moment of the film, as encoded and shown: of the frame that starts there."""
+        """All things in the frame that is shown at this time."""
         return _state(self, round(time_s * FPS))
 
     def at(self, frame: int) -> State:
-        """The same by the number of the frame, drawn again."""
+        """All things in frame `frame`, without the cache."""
         at_s = self.clock(frame / FPS)
         return self._orbit(at_s) if self.kind == "orbit" else self._story(at_s)
 
     def clock(self, time_s: float) -> float:
-        """The moment of the story that is shown."""
+        """The story time at this video time."""
         if self.kind == "twins":
             for start_s, back_s in self.planted:
                 if start_s <= time_s < start_s + 1:
@@ -80,7 +80,7 @@ class Film:
 
     @property
     def planted(self) -> list[tuple[int, int]]:
-        """Seconds that show an earlier second once more: when, and how long after it. One sample falls into each."""
+        """Seconds that repeat an earlier second: start, and distance to it. Each contains one sample."""
         rng = self.rng(1)
         return [(start, int(rng.integers(6, start))) for start in range(14, self.seconds - 4, 7)]
 
@@ -106,7 +106,7 @@ class Film:
         return state
 
     def _orbit(self, at_s: float) -> State:
-        """Two seconds of rest, then a pose a second, a fifth of a circle on each time; both ways round are as far."""
+        """Two seconds of rest, then one pose per second, each a fifth of a circle further; both ways are equal."""
         trip, pose = divmod(int(at_s), 6)
         angle = 2 * np.pi * max(0, pose - 1) / 5
         state, rng = self._turn(0), self.rng(100 + trip)
@@ -127,23 +127,23 @@ class Film:
         state[:, 6] = rng.uniform(-np.pi, np.pi, things)
         state[:, 7] = rng.random(things) < 0.8
         state[0, 7] = 1
-        if step % 4 == 2:  # two of them meet, and part in other colours
+        if step % 4 == 2:  # two of them meet, and separate in other colours
             state[1, :2] = state[0, :2] + [state[0, 2] + state[1, 2], 0]
         return state
 
     def paint(self, number: int, width: int, height: int) -> Picture:
         """Frame `number` of the film; `tests.clips.render` takes this."""
-        picture = _ground(self.seed).copy()
+        image = _ground(self.seed).copy()
         state = self.at(number)
         for kind, thing in enumerate(state):
             if thing[7]:
-                _draw(picture, (kind + self.seed) % 5, thing)
+                _draw(image, (kind + self.seed) % 5, thing)
         noise = self.rng(1000 + number).normal(0, NOISE, (SIZE[1], SIZE[0], 1))
-        noisy = np.clip(np.asarray(picture) + noise, 0, 255).round().astype(np.uint8)
+        noisy = np.clip(np.asarray(image) + noise, 0, 255).round().astype(np.uint8)
         return np.asarray(Image.fromarray(noisy).resize((width, height)))
 
     def write(self, folder: Path) -> Path:
-        """Encode it."""
+        """Encode the film; returns its path."""
         options = {**SAME_BYTES, "preset": "veryfast"}
         frames = self.seconds * FPS
         return render(folder / self.name, frames=frames, fps=FPS, size=SIZE, paint=self.paint, options=options)
@@ -157,14 +157,14 @@ def _state(film: Film, frame: int) -> State:
 
 
 def points(state: State) -> npt.NDArray[np.float64]:
-    """A state in perceptual units, [things, 8]; differences are comparable."""
+    """A state in units of visible differences: [things, 8]."""
     x, y, radius, *colour, turn, _ = state.T
     rim = np.stack([x, y, radius, radius * np.cos(turn), radius * np.sin(turn)]) / MOVED
     return np.concatenate([rim, np.stack(colour) / RECOLOURED]).T
 
 
 def difference(first: State, second: State) -> npt.NDArray[np.float64]:
-    """How two states differ, [things, 8]; nothing where neither shows a thing, ABSENT where one does."""
+    """The difference of two states, [things, 8]: 0 where neither shows a thing, ABSENT where only one does."""
     shown, other = first[:, 7] > 0, second[:, 7] > 0
     between = (points(first) - points(second)) * (shown & other)[:, None]
     between[shown != other, 0] = ABSENT
@@ -172,24 +172,24 @@ def difference(first: State, second: State) -> npt.NDArray[np.float64]:
 
 
 def apart(first: State, second: State) -> float:
-    """The greatest difference of any thing in any respect; below 1 the two are indistinguishable."""
+    """The largest difference; below 1 the two states are indistinguishable."""
     return float(np.abs(difference(first, second)).max())
 
 
 def way(first: State, second: State) -> float:
-    """How far it is from one state to another: all differences together."""
+    """The distance between two states: the norm of all differences."""
     return float(np.linalg.norm(difference(first, second)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A puzzle by its truth: states of one film, visible ones nearest to the gap first, and the whole hidden span."""
+    """The states of a puzzle of one film: visible ones nearest to the gap first, and the whole hidden span."""
 
     hidden: Sequence[State]
     before: Sequence[State]
     after: Sequence[State]
     span: Sequence[State]
-    distractors: Sequence[State] = ()  # of this film; those of others are never like it
+    distractors: Sequence[State] = ()  # of this film; those of other films always differ
 
     @classmethod
     def of(
@@ -206,7 +206,7 @@ class Asked:
         )
 
     def ambiguities(self) -> set[str]:
-        """Why another answer would be as right; empty for a puzzle with one answer."""
+        """The reasons why another answer would be right too; empty for a puzzle with one answer."""
         hidden, visible = self.hidden, [*self.before, *self.after]
         found = {
             "twin_hidden": any(apart(a, b) < 1 for i, a in enumerate(hidden) for b in hidden[:i]),
@@ -218,10 +218,9 @@ class Asked:
         return {reason for reason, holds in found.items() if holds}
 
     def _reversible(self) -> bool:
-        """Whether the hidden run backwards goes as well with the visible frames.
+        """Whether the hidden run fits the visible frames backwards as well.
 
-        That is: no greater visible jump at either end, and if things are visibly moving, no worse a continuation of
-        their motion.
+        It does if no visible jump at either end is larger, and no visible motion continues worse.
         """
         first, last = self.hidden[0], self.hidden[-1]
         return all(
@@ -232,7 +231,7 @@ class Asked:
 
 
 def _continues(side: Sequence[State], state: State) -> float:
-    """How far things lie from where the last two visible frames point to; 0 where these show no motion."""
+    """The distance of things from the extrapolated motion of two visible frames; 0 if these show no motion."""
     if len(side) < 2 or not 1 <= apart(side[0], side[1]) < CUT:
         return 0.0
     shown = np.prod([s[:, 7] > 0 for s in (side[0], side[1], state)], axis=0)
@@ -249,9 +248,9 @@ def _ground(seed: int) -> Image.Image:
     return Image.blend(soft, Image.fromarray(fine).filter(ImageFilter.GaussianBlur(2)), 0.35)
 
 
-def _draw(picture: Image.Image, kind: int, thing: npt.NDArray[np.float64]) -> None:
-    """A disc, a box, a star, a ring or a bar, with a mark on its rim that shows how it is turned."""
-    draw, width = ImageDraw.Draw(picture), SIZE[0]
+def _draw(image: Image.Image, kind: int, thing: npt.NDArray[np.float64]) -> None:
+    """Draw a disc, a box, a star, a ring or a bar, with a mark on its rim that shows its rotation."""
+    draw, width = ImageDraw.Draw(image), SIZE[0]
     x, y, radius, turn = thing[0] * width, thing[1] * width, thing[2] * width, thing[6]
     red, green, blue = (int(255 * c) for c in thing[3:6])
     fill, dark = (red, green, blue), (red // 3, green // 3, blue // 3)

@@ -1,4 +1,4 @@
-"""Small valid samples of every task, beside those of tests/samples.py, which are all `mvp`."""
+"""Small valid samples of every task; those of tests/samples.py are all `mvp`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.samples import make_folder, make_sample
 def make_task_sample(
     task: str, number: int = 0, *, k: int = 4, distractors: int = 4, context: int = 12, split: str = "train"
 ) -> Sample:
-    """Sample `number` of a task; an `arrow` runs backwards where the number is odd."""
+    """Sample `number` of a task; an `arrow` runs backwards if the number is odd."""
     asked = TASKS[task]
     shape = {"k": k, "distractors": asked.pool_size(distractors), "context": context, "split": split}
     made = make_sample(number, mask_start=context if asked.gap_at_end else context // 2, **shape)
@@ -29,7 +29,7 @@ def make_task_sample(
 
 
 def make_mixed_folder(folder: Path, each: int = 2, **sample: object) -> Path:
-    """A build of all tasks, each with a shard of its own and `each` samples."""
+    """A build with one shard of `each` samples for every task."""
     folder.mkdir(parents=True, exist_ok=True)
     infos: list[ShardInfo] = []
     for task in TASKS:

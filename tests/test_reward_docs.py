@@ -1,4 +1,4 @@
-"""The tables of docs/reward.md agree with the code. To write them again: python -m tests.test_reward_docs."""
+"""The tables of docs/reward.md agree with the code. To update them: python -m tests.test_reward_docs."""
 
 import re
 import sys
@@ -83,7 +83,7 @@ def test_tables_are_up_to_date(name: str, table: Callable[[], list[str]]) -> Non
 
 
 def test_shown_results_are_real() -> None:
-    """Every line of Python on the page runs, and gives what the comment behind or below it says."""
+    """Every line of Python on the page runs, and gives the result in the comment after it."""
     names: dict[str, object] = {}
     checked = 0
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):

@@ -1,4 +1,4 @@
-"""docs/tasks.md agrees with the code. To write its tables and questions: python -m tests.test_tasks_docs."""
+"""docs/tasks.md agrees with the code. To update its table and questions: python -m tests.test_tasks_docs."""
 
 import re
 import sys

@@ -118,7 +118,9 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, journal: Journa
     thresholds = Thresholds.resolve(done.calibration, config.embed, config.mine)
     with journal.step("deduplicate"):
         source = {o.video_id: o.source for o in reversed(done.outcomes)}  # the first source of the same bytes wins
-        videos = kept_videos(source, done.entries, done.bank, done.encoder, config, thresholds)
+        videos = kept_videos(
+            source, done.entries, done.bank, done.encoder, thresholds, pack=config.pack, seed=config.seed
+        )
     with journal.step("mine", "mining", total=len(videos), unit="video") as advance:
         puzzle_set = mine_all(videos, config.puzzle_options, thresholds, lambda: advance(1))
     start(config.out, config_hash)

@@ -1,4 +1,4 @@
-"""Makes puzzles from the kept frames of videos: what to hide, which distractors to show, and how hard it is.
+"""Makes puzzles from the frames of the bank: hides segments, finds distractors, and measures the difficulty.
 
-It reads the bank's vectors and thumbnails. It must not know how videos are decoded, nor how shards are written.
+It reads vectors and thumbnails of the bank. It must not know how videos are decoded, nor how shards are written.
 """

@@ -1,8 +1,7 @@
 """Detects hidden runs whose order is ambiguous, such as swings, dances, and ways there and back.
 
-The encoder's vectors and the thumbnails each give a verdict. A run is refused only if both find it ambiguous. If one of
-them can order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
-docs/puzzles.md explains the reasons.
+Vectors and thumbnails are judged separately, and a run is refused only if it is ambiguous by both. If one of them can
+order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
 """
 
 from collections.abc import Sequence
@@ -14,17 +13,17 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
-REMEMBERED = 64  # cached results: a hidden run is judged in each possible context, with mostly the same frames
+CACHE_SIZE = 64  # results: a hidden run is judged in each possible context, mostly with the same frames
 
 # A camera shake of 3 % of the frame changes the evidence by this much (root mean square over runs of real clips).
-# For vectors it is 0.033, about half of 1 - `repeat` of the encoder; `leaning` uses that half as the unit.
+# For vectors it is 0.033, about half of 1 - `repeat` of the encoder; `direction_evidence` uses that half as the unit.
 NOISE_LUMA = 1.5  # levels of 255
 
 
-def leaning(
+def direction_evidence(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds
 ) -> tuple[float, float, float, float]:
-    """How much more plausible forwards is than backwards, in units of noise; negative if backwards is more plausible.
+    """How much more plausible the run is forwards than backwards, in units of noise; negative if less plausible.
 
     Returns ends and trend by vectors, then ends and trend by pixels. *Ends*: the first hidden frame should be more
     similar to the frame before the gap than the last one is, and the last one more similar to the frame after it.
@@ -33,11 +32,11 @@ def leaning(
     """
     before = tuple(v for v in visible if v < hidden[0])[-1:]
     after = tuple(v for v in visible if v > hidden[-1])[:1]
-    return _leaning(video, tuple(hidden), before, after, thresholds)
+    return _direction_evidence(video, tuple(hidden), before, after, thresholds)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _leaning(
+@lru_cache(maxsize=CACHE_SIZE)
+def _direction_evidence(
     video: KeptVideo, hidden: Places, before: Places, after: Places, thresholds: Thresholds
 ) -> tuple[float, float, float, float]:
     sides = [(-1, place) for place in before] + [(1, place) for place in after]
@@ -70,15 +69,15 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     return _loops(video, tuple(hidden), thresholds)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _loops(video: KeptVideo, hidden: Places, thresholds: Thresholds) -> bool:
     similarities = np.round(video.vectors[list(hidden)] @ video.vectors.T, 5)
     similarities[:, hidden[0] : hidden[-1] + 1] = -1
-    beside = distances(video, hidden, hidden)
+    among_hidden = distances(video, hidden, hidden)
     twins: list[list[int]] = []
     for number, place in enumerate(hidden):
         found = np.flatnonzero(similarities[number] >= thresholds.ambiguous)
-        near = [beside[number, n] for n in (number - 1, number + 1) if 0 <= n < len(hidden)]
+        near = [among_hidden[number, n] for n in (number - 1, number + 1) if 0 <= n < len(hidden)]
         closer = distances(video, [place], found)[0] < min(near)
         twins.append(found[closer].tolist())
     return 2 * max(_longest(twins), _longest(twins[::-1])) > len(hidden)
@@ -92,7 +91,7 @@ def _longest(places: Sequence[Sequence[int]]) -> int:
     return max((rows for rows, _ in ends), default=0)
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """Clear the caches. A cached video keeps the vectors of the whole corpus in memory."""
-    _leaning.cache_clear()
+    _direction_evidence.cache_clear()
     _loops.cache_clear()

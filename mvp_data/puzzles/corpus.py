@@ -1,4 +1,4 @@
-"""The corpus as pass 2 sees it: the de-duplicated frames of each video with their vectors, and the thresholds."""
+"""The corpus of pass 2: the de-duplicated frames of each video with their vectors, and the thresholds."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,13 +8,13 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from mvp_data.bank.bank import Bank
-from mvp_data.config.options import BuildConfig, EmbedConfig, MineConfig
+from mvp_data.config.options import EmbedConfig, MineConfig, PackConfig
 from mvp_data.core.errors import ConfigError
 from mvp_data.core.seeds import unit
 from mvp_data.core.types import Encoder, Source, Vectors, VideoEntry
 from mvp_data.embedding.calibration import Calibration
 from mvp_data.puzzles.dedup import Track, deduplicate, group_videos
-from mvp_data.puzzles.vector_files import Gathered, allocate
+from mvp_data.puzzles.vector_files import RowBuffer, allocate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,21 +22,21 @@ class Thresholds:
     """Thresholds on cosine similarity, from the encoder's calibration or from options."""
 
     repeat: float  # at or above: the same frame
-    ambiguous: float  # at or above: a distractor could be taken for the hidden frame
+    ambiguous: float  # at or above: a distractor could be mistaken for the hidden frame
     scene: float  # at or above: the same scene
     low: float  # below: a distractor is too easy; halfway between unrelated frames and the same scene
 
     @property
     def distinct(self) -> float:
-        """Below: two hidden frames can be told apart, so they can be ordered."""
+        """Below: two hidden frames differ enough to be ordered."""
         return min(self.ambiguous, self.repeat)
 
     @property
     def copy(self) -> float:
         """At or above: may be the same moment in a copy of the video.
 
-        Twice as far from 1 as `ambiguous`: a copy may be scaled, cropped and compressed at once, and sampled half a
-        second apart.
+        It is twice as far from 1 as `ambiguous`, since a copy may be scaled, cropped and compressed at once, and
+        sampled half a second apart.
         """
         return 2 * self.ambiguous - 1
 
@@ -107,85 +107,31 @@ class KeptVideo:
         return self.entry.width_px, self.entry.height_px
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexedVideo:
-    """A video of the bank, before de-duplication."""
-
-    source: Source
-    entry: VideoEntry
-    vectors: Vectors = field(repr=False)  # of the usable frames
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of its frames, in pixels."""
-        return self.entry.width_px, self.entry.height_px
-
-
 def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
-    """Entries of the bank, with their thumbnails gathered where they may leave memory: of a million frames 576 MB.
+    """Entries of the bank. Their thumbnails (576 MB for a million frames) may be in temporary files.
 
     Raises:
         OutputError: an entry is damaged.
     """
-    gathered = Gathered(bank.workspace)
+    thumbnails = RowBuffer(bank.workspace)
     entries: dict[str, VideoEntry] = {}
     for video_id in video_ids:
         entry = bank.read(video_id)
-        frames = entry.frames.with_thumbnails(gathered.put(entry.frames.thumbnails))
+        frames = entry.frames.with_thumbnails(thumbnails.add(entry.frames.thumbnails))
         entries[video_id] = replace(entry, frames=frames)
     return entries
 
 
-def keep(video: IndexedVideo, *, threshold: float, group: str, split: str) -> KeptVideo:
-    """De-duplicate one video."""
-    rows = deduplicate(video.vectors, threshold)
-    usable = video.entry.usable
-    return KeptVideo(
-        source=video.source,
-        entry=video.entry,
-        group=group,
-        split=split,
-        kept=tuple(usable[row] for row in rows),
-        matrix=np.ascontiguousarray(video.vectors[list(rows)]),
-    )
-
-
-def stacked(videos: Sequence[KeptVideo]) -> Vectors:
-    """The vectors of all videos [N, D], in order; not a copy if they are consecutive rows of one matrix."""
-    if all(a.matrix is b.matrix and a.first_row + len(a.kept) == b.first_row for a, b in pairwise(videos)):
-        return videos[0].matrix[videos[0].first_row : videos[-1].first_row + len(videos[-1].kept)]
-    return np.concatenate([video.vectors for video in videos])
-
-
-def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
-    """The split of every group of near-duplicate videos.
-
-    It depends only on the name of the group and the seed, with one exception: if the draws leave no group for
-    training, as may happen with a few videos, the group with the highest draw is taken.
-    """
-    draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
-    splits = {
-        group: "val" if draw < val_share else "test" if draw < val_share + test_share else "train"
-        for group, draw in draws.items()
-    }
-    if draws and "train" not in splits.values() and val_share + test_share < 1:
-        splits[max(draws, key=lambda group: draws[group])] = "train"
-    return splits
-
-
-def _first(option: float | None, calibrated: float) -> float:
-    return calibrated if option is None else option
-
-
 def kept_videos(
-    source: Mapping[str, Source],
+    sources: Mapping[str, Source],
     entries: Mapping[str, VideoEntry],
     bank: Bank,
     encoder: Encoder,
-    config: BuildConfig,
     thresholds: Thresholds,
+    pack: PackConfig,
+    seed: int,
 ) -> list[KeptVideo]:
-    """De-duplicate the frames of each video, group near-duplicate videos, and draw the splits by group.
+    """De-duplicate the frames of each video, group near-duplicate videos, and draw the split of each group.
 
     Raises:
         OutputError: vectors are missing from the bank, or damaged.
@@ -198,16 +144,49 @@ def kept_videos(
         vectors[own.start : own.stop] = bank.read_vectors(video_id, encoder, rows=len(own))
     tracks = {e.video_id: Track(times_s=e.frames.times_s[e.frames.usable], rows=rows[e.video_id]) for e in used}
     groups = group_videos(tracks, vectors, thresholds.copy)
-    shares = {"val_share": config.pack.val_share, "test_share": config.pack.test_share}
-    splits = split_groups(groups.values(), seed=config.seed, **shares)
+    splits = split_groups(groups.values(), seed=seed, val_share=pack.val_share, test_share=pack.test_share)
     found: dict[str, KeptVideo] = {}
     matrix, first_row = allocate(len(vectors), encoder.dimension, bank.workspace), 0
     # Videos that are searched together get consecutive rows, so that `stacked` needs no copy.
     for entry in sorted(used, key=lambda e: (splits[groups[e.video_id]], e.width_px, e.height_px)):
-        own, group = rows[entry.video_id], groups[entry.video_id]
-        video = IndexedVideo(source=source[entry.video_id], entry=entry, vectors=vectors[own.start : own.stop])
-        kept = keep(video, threshold=thresholds.repeat, group=group, split=splits[group])
-        matrix[first_row : first_row + len(kept.kept)] = kept.vectors
-        found[entry.video_id] = replace(kept, matrix=matrix, first_row=first_row)
-        first_row += len(kept.kept)
+        video_id, usable = entry.video_id, entry.usable
+        own_vectors = vectors[rows[video_id].start : rows[video_id].stop]
+        kept = deduplicate(own_vectors, thresholds.repeat)
+        matrix[first_row : first_row + len(kept)] = own_vectors[list(kept)]
+        found[video_id] = KeptVideo(
+            source=sources[video_id],
+            entry=entry,
+            group=groups[video_id],
+            split=splits[groups[video_id]],
+            kept=tuple(usable[row] for row in kept),
+            matrix=matrix,
+            first_row=first_row,
+        )
+        first_row += len(kept)
     return [found[entry.video_id] for entry in used]
+
+
+def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
+    """The split of each group of near-duplicate videos, drawn from its name and the seed.
+
+    If the draws leave no group for training, as may happen with a few videos, the group with the highest draw is taken.
+    """
+    draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
+    splits = {
+        group: "val" if draw < val_share else "test" if draw < val_share + test_share else "train"
+        for group, draw in draws.items()
+    }
+    if draws and "train" not in splits.values() and val_share + test_share < 1:
+        splits[max(draws, key=lambda group: draws[group])] = "train"
+    return splits
+
+
+def stacked(videos: Sequence[KeptVideo]) -> Vectors:
+    """The vectors of all videos [N, D], in order; not a copy if they are consecutive rows of one matrix."""
+    if all(a.matrix is b.matrix and a.first_row + len(a.kept) == b.first_row for a, b in pairwise(videos)):
+        return videos[0].matrix[videos[0].first_row : videos[-1].first_row + len(videos[-1].kept)]
+    return np.concatenate([video.vectors for video in videos])
+
+
+def _first(option: float | None, calibrated: float) -> float:
+    return calibrated if option is None else option

@@ -17,31 +17,31 @@ from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.rules import fits_the_gap
 from mvp_data.puzzles.thumbnails import differ
-from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Opening
+from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
-SPACING = 2.0  # most ratio between the median gaps between key frames of two runs
-COHERENCE = 0.4  # most difference between the mean cosines of consecutive key frames, as a share of the band
-LOOKED_AT = 64  # partners tried for one run, the most similar first
+SPACING = 2.0  # largest ratio of the median gaps between key frames of two runs
+COHERENCE = 0.4  # largest difference of the mean cosines of consecutive key frames, as a share of the band
+MAX_PARTNERS = 64  # tried for one run, the most similar first
 NEAREST = 256  # frames of other videos searched for each hidden frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """The key frames of a hidden segment, and the values that pairing compares."""
+    """A hidden segment, with the values of its key frames that pairing compares."""
 
     video: KeptVideo
-    opening: Opening
+    segment: HiddenSegment
     spacing_s: float  # median time between two key frames
     coherence: float  # mean cosine of consecutive key frames
 
     @classmethod
-    def of(cls, video: KeptVideo, opening: Opening) -> "Run":
+    def of(cls, video: KeptVideo, segment: HiddenSegment) -> "Run":
         """The run of a hidden segment of this video."""
-        vectors = video.vectors[video.rows(opening.hidden)]
+        vectors = video.vectors[video.rows(segment.hidden)]
         return cls(
             video=video,
-            opening=opening,
-            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(opening.hidden)]))),
+            segment=segment,
+            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(segment.hidden)]))),
             coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
         )
 
@@ -49,18 +49,18 @@ class Run:
 
     @property
     def vectors(self) -> Vectors:
-        """[K, D]."""
-        return self.video.vectors[self.video.rows(self.opening.hidden)]
+        """Vectors of the key frames [K, D]."""
+        return self.video.vectors[self.video.rows(self.segment.hidden)]
 
     @property
     def thumbnails(self) -> tuple[bytes, ...]:
-        """Of each key frame."""
-        return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.opening.hidden)
+        """Thumbnail of each key frame."""
+        return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.segment.hidden)
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """Of each key frame."""
-        return tuple(self.video.entry.frames.times_s[list(self.opening.hidden)].tolist())
+        """Time of each key frame."""
+        return tuple(self.video.entry.frames.times_s[list(self.segment.hidden)].tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,19 +81,15 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
     """Disjoint pairs of runs of one video, in an order drawn from the seed; both get the task of the first."""
     if len(runs) < 2:
         return
-    video = runs[0].video
     vectors = np.concatenate([run.vectors for run in runs])
-    free = dict.fromkeys(shuffled(range(len(runs)), "decoy", seed, video.entry.video_id))
-    while free:
-        number = next(iter(free))
-        del free[number]
+
+    def most_similar(number: int) -> list[int]:
         similarities = np.round(runs[number].vectors @ vectors.T, 5).max(axis=0).reshape(len(runs), -1).max(axis=1)
-        ranked = (int(other) for other in np.argsort(-similarities, kind="stable"))
-        order = list(islice((other for other in ranked if other in free), LOOKED_AT))
-        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
-        if pair is not None:
-            del free[next(other for other in order if runs[other] is pair[1].run)]
-            yield pair
+        order: list[int] = np.argsort(-similarities, kind="stable").tolist()
+        return order
+
+    order = shuffled(range(len(runs)), "decoy", seed, runs[0].video.entry.video_id)
+    yield from _pairs(runs, order, most_similar, thresholds, choose)
 
 
 def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
@@ -102,48 +98,54 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         return
     index = Neighbours(np.concatenate([run.vectors for run in runs]))
     k = len(runs[0].vectors)
-    free = set(range(len(runs)))
-    for number in shuffled(range(len(runs)), "decoy", seed):
-        if number not in free:
-            continue
-        free.remove(number)
-        found = index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k))
+
+    def most_similar(number: int) -> list[int]:
         similarities: dict[int, float] = {}
-        for hits in found:
-            for row, similarity in zip(hits.rows.tolist(), hits.similarity.tolist(), strict=True):
+        for found in index.search(runs[number].vectors, NEAREST, without=range(number * k, (number + 1) * k)):
+            for row, similarity in zip(found.rows.tolist(), found.similarity.tolist(), strict=True):
                 similarities[row // k] = max(similarity, similarities.get(row // k, -1.0))
-        own = runs[number].video.group
-        order = sorted(
-            (o for o in similarities if o in free and runs[o].video.group != own), key=lambda o: (-similarities[o], o)
-        )[:LOOKED_AT]
-        pair = _best(runs[number], [runs[other] for other in order], thresholds, choose)
+        foreign = [other for other in similarities if runs[other].video.group != runs[number].video.group]
+        return sorted(foreign, key=lambda other: (-similarities[other], other))
+
+    yield from _pairs(runs, shuffled(range(len(runs)), "decoy", seed), most_similar, thresholds, choose)
+
+
+def _pairs(
+    runs: Sequence[Run],
+    order: Sequence[int],
+    most_similar: Callable[[int], list[int]],
+    thresholds: Thresholds,
+    choose: Choose,
+) -> Iterator[Pair]:
+    """Pair each run, in this order, with the chosen one of its most similar runs that are still free."""
+    free = dict.fromkeys(order)
+    while free:
+        number = next(iter(free))
+        del free[number]
+        others = list(islice((other for other in most_similar(number) if other in free), MAX_PARTNERS))
+        candidates = (_pair(runs[number], runs[other], thresholds) for other in others)
+        pair = choose(pair for pair in candidates if pair is not None)
         if pair is not None:
-            free.remove(next(other for other in order if runs[other] is pair[1].run))
+            del free[next(other for other in others if runs[other] is pair[1].run)]
             yield pair
-
-
-def _best(run: Run, others: Sequence[Run], thresholds: Thresholds, choose: Choose) -> Pair | None:
-    """The chosen pair among the admissible pairs of a run with one of the others."""
-    pairs = (_pair(run, other, thresholds) for other in others)
-    return choose(pair for pair in pairs if pair is not None)
 
 
 def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
     """The two runs as a pair, if their frames may share a pool and each has a context without the other."""
     if not _match(first, second, thresholds) or not _distinct(first, second, thresholds):
         return None
-    ways = _shown_without(first, second, thresholds), _shown_without(second, first, thresholds)
-    if ways[0] is None or ways[1] is None:
+    episodes = _context_without(first, second, thresholds), _context_without(second, first, thresholds)
+    if episodes[0] is None or episodes[1] is None:
         return None
-    task = first.opening.task
+    task = first.segment.task
     return (
-        Half(task=task, run=first, episode=ways[0], other=second),
-        Half(task=task, run=second, episode=ways[1], other=first),
+        Half(task=task, run=first, episode=episodes[0], other=second),
+        Half(task=task, run=second, episode=episodes[1], other=first),
     )
 
 
 def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the two runs have about the same spacing and coherence, so that these do not tell them apart."""
+    """Whether the spacing and the coherence of the two runs are too close to give a hint."""
     spacing = sorted((first.spacing_s, second.spacing_s))
     most = COHERENCE * (thresholds.ambiguous - thresholds.low)
     return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most
@@ -155,25 +157,25 @@ def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
     if similarity < thresholds.low:
         return False
     return not any(
-        fits_the_gap(a.video, a.video.rows(a.opening.hidden), b.vectors, b.thumbnails, thresholds)
+        fits_the_gap(a.video, a.video.rows(a.segment.hidden), b.vectors, b.thumbnails, thresholds)
         for a, b in ((first, second), (second, first))
     )
 
 
-def _shown_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
+def _context_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
     """The first context of a run that shows no frame of the other run, or `None`."""
     same_video = run.video is other.video
-    span = range(other.opening.hidden[0], other.opening.hidden[-1] + 1) if same_video else range(0)
+    span = range(other.segment.hidden[0], other.segment.hidden[-1] + 1) if same_video else range(0)
     vectors, thumbnails = other.vectors, other.thumbnails
-    for episode in run.opening.episodes:
+    for episode in run.segment.episodes:
         if any(frame in span for frame in episode.context):
             continue
-        if not _seen(run.video, episode, vectors, thumbnails, thresholds):
+        if not _repeats(run.video, episode, vectors, thumbnails, thresholds):
             return episode
     return None
 
 
-def _seen(
+def _repeats(
     video: KeptVideo, episode: Episode, vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
 ) -> bool:
     """Whether a visible frame repeats a frame of the other run, by vector or by pixels."""
@@ -186,9 +188,9 @@ def _seen(
 
 def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
     """The other run as distractors; if fewer are needed, consecutive frames whose position the seed draws."""
-    frames = other.opening.hidden
+    frames = other.segment.hidden
     most = len(frames) - min(count, len(frames))
-    first = int(unit("part", seed, run.video.entry.video_id, run.opening.hidden[0]) * (most + 1))
+    first = int(unit("part", seed, run.video.entry.video_id, run.segment.hidden[0]) * (most + 1))
     if run.video is not other.video:
         origin = "corpus"
     else:

@@ -1,4 +1,4 @@
-"""Two kinds of sameness: frames that repeat the last kept one, and videos that are copies of each other."""
+"""Finds frames that repeat the last kept frame, and videos that are copies of each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,14 +11,14 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 
 PROBES = 16  # frames of a video that are looked up among all others; spread over its length
-COPY_SHARE = 0.4  # of a video's probes found in another one at one distance in time; chance gives a third
-MIN_MATCHES = 3  # a shared title card or logo alone does not make two videos copies
-WINDOW_GAPS = 3  # distances in time agree within this many sampling intervals: phases differ, and so do near twins
+COPY_SHARE = 0.4  # of a video's probes found in another one at one time offset; chance gives a third
+MIN_MATCHES = 3  # so that a shared title card or logo alone does not make two videos copies
+WINDOW_GAPS = 3  # time offsets agree within this many sampling intervals: phases differ, and so do near twins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Track:
-    """The frames of a video as copy detection sees them."""
+    """The frames of a video, for copy detection."""
 
     times_s: npt.NDArray[np.float64]  # [N], rising
     rows: range  # N rows of the matrix of all vectors
@@ -42,10 +42,10 @@ def group_videos(tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 
     `vectors` [N, D] has the frames of all tracks, and no other rows.
 
-    A video joins another when enough of its frames have their likeliest twin there, at `threshold` or above, and these
-    twins lie at one distance in time (temporal voting, as video copy detection does it: Douze et al. 2010,
-    arXiv 0902.2123). The vote keeps apart videos that merely look alike: one studio, one game, one street. The name of
-    a group is its smallest video id, so it does not depend on the order of the videos.
+    A video joins another when enough of its frames have their nearest match there, at `threshold` or above, and these
+    matches have one time offset (temporal voting in video copy detection: Douze et al. 2010, arXiv 0902.2123). The vote
+    keeps apart videos that only look similar: one studio, one game, one street. The name of a group is its smallest
+    video id, so it does not depend on the order of the videos.
     """
     ids = sorted((video for video, track in tracks.items() if track.rows), key=lambda video: tracks[video].rows.start)
     parent = {video: video for video in tracks}
@@ -70,7 +70,7 @@ def group_videos(tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 def _offsets(
     ids: Sequence[str], tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """For each video and each other one: how far in time from each probe its twin lies there, if it has one."""
+    """For each video, by other video: the time offsets from its probes to their nearest matches there."""
     if len(ids) < 2:
         return
     starts = np.array([tracks[video].rows.start for video in ids])
@@ -81,21 +81,21 @@ def _offsets(
         found: dict[str, list[float]] = defaultdict(list)
         hits = index.search(vectors[track.rows.start + picked], 32, without=track.rows)
         for time_s, hit in zip(track.times_s[picked].tolist(), hits, strict=True):
-            twins: dict[str, float] = {}
+            matches: dict[str, float] = {}
             for row in hit.rows[hit.similarity >= threshold].tolist():  # nearest first
                 name = ids[int(np.searchsorted(starts, row, side="right")) - 1]
-                twins.setdefault(name, float(tracks[name].times_s[row - tracks[name].rows.start]))
-            for name, twin_s in twins.items():
-                found[name].append(twin_s - time_s)
+                matches.setdefault(name, float(tracks[name].times_s[row - tracks[name].rows.start]))
+            for name, match_s in matches.items():
+                found[name].append(match_s - time_s)
         yield video, found
 
 
 def _gap_s(track: Track) -> float:
-    """The usual distance in time of frames that follow each other; 0 for a single frame."""
+    """The median time between two consecutive frames; 0 for a single frame."""
     return float(np.median(np.diff(track.times_s))) if len(track.times_s) > 1 else 0.0
 
 
 def _agreeing(offsets_s: Sequence[float], window_s: float) -> int:
-    """The largest number of offsets that lie within one window."""
+    """The largest number of offsets within one window."""
     ordered = np.sort(offsets_s)
     return int((np.searchsorted(ordered, ordered + window_s, side="right") - np.arange(len(ordered))).max())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvp_data.puzzles.corpus import Thresholds
-from mvp_data.puzzles.similarity_solvers import Sights
+from mvp_data.puzzles.similarity_solvers import Features
 
 BUCKETS = 10
 
-# How hard a distractor is to tell from the hidden segment by its surroundings, by origin.
+# How hard it is to tell a distractor from a hidden frame by its surroundings.
 ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0}
 FULL_MOTION = 32.0  # mean change of luma (of 255) from one hidden frame to the next that counts as 1
 
@@ -22,12 +22,12 @@ WEIGHTS = {"solvers": 0.5, "motion": 0.2, "margin": 0.15, "origin": 0.1, "spacin
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difficulty:
-    """What makes a puzzle hard for a solver that compares frames; every part is 0 for easy and 1 for hard."""
+    """The parts of the difficulty for a solver that compares frames; each is 0 for easy and 1 for hard."""
 
-    margin: float  # how near the most similar distractor is to the ambiguity threshold; 0 without distractors
+    margin: float  # how close the most similar distractor is to the ambiguity threshold; 0 without any
     spacing: float  # share of sampled frames between hidden ones: 0.5 if every second frame is hidden
     motion: float  # change from one hidden frame to the next: mean of vectors and pixels
-    origin: float  # of the distractors: 0 all from other videos, 1 all from the neighbourhood; 0 without any
+    origin: float  # 0: all distractors are from other videos, 1: all from the neighbourhood; 0 without any
     solvers: float  # 0: similarity alone solves it, 1: similarity is no better than guessing
 
     @property
@@ -37,7 +37,7 @@ class Difficulty:
 
 
 def measure(
-    hidden: Sights,
+    hidden: Features,
     distractors: Sequence[tuple[str, float]],
     times_s: Sequence[float],
     step_s: float,

@@ -1,6 +1,6 @@
-"""The distractor policies: which of the admissible distractors, and which partner of a decoy run, to take first.
+"""The distractor policies: which admissible distractors, and which partner of a decoy run, are taken first.
 
-Adding a policy means one line in `POLICIES`, and its functions. `MINE_ORDERS` of the configuration lists the names; a
+To add a policy, write a class here, add it to `POLICIES`, and add its name to `MINE_ORDERS` of the configuration. A
 test compares the two.
 """
 
@@ -14,104 +14,98 @@ import numpy as np
 from mvp_data.core.seeds import shuffled, stable_hash
 from mvp_data.core.types import Vectors
 from mvp_data.puzzles.decoys import Pair
-from mvp_data.puzzles.similarity_solvers import Sights, lures, sights, success
+from mvp_data.puzzles.similarity_solvers import Features, Gap, features_of, path_gains, success
 from mvp_data.puzzles.types import Distractor
 
 TRIED = 32  # candidates that `adversarial` tries for one puzzle
 PARTNERS = 12  # pairs that `adversarial` tries for one run
 
 Pools: TypeAlias = Mapping[str, Sequence[Distractor]]  # by origin, the most similar distractor first
-# Fill the puzzle from these pools: each place gets the one of the next N distractors that the solvers get least from.
+# Fill the puzzle from these pools: each place gets the one of the next N distractors with which the solvers do worst.
 Fill: TypeAlias = Callable[[Pools, int], tuple[Distractor, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """An episode as the distractor search sees it: the hidden frames and all frames shown."""
+    """An episode as the distractor search sees it: the hidden frames and all visible frames."""
 
-    hidden: Sights
-    before: Sights | None  # the frame before the gap, if there is one
-    after: Sights | None
+    gap: Gap
     visible: Vectors
     span: Vectors  # of all frames from the first hidden one to the last, key frames or not
     shown: tuple[bytes, ...]  # thumbnails of the context and of the span
 
-    def success(self, others: Sequence[Distractor]) -> float:
+    def success(self, distractors: Sequence[Distractor]) -> float:
         """How well the similarity solvers do with these distractors, in [0, 1]."""
-        return success(self.hidden, _sights(others), self.before, self.after)
+        return success(self.gap, self._features(distractors))
 
     def most_misleading_first(self, pool: Sequence[Distractor]) -> list[Distractor]:
-        """The pool, sorted by how much each distractor would shorten the path of the solvers."""
+        """The pool, sorted by how much each distractor shortens the path of the solvers."""
         if not pool:
             return []
-        gains = np.round(lures(self.hidden, _sights(pool), self.before, self.after), 5)
+        gains = np.round(path_gains(self.gap, self._features(pool)), 5)
         return [pool[i] for i in np.argsort(-gains, kind="stable")]
+
+    def _features(self, distractors: Sequence[Distractor]) -> Features:
+        return features_of(distractors, self.visible.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """What a policy may use to choose the scattered distractors of one episode."""
+    """The values from which a policy chooses the scattered distractors of one episode."""
 
     pools: Pools
     fill: Fill
     view: View
     count: int  # distractors of the puzzle
-    decoys: int  # of these, already taken from a decoy run
+    decoys: int  # distractors already taken from a decoy run
     key: tuple[int | str, ...]  # seed and name of the hidden segment, for random draws
 
 
-@dataclass(frozen=True, slots=True)
 class DistractorPolicy:
-    """`scattered` takes distractors from the pools; `partner` takes one of the admissible pairs of decoy runs."""
+    """The policy `band`: the most similar first. The other policies override both methods."""
 
-    scattered: Callable[[Search], tuple[Distractor, ...]]
-    # The pairs come most similar first; the second argument is the success of the solvers on both puzzles of a pair.
-    partner: Callable[[Iterator[Pair], Callable[[Pair], float], int], Pair | None]
+    def scattered(self, search: Search) -> tuple[Distractor, ...]:
+        """The distractors of a puzzle, chosen from the pools."""
+        return search.fill(search.pools, 1)
 
+    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
+        """One of the admissible pairs of a decoy run, which come most similar first.
 
-def _most_similar(search: Search) -> tuple[Distractor, ...]:
-    return search.fill(search.pools, 1)
-
-
-def _any(search: Search) -> tuple[Distractor, ...]:
-    pools = {origin: shuffled(pool, "mine", origin, *search.key) for origin, pool in search.pools.items()}
-    return search.fill(pools, 1)
+        `solved` returns the success of the similarity solvers on both puzzles of a pair.
+        """
+        return next(pairs, None)
 
 
-def _most_misleading(search: Search) -> tuple[Distractor, ...]:
-    """The distractors that leave the similarity solvers the least success, or the most similar ones if that is less."""
-    chosen = _most_similar(search)
-    if len(chosen) == search.decoys:
-        return chosen
-    pools = {origin: search.view.most_misleading_first(pool) for origin, pool in search.pools.items()}
-    misleading = search.fill(pools, max(2, TRIED // search.count))
-    # A misleading distractor may exclude others, and two of them together may mislead less than each alone.
-    worse = len(misleading) < len(chosen) or search.view.success(misleading) > search.view.success(chosen)
-    return chosen if worse else misleading
+class _Random(DistractorPolicy):
+    """Any admissible distractors and partners."""
+
+    def scattered(self, search: Search) -> tuple[Distractor, ...]:
+        pools = {origin: shuffled(pool, "mine", origin, *search.key) for origin, pool in search.pools.items()}
+        return search.fill(pools, 1)
+
+    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
+        found = list(pairs)
+        if not found:
+            return None
+        run = found[0][0].run
+        return found[stable_hash("mine", seed, run.video.entry.video_id, run.segment.hidden[0]) % len(found)]
 
 
-def _most_similar_pair(pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-    return next(pairs, None)
+class _Adversarial(DistractorPolicy):
+    """The distractors and partners with which the similarity solvers do worst."""
+
+    def scattered(self, search: Search) -> tuple[Distractor, ...]:
+        chosen = search.fill(search.pools, 1)
+        if len(chosen) == search.decoys:
+            return chosen
+        pools = {origin: search.view.most_misleading_first(pool) for origin, pool in search.pools.items()}
+        misleading = search.fill(pools, max(2, TRIED // search.count))
+        # A misleading distractor may exclude others, and two of them together may mislead less than each alone.
+        worse = len(misleading) < len(chosen) or search.view.success(misleading) > search.view.success(chosen)
+        return chosen if worse else misleading
+
+    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
+        return min(islice(pairs, PARTNERS), key=solved, default=None)
 
 
-def _any_pair(pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-    found = list(pairs)
-    if not found:
-        return None
-    run = found[0][0].run
-    return found[stable_hash("mine", seed, run.video.entry.video_id, run.opening.hidden[0]) % len(found)]
-
-
-def _least_solved_pair(pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-    return min(islice(pairs, PARTNERS), key=solved, default=None)
-
-
-POLICIES = {
-    "band": DistractorPolicy(_most_similar, _most_similar_pair),
-    "random": DistractorPolicy(_any, _any_pair),
-    "adversarial": DistractorPolicy(_most_misleading, _least_solved_pair),
-}
-
-
-def _sights(pool: Sequence[Distractor]) -> Sights:
-    return sights(np.stack([d.vector for d in pool]), [d.thumbnail for d in pool])
+POLICIES = {"band": DistractorPolicy(), "random": _Random(), "adversarial": _Adversarial()}

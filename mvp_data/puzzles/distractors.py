@@ -13,21 +13,19 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, stacked
 from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
-from mvp_data.puzzles.similarity_solvers import sights_of
+from mvp_data.puzzles.similarity_solvers import gap_of
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
 from mvp_data.shards import record
 
-NEIGHBOURS = (
-    64,
-    1024,
-)  # nearest frames searched for each hidden frame; more if the first ones are all too similar
+# Nearest frames searched for each hidden frame; more if the first ones are all too similar.
+NEIGHBOURS = (64, 1024)
 FAR = 1e-3  # below the band by more than a rounding error
 ORIGINS = record.ORIGINS[1:]  # all but `hidden`, in the order in which missing distractors are filled up
 
 
 @dataclass(frozen=True)
-class _Shelf:
+class _SearchGroup:
     """The videos whose frames may share a puzzle: those of one split and one frame size."""
 
     videos: tuple[KeptVideo, ...]
@@ -35,7 +33,7 @@ class _Shelf:
 
     @cached_property
     def index(self) -> Neighbours:
-        """Built on first use; a build without scattered distractors does not need it."""
+        """The index of their frames, built on first use: a build without scattered distractors does not need it."""
         return Neighbours(stacked(self.videos))
 
 
@@ -51,22 +49,22 @@ class Miner:
         self._seed = seed
         self._thresholds = thresholds
         self._videos = {video.entry.video_id: video for video in videos}
-        self._shelves: dict[tuple[str, int, int], _Shelf] = {}
+        self._groups: dict[tuple[str, int, int], _SearchGroup] = {}
         self._rows: dict[str, range] = {}
-        by_shelf: dict[tuple[str, int, int], list[KeptVideo]] = defaultdict(list)
+        by_kind: dict[tuple[str, int, int], list[KeptVideo]] = defaultdict(list)
         for video in sorted(videos, key=lambda v: v.entry.video_id):
-            by_shelf[(video.split, *video.size)].append(video)
-        for key, members in by_shelf.items():
+            by_kind[(video.split, *video.size)].append(video)
+        for key, members in by_kind.items():
             ends = np.cumsum([len(v.kept) for v in members])
-            self._shelves[key] = _Shelf(tuple(members), ends)
+            self._groups[key] = _SearchGroup(tuple(members), ends)
             for video, end in zip(members, ends.tolist(), strict=True):
                 self._rows[video.entry.video_id] = range(end - len(video.kept), end)
 
     @property
     def indexes(self) -> Mapping[str, Neighbours]:
         """The neighbour indexes in use, by a readable name, for the report."""
-        made = {key: shelf for key, shelf in self._shelves.items() if "index" in vars(shelf)}
-        return {f"{split} {w}x{h}": shelf.index for (split, w, h), shelf in made.items()}
+        made = {key: group for key, group in self._groups.items() if "index" in vars(group)}
+        return {f"{split} {w}x{h}": group.index for (split, w, h), group in made.items()}
 
     def mine(self, episode: Episode, count: int, decoys: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
         """`count` distractors of an episode: the `decoys`, then scattered ones; fewer if no more are admissible.
@@ -75,8 +73,8 @@ class Miner:
         """
         video = self._videos[episode.strip.video_id]
         view = _view(video, episode)
-        pools = self._own(video, episode, view.hidden.vectors)
-        pools["corpus"] = self._corpus(video, view.hidden.vectors, count)
+        pools = self._own(video, episode, view.gap.hidden.vectors)
+        pools["corpus"] = self._corpus(video, view.gap.hidden.vectors, count)
         search = Search(
             pools=pools,
             fill=lambda pools, tried: self._fill(pools, view, count, decoys, tried),
@@ -105,7 +103,7 @@ class Miner:
     def _take(self, pool: Sequence[Distractor], quota: int, view: View, chosen: list[Distractor], tried: int) -> None:
         """Append up to `quota` distractors of a pool to `chosen`, without repeats of other frames of the puzzle.
 
-        Each is the one of the next `tried` new distractors with which the similarity solvers do worst.
+        Each is the one with which the similarity solvers do worst among the next `tried` new distractors.
         """
         rest = iter(pool)
         window: list[Distractor] = []
@@ -152,23 +150,23 @@ class Miner:
 
     def _corpus(self, video: KeptVideo, hidden: Vectors, wanted: int) -> list[Distractor]:
         """Admissible frames of other videos, the most similar first; without near-duplicates of this video."""
-        shelf = self._shelves[(video.split, *video.size)]
+        group = self._groups[(video.split, *video.size)]
         pool: list[Distractor] = []
         for k in NEIGHBOURS:
-            found = shelf.index.search(hidden, k, without=self._rows[video.entry.video_id])
+            found = group.index.search(hidden, k, without=self._rows[video.entry.video_id])
             rows = np.unique(np.concatenate([f.rows for f in found]))
-            pool = [d for row in rows.tolist() if (d := self._judged(shelf, row, video, hidden)) is not None]
+            pool = [d for row in rows.tolist() if (d := self._judged(group, row, video, hidden)) is not None]
             # All other frames are below the band, or there are none.
             last = all(len(f.rows) < k or f.similarity[-1] < self._thresholds.low - FAR for f in found)
             if last or len(pool) >= wanted:
                 break
         return sorted(pool, key=lambda d: -d.similarity)  # stable: ties by row
 
-    def _judged(self, shelf: _Shelf, row: int, video: KeptVideo, hidden: Vectors) -> Distractor | None:
+    def _judged(self, group: _SearchGroup, row: int, video: KeptVideo, hidden: Vectors) -> Distractor | None:
         """The frame in a row of the index, if it is admissible with these hidden frames."""
-        number = int(np.searchsorted(shelf.ends, row, side="right"))
-        other = shelf.videos[number]
-        place = row - int(shelf.ends[number]) + len(other.kept)
+        number = int(np.searchsorted(group.ends, row, side="right"))
+        other = group.videos[number]
+        place = row - int(group.ends[number]) + len(other.kept)
         # The highest to any hidden frame, not only to the one whose neighbour it is.
         similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
         if other.group == video.group or not self._in_band(similarity):
@@ -180,14 +178,11 @@ class Miner:
 
 
 def _view(video: KeptVideo, episode: Episode) -> View:
-    context, at = episode.context, episode.mask_start
     first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
-    shown = (*context, *video.kept[first : last + 1])
+    shown = (*episode.context, *video.kept[first : last + 1])
     return View(
-        hidden=sights_of(video, episode.hidden),
-        before=sights_of(video, context[at - 1 : at]) if at else None,
-        after=sights_of(video, context[at : at + 1]) if at < len(context) else None,
-        visible=video.vectors[video.rows(context)],
+        gap=gap_of(video, episode),
+        visible=video.vectors[video.rows(episode.context)],
         span=video.vectors[first : last + 1],
         shown=tuple(video.entry.frames.thumbnail(f) for f in shown),
     )

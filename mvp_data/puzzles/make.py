@@ -1,19 +1,23 @@
-"""Makes the puzzles of a build from the kept frames of all videos, and counts every refused segment."""
+"""Makes the puzzles of a build from the kept frames of all videos, and counts the refused segments."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from mvp_data.config.options import PuzzleOptions
 from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
+from mvp_data.puzzles.difficulty import measure
 from mvp_data.puzzles.distractor_policies import POLICIES
 from mvp_data.puzzles.distractors import Miner, quotas, shortfall
-from mvp_data.puzzles.label import label, similarity_success
-from mvp_data.puzzles.mask import openings
-from mvp_data.puzzles.rules import forget
-from mvp_data.puzzles.types import Distractor, Drop, Opening, Puzzle
+from mvp_data.puzzles.mask import hidden_segments
+from mvp_data.puzzles.rules import clear_caches, doubt
+from mvp_data.puzzles.similarity_solvers import Gap, features_of, gap_of, success
+from mvp_data.puzzles.types import Candidate, Distractor, Drop, Episode, FrameRef, HiddenSegment, Puzzle
+from mvp_data.shards.record import LABELS
 from mvp_data.tasks.catalogue import TASKS
 
 
@@ -22,11 +26,24 @@ class PuzzleSet:
     """The puzzles of a build, sorted by key, and the counts for its report."""
 
     puzzles: tuple[Puzzle, ...]
-    drops: dict[str, int]  # refused hidden segments, by reason
-    video_drops: dict[str, dict[str, int]]  # the same, for each video
-    origins: dict[str, int]  # distractors by origin
+    video_drops: dict[str, dict[str, int]]  # refused hidden segments of each video, by reason
     shortfalls: dict[str, int]  # scattered distractors missing from the quota of an origin, taken from another one
-    indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    indexes: dict[str, dict[str, float | str]]  # kind and recall of each neighbour index, by name
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Refused hidden segments of all videos, by reason."""
+        return add_up(self.video_drops.values())
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """Number of distractors from each origin."""
+        return dict(Counter(c.origin for puzzle in self.puzzles for c in puzzle.candidates if c.order < 0))
+
+
+def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of these counts, by key."""
+    return dict(sum(map(Counter, counts), Counter()))
 
 
 def make_puzzles(
@@ -42,19 +59,17 @@ def make_puzzles(
     Scattered distractors may also come from `neighbour_videos`, which give no puzzles here.
     """
     maker = _Maker(videos, config, thresholds, neighbour_videos)
-    alone: dict[tuple[bool, bool, str, int, int], list[Run]] = defaultdict(list)
+    unpaired: dict[tuple[bool, bool, str, int, int], list[Run]] = defaultdict(list)
     for video in sorted(videos, key=lambda v: v.entry.video_id):
         for run in maker.within(video):
-            alone[(*_pairing(run), video.split, *video.size)].append(run)
+            unpaired[(*_pairing(run), video.split, *video.size)].append(run)
         on_video()
-    for key in sorted(alone):
-        maker.across(alone[key])
-    forget()
+    for key in sorted(unpaired):
+        maker.across(unpaired[key])
+    clear_caches()
     return PuzzleSet(
         puzzles=tuple(sorted(maker.puzzles, key=lambda p: p.key)),
-        drops=dict(sum(maker.drops.values(), Counter())),
         video_drops={video_id: dict(drops) for video_id, drops in maker.drops.items()},
-        origins=dict(Counter(c.origin for p in maker.puzzles for c in p.candidates if c.order < 0)),
         shortfalls=dict(maker.shortfalls),
         indexes={name: {"kind": i.kind, "recall": i.recall} for name, i in maker.miner.indexes.items()},
     )
@@ -84,7 +99,9 @@ class _Maker:
         drops = self.drops[video_id] = Counter()
         units: list[tuple[Half, ...]] = []
         waiting: dict[tuple[bool, bool], list[Run]] = defaultdict(list)
-        for outcome in openings(video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares):
+        for outcome in hidden_segments(
+            video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares
+        ):
             if isinstance(outcome, Drop):
                 drops[outcome.value] += 1
             elif self._has_decoys(video, outcome):
@@ -92,18 +109,18 @@ class _Maker:
                 waiting[_pairing(run)].append(run)
             else:
                 units.append((Half(task=outcome.task, run=Run.of(video, outcome), episode=outcome.episodes[0]),))
-        alone: list[Run] = []
+        unpaired: list[Run] = []
         for runs in waiting.values():
             if self._config.mask.samples_per_video == 1:  # a pair needs two
-                alone += runs
+                unpaired += runs
                 continue
             pairs = list(pairs_within(runs, self._thresholds, self._choose, seed=seed))
             paired = {id(half.run) for pair in pairs for half in pair}
-            alone += [run for run in runs if id(run) not in paired]
+            unpaired += [run for run in runs if id(run) not in paired]
             units += pairs
         for halves in shuffled(units, "samples", seed, video_id):
             self._make(halves)
-        return alone
+        return unpaired
 
     def across(self, runs: Sequence[Run]) -> None:
         """Make the puzzles of runs that have a partner in another video."""
@@ -142,7 +159,7 @@ class _Maker:
         distractors = self.miner.mine(half.episode, count, decoys) if len(decoys) < count else decoys
         if len(distractors) < count:
             return Drop.FEW_DISTRACTORS
-        puzzle = label(run.video, task, half.episode, distractors, self._thresholds, self._config)
+        puzzle = _label(run.video, task, half.episode, distractors, self._thresholds, self._config)
         low, high = self._config.puzzle.difficulty_range
         if not low <= puzzle.difficulty <= high:
             return Drop.DIFFICULTY
@@ -157,16 +174,16 @@ class _Maker:
             total = 0.0
             for half, other in zip(pair, reversed(pair), strict=True):
                 decoys = decoy_run(half.run, other.run, mine.distractors, mine.neighbourhood_s, seed)
-                total += similarity_success(half.run.video, half.task, half.episode, decoys)
+                total += _success(gap_of(half.run.video, half.episode), half.task, half.episode.k, decoys)
             return total
 
         return POLICIES[mine.mine].partner(pairs, solved, seed)
 
-    def _has_decoys(self, video: KeptVideo, opening: Opening) -> bool:
+    def _has_decoys(self, video: KeptVideo, segment: HiddenSegment) -> bool:
         mine = self._config.mine
-        if not TASKS[opening.task].decoys or not mine.distractors:
+        if not TASKS[segment.task].decoys or not mine.distractors:
             return False
-        return unit("decoy", self._config.seed, video.entry.video_id, opening.hidden[0]) < mine.decoy_share
+        return unit("decoy", self._config.seed, video.entry.video_id, segment.hidden[0]) < mine.decoy_share
 
     def _room(self, run: Run) -> bool:
         limit = self._config.mask.samples_per_video
@@ -175,5 +192,62 @@ class _Maker:
 
 def _pairing(run: Run) -> tuple[bool, bool]:
     """The facts in which the two runs of a pair must agree, since both get the same task."""
-    task = TASKS[run.opening.task]
+    task = TASKS[run.segment.task]
     return task.gap_at_end, task.needs_order
+
+
+def _label(
+    video: KeptVideo,
+    task: str,
+    episode: Episode,
+    distractors: Sequence[Distractor],
+    thresholds: Thresholds,
+    config: PuzzleOptions,
+) -> Puzzle:
+    """The puzzle with one pool of hidden frames and distractors; its key and the seed decide the order of the pool."""
+    video_id = video.entry.video_id
+    times_s = [video.entry.frames[f].time_s for f in episode.hidden]
+    key = f"{video_id}-{round(times_s[0] * 1000):09d}{TASKS[task].key_suffix}"
+    gap = gap_of(video, episode)
+    to_others = np.round((gap.hidden.vectors @ gap.hidden.vectors.T - 2 * np.eye(episode.k)).max(axis=1), 5)
+    pool = [
+        (FrameRef(video_id=video_id, index=frame), order, -1, "hidden", float(to_others[order]))
+        for order, frame in enumerate(episode.hidden)
+    ] + [(d.frame, -1, d.decoy, d.origin, d.similarity) for d in distractors]
+    shown = shuffled(pool, "label", config.seed, key)
+    if TASKS[task].in_a_row:
+        shown = pool if unit("label", config.seed, key) < 1 / 2 else pool[::-1]
+    difficulty = measure(
+        hidden=gap.hidden,
+        distractors=[(d.origin, d.similarity) for d in distractors],
+        times_s=times_s,
+        step_s=1 / video.entry.rate_fps,
+        thresholds=thresholds,
+        success=_success(gap, task, episode.k, distractors),
+    )
+    return Puzzle(
+        key=key,
+        task=task,
+        episode=episode,
+        candidates=tuple(
+            Candidate(label=letter, frame=frame, order=order, decoy=decoy, origin=origin, similarity=similarity)
+            for letter, (frame, order, decoy, origin, similarity) in zip(LABELS, shown, strict=False)
+        ),
+        difficulty=difficulty.score,
+        doubt=_doubt(video, task, episode, thresholds, config),
+        margin=thresholds.ambiguous - max(similarity for *_, similarity in pool),
+    )
+
+
+def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: PuzzleOptions) -> str:
+    """Why the order of the hidden run is ambiguous; empty where such runs were refused."""
+    if config.mask.reversible == "drop" and TASKS[task].needs_order:
+        return ""
+    found = doubt(video, video.rows(episode.hidden), video.rows(episode.context), thresholds)
+    return found.value if found else ""
+
+
+def _success(gap: Gap, task: str, k: int, distractors: Sequence[Distractor]) -> float:
+    """How well the similarity solvers do on a puzzle, in [0, 1]."""
+    others = features_of(distractors, gap.hidden.vectors.shape[1])
+    return success(gap, others, ordered=TASKS[task].asks_order(k, len(distractors)))

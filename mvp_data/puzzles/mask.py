@@ -8,54 +8,53 @@ from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask_policies import POLICIES
 from mvp_data.puzzles.rules import refuse
-from mvp_data.puzzles.types import Drop, Episode, Opening, Places, Strip
+from mvp_data.puzzles.types import Drop, Episode, HiddenSegment, Places, Strip
 from mvp_data.tasks.catalogue import TASKS
-
-MVP_ALONE = (("mvp", 1.0),)
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """The key frames of a hidden segment, and the place where the visible frames resume."""
+class _Proposal:
+    """The key frames of a possible hidden segment, and the place after its last frame."""
 
     task: str
     hidden: Places
     end: int
 
 
-def openings(
+def hidden_segments(
     video: KeptVideo,
     config: MaskConfig,
     thresholds: Thresholds,
     seed: int,
-    shares: Sequence[tuple[str, float]] = MVP_ALONE,
-) -> Iterator[Opening | Drop]:
+    shares: Sequence[tuple[str, float]],
+) -> Iterator[HiddenSegment | Drop]:
     """Hidden segments of a video that do not overlap, in time order, and a reason for each refused segment.
 
     The seed draws a task for each place where a segment may begin. It also draws the order of the contexts of a
     segment, which differ in the number of frames before the gap. A refused segment counts once, with the first reason.
+    `shares` are those of the tasks and add up to 1.
     """
     free_from = 0
-    for segment in _segments(video, config, thresholds, seed, shares):
-        if segment.hidden[0] < free_from:
+    for proposal in _proposals(video, config, thresholds, seed, shares):
+        if proposal.hidden[0] < free_from:
             continue
-        outcome = _place(video, segment, config, thresholds, seed)
+        outcome = _with_contexts(video, proposal, config, thresholds, seed)
         if not isinstance(outcome, Drop):
-            free_from = segment.end
+            free_from = proposal.end
         yield outcome
 
 
-def _segments(
+def _proposals(
     video: KeptVideo, config: MaskConfig, thresholds: Thresholds, seed: int, shares: Sequence[tuple[str, float]]
-) -> Iterator[_Segment]:
+) -> Iterator[_Proposal]:
     """Every segment that leaves room for the context, in time order."""
     k, size, choose = config.hidden_frames, len(video.kept), POLICIES[config.mask_policy].choose
     for start in range(size - k + 1):
         task = _task(shares, unit("task", seed, video.entry.video_id, video.kept[start]))
-        before, after = _least(task, config)
+        before, after = _least_context(task, config)
         found = choose(video, start, size - after, k, thresholds) if before <= start else None
         if found is not None:
-            yield _Segment(task, *found)
+            yield _Proposal(task, *found)
 
 
 def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
@@ -67,31 +66,31 @@ def _task(shares: Sequence[tuple[str, float]], draw: float) -> str:
     return shares[-1][0]  # rounding may leave the sum of the shares below 1
 
 
-def _least(task: str, config: MaskConfig) -> tuple[int, int]:
-    """Fewest visible frames before and after the gap: two where there are enough, so that motion enters and leaves."""
+def _least_context(task: str, config: MaskConfig) -> tuple[int, int]:
+    """The fewest visible frames before and after the gap. Two frames on a side show motion."""
     if TASKS[task].gap_at_end:
         return config.context_frames, 0
     edge = min(2, config.context_frames // 2)
     return edge, edge
 
 
-def _place(
-    video: KeptVideo, segment: _Segment, config: MaskConfig, thresholds: Thresholds, seed: int
-) -> Opening | Drop:
+def _with_contexts(
+    video: KeptVideo, proposal: _Proposal, config: MaskConfig, thresholds: Thresholds, seed: int
+) -> HiddenSegment | Drop:
     """The segment with every context that keeps the rules, or the reason why there is none."""
     context, size = config.context_frames, len(video.kept)
-    start, end = segment.hidden[0], segment.end
-    before_least, after_least = _least(segment.task, config)
-    if not TASKS[segment.task].needs_order:
+    start, end = proposal.hidden[0], proposal.end
+    before_least, after_least = _least_context(proposal.task, config)
+    if not TASKS[proposal.task].needs_order:
         config = replace(config, reversible="keep")
     places = range(max(before_least, context - (size - end)), min(context - after_least, start) + 1)
     found: list[Episode] = []
     first_reason: Drop | None = None
     for before in shuffled(places, "mask", seed, video.entry.video_id, video.kept[start]):
         visible = (*range(start - before, start), *range(end, end + context - before))
-        reason = refuse(video, segment.hidden, visible, config, thresholds)
+        reason = refuse(video, proposal.hidden, visible, config, thresholds)
         if reason is None:
-            positions = (*visible[:before], *segment.hidden, *visible[before:])
+            positions = (*visible[:before], *proposal.hidden, *visible[before:])
             strip = Strip(
                 video_id=video.entry.video_id,
                 frames=tuple(video.kept[p] for p in positions),
@@ -100,5 +99,5 @@ def _place(
             found.append(Episode(strip=strip, mask_start=before, k=config.hidden_frames))
         first_reason = first_reason or reason
     if found:
-        return Opening(task=segment.task, episodes=tuple(found))
+        return HiddenSegment(task=proposal.task, episodes=tuple(found))
     return first_reason or Drop.LITTLE_CONTEXT

@@ -1,12 +1,12 @@
 """Makes puzzles partition by partition, for a corpus that is too large for one index or one machine.
 
-A partition holds videos with similar vectors. They take partners for decoy runs only from their own partition, and
-distractors also from its neighbour videos: those for which it is the second nearest partition. Distractors farther away
-are not found; benchmarks/cells.py measures the effect. Each partition can be processed on another machine.
+A partition holds videos with similar vectors. Their decoy runs find partners only in their own partition. Distractors
+also come from its neighbour videos, for which it is the second nearest partition. Distractors farther away are not
+found; benchmarks/partitions.py measures the effect. Each partition can be processed on another machine.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from mvp_data.config.options import PuzzleOptions
 from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import centres, nearest_centre, spread
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.make import PuzzleSet, add_up, make_puzzles
 
 TRAINING_VIDEOS = 100_000  # for k-means, evenly spread over the corpus
 
@@ -38,14 +38,9 @@ def mine_all(
     if not config.mine.mine_cells:
         return make_puzzles(videos, config, thresholds, on_video)
     partitions = partition_videos(videos, config.mine.mine_cells)
-    return merged([mine_partition(partition, config, thresholds, on_video) for partition in partitions])
-
-
-def mine_partition(
-    partition: Partition, config: PuzzleOptions, thresholds: Thresholds, on_video: Callable[[], object] = lambda: None
-) -> PuzzleSet:
-    """The puzzles of one partition. The rest of the corpus is not needed."""
-    return make_puzzles(partition.videos, config, thresholds, on_video, neighbour_videos=partition.neighbour_videos)
+    return merged(
+        [make_puzzles(p.videos, config, thresholds, on_video, neighbour_videos=p.neighbour_videos) for p in partitions]
+    )
 
 
 def partition_videos(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:
@@ -86,16 +81,7 @@ def merged(sets: Sequence[PuzzleSet]) -> PuzzleSet:
             indexes[name] = min(indexes.get(name, index), index, key=lambda i: float(i["recall"]))
     return PuzzleSet(
         puzzles=tuple(sorted((puzzle for made in sets for puzzle in made.puzzles), key=lambda p: p.key)),
-        drops=_sum(made.drops for made in sets),
         video_drops={video_id: drops for made in sets for video_id, drops in made.video_drops.items()},
-        origins=_sum(made.origins for made in sets),
-        shortfalls=_sum(made.shortfalls for made in sets),
+        shortfalls=add_up(made.shortfalls for made in sets),
         indexes=indexes,
     )
-
-
-def _sum(counts: Iterator[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(total)

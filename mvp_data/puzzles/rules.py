@@ -1,4 +1,4 @@
-"""The rules that a hidden segment must keep: one right answer, which the context leads to."""
+"""The rules for hidden segments. A puzzle that keeps them has one right answer, and its context leads to it."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,9 +9,9 @@ import numpy as np
 from mvp_data.config.options import MaskConfig
 from mvp_data.core.types import Vectors
 from mvp_data.puzzles import ambiguity
-from mvp_data.puzzles.ambiguity import REMEMBERED, leaning, loops
+from mvp_data.puzzles.ambiguity import CACHE_SIZE, direction_evidence, loops
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.mask_policies import POLICIES, beside
+from mvp_data.puzzles.mask_policies import POLICIES, around_gap
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Places
 
@@ -40,21 +40,21 @@ def refuse(
     repeated = (hidden_vectors @ visible_vectors.T).max() >= thresholds.repeat
     if repeated or not all(moves(video, h, v) for h in hidden for v in visible):
         return Drop.REPEATED_CONTEXT
-    return _two_ways(video, hidden, visible, config, thresholds)
+    return _ambiguous(video, hidden, visible, config, thresholds)
 
 
-def _two_ways(
+def _ambiguous(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], config: MaskConfig, thresholds: Thresholds
 ) -> Drop | None:
     """The reason why another order or another choice of frames could be right, or `None`."""
-    if min(leaning(video, hidden, visible, thresholds)) <= 1 and _recurs(video, hidden, visible):
+    if min(direction_evidence(video, hidden, visible, thresholds)) <= 1 and _recurs(video, hidden, visible):
         return Drop.RECURRING
     return doubt(video, hidden, visible, thresholds) if config.reversible == "drop" else None
 
 
 def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds) -> Drop | None:
     """The reason why the order of a run is ambiguous: it is reversible, or occurs again in the video."""
-    if max(leaning(video, hidden, visible, thresholds)) <= 1:
+    if max(direction_evidence(video, hidden, visible, thresholds)) <= 1:
         return Drop.REVERSIBLE
     return Drop.LOOPING if loops(video, hidden, thresholds) else None
 
@@ -62,13 +62,13 @@ def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thres
 def _recurs(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int]) -> bool:
     """Whether most hidden frames are more similar to some far frame of the video than to their neighbours.
 
-    This happens where moments recur: juggling, dancing, a wagging tail, an empty road. Then the context does not tell
+    This happens where moments recur: juggling, dancing, a wagging tail, an empty road. Then the context does not show
     which of them belongs in the gap.
     """
-    return _recurs_between(video, tuple(hidden), *beside(hidden, visible))
+    return _recurs_between(video, tuple(hidden), *around_gap(hidden, visible))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -> bool:
     twins = 0
     for previous, place, following in zip((before, *hidden), hidden, (*hidden[1:], after), strict=False):
@@ -78,10 +78,10 @@ def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -
     return 2 * twins > len(hidden)
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """Clear the caches of this module and of `ambiguity`."""
     _recurs_between.cache_clear()
-    ambiguity.forget()
+    ambiguity.clear_caches()
 
 
 def fits_the_gap(

@@ -1,8 +1,7 @@
 """Distances between the candidates and to the frames next to the gap, and exact searches over all answers.
 
-Best paths come from dynamic programming over subsets (Held and Karp 1962): the cheapest way to visit a set of
-candidates and end at one of them depends on the set without it alone. The tables depend only on n and K and are cached,
-so a search is a few array operations.
+Shortest paths are found by dynamic programming over subsets (Held and Karp 1962). The tables depend only on n and K and
+are cached, so a search is a few array operations.
 """
 
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def searchable(n: int, k: int) -> bool:
 
 
 def shortest_path(inside: Floats, start: Floats | None, end: Floats | None, k: int) -> Places:
-    """The order of `k` of the n places whose steps cost least, with the steps from `start` and to `end` where given.
+    """The path through `k` of the n places that costs least, with the steps from `start` and to `end` where given.
 
     >>> line = np.array([[0.0, 1, 4, 9], [1, 0, 1, 4], [4, 1, 0, 1], [9, 4, 1, 0]])
     >>> shortest_path(line, line[3], None, 3)
@@ -71,7 +70,7 @@ def shortest_path(inside: Floats, start: Floats | None, end: Floats | None, k: i
 
 
 def best_subset(value: Floats, k: int) -> Places:
-    """The `k` places whose pairs [n, n] add up to the least; the diagonal counts too.
+    """The `k` places with the smallest sum of their pairs in `value` [n, n], including the diagonal.
 
     >>> best_subset(np.array([[0.0, 9, 1], [9, 0, 9], [1, 9, 0]]), 2)
     (0, 2)
@@ -92,9 +91,10 @@ def _members(n: int, k: int) -> Floats:
 
 @lru_cache(maxsize=8)
 def _steps(n: int, k: int) -> tuple[Step, ...]:
-    """For sets of 2, 3 ... k: each (set, last) as the rows of (set without last, previous), the previous and the last.
+    """For sets of 2, 3 ... k places, one state for each (set, last place): its predecessors and its last place.
 
-    Shapes [states, size - 1], [states, size - 1], [states].
+    Each entry has the rows of (set without last, previous) and the previous places, [states, size - 1] each, and the
+    last places [states].
     """
     rows = {(1 << i, i): i for i in range(n)}
     steps = []

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,87 +17,107 @@ from mvp_data.core.seeds import shuffled
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.shortest_path import Floats, Places, Space, searchable, shortest_path, space
+from mvp_data.puzzles.types import Distractor, Episode
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.grading import grade
 
+SPACES = ("vectors", "thumbnails")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sights:
+class Features:
     """Frames as the solvers of a build see them."""
 
     vectors: Vectors  # [n, D], rows of length 1
     thumbnails: npt.NDArray[np.float32]  # [n, 576], luma 0..255
 
 
-def sights(vectors: Vectors, thumbnails: Sequence[bytes]) -> Sights:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """The K hidden frames in order, and the frames next to them. At least one of `before` and `after` is given."""
+
+    hidden: Features
+    before: Features | None  # one frame
+    after: Features | None  # one frame
+
+    def __post_init__(self) -> None:
+        if self.before is None and self.after is None:
+            raise ValueError("no frame before the gap and none after it: nothing to compare candidates with")
+
+
+def features(vectors: Vectors, thumbnails: Sequence[bytes]) -> Features:
     """The frames with these vectors [n, D] and thumbnails (`Frame.thumbnail`)."""
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
     if len(pixels) != len(vectors):
         raise ValueError(f"{len(vectors)} vectors and {len(pixels)} thumbnails")
-    return Sights(vectors=vectors, thumbnails=pixels.astype(np.float32))
+    return Features(vectors=vectors, thumbnails=pixels.astype(np.float32))
 
 
-def sights_of(video: KeptVideo, frames: Sequence[int]) -> Sights:
-    """Kept frames of a video, by their indices in the bank."""
-    return sights(video.vectors[video.rows(frames)], [video.entry.frames.thumbnail(f) for f in frames])
+def features_of(distractors: Sequence[Distractor], dimension: int) -> Features:
+    """The frames of these distractors (may be empty), whose vectors have this dimension."""
+    vectors = np.array([d.vector for d in distractors], np.float32).reshape(-1, dimension)
+    return features(vectors, [d.thumbnail for d in distractors])
 
 
-def success(
-    hidden: Sights, others: Sights, before: Sights | None, after: Sights | None, *, ordered: bool = True
-) -> float:
+def gap_of(video: KeptVideo, episode: Episode) -> Gap:
+    """The gap of an episode of this video."""
+
+    def of(frames: Sequence[int]) -> Features:
+        return features(video.vectors[video.rows(frames)], [video.entry.frames.thumbnail(f) for f in frames])
+
+    before, after = episode.context[: episode.mask_start][-1:], episode.context[episode.mask_start :][:1]
+    return Gap(hidden=of(episode.hidden), before=of(before) if before else None, after=of(after) if after else None)
+
+
+def success(gap: Gap, others: Features, *, ordered: bool = True) -> float:
     """How well similarity solves a puzzle: 1 if every solver is right, 0 if no solver is better than guessing.
 
-    `hidden` are the K hidden frames in order, `others` the l distractors (may be empty). Of the context only the last
-    frame `before` the gap and the first one `after` it are used; at least one must be given. There are four solvers, as
-    in docs/audit.md: the candidates nearest to the gap and the shortest path through it, each by vectors and by pixels.
-    If there are too many answers to search for a path, only the two nearest-candidate solvers run. The result is the
-    mean of their `graded` answers.
+    `others` are the l distractors (may be empty). There are four solvers, as in docs/audit.md: the candidates nearest
+    to the gap and the shortest path through it, each by vectors and by pixels. If there are too many answers to search
+    for a path, only the two nearest-candidate solvers run. The result is the mean of their `graded` answers.
 
     Ties are broken by a shuffle of the pool that depends only on its pixels, never on the true order.
     """
-    if before is None and after is None:
-        raise ValueError("no frame before the gap and none after it: nothing to compare candidates with")
-    k, l = len(hidden.vectors), len(others.vectors)  # noqa: E741 - the name of the paper
-    seed = zlib.crc32(others.thumbnails.tobytes(), zlib.crc32(hidden.thumbnails.tobytes()))
+    k, l = len(gap.hidden.vectors), len(others.vectors)  # noqa: E741 - the name of the paper
+    seed = zlib.crc32(others.thumbnails.tobytes(), zlib.crc32(gap.hidden.thumbnails.tobytes()))
     order = shuffled(range(k + l), "solve", seed)
     scores: list[float] = []
-    for name in ("vectors", "thumbnails"):
-        pool = np.concatenate([getattr(hidden, name), getattr(others, name)])[order]
-        ends = ([getattr(before, name)[-1:]] if before else []) + ([getattr(after, name)[:1]] if after else [])
-        seen = space(np.concatenate([pool, *ends]).astype(np.float64), k + l, int(before is not None))
-        answers = [nearest(seen, k)]
+    for name in SPACES:
+        before, hidden, after = _parts(gap, name)
+        pool = np.concatenate([hidden, getattr(others, name)])[order]
+        distances = space(np.concatenate([pool, *before, *after]).astype(np.float64), k + l, len(before))
+        answers = [nearest(distances, k)]
         if searchable(k + l, k):
-            answers.append(path(seen, k))
+            answers.append(path(distances, k))
         # Place of each in the hidden segment; those from K on are distractors.
         scores += [graded([order[place] for place in answer], l, ordered=ordered) for answer in answers]
     return round(sum(scores) / len(scores), 4)
 
 
-def lures(hidden: Sights, others: Sights, before: Sights | None, after: Sights | None) -> Floats:
-    """How much each of the others [l] would shorten the right path in place of the best suited hidden frame.
+def path_gains(gap: Gap, others: Features) -> Floats:
+    """How much each of the others [l] shortens the right path when it replaces the hidden frame it suits best.
 
-    In shares of the length of that path, summed over both spaces. Above 0 the shortest path is a wrong one. For the
-    arguments see `success`.
+    In shares of the length of that path, summed over both spaces. If it is above 0, the shortest path is a wrong one.
     """
     total = np.zeros(len(others.vectors))
-    first = int(before is not None)
-    for name in ("vectors", "thumbnails"):
-        chain = np.concatenate(
-            [
-                *([getattr(before, name)[-1:]] if before else []),
-                getattr(hidden, name),
-                *([getattr(after, name)[:1]] if after else []),
-            ]
-        ).astype(np.float64)
+    for name in SPACES:
+        before, hidden, after = _parts(gap, name)
+        chain = np.concatenate([*before, hidden, *after]).astype(np.float64)
         apart = getattr(others, name).astype(np.float64)
         far = (chain**2).sum(axis=1)[:, None] + (apart**2).sum(axis=1) - 2 * chain @ apart.T  # [chain, l]
         steps = (np.diff(chain, axis=0) ** 2).sum(axis=1)
         gains = []
-        for place in range(first, first + len(hidden.vectors)):
-            beside = [p for p in (place - 1, place + 1) if 0 <= p < len(chain)]
-            gains.append(sum(steps[min(p, place)] - far[p] for p in beside))
+        for place in range(len(before), len(before) + len(hidden)):
+            adjacent = [p for p in (place - 1, place + 1) if 0 <= p < len(chain)]
+            gains.append(sum(steps[min(p, place)] - far[p] for p in adjacent))
         total += np.max(gains, axis=0) / max(steps.sum(), 1e-12)
     return total
+
+
+def _parts(gap: Gap, name: str) -> tuple[list[Any], Any, list[Any]]:
+    """The frames before, in and after the gap in one space; the first and the last list have at most one array."""
+    before, after = ([] if end is None else [getattr(end, name)] for end in (gap.before, gap.after))
+    return before, getattr(gap.hidden, name), after
 
 
 def nearest(space: Space, k: int) -> Places:

@@ -48,17 +48,17 @@ def _around(thumbnail: bytes) -> tuple[Luma, Luma]:
 
 
 def distances(video: KeptVideo, first: Sequence[int], second: Sequence[int] | npt.NDArray[np.intp]) -> Numbers:
-    """Mean differences of blurred thumbnails, corrected for brightness, in levels of 255: [len(first), len(second)]."""
+    """Mean differences [first, second] of blurred thumbnails, corrected for brightness, in levels of 255."""
     if not len(first) or not len(second):
         return np.zeros((len(first), len(second)))
-    a, b = (np.stack([_blurred_at(video, place).ravel() for place in places]) for places in (first, second))
+    a, b = (np.stack([blurred(video.thumbnail(place)).ravel() for place in places]) for places in (first, second))
     difference = a[:, None] - b[None]
     difference -= middle(difference)
     mean: Numbers = np.abs(difference).mean(axis=2) / BLUR_SUM
     return np.round(mean, 3)  # so that a tie does not depend on the last bit
 
 
-def middle(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+def middle(values: Luma) -> Luma:
     """The median of an even number of values along the last axis, rounded towards zero; faster than `np.median`."""
     half = values.shape[-1] // 2
     two = np.partition(values, (half - 1, half), axis=-1)[..., half - 1 : half + 1]
@@ -66,12 +66,8 @@ def middle(values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.trunc(sums / 2).astype(np.int16)
 
 
-def _blurred_at(video: KeptVideo, place: int) -> npt.NDArray[np.int16]:
-    return blurred(video.thumbnail(place))
-
-
 @lru_cache(maxsize=8192)
-def blurred(thumbnail: bytes) -> npt.NDArray[np.int16]:
+def blurred(thumbnail: bytes) -> Luma:
     """Luma [18, 32] times BLUR_SUM, blurred with the kernel (1 2 1) in both directions.
 
     Without the blur the luma of a block jumps when a slight camera shake moves an edge across its border.
@@ -79,6 +75,6 @@ def blurred(thumbnail: bytes) -> npt.NDArray[np.int16]:
     luma = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX).astype(np.int16)
     wide = np.pad(luma, 1, mode="edge")
     rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
-    result: npt.NDArray[np.int16] = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
+    result: Luma = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
     result.setflags(write=False)
     return result

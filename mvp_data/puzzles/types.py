@@ -1,4 +1,4 @@
-"""The values that the steps of a puzzle pass on: Strip -> Episode -> Opening -> Puzzle."""
+"""The values that the steps of a puzzle pass on: Strip -> Episode -> HiddenSegment -> Puzzle."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +26,7 @@ class Strip:
 
     video_id: str
     frames: tuple[int, ...]  # indices in the bank, rising
-    shots: tuple[int, ...]  # the shot of each
+    shots: tuple[int, ...]  # of each frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class Puzzle:
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # reversible or looping, if runs with a doubtful order are kept; else empty
+    doubt: str  # reversible or looping, where the order is ambiguous and such runs are kept; else empty
     margin: float  # the ambiguity threshold minus the highest similarity in the pool
 
     @property
@@ -83,8 +83,8 @@ class Puzzle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """A hidden segment for a task, with every context in which it may be shown; at least one."""
+class HiddenSegment:
+    """A hidden segment for a task, as one episode for each context in which it may be shown; at least one."""
 
     task: str
     episodes: tuple[Episode, ...]
@@ -120,4 +120,4 @@ class Drop(StrEnum):
     REVERSIBLE = "reversible"  # backwards is as plausible, by vectors and by pixels
     FEW_DISTRACTORS = "few_distractors"  # too few admissible distractors
     NO_DECOY = "no_decoy"  # no other run can be its decoy
-    DIFFICULTY = "difficulty"  # outside the range of --difficulty, or its pair is
+    DIFFICULTY = "difficulty"  # its difficulty, or that of the other puzzle of its pair, is outside --difficulty

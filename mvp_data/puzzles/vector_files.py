@@ -1,4 +1,4 @@
-"""Large matrices in temporary files, so that their pages need not stay in memory."""
+"""Large matrices in temporary files, so that the system can move their pages out of memory."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from mvp_data.core.types import Vectors
 
 Bytes = npt.NDArray[np.uint8]
 
-IN_MEMORY_BYTES = 64 << 20  # what fits is not worth a file
+IN_MEMORY_BYTES = 64 << 20  # a smaller matrix needs no file
 FILE_BYTES = 256 << 20
 
 
@@ -26,16 +26,15 @@ def allocate(rows: int, dimension: int, folder: Path) -> Vectors:
     return matrix
 
 
-class Gathered:
-    """Rows of bytes of many videos: the first ones in memory, the others in files."""
+class RowBuffer:
+    """Copies of byte rows of many videos: the first ones in memory, the others in unlinked files in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        """The files are made in `folder` and unlinked at once, as in `allocate`."""
         self._folder = folder
         self._free: Bytes | None = None
 
-    def put(self, rows: Bytes) -> Bytes:
-        """Store a copy of the rows [N, W] and return it. All rows must have the same width."""
+    def add(self, rows: Bytes) -> Bytes:
+        """Copy the rows [N, W] into the buffer; returns the copy. All calls must use the same width W."""
         count, width = rows.shape
         if self._free is None:
             self._free = np.empty((max(count, IN_MEMORY_BYTES // width), width), np.uint8)

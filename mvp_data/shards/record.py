@@ -258,7 +258,7 @@ def _check_candidates(record: Record) -> None:
         f"orders {[c.order for c in pool]} for k {record.k}",
     )
     task = TASKS[record.task]
-    problem = task.problem(record)
+    problem = task.problem([c.order for c in pool], len(record.context) - record.mask_start)
     _require(not problem, problem)
     answer = task.right_answer(pool)
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")

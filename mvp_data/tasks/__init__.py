@@ -1,4 +1,4 @@
 """Tasks: the question of a puzzle, the form of its answer, how an answer is graded, and what a random guess scores.
 
-It must not know how puzzles are made, stored or shown: other packages read its `Task` objects and never a task's name.
+It must not know how puzzles are made, stored or shown. Other packages use its `Task` objects and never compare names.
 """

@@ -1,7 +1,8 @@
-"""The tasks, one `Task` object each; docs/tasks.md shows a puzzle of each of them.
+"""The tasks, one `Task` object each; docs/tasks.md shows a question of each.
 
 `mvp` (select the hidden frames and put them in order) is the task of the paper; the others ask for a part of it. To add
-a task, add an object here. Nothing else names a task. Standard library only: the trainer imports this module.
+a task, add an object here; no other module names one. The trainer imports this module, so it uses only the standard
+library.
 """
 
 from mvp_data.core.errors import ConfigError
@@ -53,7 +54,7 @@ ODD_ONE_OUT = Task(
 )
 
 # By name, in the order of reports and shards. Tests register a task with `monkeypatch.setitem(TASKS, task.name, task)`;
-# that is enough, since worker processes decode videos and never see a task.
+# that is enough, since worker processes only decode videos.
 TASKS = {task.name: task for task in (MVP, JIGSAW, SELECT, NEXT, ARROW, ODD_ONE_OUT)}
 
 

@@ -1,13 +1,13 @@
-"""What guessing earns: mean and variance of every metric when a valid answer is drawn at random.
+"""Chance levels: mean and variance of every metric when a valid answer is drawn at random.
 
 A valid answer is an ordered choice of K different labels out of n = K + l, all equally likely. Five counts
 describe it: **h** positives chosen, **c** concordant pairs among them, **m** slots exactly right, **s** = 1 for the
-right set, **x** = 1 for the right answer. Every metric is a count, scaled and shifted; so means and covariances
-follow from the products of counts, which all have short closed forms (docs/reward.md). Exact: fractions inside.
+right set, **x** = 1 for the right answer. Every metric is a count, scaled and shifted. So means and covariances
+follow from the products of counts, which all have short closed forms (docs/reward.md). They are computed in fractions.
 
 Where order does not count (`select`), the chosen positives are put into their right slots before grading: then
 m = h, c = h (h - 1) / 2 and x = s, so every metric is a function of h alone. K and l are those of the answer, not of
-the pictures: `slots` and `choices - slots` of a `tasks.Question`.
+the frames: `slots` and `choices - slots` of a `Question`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Chance:
 
 
 def chance(metric: str, k: int, l: int, *, ordered: bool = True) -> Chance:  # noqa: E741 - the name of the paper
-    """What guessing earns in one of `METRICS` on a puzzle of `k` positives and `l` distractors.
+    """The chance level of one of `METRICS` on a puzzle with `k` positives and `l` distractors.
 
     >>> chance("exact", 4, 4).mean == 1 / (8 * 7 * 6 * 5)
     True
@@ -39,22 +39,22 @@ def chance(metric: str, k: int, l: int, *, ordered: bool = True) -> Chance:  # n
     True
 
     Raises:
-        ConfigError: no such metric, `k` below 1 or `l` below 0.
+        ConfigError: the metric is unknown, `k` is below 1 or `l` is below 0.
     """
     return reward_chance(k, l, {metric: 1.0}, ordered=ordered)
 
 
 def reward_chance(k: int, l: int, weights: Mapping[str, float], *, ordered: bool = True) -> Chance:  # noqa: E741
-    """What guessing earns in a weighted sum of `METRICS`; `format` is 1 for every valid answer.
+    """The chance level of a weighted sum of `METRICS`; `format` is 1 for every valid answer.
 
     Raises:
-        ConfigError: a weight for something that is no metric, `k` below 1 or `l` below 0.
+        ConfigError: a metric is unknown, `k` is below 1 or `l` is below 0.
     """
     unknown = sorted(weights.keys() - {*METRICS, "format"})
     if unknown:
-        raise ConfigError(f"{', '.join(map(repr, unknown))}: no metric; there are format, {', '.join(METRICS)}")
+        raise ConfigError(f"unknown metric: {', '.join(unknown)}; use format, {', '.join(METRICS)}")
     if k < 1 or l < 0:
-        raise ConfigError(f"no puzzle has {k} positives and {l} distractors")
+        raise ConfigError(f"a puzzle cannot have {k} positives and {l} distractors")
     moments, metrics = _moments(k, k + l, ordered=ordered), _metrics(k, l, ordered=ordered)
     mean = Fraction(weights.get("format", 0))
     scales: dict[str, Fraction] = {}
@@ -103,7 +103,7 @@ def _moments(k: int, n: int, *, ordered: bool) -> dict[str, Fraction]:
             "cs": Fraction(k * (k - 1), 2) * right,
         }
     # Given h, the chosen positives are in random order: c has mean h(h-1)/4 and variance h(h-1)(2h+5)/72.
-    # c m: a right slot and a pair apart from it, or one that it belongs to, summed over the slots.
+    # E[c m], summed over the slots: a right slot and a pair without it, or a pair that includes it.
     apart = Fraction(k * (k - 1) ** 2 * (k - 2) ** 2, 4) * held[3]
     within = Fraction(k * (k - 1) * (2 * k - 1), 3) * held[2]
     return {

@@ -64,7 +64,7 @@ class Direction:
     words: tuple[str, ...] = ("forwards", "backwards")
 
     def question(self, k: int, l: int) -> Question:  # noqa: E741
-        """One label out of two, whatever the size of the pool.
+        """One label out of two for any size of the pool.
 
         >>> Direction().question(4, 0)
         Question(slots=1, choices=2, ordered=True)

@@ -1,7 +1,7 @@
-"""Grades answers: the reward, the audit, the solvers of a build and the quiz all use these metrics.
+"""Grades answers. The reward, the audit, the solvers of a build and the quiz all use these metrics.
 
-An answer is graded by its *slots*: for each of its labels the slot that the label has in the right answer, from 0, or
--1 for a label that the right answer lacks. The metrics (docs/reward.md):
+An answer is graded by its *slots*: for each of its labels, the slot of that label in the right answer (from 0), or -1
+if the right answer does not contain it. The metrics (docs/reward.md):
 
 * `exact`: 1 for the right answer. `set`: 1 for the right labels in any order.
 * `recall`: share of the right labels that were chosen. `selection`: the same, scaled so that a guess scores 0 on
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def right_slots(answer: Sequence[str], right: Sequence[str]) -> tuple[int, ...]:
-    """For each label of an answer its slot in the right answer, or -1.
+    """For each label of an answer, its slot in the right answer, or -1.
 
     >>> right_slots("ACFH", "CAFB")
     (1, 0, 2, -1)
@@ -53,7 +53,7 @@ def grade(slots: Sequence[int], choices: int, *, ordered: bool = True) -> dict[s
 
 
 def grade_all(slots: "NDArray[np.intp]", choices: int, *, ordered: bool = True) -> "dict[str, NDArray[np.float64]]":
-    """All metrics of many answers, `slots` [answers, k]: an array [answers] each."""
+    """All metrics of many answers with `slots` [answers, k], each as an array [answers]."""
     import numpy as np
 
     k = slots.shape[1]
@@ -69,7 +69,7 @@ def grade_all(slots: "NDArray[np.intp]", choices: int, *, ordered: bool = True) 
 
 
 def _metrics(hits: Any, in_place: Any, rising: Any, k: int, choices: int) -> dict[str, Any]:
-    """The metrics of these counts, which are whole numbers or arrays of them.
+    """The metrics of these counts, which are integers or arrays of integers.
 
     `hits` are right labels, `in_place` labels in their right slot, `rising` pairs of right labels in the right order.
     """

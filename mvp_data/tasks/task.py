@@ -1,6 +1,6 @@
-"""The `Task` object: every difference between one task and another, so that no other module compares task names."""
+"""The `Task` object. It holds every difference between tasks, so no other module compares their names."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,30 +17,6 @@ class Labelled(Protocol):
         """From 0; -1 for a distractor."""
 
 
-class SampleFacts(Protocol):
-    """The facts of a sample that a task checks; `schema.Record` has them."""
-
-    @property
-    def k(self) -> int:
-        """Number of hidden frames."""
-
-    @property
-    def l(self) -> int:  # noqa: E743 - the name of the paper
-        """Number of distractors."""
-
-    @property
-    def mask_start(self) -> int:
-        """Number of context frames before the gap."""
-
-    @property
-    def context(self) -> Sized:
-        """The context frames."""
-
-    @property
-    def candidates(self) -> Sequence[Labelled]:
-        """The pool, in the order of its labels."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """The shape of an answer: `slots` different labels out of the first `choices` letters of the alphabet."""
@@ -51,7 +27,7 @@ class Question:
 
 
 class AnswerForm(Protocol):
-    """What the labels of an answer name, and which answer is right; `forms` has the implementations."""
+    """The meaning of the labels of an answer, and the right answer. `forms` has the implementations."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -64,9 +40,9 @@ class AnswerForm(Protocol):
         """The labels of the right answer."""
 
     def from_chosen(self, chosen: Sequence[int], choices: int, key: str) -> tuple[int, ...]:
-        """The answer (numbers of labels) of a solver that chose `chosen` as the hidden frames, first to last.
+        """The answer of a solver that chose `chosen` as the hidden frames, first to last; both are numbers of labels.
 
-        `chosen` holds numbers of candidates; ties are broken by a draw from the sample's `key`.
+        Ties are broken by a draw from the sample's `key`.
         """
 
 
@@ -78,10 +54,10 @@ class Task:
     form: AnswerForm
     asks: str  # the question that ends the prompt
     asks_briefly: str  # the same for one line of `inspect`; {k} hidden frames, {n} candidates
-    distractors: int | None = None  # in each pool; None: as many as the build is configured for
-    gap_at_end: bool = False  # whether all context frames come before the gap
+    distractors: int | None = None  # in each pool; None: the number of the configuration
+    gap_at_end: bool = False  # whether all context frames are before the gap
     in_a_row: bool = False  # whether the pool shows the hidden frames forwards or backwards instead of shuffled
-    needs_order: bool = True  # whether a hidden segment is refused when its order can be disputed
+    needs_order: bool = True  # whether a hidden segment is refused if its order is ambiguous
     main: bool = False  # whether shards and keys omit the task's name; exactly one task has this
 
     def question(self, k: int, l: int) -> Question:  # noqa: E741 - the name of the paper
@@ -107,7 +83,7 @@ class Task:
         return self.distractors is None
 
     def pool_size(self, configured: int) -> int:
-        """Number of distractors in a pool, where the build is configured for `configured`."""
+        """Number of distractors in a pool; `configured` is the number of the configuration."""
         return configured if self.distractors is None else self.distractors
 
     def asks_order(self, k: int, l: int) -> bool:  # noqa: E741
@@ -123,16 +99,18 @@ class Task:
         others = "one does not" if self.distractors == 1 else "the others do not"
         return f"\n{k + l} candidates, shuffled; {k} of them fill the gap, {others}:"
 
-    def problem(self, sample: SampleFacts) -> str:
-        """The rule of this task that a sample breaks; empty if it keeps them all."""
-        orders = [candidate.order for candidate in sample.candidates]
-        if self.distractors not in (None, sample.l) or (self.distractors == 0 and sample.k < 2):
-            return f"{self.name} with k {sample.k}, l {sample.l}"
-        if self.in_a_row and orders not in (sorted(orders), sorted(orders, reverse=True)):
-            return f"{self.name} with candidates in the order {orders}, neither forwards nor backwards"
-        if self.gap_at_end and sample.mask_start != len(sample.context):
-            return f"{self.name} with context frames after the gap"
-        return ""
+    def problem(self, orders: Sequence[int], context_after: int) -> str:
+        """The rule of this task that a sample breaks; empty if it keeps them all.
+
+        `orders` are those of the candidates, as in `Labelled`; `context_after` is the number of frames after the gap.
+        """
+        l = orders.count(-1)  # noqa: E741
+        k = len(orders) - l
+        if self.distractors not in (None, l) or (self.distractors == 0 and k < 2):
+            return f"{self.name} with k {k}, l {l}"
+        if self.in_a_row and list(orders) not in (sorted(orders), sorted(orders, reverse=True)):
+            return f"{self.name} with candidates in the order {list(orders)}, neither forwards nor backwards"
+        return f"{self.name} with context frames after the gap" if self.gap_at_end and context_after else ""
 
     def shard_stem(self, split_stem: str) -> str:
         """The start of a shard's name: `shard` for the main task, `jigsaw-shard` for another one."""

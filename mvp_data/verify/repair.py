@@ -115,7 +115,8 @@ class _Repairer:
             video_id: Source(location="", path=path, extra=extra.get(video_id, ())) for video_id, path in needed.items()
         }
         entries = {video_id: bank.read(video_id) for video_id in sorted(needed)}
-        videos = kept_videos(source, entries, bank, self._encoder, self._config, self._thresholds)
+        pack, seed = self._config.pack, self._config.seed
+        videos = kept_videos(source, entries, bank, self._encoder, self._thresholds, pack, seed)
         with Progress(len(videos), "mining", "video") as bar:
             puzzle_set = mine_all(videos, self._config.puzzle_options, self._thresholds, bar.update)
         return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)

@@ -1,4 +1,4 @@
-"""Order and loops by small tables, and against films whose truth is known; benchmarks/unique.py is the full size."""
+"""Ambiguous order in small tables and on synthetic videos with known truth; benchmarks/unique.py runs more of them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
 from mvp_data.core.types import Vectors
 from mvp_data.embedding.load import load_embedder
-from mvp_data.puzzles.ambiguity import leaning, loops
+from mvp_data.puzzles.ambiguity import direction_evidence, loops
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
@@ -22,7 +22,7 @@ Known = list[tuple[Film, KeptVideo]]
 
 
 def on_a_line(*places: float) -> KeptVideo:
-    """Frames whose likeness falls with their distance on a line, by vector and by pixels."""
+    """Frames whose similarity falls with their distance on a line, by vector and by pixels."""
     angle = np.array(places) / 10
     vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     return kept_video(vectors, thumbnails=[scene((4 + place, 9, 3.5)) for place in places])
@@ -32,32 +32,37 @@ def on_a_line(*places: float) -> KeptVideo:
     ("places", "forwards"),
     [
         ((0, 3, 6, 9, 12), 1),
-        ((0, 9, 6, 3, 12), -1),  # the run is shown backwards
-        ((6, 3, 6, 9, 6), 0),  # out of one place and back to it
+        ((0, 9, 6, 3, 12), -1),  # the run is backwards
+        ((6, 3, 6, 9, 6), 0),  # from one place and back to it
         ((6, 0, 12, 3, 6), 0),
     ],
 )
-def test_which_way_a_run_goes(places: tuple[float, ...], forwards: int) -> None:
-    lean = leaning(on_a_line(*places), [1, 2, 3], [0, 4], THRESHOLDS)
+def test_direction_of_a_run(places: tuple[float, ...], forwards: int) -> None:
+    evidence = direction_evidence(on_a_line(*places), [1, 2, 3], [0, 4], THRESHOLDS)
     if forwards:
-        assert min(forwards * x for x in lean) > 1
+        assert min(forwards * x for x in evidence) > 1
     else:
-        assert max(lean) <= 1
+        assert max(evidence) <= 1
 
 
 def test_only_the_frames_next_to_the_gap_count() -> None:
     video = on_a_line(12, 0, 3, 6, 9, 12, 0)
-    assert leaning(video, [2, 3, 4], [0, 1, 5, 6], THRESHOLDS) == leaning(video, [2, 3, 4], [1, 5], THRESHOLDS)
+    assert direction_evidence(video, [2, 3, 4], [0, 1, 5, 6], THRESHOLDS) == direction_evidence(
+        video, [2, 3, 4], [1, 5], THRESHOLDS
+    )
 
 
 @given(st.integers(0, 10**6), st.integers(2, 5), st.sampled_from([(0,), (6,), (0, 6)]))
-def test_turning_a_run_round_turns_the_evidence_round(seed: int, k: int, visible: tuple[int, ...]) -> None:
+def test_a_reversed_run_has_negative_evidence(seed: int, k: int, visible: tuple[int, ...]) -> None:
     vectors, thumbnails = walk(7, seed), [noise(seed, place) for place in range(7)]
     hidden = list(range(1, 1 + k))
-    turned = [0, *hidden[::-1], *range(1 + k, 7)]
-    forwards = leaning(kept_video(vectors, thumbnails=thumbnails), hidden, visible, THRESHOLDS)
-    backwards = leaning(
-        kept_video(vectors[turned], thumbnails=[thumbnails[p] for p in turned]), hidden, visible, THRESHOLDS
+    reversed_places = [0, *hidden[::-1], *range(1 + k, 7)]
+    forwards = direction_evidence(kept_video(vectors, thumbnails=thumbnails), hidden, visible, THRESHOLDS)
+    backwards = direction_evidence(
+        kept_video(vectors[reversed_places], thumbnails=[thumbnails[p] for p in reversed_places]),
+        hidden,
+        visible,
+        THRESHOLDS,
     )
     np.testing.assert_allclose(forwards, np.negative(backwards), atol=1e-3)
 
@@ -73,8 +78,8 @@ def test_turning_a_run_round_turns_the_evidence_round(seed: int, k: int, visible
         ((None, None, None), False),
     ],
 )
-def test_a_run_that_comes_again(again: tuple[int | None, ...], found: bool) -> None:
-    """Hidden are 3, 4 and 5; each has a twin where it says so, like it by vector and by pixels."""
+def test_a_run_that_occurs_again(again: tuple[int | None, ...], found: bool) -> None:
+    """The hidden frames are 3, 4 and 5. `again` names the place of a copy of each, by vector and by pixels."""
     gram, thumbnails = np.eye(18), [noise("loop", place) for place in range(18)]
     for place, twin in zip((3, 4, 5), again, strict=True):
         if twin is not None:
@@ -83,7 +88,7 @@ def test_a_run_that_comes_again(again: tuple[int | None, ...], found: bool) -> N
     assert loops(kept_video(with_gram(gram), thumbnails=thumbnails), [3, 4, 5], THRESHOLDS) == found
     other = [noise("other", place) if place > 5 else thumbnails[place] for place in range(18)]
     by_vectors = gram.copy()
-    by_vectors[by_vectors == 0.95] = 0.89  # just below the margin
+    by_vectors[by_vectors == 0.95] = 0.89  # just below the threshold
     assert not loops(kept_video(with_gram(by_vectors), thumbnails=thumbnails), [3, 4, 5], THRESHOLDS)
     assert found or not loops(kept_video(with_gram(gram), thumbnails=other), [3, 4, 5], THRESHOLDS)
 
@@ -101,24 +106,24 @@ def test_blur_and_distance() -> None:
 
 @pytest.fixture(scope="module")
 def known(tinyvit: str) -> Known:
-    """One film of each kind, a frame a second, as it is painted: not encoded, so that this takes seconds."""
+    """One video of each kind, at one frame per second. It is not encoded, so this takes seconds."""
     embedder, found = load_embedder(tinyvit, threads=1), []
     for kind in FILMS:
         film = Film(kind=kind, seed=1, seconds=SECONDS)
-        pictures = [film.paint(number, *SIZE) for number in range(1, SECONDS * FPS, FPS)]
-        vectors: Vectors = embedder.embed(pictures)
+        frames = [film.paint(number, *SIZE) for number in range(1, SECONDS * FPS, FPS)]
+        vectors: Vectors = embedder.embed(frames)
         rows = deduplicate(vectors, default_thresholds().repeat)
         video = kept_video(
             vectors[list(rows)],
             name=film.name.removesuffix(".mp4"),
             times_s=[row + 1 / FPS for row in rows],
-            thumbnails=[thumbnail(pictures[row]) for row in rows],
+            thumbnails=[thumbnail(frames[row]) for row in rows],
         )
         found.append((film, video))
     return found
 
 
-def test_truth_knows_twins_and_the_rest(known: Known) -> None:
+def test_the_known_truth_of_each_kind(known: Known) -> None:
     twins = Film(kind="twins", seed=1, seconds=SECONDS)
     for start, back in twins.planted:
         assert apart(twins.state(start), twins.state(start - back)) == 0
@@ -159,18 +164,18 @@ def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
     assert asked > 8
 
 
-def test_planted_twins_and_loops_are_found(known: Known) -> None:
+def test_planted_repeats_and_loops_are_found(known: Known) -> None:
     counts: Counts = count_all(known)
     assert counts.twins > 60
     assert counts.twins_found >= 0.99 * counts.twins
     assert sum(n for (ambiguous, _), n in counts.segments.items() if ambiguous) > 100
     assert counts.recall >= 0.99
-    assert counts.different_refused < 0.4 * counts.different, "not everything is refused"
+    assert counts.different_refused < 0.4 * counts.different, "clear segments are not refused"
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-4080, 4080), min_size=2, max_size=40).filter(lambda values: len(values) % 2 == 0))
-def test_the_middle_is_the_median_cut_to_a_whole_number(values: list[int]) -> None:
+def test_middle_is_the_median_rounded_towards_zero(values: list[int]) -> None:
     rows = np.array([values, values[::-1], sorted(values)], np.int16)
     assert middle(rows).tolist() == np.median(rows, axis=1, keepdims=True).astype(np.int16).tolist()
     assert middle(rows[0]).tolist() == [int(np.median(values))]

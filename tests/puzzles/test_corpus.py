@@ -1,4 +1,4 @@
-"""Thresholds from options and calibration, de-duplicated videos, and splits drawn from a name alone."""
+"""Thresholds from options and calibration, de-duplicated videos, and splits drawn by group and seed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mvp_data.bank.bank import Bank
+from mvp_data.config.options import PackConfig
 from mvp_data.core.errors import ConfigError
 from mvp_data.embedding.calibration import Calibration
-from mvp_data.puzzles.corpus import IndexedVideo, Thresholds, keep, read_entries, split_groups, stacked
-from tests.builders import config, films, kept_video, store, with_gram
+from mvp_data.puzzles.corpus import KeptVideo, Thresholds, kept_videos, read_entries, split_groups, stacked
+from tests.builders import ENCODER, THRESHOLDS, config, films, kept_video, store, with_gram
 
 CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
 
@@ -21,11 +22,11 @@ CALIBRATION = Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=0.1)
         ({}, (0.95, 0.9, 0.5, 0.3)),
         ({"dedup_threshold": 0.97}, (0.97, 0.9, 0.5, 0.3)),
         ({"similarity_high": 0.7}, (0.95, 0.7, 0.5, 0.3)),
-        ({"similarity_low": 0.0}, (0.95, 0.9, 0.5, 0.0)),  # 0 is a value, not "none given"
+        ({"similarity_low": 0.0}, (0.95, 0.9, 0.5, 0.0)),  # 0 is a value
         ({"similarity_low": -1.0, "similarity_high": 1.0, "dedup_threshold": 1.0}, (1.0, 1.0, 0.5, -1.0)),
     ],
 )
-def test_options_go_before_the_calibration(options: dict[str, float], expected: tuple[float, ...]) -> None:
+def test_options_override_the_calibration(options: dict[str, float], expected: tuple[float, ...]) -> None:
     chosen = config(**options)
     found = Thresholds.resolve(CALIBRATION, chosen.embed, chosen.mine)
     assert (found.repeat, found.ambiguous, found.scene, found.low) == expected
@@ -35,22 +36,30 @@ def test_options_go_before_the_calibration(options: dict[str, float], expected: 
     "options",
     [{"similarity_low": 0.9}, {"similarity_high": 0.1}, {"similarity_high": -1.0}, {"dedup_threshold": 0.1}],
 )
-def test_no_band_is_left(options: dict[str, float]) -> None:
-    """Half of the band comes from the calibration, so only now can it be seen to be empty."""
+def test_options_that_leave_no_band_are_refused(options: dict[str, float]) -> None:
     chosen = config(**options)
     with pytest.raises(ConfigError, match="similarity-low"):
         Thresholds.resolve(CALIBRATION, chosen.embed, chosen.mine)
 
 
-def test_kept_frames_are_named_by_their_index_in_the_bank() -> None:
+def test_kept_frames_are_indices_in_the_bank(tmp_path: Path) -> None:
+    """Every other frame of the bank was rejected, and the second usable one is a repeat."""
     video = kept_video(with_gram([[1, 0.96, 0.2, 0.2], [0.96, 1, 0.2, 0.2], [0.2, 0.2, 1, 0.5], [0.2, 0.2, 0.5, 1]]))
-    indexed = IndexedVideo(source=video.source, entry=video.entry, vectors=video.vectors)
-    kept = keep(indexed, threshold=0.95, group="g", split="val")
-    assert kept.kept == (1, 5, 7), "every other frame of the bank was rejected, and the second usable one is a repeat"
-    assert kept.vectors.tolist() == video.vectors[[0, 2, 3]].tolist()
+    bank, encoder = Bank(tmp_path / "bank", "hash"), replace(ENCODER, dimension=4)
+    store(bank, video)
+    bank.write_vectors("v0", encoder, video.vectors)
+
+    def kept_at(repeat: float) -> KeptVideo:
+        thresholds, pack = replace(THRESHOLDS, repeat=repeat), PackConfig(val_share=1, test_share=0)
+        (kept,) = kept_videos({"v0": video.source}, {"v0": video.entry}, bank, encoder, thresholds, pack, seed=0)
+        return kept
+
+    kept = kept_at(0.95)
+    assert kept.kept == (1, 5, 7)
+    assert kept.vectors == pytest.approx(video.vectors[[0, 2, 3]], abs=1e-3)
     assert kept.times_s == (0.0, 2.0, 3.0)
-    assert (kept.group, kept.split, kept.size) == ("g", "val", (56, 28))
-    assert keep(indexed, threshold=0.97, group="g", split="val").kept == (1, 3, 5, 7)
+    assert (kept.group, kept.split, kept.size) == ("v0", "val", (56, 28))
+    assert kept_at(0.97).kept == (1, 3, 5, 7)
 
 
 def test_consecutive_rows_are_stacked_without_a_copy() -> None:
@@ -86,12 +95,12 @@ def test_splits_have_their_shares() -> None:
 
 
 @pytest.mark.parametrize(("val", "test", "only"), [(0.0, 0.0, "train"), (1.0, 0.0, "val"), (0.0, 1.0, "test")])
-def test_whole_shares(val: float, test: float, only: str) -> None:
+def test_a_share_of_1_takes_every_group(val: float, test: float, only: str) -> None:
     names = [f"g{n}" for n in range(300)]
     assert set(split_groups(names, seed=0, val_share=val, test_share=test).values()) == {only}
 
 
-def test_there_is_always_something_to_train_on() -> None:
+def test_the_training_split_is_never_empty() -> None:
     for n in range(200):
         splits = split_groups([f"only{n}"], seed=n, val_share=0.4, test_share=0.4)
         assert splits == {f"only{n}": "train"}
@@ -108,7 +117,7 @@ def test_splits_are_drawn_by_group_and_seed() -> None:
     assert drawn(0) != drawn(1)
 
 
-def test_entries_are_read_with_their_thumbnails_elsewhere(tmp_path: Path) -> None:
+def test_entries_are_read_with_their_thumbnails_in_one_matrix(tmp_path: Path) -> None:
     bank = Bank(tmp_path / "bank", "hash")
     videos = films(3, frames=5)
     for video in videos:
@@ -116,4 +125,4 @@ def test_entries_are_read_with_their_thumbnails_elsewhere(tmp_path: Path) -> Non
     entries = read_entries(bank, [video.entry.video_id for video in videos])
     assert list(entries.values()) == [video.entry for video in videos]
     bases = {id(entry.frames.thumbnails.base) for entry in entries.values()}
-    assert len(bases) == 1, "all lie in one matrix"
+    assert len(bases) == 1

@@ -1,4 +1,4 @@
-"""The greedy rule by table and by definition; groups on vectors as copies and as other films make them."""
+"""The greedy rule by table and by definition, and groups of copies and of other similar videos."""
 
 from collections.abc import Mapping
 from itertools import permutations
@@ -28,11 +28,9 @@ def turned(*degrees: float) -> Vectors:
         ((0,), (0,)),
         ((0, 0, 0), (0,)),
         ((0, 30, 60, 90), (0, 1, 2, 3)),  # cos 30 = .866 < .9
-        (
-            (0, 10, 20, 30, 40),
-            (0, 3),
-        ),  # compared with the last kept one, not with the last one: slow pans advance
-        ((0, 60, 0, 60), (0, 1, 2, 3)),  # back at an earlier picture counts as new: the rule is local
+        # Compared with the last kept frame, not with the last frame: slow pans advance.
+        ((0, 10, 20, 30, 40), (0, 3)),
+        ((0, 60, 0, 60), (0, 1, 2, 3)),  # a repeat of an earlier frame is kept: the rule is local
         ((0, 25, 50, 60), (0, 2)),
         ((0, 180), (0, 1)),
     ],
@@ -41,7 +39,7 @@ def test_greedy_rule(degrees: tuple[float, ...], kept: tuple[int, ...]) -> None:
     assert deduplicate(turned(*degrees).reshape(-1, 2), 0.9) == kept
 
 
-def test_the_threshold_itself_counts_as_the_same() -> None:
+def test_a_similarity_at_the_threshold_is_a_repeat() -> None:
     vectors = np.array([[1, 0], [0.5, 0.75**0.5]], np.float32)
     assert deduplicate(vectors, 0.5) == (0,)
     assert deduplicate(vectors, 0.501) == (0, 1)
@@ -56,11 +54,11 @@ def test_kept_rows_by_definition(count: int, threshold: float, seed: int) -> Non
     for row in range(1, count):
         last = max(k for k in kept if k < row)
         assert (row in kept) == (float(vectors[row] @ vectors[last]) < threshold)
-    assert all(type(row) is int for row in kept), "indices go into hashes, where numpy numbers differ"
+    assert all(type(row) is int for row in kept), "hashes of NumPy integers differ"
 
 
 def copy_of(vectors: Vectors, noise: float, *parts: str | int) -> Vectors:
-    """The same frames encoded again: cosines of about 1 - noise² / 2."""
+    """A re-encode of these frames: cosines of about 1 - noise² / 2."""
     rows = vectors + noise * rng("copy", *parts).normal(size=vectors.shape) / vectors.shape[1] ** 0.5
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
@@ -91,9 +89,9 @@ T = 0.92
     [
         (copy_of(FILM, 0.25), True),  # a re-encode
         (copy_of(FILM[20:40], 0.25), True),  # a trim
-        (FILM[::-1], False),  # the same pictures, but no copy: their distances in time disagree
-        (np.concatenate([OTHER, FILM[:40]]), True),  # a compilation that holds most of it
-        (copy_of(FILM, 0.6), False),  # cosines of .86: like it, not it
+        (FILM[::-1], False),  # the same frames, but the time offsets disagree
+        (np.concatenate([OTHER, FILM[:40]]), True),  # a compilation with most of it
+        (copy_of(FILM, 0.6), False),  # cosines of 0.86: similar, but not a copy
         (OTHER, False),
         (np.concatenate([CARD, FILM[:1], OTHER]), False),  # one shared frame
         (np.concatenate([FILM[:2], OTHER]), False),
@@ -121,13 +119,13 @@ def test_copies_are_grouped_and_similar_films_are_not(copy: Vectors, joined: boo
         assert groups == {"a": "a", "b": "a" if joined else "b", "c": "c"}
 
 
-def test_the_same_logo_in_every_video_groups_none() -> None:
+def test_a_shared_logo_does_not_group_videos() -> None:
     videos = {f"v{n}": np.concatenate([CARD, walk(30, "logo", n, dimension=64, step=0.9), CARD]) for n in range(12)}
     assert group(videos) == {name: name for name in videos}
 
 
-def test_groups_are_transitive_and_named_by_their_smallest_member() -> None:
-    """z holds the first two thirds, m the last two thirds, and only both share frames with the halves."""
+def test_groups_are_transitive_and_named_by_their_smallest_id() -> None:
+    """z is the first two thirds of a video, m the last two thirds, and q a quarter that only z contains."""
     videos = {"z": FILM[:40], "m": copy_of(FILM[20:], 0.2), "q": FILM[:15], "x": OTHER}
     groups = group(videos)
     assert groups == {"z": "m", "m": "m", "q": "m", "x": "x"}
@@ -138,16 +136,16 @@ def test_many_copies_are_one_group() -> None:
     assert set(group(videos).values()) == {"v00"}
 
 
-def test_one_studio_is_no_copy() -> None:
-    """Every frame has a twin in the other video, at any distance in time."""
+def test_videos_of_one_studio_are_not_grouped() -> None:
+    """Every frame has matches in the other video, at any time offset."""
     looks = [walk(1, "look", n, dimension=64)[0] for n in range(6)]
     order = [shuffled(looks * 10, "studio", n) for n in range(2)]
     videos = {f"v{n}": copy_of(np.array(rows), 0.2, "studio", n) for n, rows in enumerate(order)}
     assert group(videos) == {"v0": "v0", "v1": "v1"}
 
 
-def test_times_decide_not_positions() -> None:
-    """The same film, sampled at one and at three frames a second."""
+def test_time_offsets_decide_not_positions() -> None:
+    """The same video, sampled at one and at three frames per second."""
     every, third = (np.arange(60) / 3, FILM), FILM[::3]
     assert group_at({"a": every, "b": (np.arange(20.0), third)}) == {"a": "a", "b": "a"}
     assert group_at({"a": every, "b": (np.arange(20.0) * 7, third)}) == {"a": "a", "b": "b"}
@@ -174,8 +172,8 @@ def test_small_corpora() -> None:
     assert group({"a": nothing, "b": nothing, "c": FILM}) == {"a": "a", "b": "b", "c": "c"}
     assert group({"a": FILM[:1], "b": FILM[:1]}) == {"a": "a", "b": "a"}
     three = {"a": OTHER[:1], "b": FILM[:1], "c": FILM[:1]}
-    assert group(three) == {"a": "a", "b": "b", "c": "b"}, "a frame belongs to its own video, not to the last"
-    assert group({"a": FILM[:2], "b": FILM[1:3]}) == {"a": "a", "b": "b"}, "half of it is too little"
+    assert group(three) == {"a": "a", "b": "b", "c": "b"}, "a frame belongs to its own video"
+    assert group({"a": FILM[:2], "b": FILM[1:3]}) == {"a": "a", "b": "b"}, "one shared frame is too few"
 
 
 def test_with_gram_is_exact() -> None:

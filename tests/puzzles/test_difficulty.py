@@ -1,4 +1,4 @@
-"""The parts of the difficulty by hand, their order, and the scale."""
+"""The parts of the difficulty, their weights, and the buckets."""
 
 from dataclasses import fields, replace
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mvp_data.puzzles.corpus import Thresholds
 from mvp_data.puzzles.difficulty import BUCKETS, FULL_MOTION, WEIGHTS, Difficulty, bucket, measure
-from mvp_data.puzzles.similarity_solvers import Sights
+from mvp_data.puzzles.similarity_solvers import Features
 from mvp_data.shards.record import ORIGINS
 from tests.builders import rng, walk, with_gram
 
@@ -19,34 +19,34 @@ EASY = Difficulty(**dict.fromkeys(PARTS, 0.0))
 HARD = Difficulty(**dict.fromkeys(PARTS, 1.0))
 
 
-def hidden(likeness: float, change: float) -> Sights:
-    """Three frames of that cosine to each other, whose pixels change so much at each step."""
-    gram = np.full((3, 3), likeness) + (1 - likeness) * np.eye(3)
+def hidden(cosine: float, change: float) -> Features:
+    """Three frames with this cosine to each other, whose luma changes by `change` from one to the next."""
+    gram = np.full((3, 3), cosine) + (1 - cosine) * np.eye(3)
     thumbnails = np.outer(np.arange(3), np.full(576, change)).astype(np.float32)
-    return Sights(vectors=with_gram(gram.tolist()), thumbnails=thumbnails)
+    return Features(vectors=with_gram(gram.tolist()), thumbnails=thumbnails)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({}, {"margin": 0.0, "spacing": 0.0, "motion": 0.5, "origin": 0.0, "solvers": 0.75}),
-        ({"distractors": [("corpus", 0.2), ("corpus", 0.55)]}, {"margin": 0.75}),  # the most alike one decides
+        ({"distractors": [("corpus", 0.2), ("corpus", 0.55)]}, {"margin": 0.75}),  # the most similar one decides
         ({"distractors": [("corpus", -0.2)]}, {"margin": 0.0}),
         ({"distractors": []}, {"origin": 0.0, "margin": 0.0}),
         ({"distractors": [("neighbourhood", 0.1), ("same_video", 0.1)]}, {"origin": 0.75}),
         ({"times_s": (1.0, 2.0, 5.0)}, {"spacing": 0.75}),  # 2 s apart, half a second sampled
-        ({"times_s": (1.0, 1.4, 1.8)}, {"spacing": 0.0}),  # a hair closer than sampled
-        ({"likeness": 0.7}, {"motion": 0.25}),  # at the threshold: by pixels alone
-        ({"likeness": 0.05}, {"motion": 0.75}),
+        ({"times_s": (1.0, 1.4, 1.8)}, {"spacing": 0.0}),  # slightly closer than sampled
+        ({"cosine": 0.7}, {"motion": 0.25}),  # at the threshold: motion by pixels alone
+        ({"cosine": 0.05}, {"motion": 0.75}),
         ({"change": 2 * FULL_MOTION}, {"motion": 0.75}),
         ({"change": 0}, {"motion": 0.25}),
         ({"success": 0.0}, {"solvers": 1.0}),
     ],
 )
-def test_parts_by_hand(change: dict, expected: dict[str, float]) -> None:  # type: ignore[type-arg]
-    given_ = {"likeness": 0.4, "change": FULL_MOTION / 2, "distractors": [("corpus", 0.1)], "success": 0.25} | change
+def test_parts(change: dict, expected: dict[str, float]) -> None:  # type: ignore[type-arg]
+    given_ = {"cosine": 0.4, "change": FULL_MOTION / 2, "distractors": [("corpus", 0.1)], "success": 0.25} | change
     found = measure(
-        hidden=hidden(given_["likeness"], given_["change"]),
+        hidden=hidden(given_["cosine"], given_["change"]),
         distractors=given_["distractors"],
         times_s=given_.get("times_s", (1.0, 1.5, 2.0)),
         step_s=0.5,
@@ -57,8 +57,8 @@ def test_parts_by_hand(change: dict, expected: dict[str, float]) -> None:  # typ
         assert getattr(found, name) == pytest.approx(value, abs=1e-4), name
 
 
-def test_one_hidden_frame_has_no_pairs() -> None:
-    alone = Sights(vectors=np.eye(1, 3, dtype=np.float32), thumbnails=np.zeros((1, 576), np.float32))
+def test_one_hidden_frame_has_no_motion() -> None:
+    alone = Features(vectors=np.eye(1, 3, dtype=np.float32), thumbnails=np.zeros((1, 576), np.float32))
     found = measure(alone, [], (1.0,), 1.0, T, 0.5)
     assert found == replace(EASY, solvers=0.5)
 
@@ -70,9 +70,9 @@ def test_one_hidden_frame_has_no_pairs() -> None:
     st.lists(st.tuples(st.sampled_from(ORIGINS[1:]), st.floats(-1, 1)), max_size=6),
     st.floats(0, 1),
 )
-def test_in_range(seed: int, k: int, distractors: list[tuple[str, float]], success: float) -> None:
+def test_parts_and_score_are_in_range(seed: int, k: int, distractors: list[tuple[str, float]], success: float) -> None:
     thumbnails = rng("difficulty", seed).integers(0, 256, size=(k, 576)).astype(np.float32)
-    seen = Sights(vectors=walk(k, "difficulty", seed), thumbnails=thumbnails)
+    seen = Features(vectors=walk(k, "difficulty", seed), thumbnails=thumbnails)
     found = measure(seen, distractors, [0.3 * i * i for i in range(k)], 0.5, T, success)
     for name in PARTS:
         assert 0 <= getattr(found, name) <= 1
@@ -81,7 +81,7 @@ def test_in_range(seed: int, k: int, distractors: list[tuple[str, float]], succe
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_part_counts_with_its_weight(part: str) -> None:
+def test_the_score_is_the_weighted_mean_of_the_parts(part: str) -> None:
     assert (EASY.score, HARD.score) == (0.0, 1.0)
     assert replace(EASY, **{part: 1.0}).score == pytest.approx(WEIGHTS[part])
     scores = [replace(EASY, **{part: value}).score for value in (0, 0.2, 0.9, 1)]

@@ -1,4 +1,4 @@
-"""Whole puzzle sets of scattered distractors: names, labels, counts, and independence of what must not matter."""
+"""Puzzle sets with scattered distractors: keys, labels, counts, and independence of the rest of the corpus."""
 
 import re
 from collections import Counter
@@ -27,7 +27,7 @@ def made(videos: list[KeptVideo]) -> PuzzleSet:
     return make_puzzles(videos, config(**SMALL).puzzle_options, THRESHOLDS)
 
 
-def test_puzzles_are_whole(videos: list[KeptVideo], made: PuzzleSet) -> None:
+def test_candidates_and_answers(videos: list[KeptVideo], made: PuzzleSet) -> None:
     by_id = {v.entry.video_id: v for v in videos}
     assert len(made.puzzles) > 60
     for puzzle in made.puzzles:
@@ -41,25 +41,27 @@ def test_puzzles_are_whole(videos: list[KeptVideo], made: PuzzleSet) -> None:
         assert not {c.frame for c in wrong} & {c.frame for c in hidden}
         assert not {c.frame.index for c in wrong if c.origin != "corpus"} & set(puzzle.episode.strip.frames)
         first, last = puzzle.episode.hidden[0], puzzle.episode.hidden[-1]
-        assert not [c for c in wrong if c.origin != "corpus" and first < c.frame.index < last], "none from the gap"
+        assert not [c for c in wrong if c.origin != "corpus" and first < c.frame.index < last], (
+            "no distractor is from the gap"
+        )
         assert 0 <= puzzle.difficulty <= 1
         assert [next(c for c in puzzle.candidates if c.label == a).order for a in puzzle.answer] == [0, 1, 2]
         vectors = by_id[puzzle.episode.strip.video_id]
         rows = vectors.vectors[[vectors.kept.index(f) for f in puzzle.episode.hidden]]
         to_others = (rows @ rows.T - 2 * np.eye(3)).max(axis=1)
-        assert to_others.max() < THRESHOLDS.ambiguous, "they can be told apart"
+        assert to_others.max() < THRESHOLDS.ambiguous, "the hidden frames differ"
         assert [c.similarity for c in hidden] == pytest.approx(to_others.tolist(), abs=2e-5)
 
 
-def test_films_have_unused_frames_and_most_refusals(made: PuzzleSet) -> None:
-    """What the tests of this file, of mining and of packing run on: with and without frames between key frames."""
+def test_the_test_videos_have_unused_frames_and_most_refusals(made: PuzzleSet) -> None:
+    """So the tests on these videos cover segments with and without frames between key frames."""
     spans = Counter((p.episode.hidden[-1] - p.episode.hidden[0]) // 2 + 1 for p in made.puzzles)
     assert spans[3] > 10
     assert sum(count for span, count in spans.items() if span > 3) > 30
     assert {"repeated_hidden", "repeated_context", "recurring"} <= set(made.drops)
 
 
-def test_keys(made: PuzzleSet) -> None:
+def test_keys_are_unique_and_sorted(made: PuzzleSet) -> None:
     keys = [p.key for p in made.puzzles]
     assert len(set(keys)) == len(keys)
     assert keys == sorted(keys), "by video, then by time"
@@ -74,12 +76,12 @@ def test_keys_differ_for_frames_a_few_milliseconds_apart() -> None:
     assert len({p.key for p in found}) == len(found) > 5
 
 
-def test_labels_say_nothing_about_being_right(videos: list[KeptVideo]) -> None:
-    """Over many seeds each label is right K/(K+l) of the time, and the first answer at each label alike."""
+def test_labels_of_the_right_answer_are_uniform(videos: list[KeptVideo]) -> None:
+    """Over many seeds each label is right in K/(K+l) of the puzzles, and first in 1/(K+l) of them."""
     right: Counter[str] = Counter()
     firsts: Counter[str] = Counter()
     total = 0
-    for seed in range(10):
+    for seed in range(7):
         for puzzle in make_puzzles(videos[:6], config(**SMALL, seed=seed).puzzle_options, THRESHOLDS).puzzles:
             right.update(puzzle.answer)
             firsts[puzzle.answer[0]] += 1
@@ -92,10 +94,9 @@ def test_labels_say_nothing_about_being_right(videos: list[KeptVideo]) -> None:
 
 
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], made: PuzzleSet) -> None:
-    for order in (videos[::-1], videos[7:] + videos[:7]):
-        again = make_puzzles(order, config(**SMALL).puzzle_options, THRESHOLDS)
-        assert again == made
-        assert list(again.video_drops) == list(made.video_drops)
+    again = make_puzzles(videos[7::-1] + videos[:7:-1], config(**SMALL).puzzle_options, THRESHOLDS)
+    assert again == made
+    assert list(again.video_drops) == list(made.video_drops)
 
 
 def test_seed_changes_labels_and_strips(videos: list[KeptVideo], made: PuzzleSet) -> None:
@@ -107,7 +108,7 @@ def test_seed_changes_labels_and_strips(videos: list[KeptVideo], made: PuzzleSet
 
 
 def test_labels_do_not_depend_on_the_rest_of_the_corpus(videos: list[KeptVideo], made: PuzzleSet) -> None:
-    """Where the distractors are the same frames, so is the whole puzzle."""
+    """Puzzles with the same distractors have the same labels."""
 
     def identity(puzzle: Puzzle) -> object:
         return puzzle.key, frozenset(c.frame for c in puzzle.candidates)
@@ -138,7 +139,7 @@ def test_the_chosen_samples_are_spread_over_the_video(videos: list[KeptVideo]) -
     assert max(starts) > 50
 
 
-def test_counts(videos: list[KeptVideo], made: PuzzleSet) -> None:
+def test_counts_add_up(videos: list[KeptVideo], made: PuzzleSet) -> None:
     assert set(made.video_drops) == {v.entry.video_id for v in videos}
     assert made.drops == dict(sum((Counter(d) for d in made.video_drops.values()), Counter()))
     assert sum(made.origins.values()) == 3 * len(made.puzzles)
@@ -147,7 +148,7 @@ def test_counts(videos: list[KeptVideo], made: PuzzleSet) -> None:
     missing: Counter[str] = Counter()
     for puzzle in made.puzzles:
         given = {c.origin for c in puzzle.candidates}
-        missing.update(o for o in ("neighbourhood", "same_video", "corpus") if o not in given)  # one of each is wanted
+        missing.update(o for o in ("neighbourhood", "same_video", "corpus") if o not in given)  # each quota is 1
     assert made.shortfalls == dict(missing)
     assert made.indexes == {"train 56x28": {"kind": "exact", "recall": 1.0}}
 
@@ -163,7 +164,7 @@ def test_too_few_distractors_drop_the_puzzle_and_are_counted() -> None:
 
 
 def test_a_dropped_puzzle_does_not_use_up_the_limit() -> None:
-    """With one sample a video, a segment without distractors gives way to the next one."""
+    """With one sample for each video, the next segment replaces one without distractors."""
     shots = films(1, frames=60)[0]
     far = replace(THRESHOLDS, low=0.55)
     every = make_puzzles([shots], config(**SMALL, samples_per_video=0).puzzle_options, far)
@@ -175,7 +176,7 @@ def test_a_dropped_puzzle_does_not_use_up_the_limit() -> None:
         assert len(one.puzzles) == min(1, len(several.puzzles))
 
 
-def test_progress_is_told_of_every_video(videos: list[KeptVideo]) -> None:
+def test_progress_is_reported_for_every_video(videos: list[KeptVideo]) -> None:
     calls: list[None] = []
     make_puzzles(videos[:5], config(**SMALL).puzzle_options, THRESHOLDS, lambda: calls.append(None))
     assert len(calls) == 5
@@ -183,12 +184,12 @@ def test_progress_is_told_of_every_video(videos: list[KeptVideo]) -> None:
 
 def test_no_videos() -> None:
     assert make_puzzles([], config().puzzle_options, THRESHOLDS) == PuzzleSet(
-        puzzles=(), drops={}, video_drops={}, origins={}, shortfalls={}, indexes={}
+        puzzles=(), video_drops={}, shortfalls={}, indexes={}
     )
 
 
-def test_no_video_is_held_when_all_is_done() -> None:
-    """One would keep the vectors of the whole corpus, and the file they lie in."""
+def test_caches_are_cleared() -> None:
+    """A cached video keeps the vectors of the whole corpus in memory, and their file."""
     make_puzzles(films(2), config(**SMALL).puzzle_options, THRESHOLDS)
-    for remembered in (ambiguity._leaning, ambiguity._loops, rules._recurs_between):
-        assert remembered.cache_info().currsize == 0
+    for cached in (ambiguity._direction_evidence, ambiguity._loops, rules._recurs_between):
+        assert cached.cache_info().currsize == 0

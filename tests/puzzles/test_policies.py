@@ -1,10 +1,10 @@
-"""The tables of policies against the choices of the configuration, and what each mask policy proposes and allows."""
+"""The policies: their names in the configuration, and the segments that each mask policy chooses and allows."""
 
 import pytest
 
 from mvp_data.config.options import MASK_POLICIES, MINE_ORDERS
 from mvp_data.puzzles import distractor_policies, mask_policies
-from mvp_data.puzzles.mask_policies import beside
+from mvp_data.puzzles.mask_policies import around_gap
 from tests.builders import THRESHOLDS, kept_video, walk
 
 
@@ -23,7 +23,7 @@ def test_the_configuration_lists_every_policy() -> None:
         (7, 12, ((7, 9, 11), 12)),  # the last shot
     ],
 )
-def test_whole_shot_proposes_whole_shots(start: int, end: int, expected: tuple[tuple[int, ...], int] | None) -> None:
+def test_whole_shot_chooses_whole_shots(start: int, end: int, expected: tuple[tuple[int, ...], int] | None) -> None:
     video = kept_video(walk(12), shots=[0] * 2 + [1] * 5 + [2] * 5)
     assert mask_policies.POLICIES["whole_shot"].choose(video, start, end, 3, THRESHOLDS) == expected
 
@@ -43,7 +43,7 @@ def test_policies_allow_a_segment_by_its_shots(policy: str, shots: list[int], al
     assert mask_policies.POLICIES[policy].allows(video, (2, 3), (0, 1, 4, 5), THRESHOLDS) is allowed
 
 
-def test_beside_takes_the_hidden_frame_where_the_context_ends() -> None:
-    assert beside((2, 3), (0, 1, 4, 5)) == (1, 4)
-    assert beside((2, 3), (0, 1)) == (1, 3)
-    assert beside((2, 3), (4, 5)) == (2, 4)
+def test_around_gap_takes_a_hidden_frame_on_a_side_without_context() -> None:
+    assert around_gap((2, 3), (0, 1, 4, 5)) == (1, 4)
+    assert around_gap((2, 3), (0, 1)) == (1, 3)
+    assert around_gap((2, 3), (4, 5)) == (2, 4)

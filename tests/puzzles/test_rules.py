@@ -1,4 +1,4 @@
-"""The pixel judge against jittered pictures and small changes, and what is asked of every pair of a strip."""
+"""The comparison of thumbnails on jittered frames and small changes, and the rules for the frames of a strip."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -21,9 +21,9 @@ from tests.scenes import journey
 FREE = MaskConfig(mask_policy="free", hidden_frames=3, context_frames=4)
 
 
-def thumbnail(picture: Picture) -> bytes:
+def thumbnail(image: Picture) -> bytes:
     size = (THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX)
-    return Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX).tobytes()
+    return Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX).tobytes()
 
 
 def scene(*discs: tuple[float, float, float], shift: int = 0) -> bytes:
@@ -32,11 +32,11 @@ def scene(*discs: tuple[float, float, float], shift: int = 0) -> bytes:
     A block is 10 pixels wide.
     """
     wall = rng("wall").integers(60, 140, (19, 33), dtype=np.uint8)
-    picture = Image.fromarray(wall).resize((330, 190), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(wall).resize((330, 190), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
     for x, y, radius in discs:
         draw.ellipse([10 * v for v in (x - radius, y - radius, x + radius, y + radius)], fill=250)
-    window = picture.crop((shift, 0, shift + 320, 180))
+    window = image.crop((shift, 0, shift + 320, 180))
     return window.resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX).tobytes()
 
 
@@ -44,20 +44,20 @@ def scene(*discs: tuple[float, float, float], shift: int = 0) -> bytes:
     ("first", "second", "different"),
     [
         (scene(), scene(), False),
-        (scene((8, 9, 3)), scene(), True),  # a thing goes
+        (scene((8, 9, 3)), scene(), True),  # a disc disappears
         (scene((8, 9, 3)), scene((13, 9, 3)), True),  # moves
         (scene((8, 9, 3)), scene((8, 9, 5)), True),  # grows
-        (scene((8, 9, 0.7)), scene((13, 9, 0.7)), False),  # too small for 2 % of the picture
+        (scene((8, 9, 0.7)), scene((13, 9, 0.7)), False),  # less than 2 % of the frame
         (scene((8, 9, 3)), scene((8, 9, 3), shift=3), False),  # the camera shakes by 1 % of the width
         (scene((8, 9, 3)), scene((8, 9, 3), shift=8), False),
         (noise(1), noise(2), True),
     ],
 )
-def test_what_counts_as_another_picture(first: bytes, second: bytes, different: bool) -> None:
+def test_frames_differ_if_something_moved(first: bytes, second: bytes, different: bool) -> None:
     assert differ(first, second) == differ(second, first) == different
     darker = (np.frombuffer(second, np.uint8) // 2).tobytes()
     lit = (np.frombuffer(darker, np.uint8) + 40).tobytes()
-    assert not differ(darker, lit), "light alone is no change"
+    assert not differ(darker, lit), "a change of brightness alone does not count"
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_what_counts_as_another_picture(first: bytes, second: bytes, different: 
         (6, 5, -8, True),
         (6, 5, 7, False),
         (5, 5, 8, False),
-        (2, 2, 100, True),  # a strong change shows in the blocks around it too
+        (2, 2, 100, True),  # the blur spreads a strong change to the blocks around it
         (1, 1, 100, False),  # a speck
-        (32, 18, 100, False),  # light
+        (32, 18, 100, False),  # brightness
     ],
 )
 def test_size_and_strength_of_a_change(wide: int, tall: int, by: int, different: bool) -> None:
@@ -80,22 +80,22 @@ def test_size_and_strength_of_a_change(wide: int, tall: int, by: int, different:
     assert differ(plain.tobytes(), patched.astype(np.uint8).tobytes()) == different
 
 
-def test_jittered_copies_are_the_same_picture() -> None:
-    """Re-encoded, lit, seen from 1 % aside: the pixel judge's own noise; benchmarks/embedders.py has it on clips."""
-    pictures = [journey(seed, 40)(number, 448, 252) for seed in range(2) for number in range(0, 40, 4)]
+def test_jittered_copies_do_not_differ() -> None:
+    """Re-encoded, brightened and shifted by 1 %; benchmarks/embedders.py measures the same on real clips."""
+    frames = [journey(seed, 40)(number, 448, 252) for seed in range(2) for number in range(0, 40, 4)]
     copies = {
         "encoded": {"crop": 0, "light": 0},
         "lit": {"crop": 0, "jpeg_quality": 0},
         "shaken": {"crop": 0.01, "light": 0},
     }
     for name, how in copies.items():
-        found = [differ(thumbnail(p), thumbnail(jitter(p, 0, i, **how))) for i, p in enumerate(pictures)]  # type: ignore[arg-type]
+        found = [differ(thumbnail(p), thumbnail(jitter(p, 0, i, **how))) for i, p in enumerate(frames)]  # type: ignore[arg-type]
         assert np.mean(found) <= 0.05, name
-    assert np.mean([differ(thumbnail(a), thumbnail(b)) for a, b in pairwise(pictures)]) == 1
+    assert np.mean([differ(thumbnail(a), thumbnail(b)) for a, b in pairwise(frames)]) == 1
 
 
 def drifting(thumbnails: list[bytes] | None = None) -> KeptVideo:
-    """Nine frames that drift one way: .8 alike to the next, .3 to the one after, new to the pixels."""
+    """Nine frames that drift one way: cosines of 0.8 to the next and 0.3 to the one after; the pixels differ."""
     angle = np.arange(9) * 0.6435  # cosines .8, .28 and below
     vectors = np.stack([np.cos(angle), np.sin(angle), np.arange(9) * 0.1], axis=1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -103,7 +103,7 @@ def drifting(thumbnails: list[bytes] | None = None) -> KeptVideo:
     return kept_video(vectors.astype(np.float32), thumbnails=thumbnails or moved)
 
 
-def test_every_pair_must_differ_to_the_pixels_too() -> None:
+def test_every_pair_must_differ_by_pixels_too() -> None:
     hidden, visible = [3, 4, 5], [1, 2, 6, 7]
     video = drifting()
     thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
@@ -121,8 +121,8 @@ def test_every_pair_must_differ_to_the_pixels_too() -> None:
         assert refuse(twins, hidden, visible, FREE, THRESHOLDS) == reason
 
 
-def test_backwards_as_plausible_is_refused_unless_asked_for() -> None:
-    """The frames shown before and after the gap are one picture: nothing says which way the run goes."""
+def test_a_reversible_run_is_refused_unless_kept_by_option() -> None:
+    """The frames before and after the gap are the same, so the direction is ambiguous."""
     video = drifting()
     thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
     vectors = video.vectors.copy()
@@ -130,8 +130,8 @@ def test_backwards_as_plausible_is_refused_unless_asked_for() -> None:
     swing = kept_video(vectors, thumbnails=thumbnails)
     assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) == Drop.REVERSIBLE
     assert refuse(swing, [3, 4, 5], [1, 2, 6, 7], replace(FREE, reversible="keep"), THRESHOLDS) is None
-    assert doubt(swing, [3, 4, 5], [1, 2, 6, 7], THRESHOLDS) is Drop.REVERSIBLE, "kept, and said to be so"
-    vectors[6] = video.vectors[6]  # one judge knows the order
+    assert doubt(swing, [3, 4, 5], [1, 2, 6, 7], THRESHOLDS) is Drop.REVERSIBLE, "kept, with the reason"
+    vectors[6] = video.vectors[6]  # the vectors show the order
     assert refuse(kept_video(vectors, thumbnails=thumbnails), [3, 4, 5], [1, 2, 6, 7], FREE, THRESHOLDS) is None
 
 
@@ -140,7 +140,7 @@ def test_context_on_one_side(visible: list[int]) -> None:
     assert refuse(drifting(), [3, 4, 5], visible, FREE, THRESHOLDS) is None
 
 
-def test_a_frame_like_one_that_is_hidden_but_not_asked_for_fits_the_gap() -> None:
+def test_a_frame_like_one_between_key_frames_fits_the_gap() -> None:
     video = drifting()
     thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
     new = np.array([[0, 0, 1]], np.float32)
@@ -154,8 +154,8 @@ def test_a_frame_like_one_that_is_hidden_but_not_asked_for_fits_the_gap() -> Non
         )
 
 
-def test_a_run_that_is_kept_says_what_is_doubtful_of_it() -> None:
-    """From the rule to the puzzle: the whole video swings, so both puzzles of each pair are marked."""
+def test_puzzles_of_kept_ambiguous_runs_name_the_reason() -> None:
+    """The video runs forwards and backwards, so both puzzles of each pair are marked."""
     there = drifting()
     back = [*range(len(there.kept)), *range(len(there.kept) - 2, 0, -1)] * 3
     thumbnails = [there.entry.frames[there.kept[p]].thumbnail for p in back]

@@ -1,4 +1,4 @@
-"""The solvers of a build: against a search of all answers, on lines with known ends, and where all looks the same."""
+"""The similarity solvers: against a search of all answers, on points of a line, and on identical frames."""
 
 from itertools import pairwise, permutations
 
@@ -8,36 +8,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvp_data.puzzles.shortest_path import Space
-from mvp_data.puzzles.similarity_solvers import Sights, graded, lures, nearest, path, sights, success
-from tests.builders import rng
+from mvp_data.puzzles.similarity_solvers import (
+    Features,
+    Gap,
+    features,
+    gap_of,
+    graded,
+    nearest,
+    path,
+    path_gains,
+    success,
+)
+from mvp_data.puzzles.types import Episode, Strip
+from tests.builders import kept_video, rng
 
-NONE = sights(np.empty((0, 3), np.float32), [])
+NONE = features(np.empty((0, 3), np.float32), [])
 
 
-def at(*places: float) -> Sights:
-    """Pictures on a line, of the same distances in both spaces."""
+def at(*places: float) -> Features:
+    """Frames on a line, with the same distances in both spaces."""
     thumbnails = np.zeros((len(places), 576), np.float32)
     thumbnails[:, 0] = places
-    return Sights(
+    return Features(
         vectors=np.stack([places, *np.zeros((2, len(places)))], axis=1).astype(np.float32), thumbnails=thumbnails
     )
 
 
-def points(count: int, *parts: str | int) -> Sights:
+def gap(hidden: Features, before: Features | None, after: Features | None) -> Gap:
+    return Gap(hidden=hidden, before=before, after=after)
+
+
+def rows(seen: Features, places: slice | list[int]) -> Features:
+    return Features(vectors=seen.vectors[places], thumbnails=seen.thumbnails[places])
+
+
+def points(count: int, *parts: str | int) -> Features:
     random = rng("points", *parts)
-    return Sights(
+    return Features(
         vectors=random.normal(size=(count, 3)).astype(np.float32),
         thumbnails=random.integers(0, 256, size=(count, 576)).astype(np.float32),
     )
 
 
-def test_sights_are_luma_row_by_row() -> None:
-    seen = sights(np.zeros((2, 3), np.float32), [bytes(576), bytes([7]) * 576])
+def test_features_are_luma_row_by_row() -> None:
+    seen = features(np.zeros((2, 3), np.float32), [bytes(576), bytes([7]) * 576])
     assert seen.thumbnails.shape == (2, 576)
     assert seen.thumbnails[:, 5].tolist() == [0, 7]
     assert NONE.thumbnails.shape == (0, 576)
     with pytest.raises(ValueError, match="2 vectors and 1 thumbnails"):
-        sights(np.zeros((2, 3), np.float32), [bytes(576)])
+        features(np.zeros((2, 3), np.float32), [bytes(576)])
 
 
 @pytest.mark.parametrize(
@@ -51,32 +70,44 @@ def test_sights_are_luma_row_by_row() -> None:
         ((50, 60, 70, 80), (1, 2, 3, 4), 0, 5, 0.0),  # the distractors are the smooth run
         ((1,), (9,), 0, 2, 1.0),
         ((9,), (1,), 0, 2, 0.0),
-        ((1,), (), 0, 2, 0.0),  # nothing can be got wrong, so nothing is solved
+        ((1,), (), 0, 2, 0.0),  # every answer is right, so nothing is solved
     ],
 )
-def test_lines(hidden: tuple[int, ...], others: tuple[int, ...], before: int, after: int, expected: float) -> None:
+def test_points_on_a_line(
+    hidden: tuple[int, ...], others: tuple[int, ...], before: int, after: int, expected: float
+) -> None:
     ends = [None if end is None else at(end) for end in (before, after)]
-    assert success(at(*hidden), at(*others) if others else NONE, *ends) == expected
+    assert success(gap(at(*hidden), *ends), at(*others) if others else NONE) == expected
+
+
+def test_a_gap_without_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="no frame before the gap and none after"):
+        gap(at(1, 2, 3), None, None)
 
 
 def test_only_the_frames_next_to_the_gap_count() -> None:
-    hidden, others = at(1, 2, 3), at(7, 8, 9)
-    assert success(hidden, others, at(9, 0), at(4, 9)) == success(hidden, others, at(0), at(4)) == 1.0
-    with pytest.raises(ValueError, match="no frame before the gap and none after"):
-        success(hidden, others, None, None)
+    video = kept_video(np.eye(12, 16, dtype=np.float32))
+    strip = Strip(video_id="v0", frames=video.kept, shots=video.shots)
+    found = gap_of(video, Episode(strip=strip, mask_start=4, k=3))
+    assert found.before is not None
+    assert found.after is not None
+    parts = (found.before, found.hidden, found.after)
+    assert [part.vectors.argmax(axis=1).tolist() for part in parts] == [[3], [4, 5, 6], [7]]
+    assert bytes(found.after.thumbnails.astype(np.uint8)) == video.thumbnail(7)
+    assert gap_of(video, Episode(strip=strip, mask_start=0, k=3)).before is None
+    assert gap_of(video, Episode(strip=strip, mask_start=9, k=3)).after is None
 
 
-def test_where_order_does_not_count() -> None:
-    """The right set in the wrong order; half the right set."""
-    assert success(at(3, 2, 1), at(7, 8, 9), at(0), at(4), ordered=False) == 1.0
-    assert success(at(3, 2, 1), at(7, 8, 9), at(0), at(4)) < 0.5
+def test_success_without_order() -> None:
+    assert success(gap(at(3, 2, 1), at(0), at(4)), at(7, 8, 9), ordered=False) == 1.0
+    assert success(gap(at(3, 2, 1), at(0), at(4)), at(7, 8, 9)) < 0.5
     assert graded((0, 1, 4, 5), 4, ordered=False) == 0.0
     assert 0 < graded((0, 1, 2, 5), 4, ordered=False) < 0.3
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 3), st.sampled_from([(1, 1), (1, 0), (0, 1)]))
-def test_path_and_nearest_against_a_search(seed: int, k: int, l: int, sides: tuple[int, int]) -> None:  # noqa: E741
+def test_path_and_nearest_against_all_answers(seed: int, k: int, l: int, sides: tuple[int, int]) -> None:  # noqa: E741
     distance = rng("search", seed).random((k + l + 2, k + l + 2))
     distance += distance.T
     n = k + l
@@ -97,41 +128,35 @@ def test_path_and_nearest_against_a_search(seed: int, k: int, l: int, sides: tup
 
 
 @pytest.mark.parametrize(("k", "l"), [(3, 0), (3, 3), (2, 4)])
-def test_all_alike_is_a_guess(k: int, l: int) -> None:  # noqa: E741
-    """Ties everywhere: on average over many grey puzzles the solvers earn what a random answer does."""
+def test_on_identical_frames_the_solvers_score_chance(k: int, l: int) -> None:  # noqa: E741
     same = np.zeros((k + l, 3), np.float32)
     found = []
     for grey in range(250):
-        shown = sights(same, [bytes([grey]) * 576] * (k + l))
-        hidden, others = (
-            Sights(vectors=shown.vectors[part], thumbnails=shown.thumbnails[part]) for part in (np.s_[:k], np.s_[k:])
-        )
-        found.append(success(hidden, others, Sights(vectors=same[:1], thumbnails=shown.thumbnails[:1]), None))
+        shown = features(same, [bytes([grey]) * 576] * (k + l))
+        found.append(success(gap(rows(shown, np.s_[:k]), rows(shown, np.s_[:1]), None), rows(shown, np.s_[k:])))
     guesses = [graded(answer, l) for answer in permutations(range(k + l), k)]
     assert np.mean(found) == pytest.approx(np.mean(guesses), abs=4 * np.std(guesses) / 250**0.5)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.integers(0, 5), st.randoms(use_true_random=False))
-def test_in_range_and_blind_to_the_order_of_distractors(seed: int, k: int, l: int, random) -> None:  # type: ignore[no-untyped-def]  # noqa: E741
+def test_success_is_in_range_and_ignores_the_order_of_distractors(seed: int, k: int, l: int, random) -> None:  # type: ignore[no-untyped-def]  # noqa: E741
     hidden, others, ends = points(k, seed, "h"), points(l, seed, "o"), points(2, seed, "e")
-    before, after = (Sights(vectors=ends.vectors[i : i + 1], thumbnails=ends.thumbnails[i : i + 1]) for i in (0, 1))
-    found = success(hidden, others, before, after)
+    puzzle = gap(hidden, rows(ends, [0]), rows(ends, [1]))
+    found = success(puzzle, others)
     assert 0 <= found <= 1
-    order = random.sample(range(l), l)
-    mixed = Sights(vectors=others.vectors[order], thumbnails=others.thumbnails[order])
-    assert success(hidden, mixed, before, after) == found
+    assert success(puzzle, rows(others, random.sample(range(l), l))) == found
 
 
-def test_pools_too_large_to_search() -> None:
-    """Twelve of 26 have more answers than can be searched: the nearest are asked alone."""
+def test_large_pools_use_the_nearest_alone() -> None:
+    """Twelve of 26 have too many answers to search for a path."""
     hidden, others = at(*range(1, 13)), at(*range(100, 114))
-    assert success(hidden, others, at(0), None) == 1.0
+    assert success(gap(hidden, at(0), None), others) == 1.0
 
 
-def test_lures_shorten_the_path() -> None:
-    """The path 0, 1, 9, 3, 4 goes a long way round by 9; 2 would spare it that, 50 makes every path longer."""
-    found = lures(at(1, 9, 3), at(2, 50, 9), at(0), at(4))
+def test_path_gains_on_a_line() -> None:
+    """In the path 0, 1, 9, 3, 4 the candidate 2 in place of 9 shortens it; 50 lengthens it in any place."""
+    found = path_gains(gap(at(1, 9, 3), at(0), at(4)), at(2, 50, 9))
     right = 1 + 8**2 + 6**2 + 1
     shortest = [1 + 1 + 1 + 1, 1 + 8**2 + 41**2 + 46**2, 1 + 8**2 + 0 + 5**2]  # with 2 for 9, 50 for 3, 9 for 3
     assert found == pytest.approx([2 * (right - length) / right for length in shortest])
@@ -139,12 +164,9 @@ def test_lures_shorten_the_path() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(1, 1), (1, 0), (0, 1)]))
-def test_lures_against_every_replacement(seed: int, sides: tuple[int, int]) -> None:
+def test_path_gains_against_every_replacement(seed: int, sides: tuple[int, int]) -> None:
     hidden, others, ends = points(3, seed, "h"), points(4, seed, "o"), points(2, seed, "e")
-    before, after = (
-        Sights(vectors=ends.vectors[i : i + 1], thumbnails=ends.thumbnails[i : i + 1]) if sides[i] else None
-        for i in (0, 1)
-    )
+    before, after = (rows(ends, [i]) if sides[i] else None for i in (0, 1))
     expected = np.zeros(4)
     for name in ("vectors", "thumbnails"):
         chain = [getattr(part, name) for part in (before, hidden, after) if part is not None]
@@ -157,4 +179,4 @@ def test_lures_against_every_replacement(seed: int, sides: tuple[int, int]) -> N
                 lengths.append((np.diff(changed, axis=0) ** 2).sum())
             whole = (np.diff(right, axis=0) ** 2).sum()
             expected[number] += (whole - min(lengths)) / whole
-    assert lures(hidden, others, before, after) == pytest.approx(expected)
+    assert path_gains(gap(hidden, before, after), others) == pytest.approx(expected)

@@ -16,7 +16,7 @@ SIZES = [(k, n - k) for n in range(1, 8) for k in range(1, n + 1)]
 
 
 def grade(answer: tuple[int, ...], others: int) -> dict[str, Fraction]:
-    """All metrics of an answer, from their words. Labels 0 .. K-1 are the positives in their order."""
+    """All metrics of an answer, by their definitions. Labels 0 .. K-1 are the positives in their order."""
     k = len(answer)
     chosen = [label for label in answer if label < k]
     pairs = [(a, b) for a, b in combinations(answer, 2) if a < k and b < k]
@@ -34,7 +34,7 @@ def grade(answer: tuple[int, ...], others: int) -> dict[str, Fraction]:
 
 @cache
 def all_graded(k: int, others: int, ordered: bool) -> list[dict[str, Fraction]]:
-    """Every valid answer; where order does not count, each part is as good as the best order of its labels makes it."""
+    """The metrics of every valid answer. Without order, each metric is that of the best order of the labels."""
     if ordered:
         return [grade(answer, others) for answer in permutations(range(k + others), k)]
     found = []
@@ -45,7 +45,7 @@ def all_graded(k: int, others: int, ordered: bool) -> list[dict[str, Fraction]]:
 
 
 def enumerated(k: int, others: int, weights: dict[str, Fraction], *, ordered: bool) -> Chance:
-    """To the last bit what it should be: one rounding of one fraction."""
+    """The exact mean and variance, rounded once."""
     values = [
         sum((weight * graded[name] for name, weight in weights.items()), Fraction(0))
         for graded in all_graded(k, others, ordered)
@@ -122,9 +122,9 @@ def test_known_values_at_any_size(k: int, others: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("recal", 4, 4), "'recal': no metric; there are format, exact, set"),
-        (("exact", 0, 4), "no puzzle has 0 positives and 4 distractors"),
-        (("exact", 4, -1), "no puzzle has 4 positives and -1 distractors"),
+        (("recal", 4, 4), "unknown metric: recal; use format, exact, set"),
+        (("exact", 0, 4), "a puzzle cannot have 0 positives and 4 distractors"),
+        (("exact", 4, -1), "a puzzle cannot have 4 positives and -1 distractors"),
     ],
 )
 def test_bad_arguments(arguments: tuple[str, int, int], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The grades of one answer and of many, against each other and against their definitions, for all small puzzles."""
+"""`grade` and `grade_all` against each other and against the definitions of the metrics, for all small puzzles."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,7 +21,7 @@ def answers(k: int, others: int) -> list[tuple[int, ...]]:
 
 
 def defined(slots: tuple[int, ...], others: int) -> dict[str, Fraction]:
-    """Every metric where order counts, straight from its definition and without rounding."""
+    """Every metric of an ordered answer by its definition, without rounding."""
     k, chosen = len(slots), [slot for slot in slots if slot >= 0]
     pairs = list(combinations(chosen, 2))
     exact = Fraction(slots == tuple(range(k)))
@@ -39,13 +39,13 @@ def defined(slots: tuple[int, ...], others: int) -> dict[str, Fraction]:
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
 def test_every_answer_against_the_definitions(k: int, others: int) -> None:
-    """The floating point results are the definitions, rounded once."""
+    """The results are the exact values, rounded once."""
     for slots in answers(k, others):
         assert grade(slots, k + others) == {name: float(value) for name, value in defined(slots, others).items()}
 
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_where_order_does_not_count_the_best_order_does(k: int, others: int) -> None:
+def test_unordered_answers_get_the_grade_of_their_best_order(k: int, others: int) -> None:
     for slots in answers(k, others):
         chosen = [slot for slot in slots if slot >= 0]
         best = tuple(place if place in chosen else -1 for place in range(k))
@@ -55,7 +55,7 @@ def test_where_order_does_not_count_the_best_order_does(k: int, others: int) -> 
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_many_answers_get_the_same_bits_as_each_alone(k: int, others: int, ordered: bool) -> None:
+def test_grade_all_equals_grade_bit_by_bit(k: int, others: int, ordered: bool) -> None:
     every = answers(k, others)
     found = grade_all(np.array(every), k + others, ordered=ordered)
     assert all(values.shape == (len(every),) and values.dtype == np.float64 for values in found.values())
@@ -63,7 +63,7 @@ def test_many_answers_get_the_same_bits_as_each_alone(k: int, others: int, order
         assert {name: values[number] for name, values in found.items()} == grade(slots, k + others, ordered=ordered)
 
 
-def test_no_answer_at_all() -> None:
+def test_grade_all_of_no_answers() -> None:
     assert {values.shape for values in grade_all(np.zeros((0, 4), np.intp), 8).values()} == {(0,)}
 
 
@@ -91,7 +91,7 @@ def test_the_solvers_of_a_build_are_graded_above_chance(k: int, others: int, ord
 
 
 def repairs(slots: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Each answer with one more right slot; a label that is displaced takes the vacated slot, if there is one."""
+    """The answer with one more right slot, for each wrong slot; the displaced label takes the vacated slot, if any."""
     for place, slot in enumerate(slots):
         if slot != place:
             better = list(slots)
@@ -102,7 +102,7 @@ def repairs(slots: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(("k", "others"), SIZES)
-def test_a_repair_never_lowers_what_counts_labels_and_slots(k: int, others: int) -> None:
+def test_a_repair_never_lowers_metrics_of_labels_and_slots(k: int, others: int) -> None:
     for slots in answers(k, others):
         before = grade(slots, k + others)
         for better in repairs(slots):

@@ -1,4 +1,4 @@
-"""A task is one object: a toy task is registered, built with worker processes, inspected, audited and graded."""
+"""A task is one object: the tests register a toy task, and build, inspect, audit and grade it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def built(registered: None, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
-    """Videos are decoded in two spawned processes; the default task is built next to the toy."""
+    """A build of the toy task and `mvp`. Two worker processes decode the videos."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "films").mkdir()
     for seed in range(2):

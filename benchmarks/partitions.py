@@ -1,7 +1,7 @@
 """The effect of mining in partitions: true neighbours outside a frame's partition, other distractors, other difficulty.
 
-    python benchmarks/cells.py
-    python benchmarks/cells.py --quick               # 200 videos
+    python benchmarks/partitions.py
+    python benchmarks/partitions.py --quick               # 200 videos
 
 The videos are those of benchmarks/pass2.py, in a single split. All distractors are scattered, half of them from other
 videos. Puzzles of a hundred videos are made among all videos and then in 4, 16 and 64 partitions. *Lost* is the share
@@ -41,10 +41,10 @@ QUERIES, K = 500, 64
 class Result:
     """One number of partitions compared with none."""
 
-    cells: int
+    partitions: int
     largest: float  # share of the videos in the largest one, with its neighbour videos
     lost: float
-    lost_without_guests: float
+    lost_without_neighbours: float
     puzzles: int
     more: int  # puzzles that only partitions give
     fewer: int  # puzzles that only the whole corpus gives
@@ -56,25 +56,25 @@ class Result:
 def corpus(root: Path, videos: int) -> tuple[list[KeptVideo], Thresholds]:
     """Synthetic videos in the form that mining reads."""
     write_bank(root, range(videos))
-    bank, config = Bank(root, CONFIG.extract_hash()), CONFIG
+    bank, config = Bank(root, CONFIG.extract_hash()), replace(CONFIG, **OPTIONS)
     thresholds = Thresholds.resolve(SHIPPED[ENCODER.name], config.embed, config.mine)
     names = sorted(map(name_of, range(videos)))
     sources = {name: Source(location=f"/{name}.mp4", path=f"{name}.mp4") for name in names}
     entries = read_entries(bank, names)
-    return kept_videos(sources, entries, bank, ENCODER, replace(config, **OPTIONS), thresholds), thresholds
+    return kept_videos(sources, entries, bank, ENCODER, thresholds, config.pack, config.seed), thresholds
 
 
 def lost(videos: Sequence[KeptVideo], within: Sequence[Sequence[KeptVideo]], own: Sequence[Partition]) -> float:
     """Share of the true nearest frames of other videos that are in no video that a partition can search."""
-    home = {id(video): number for number, cell in enumerate(own) for video in cell.videos}
+    home = {id(video): number for number, partition in enumerate(own) for video in partition.videos}
     inside = [{id(video) for video in members} for members in within]
     everything = np.concatenate([video.vectors for video in videos])
     owner = np.repeat(np.arange(len(videos)), [len(video.vectors) for video in videos])
     shares = []
     for row in np.linspace(0, len(everything) - 1, QUERIES).astype(int).tolist():
-        likeness = everything @ everything[row]
-        likeness[owner == owner[row]] = -1
-        nearest = np.argpartition(-likeness, K)[:K]
+        similarity = everything @ everything[row]
+        similarity[owner == owner[row]] = -1
+        nearest = np.argpartition(-similarity, K)[:K]
         reach = inside[home[id(videos[owner[row]])]]
         shares.append(np.mean([id(videos[owner[other]]) not in reach for other in nearest]))
     return float(np.mean(shares))
@@ -111,23 +111,23 @@ def main() -> None:
         videos, thresholds = corpus(Path(folder), count)
         chosen = {id(videos[place]) for place in np.linspace(0, count - 1, mined).astype(int).tolist()}
 
-        def made(cell: Partition) -> PuzzleSet:
-            own = [video for video in cell.videos if id(video) in chosen]
-            others = [video for video in (*cell.videos, *cell.neighbour_videos) if id(video) not in chosen]
-            others += [video for video in cell.neighbour_videos if id(video) in chosen]
+        def made(partition: Partition) -> PuzzleSet:
+            own = [video for video in partition.videos if id(video) in chosen]
+            others = [video for video in (*partition.videos, *partition.neighbour_videos) if id(video) not in chosen]
+            others += [video for video in partition.neighbour_videos if id(video) in chosen]
             return make_puzzles(own, replace(CONFIG, **OPTIONS).puzzle_options, thresholds, neighbour_videos=others)
 
         whole = made(Partition(videos=tuple(videos)))
         for number in (4, 16, 64):
             found = list(partition_videos(videos, number))
-            reach = [(*cell.videos, *cell.neighbour_videos) for cell in found]
+            reach = [(*partition.videos, *partition.neighbour_videos) for partition in found]
             results.append(
                 Result(
-                    cells=len(found),
+                    partitions=len(found),
                     largest=max(map(len, reach)) / count,
                     lost=lost(videos, reach, found),
-                    lost_without_neighbour_videos=lost(videos, [cell.videos for cell in found], found),
-                    **compare(whole, merged([made(cell) for cell in found])),
+                    lost_without_neighbours=lost(videos, [partition.videos for partition in found], found),
+                    **compare(whole, merged([made(partition) for partition in found])),
                 )
             )
     print(json.dumps([asdict(r) for r in results], indent=1) if options.json else table(results, len(whole.puzzles)))
@@ -143,7 +143,7 @@ def table(results: Sequence[Result], puzzles: int) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r.cells} | {r.largest:.3f} | {r.lost:.3f} | {r.lost_without_guests:.3f} | {r.puzzles} | {r.more} "
+        f"| {r.partitions} | {r.largest:.3f} | {r.lost:.3f} | {r.lost_without_neighbours:.3f} | {r.puzzles} | {r.more} "
         f"| {r.fewer} | {r.changed:.3f} | {r.other_distractors:.3f} | {r.difficulty:+.4f} |"
         for r in results
     ]
