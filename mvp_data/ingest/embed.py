@@ -20,7 +20,7 @@ from mvp_data.core.errors import OutputError, WeightsError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.types import Encoder, Picture, Vectors, VideoEntry
 from mvp_data.embedding.base import Embedder
-from mvp_data.embedding.calibration import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
+from mvp_data.embedding.calibration import MAX_IMAGES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
 from mvp_data.embedding.load import load_embedder
 from mvp_data.engines.base import Engine, Lost, StatefulEngine
 from mvp_data.system.files import make_folder
@@ -167,7 +167,7 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
     images = {}
     for video_id in chosen:
         usable = entries[video_id].usable
-        spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
+        spread = np.unique(np.linspace(0, len(usable) - 1, MAX_IMAGES_PER_VIDEO).round().astype(int))
         images[video_id] = [decoded(jpeg) for jpeg in _jpegs(bank, entries[video_id], [usable[i] for i in spread])]
     measured = calibrate(embedder, images, seed=seed)
     make_folder(path.parent)
