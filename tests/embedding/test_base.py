@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from mvp_data.core.errors import ConfigError, WeightsError
 from mvp_data.core.types import Picture, Vectors
 from mvp_data.embedding import onnx as onnx_module
-from mvp_data.embedding.base import network_input, normalise, shrink, run_batches, value_table
+from mvp_data.embedding.base import network_input, normalise, run_batches, shrink, value_table
 from mvp_data.embedding.load import load_embedder
 from mvp_data.embedding.onnx import OnnxEmbedder
 from mvp_data.embedding.weights import WEIGHTS, find

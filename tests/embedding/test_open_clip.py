@@ -179,9 +179,7 @@ def test_weights_of_another_architecture(tiny: Path) -> None:
         ("open_clip:ViT-B-32/openai@bf16", WeightsError, "mvp-data weights fetch open_clip:ViT-B-32/openai'"),
     ],
 )
-def test_missing_weights_fail_at_once(
-    open_clip: ModuleType, spec: str, error: type[Exception], words: str
-) -> None:
+def test_missing_weights_fail_at_once(open_clip: ModuleType, spec: str, error: type[Exception], words: str) -> None:
     started = time.perf_counter()
     with pytest.raises(error, match=words):
         load_embedder(spec)

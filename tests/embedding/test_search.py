@@ -104,9 +104,7 @@ def test_inverted_lists_leave_out_a_range_and_rank_like_exact(clusters: Vectors)
         assert (np.diff(found.similarity) <= 0).all()
 
 
-def test_more_lists_are_probed_where_own_rows_fill_them(
-    clusters: Vectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_lists_are_probed_where_own_rows_fill_them(clusters: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
     """The nearest rows of a long video are all its own; the search must find rows of other videos beyond them."""
     monkeypatch.setattr(search, "PROBED_LISTS", 2)
     near = np.argsort(-clusters @ clusters[0], kind="stable")[:2000]
