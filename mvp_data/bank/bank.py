@@ -75,7 +75,7 @@ class Bank:
             lock.take()
         except OSError as error:
             raise OutputError(
-                f"{self._root}: cannot be locked ({error.strerror}); choose another folder with --bank"
+                f"{self._root}: cannot lock the bank ({error.strerror}); choose another --bank"
             ) from error
         try:
             self._sweep(lock)

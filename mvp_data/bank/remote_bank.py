@@ -145,9 +145,7 @@ def scratch() -> Iterator[Path]:
     try:
         folder = tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-")
     except OSError as error:
-        raise OutputError(
-            f"{tempfile.gettempdir()}: cannot create a folder here ({error.strerror}); set TMPDIR to a writable one"
-        ) from error
+        raise OutputError(f"{tempfile.gettempdir()}: is not writable ({error.strerror}); set TMPDIR") from error
     try:
         yield Path(folder)
     finally:
