@@ -74,9 +74,7 @@ class Bank:
         try:
             lock.take()
         except OSError as error:
-            raise OutputError(
-                f"{self._root}: cannot lock the bank ({error.strerror}); choose another --bank"
-            ) from error
+            raise OutputError(f"{self._root}: cannot lock the bank ({error.strerror}); try another --bank") from error
         try:
             self._sweep(lock)
             yield
