@@ -80,7 +80,7 @@ class Row:
     name: str  # all, or a task
     puzzles: int
     video_groups: int
-    resampled: str  # the unit of the intervals: video groups, or samples if there are too few groups
+    resampled: str  # the unit of the intervals: video groups, or samples if there is only one group
     unclear: int  # answers whose person could defend another answer
     seconds_median: float
     estimates: Mapping[str, Estimate]
