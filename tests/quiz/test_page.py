@@ -1,7 +1,6 @@
 """The quiz in a real browser: solved by keys and by dragging, saved, graded; the page reveals no answer."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -22,13 +21,13 @@ from mvp_data.quiz import page as quiz_module
 from mvp_data.quiz.page import choose, grade, puzzle_id, read_answers, write_quiz
 from mvp_data.quiz.score import QuizConfig, QuizResult, measure, to_text
 from mvp_data.shards.record import LABELS, Record, extra_json
-from mvp_data.shards.tar import Sample, iter_samples, write_shard
+from mvp_data.shards.tar import iter_samples, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
-from tests import screenshot
-from tests.samples import draw, make_folder, make_record, make_shard
+from tests.samples import make_folder, make_record, make_sample, make_shard
+from tests.task_samples import make_task_sample
 from tests.tasks.test_toy_task import TOY
 
 HOSTILE = """clips/</script><script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">.mp4"""
@@ -40,14 +39,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a<b>&'set")
     make_folder(folder, [make_shard(folder / "shard-000000.tar", 4, video_path=HOSTILE, extra=EXTRA)])
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    if reason := screenshot.missing():
-        pytest.skip(reason)
-    with screenshot.chromium(1280, 800) as driver:
-        yield driver
 
 
 def press(browser: Chrome, *keys: str) -> None:
@@ -122,23 +113,6 @@ def slots(browser: Chrome) -> list[str]:
     return [slot.text for slot in browser.find_elements(By.CSS_SELECTOR, "#strip button.slot")]
 
 
-def task_sample(task: str, number: int = 0) -> Sample:
-    """A sample of any task."""
-    asked = TASKS[task]
-    record = make_record(number, distractors=asked.pool_size(4), mask_start=12 if asked.gap_at_end else 5)
-    pool = record.candidates
-    if asked.in_a_row:
-        ordered = sorted(pool, key=lambda c: c.order, reverse=bool(number % 2))
-        pool = tuple(replace(c, label=label) for c, label in zip(ordered, LABELS, strict=False))
-    key = f"{task}-{number}"
-    record = replace(record, key=key, task=task, candidates=pool, answer=TASKS[task].right_answer(pool))
-    return Sample(
-        record=record,
-        context=tuple(draw(number, frame.time_s, 60) for frame in record.context),
-        candidates=tuple(draw(number, c.time_s, 60 if c.order >= 0 else 160) for c in record.candidates),
-    )
-
-
 def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Path, tmp_path: Path) -> None:
     assert write_quiz(shards, tmp_path / "quiz.html", QuizConfig(seed=3)) == 4
     records = by_id(shards)
@@ -192,7 +166,7 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
 
 
 def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> None:
-    infos = [write_shard(tmp_path / f"{t}.tar", [task_sample(t, n) for n in range(2)]) for t in TASKS]
+    infos = [write_shard(tmp_path / f"{t}.tar", [make_task_sample(t, n) for n in range(2)]) for t in TASKS]
     make_folder(tmp_path, infos)
     records, seen = by_id(tmp_path), {}
     answers = []
@@ -242,7 +216,7 @@ def test_a_new_task_needs_no_change_of_the_page(
 ) -> None:
     """The toy task asks for one of four hidden frames, so its slot is next to the candidates and not in the gap."""
     monkeypatch.setitem(TASKS, TOY.name, TOY)
-    sample = task_sample(TOY.name)
+    sample = make_task_sample(TOY.name)
     write_shard(tmp_path / "a.tar", [sample])
     write_quiz(tmp_path / "a.tar", tmp_path / "quiz.html")
     browser.get((tmp_path / "quiz.html").as_uri())
@@ -363,14 +337,15 @@ def test_damaged_shards_leave_no_page(shards: Path, tmp_path: Path) -> None:
 def test_puzzles_are_spread_over_videos_and_do_not_answer_each_other(tmp_path: Path) -> None:
     """Nine samples of three video groups; in each group two of the three have the same candidates."""
     twins = []
-    for sample in (task_sample("mvp", n) for n in range(9)):
-        record = sample.record
-        if record.key in ("mvp-1", "mvp-4", "mvp-7"):  # the same frames as the sample before it, differently labelled
-            pool = make_record(int(record.key[-1]) - 1).candidates
+    for number in range(9):
+        sample = make_sample(number)
+        if number % 3 == 1:  # the same frames as the sample before it, with other labels
+            pool = make_record(number - 1).candidates
             frames = {c.order if c.order >= 0 else c.label: c for c in pool}
             pool = tuple(replace(c, label=label) for c, label in zip(reversed(frames.values()), LABELS, strict=False))
-            record = replace(record, candidates=pool, answer=TASKS["mvp"].right_answer(pool))
-        twins.append(Sample(record=record, context=sample.context, candidates=sample.candidates))
+            answer = TASKS["mvp"].right_answer(pool)
+            sample = replace(sample, record=replace(sample.record, candidates=pool, answer=answer))
+        twins.append(sample)
     write_shard(tmp_path / "a.tar", twins)
     records = by_id(tmp_path / "a.tar")
     for seed in range(5):
@@ -402,7 +377,7 @@ def test_only_the_split_and_task_asked_for(tmp_path: Path) -> None:
         tmp_path,
         [
             make_shard(tmp_path / "a.tar", 3),
-            write_shard(tmp_path / "b.tar", [task_sample("jigsaw", n) for n in range(2)]),
+            write_shard(tmp_path / "b.tar", [make_task_sample("jigsaw", n) for n in range(2)]),
             make_shard(tmp_path / "c.tar", 1, split="val"),
         ],
     )
