@@ -28,7 +28,7 @@ from mvp_data.core.errors import (
     SourceError,
     WeightsError,
 )
-from mvp_data.core.version import __version__
+from mvp_data.core.version import __version__ as __version__
 from mvp_data.pipeline.build import build, index
 from mvp_data.pipeline.report import BuildReport
 from mvp_data.shards.index import Index, ShardInfo, read_index
@@ -60,7 +60,6 @@ __all__ = [
     "SkipReason",
     "SourceError",
     "WeightsError",
-    "__version__",
     "build",
     "index",
     "read_index",
