@@ -257,7 +257,7 @@ def settings(jpegs: Sequence[bytes], rounds: int) -> dict[str, dict[str, Any]]:
     def side_by_side() -> Vectors:
         squares = [v[0] for v in values]  # already at the encoder's size
         with patch.object(base, "shrink", lambda square, _: square):
-            return base.side_by_side(squares, SIDE_PX, lambda s: one(s[0][None]), batch=1, threads=cores, at_once=True)
+            return base.run_batches(squares, SIDE_PX, lambda s: one(s[0][None]), batch=1, threads=cores, parallel=True)
 
     results = {
         shipped: side_by_side(),

@@ -146,7 +146,7 @@ def differences(hours: float, video_id: str, banks: list[Bank]) -> list[str]:
     jpegs = []
     for bank in banks:
         blob = BytesIO()
-        bank.copy_pictures(video_id, blob)
+        bank.copy_jpegs(video_id, blob)
         jpegs.append(blob.getvalue())
     return [f"{hours:g} h: {name} differ" for name in names + ["jpegs"] * (jpegs[0] != jpegs[1])]
 

@@ -1,4 +1,4 @@
-"""Masked Video Prediction data: any pile of videos in, verifiable puzzles for video language models out.
+"""Masked Video Prediction data: makes verifiable puzzles for video language models from a video corpus.
 
     >>> from pathlib import Path
     >>> from mvp_data import BuildConfig, build, read_shard

@@ -252,7 +252,7 @@ def _bank(folder: Path) -> dict[str, Parser]:
     name = film.entry.video_id
 
     def images(_: Path) -> object:
-        with bank.pictures(film.entry) as jpeg:
+        with bank.jpegs(film.entry) as jpeg:
             return [jpeg(index) for index in film.entry.usable]
 
     (table,), (blob,), (vectors,) = (list((folder / "bank").rglob(f"*.{kind}")) for kind in ("parquet", "jpgs", "npy"))

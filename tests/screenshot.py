@@ -1,26 +1,31 @@
-"""A headless Chromium for the page's tests, and the picture of the page in the README.
+"""A headless Chromium for the tests of the pages, and the screenshots of the docs.
 
     python -m tests.screenshot shards/ docs/page.png --sample 475fbbf34c4c367998f8-000451167
+    python -m tests.screenshot shards/ docs/quiz.png --height 800 --quiz KEYS
 
 Needs `chromium` and `chromedriver` on PATH (Debian: `apt install chromium-driver`) and the `dev` extra.
 """
 
 import argparse
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from mvp_data.quiz.page import write_quiz
+from mvp_data.quiz.score import QuizConfig
 from mvp_data.viewer.page import write_page
 
 FLAGS = (
     "--headless",
-    "--no-sandbox",  # root in a container has no other way
+    "--no-sandbox",  # Chromium needs it to run as root in a container
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -32,14 +37,14 @@ FLAGS = (
 
 
 def missing() -> str:
-    """Why there is no browser, or nothing."""
+    """The missing programs, as a message; empty if a browser can be started."""
     absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
     return f"needs {' and '.join(absent)} on PATH" if absent else ""
 
 
 @contextmanager
 def chromium(width_px: int = 1280, height_px: int = 900, *, dark: bool = False) -> Iterator[webdriver.Chrome]:
-    """A browser with a fresh profile and a viewport of that size: a phone's where it is narrow."""
+    """A browser with a new profile and a viewport of that size; below 600 px of width it emulates a phone."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -59,12 +64,13 @@ def chromium(width_px: int = 1280, height_px: int = 900, *, dark: bool = False) 
 
 
 def main() -> None:
-    """Write the page of some shards, open it, and save a screenshot."""
+    """Write a page of some shards, open it, and save a screenshot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", type=Path, help="a shard or a folder of shards")
-    parser.add_argument("png", type=Path, help="the picture to write")
+    parser.add_argument("png", type=Path, help="the image to write")
     parser.add_argument("--sample", default="", help="key of the puzzle to show instead of the first")
     parser.add_argument("--reveal", action="store_true", help="with the answer")
+    parser.add_argument("--quiz", metavar="KEYS", help="a quiz page instead, after these letters; + stands for Enter")
     parser.add_argument("--dark", action="store_true", help="in dark colours")
     parser.add_argument("--width", type=int, default=1280, help="px; below 600 as a phone")
     parser.add_argument("--height", type=int, default=1000, help="px; 0 for the whole page")
@@ -76,9 +82,14 @@ def main() -> None:
         chromium(args.width, args.height or 1000, dark=args.dark) as driver,
     ):
         page = Path(folder) / "page.html"
-        write_page(args.shards, page, key=args.sample)
+        if args.quiz is None:
+            write_page(args.shards, page, key=args.sample)
+        else:
+            write_quiz(args.shards, page, QuizConfig(puzzles=12))
         driver.get(page.as_uri())
         body = driver.find_element(By.TAG_NAME, "body")
+        if args.quiz is not None:
+            body.send_keys(Keys.ENTER, args.quiz.replace("+", Keys.ENTER))
         if args.reveal:
             body.send_keys("r")
         if not args.height:
@@ -86,7 +97,8 @@ def main() -> None:
             size = {"width": args.width, "height": height, "deviceScaleFactor": 1, "mobile": args.width < 600}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         body.send_keys(Keys.NULL)
-        args.png.write_bytes(driver.get_screenshot_as_png())
+        screenshot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+        screenshot.quantize(256).save(args.png, optimize=True)  # 256 colours: a third of the size
     print(f"wrote {args.png}")
 
 

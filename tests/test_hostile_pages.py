@@ -1,6 +1,6 @@
-"""Poison in every free text that a record, an audit or a completion has, on all pages, in a real browser.
+"""Injected markup in each free text of records, audits and completions, on all pages, in a real browser.
 
-It shows as text or not at all: no code of it runs, nothing is loaded, no element of it is made.
+A page shows it as text or not at all: none of its code runs, it loads nothing and creates no element.
 """
 
 import json
@@ -24,14 +24,14 @@ from mvp_train.reward import RewardConfig, score_record
 from tests.samples import make_folder, make_sample
 
 PWN = "document.title='pwned';fetch('http://127.0.0.1:9/');alert(1)"
-FREE = (  # what a stranger writes as he likes; all else of a record is a number or one of a few words
+FREE = (  # free text; the other fields of a record are numbers or one of a few words
     "mask_policy", "config_hash", "tool_version", "encoder_name", "encoder_weights_sha256", "video_id", "video_path",
     "video_group",
 )  # fmt: skip
 
 
 def poison(name: str) -> str:
-    """A text that runs wherever it is taken for HTML, an attribute, a script, a style, a URL or a template."""
+    """A text that runs if it is parsed as HTML, an attribute, a script, a style, a URL or a template."""
     return (
         f'{name}</script></title></style></pre><script>{PWN}</script><img class=pwn src=x onerror="{PWN}">'
         f'<svg class=pwn onload="{PWN}"><a class=pwn href="javascript:{PWN}">\'"`--><!-- {{{{data}}}} ${{{PWN}}} '
@@ -81,10 +81,10 @@ SHOWN = {
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_poison_is_text(browser: Chrome, pages: dict[str, Path], name: str) -> None:
-    browser.get_log("browser")  # type: ignore[no-untyped-call]  # forget what earlier pages said
+    browser.get_log("browser")  # type: ignore[no-untyped-call]  # clears the messages of earlier pages
     browser.get(pages[name].as_uri())
     if name == "inspect":
-        ActionChains(browser).send_keys("r").perform()  # the answer, and where the puzzle is from
+        ActionChains(browser).send_keys("r").perform()  # reveals the answer and the provenance
     shown = str(browser.execute_script("return document.body.textContent"))
     for field in SHOWN[name]:
         assert f"{field}</script></title></style></pre><script>{PWN[:20]}" in shown, field
@@ -100,7 +100,7 @@ def test_poison_is_text(browser: Chrome, pages: dict[str, Path], name: str) -> N
 
 
 def test_every_free_text_of_a_record_is_poisoned() -> None:
-    """A new field of text is either one of a few words, or belongs into this test."""
+    """A new text field is one of a few words, or must be added to `FREE`."""
     texts = {name for name, value in asdict(poisoned(0).record).items() if isinstance(value, str)}
     assert texts == {*FREE, "key", "task", "split", "doubt", "extra"}
     assert isinstance(poisoned(0).record, Record)

@@ -1,4 +1,4 @@
-"""A local HTTP server with the manners and the faults of real ones."""
+"""A local HTTP server with the properties and faults of real ones."""
 
 import re
 import threading
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 
 class Site:
-    """The behaviour of the server and its log."""
+    """The settings of the server, and counters of its responses."""
 
     def __init__(self, folder: Path, *, ranges: bool, head: bool) -> None:
         self.folder, self.ranges, self.head = folder, ranges, head
@@ -21,9 +21,9 @@ class Site:
 
 @contextmanager
 def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[Site]:
-    """Serves `folder`; `stall.mp4` never comes, `cut.mp4` ends early, `private.mp4` is 403, `broken.mp4` 500.
+    """Serves `folder`, and these names: `stall.mp4` never responds, `cut.mp4` ends early, `private.mp4` is 403,
+    `broken.mp4` is 500, `endless.html` does not end, `drip.mp4` sends a byte at a time, `go?URL` redirects to the URL.
 
-    `endless.html` is a page that does not end, `drip.mp4` comes a byte at a time, `go?URL` leads there.
     `ranges=False` ignores range requests, `head=False` refuses HEAD.
     """
     site = Site(folder, ranges=ranges, head=head)
@@ -76,7 +76,7 @@ def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[S
                 if self.command == "GET":
                     self.wfile.write(b"x" * 10)
                 self.close_connection = True
-            elif name == "fickle.mp4":  # promises more in HEAD than it sends, and sends no length
+            elif name == "fickle.mp4":  # HEAD announces more than GET sends; GET has no length
                 self.send_response(200)
                 if self.command == "HEAD":
                     self.send_header("Content-Length", "1000")
@@ -101,7 +101,7 @@ def serve(folder: Path, *, ranges: bool = True, head: bool = True) -> Iterator[S
                 while self.command == "GET" and not site.stalled.wait(0.02):
                     self.wfile.write(b"x")
                     self.wfile.flush()
-            elif name in ("endless.mp4", "endless.html", "endless.tar"):  # no length, never ends by itself
+            elif name in ("endless.mp4", "endless.html", "endless.tar"):  # no length, and far more bytes than allowed
                 self.send_response(200)
                 if name == "endless.html":
                     self.send_header("Content-Type", "text/html")

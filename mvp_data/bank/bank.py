@@ -1,12 +1,13 @@
-"""The store between the passes: frames, times, shots and vectors of every video, decoded once.
+"""The feature cache between the two passes (the bank): frames, times, shots and vectors of every video.
 
-    bank/<extract hash>/frames/<ab>/<video id>.parquet    a row a sampled frame; facts and outcome in its metadata
-    bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, one after another
+    bank/<extract hash>/frames/<ab>/<video id>.parquet    one row per sampled frame; facts and outcome in its metadata
+    bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, concatenated
     bank/<extract hash>/vectors/<encoder>/<ab>/<video id>.npy   float16 [usable frames, D], rows of length 1
-    bank/<extract hash>/parts/       finished parts of long videos, in the same form, until all of a video are there
-    bank/seen.txt, bank/tmp, bank/spool    files seen before (`seen`); what is being written, or fetched
+    bank/<extract hash>/parts/       finished chunks of long videos, in the same form, until the video is complete
+    bank/seen.txt                    the known files of earlier runs (`known_files`)
+    bank/tmp, bank/spool             files that are being written, and copies of remote sources
 
-A file is never changed once it is there, only replaced where `--retry` asks for it. The Parquet file is written last:
+Files do not change after they are written; `--retry` may replace them. The Parquet file of a video is written last, so
 its presence means that the video is done.
 """
 
@@ -30,60 +31,60 @@ from mvp_data.system.files import atomic_write, make_folder, remove
 from mvp_data.system.locks import Lock
 
 _FACTS = b"mvp"
-GROUP_ROWS = 4096  # frames written at once: of a video of ten hours all would take 80 MB
-SPOOL = "spool"  # folder for copies of sources that are no local files; made when there is one
+GROUP_ROWS = 4096  # frames written at once; all frames of a ten-hour video would take 80 MB
+SPOOL = "spool"  # folder for copies of remote sources; created when one is copied
 
 
 class Bank:
-    """Reads and writes one bank for one set of extraction options."""
+    """Reads and writes the bank's entries for one set of extraction options."""
 
     def __init__(self, root: Path, extract_hash: str, kind: str = "frames") -> None:
-        """`kind`: frames (of whole videos) or parts."""
+        """`kind` is `frames` (entries of whole videos) or `parts` (entries of chunks)."""
         self._root, self._workspace = root, root / "tmp"
         self._frames, self._parts = root / extract_hash / kind, root / extract_hash / "parts"
         self._vectors = root / extract_hash / "vectors"
 
     @property
     def workspace(self) -> Path:
-        """The folder for what is being made; another run removes what a killed one left there."""
+        """The folder for unfinished files; a later run removes those of a killed one."""
         return self._workspace
 
     def create(self) -> None:
-        """Make the folders.
+        """Create the folders.
 
         Raises:
-            OutputError: the place is not writable.
+            OutputError: they cannot be created.
         """
         try:
             self._frames.mkdir(parents=True, exist_ok=True)
             self._vectors.mkdir(parents=True, exist_ok=True)
             self._workspace.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"the bank cannot be made: {error}; choose another place with --bank") from error
+            raise OutputError(f"the bank cannot be created: {error}; choose another folder with --bank") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Share the bank with other runs; the first to come and the last to go remove what killed processes left.
+        """Hold the bank's shared lock. A run that holds it alone, at its start or end, removes unfinished files.
 
         Raises:
-            OutputError: the place is not writable.
+            OutputError: the folder is not writable.
         """
         self.create()
         lock = Lock(self._root, alone=False)
         try:
             lock.take()
         except OSError as error:
-            raise OutputError(f"{self._root}: cannot be used as bank ({error.strerror})") from error
+            raise OutputError(f"{self._root}: cannot lock the bank ({error.strerror}); try another --bank") from error
         try:
             self._sweep(lock)
             yield
-            self._sweep(lock)  # after workers that died
+            self._sweep(lock)  # files of workers that were killed during this run
         finally:
             lock.release()
 
     def _sweep(self, lock: Lock) -> None:
-        """Remove what killed processes left, if nobody else is at work here."""
-        if os.name == "nt" or not lock.only_holder():  # Windows cannot tell
+        """Remove the files that killed processes left, if no other run holds the lock."""
+        if os.name == "nt" or not lock.only_holder():  # the lock cannot tell on Windows
             return
         for folder in (self._workspace, self._root / SPOOL):
             for path in folder.glob("*"):
@@ -94,21 +95,21 @@ class Bank:
         lock.share()
 
     def has(self, video_id: str) -> bool:
-        """Whether pass 1 is done with this video, used or skipped."""
+        """Whether pass 1 has finished this video, used or skipped."""
         return self._path(video_id, ".parquet").exists()
 
     def remove(self, video_id: str) -> None:
-        """Forget an entry; nothing happens where there is none."""
+        """Remove an entry, if there is one."""
         for suffix in (".parquet", ".jpgs"):
             remove(self._path(video_id, suffix))
 
-    def copy_pictures(self, video_id: str, blob: IO[bytes]) -> None:
-        """Write all JPEGs of an entry."""
+    def copy_jpegs(self, video_id: str, blob: IO[bytes]) -> None:
+        """Copy all JPEGs of an entry to `blob`."""
         with self._path(video_id, ".jpgs").open("rb") as file:
             shutil.copyfileobj(file, blob)
 
     def write(self, video_id: str, make: Callable[[IO[bytes]], VideoEntry]) -> VideoEntry:
-        """Let `make` write the JPEGs of a video and say the rest; nothing is kept when it raises."""
+        """Store the entry that `make` returns and the JPEGs that it writes; store nothing if it raises."""
         make_folder(self._path(video_id, ".jpgs").parent)
         with self.file(self._path(video_id, ".jpgs")) as blob:
             entry = make(blob)
@@ -116,7 +117,7 @@ class Bank:
         return entry
 
     def write_facts(self, entry: VideoEntry) -> None:
-        """Store the Parquet side of an entry, which ends the work on its video."""
+        """Store the Parquet file of an entry, which marks its video as done."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -137,10 +138,10 @@ class Bank:
                 writer.write_table(pa.table(columns, schema=schema))
 
     def facts(self, video_id: str) -> tuple[str, str]:
-        """Why a video that `has` says is there is skipped, and the detail; much quicker than `read`.
+        """The skip reason ("" if used) and the detail of a video in the bank; much faster than `read`.
 
         Raises:
-            OutputError: the entry is damaged.
+            OutputError: the entry is missing or damaged.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -153,16 +154,16 @@ class Bank:
             raise damaged(path, error) from error
 
     def read(self, video_id: str) -> VideoEntry:
-        """What is known of a video that `has` says is there.
+        """The entry of a video in the bank.
 
         Raises:
-            OutputError: the entry is damaged.
+            OutputError: the entry is missing or damaged.
         """
         path = self._path(video_id, ".parquet")
         return self.parse(path, path)
 
     def parse(self, file: Path | IO[bytes], path: Path) -> VideoEntry:
-        """The entry in a Parquet file; `path` is for what `read` may raise."""
+        """The entry in a Parquet file; an error names `path`. Raises OutputError."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -178,11 +179,11 @@ class Bank:
             raise damaged(path, error) from error
 
     @contextmanager
-    def pictures(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
-        """A function from a frame's index to its JPEG, while the blob is open.
+    def jpegs(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
+        """A function from a frame's index to its JPEG, valid inside the `with` block.
 
         Raises:
-            OutputError: the blob is missing, or is not as long as the entry says.
+            OutputError: the file of JPEGs is missing or damaged.
         """
         path = self._path(entry.video_id, ".jpgs")
         offsets = np.concatenate([[0], np.cumsum(entry.frames.jpeg_bytes)]).tolist()
@@ -208,7 +209,7 @@ class Bank:
             yield jpeg
 
     def has_vectors(self, video_id: str, encoder: Encoder) -> bool:
-        """Whether the usable frames of this video are embedded by this encoder."""
+        """Whether the vectors of this video's usable frames are stored for this encoder."""
         return self._vector_path(video_id, encoder).exists()
 
     def write_vectors(self, video_id: str, encoder: Encoder, vectors: Vectors) -> None:
@@ -219,7 +220,7 @@ class Bank:
             np.save(file, vectors.astype("<f2"), allow_pickle=False)
 
     def read_vectors(self, video_id: str, encoder: Encoder, *, rows: int) -> Vectors:
-        """The vectors of the usable frames, float32 [rows, D], of length 1 again.
+        """The vectors of the usable frames, float32 [rows, D], scaled to length 1.
 
         Raises:
             OutputError: the file is damaged or has another shape.
@@ -232,7 +233,7 @@ class Bank:
                 data = file.read(size + 1)
         except OSError as error:
             raise damaged(path, error) from error
-        # Its one possible header is compared, not parsed: no pickle, no zip, no shape that does not fit.
+        # Only one header is possible, so it is compared and not parsed: no pickle, no zip, no other shape.
         if len(data) != size or not data.startswith(header):
             wanted = f"{rows} x {encoder.dimension} numbers"
             raise OutputError(f"{path}: damaged vectors (not {wanted}); delete this file and run again")
@@ -243,11 +244,11 @@ class Bank:
         return np.asarray(vectors / lengths, dtype=np.float32)
 
     def file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
-        """A file of this bank that appears whole or not at all; what a killed run leaves of it is swept by the next."""
+        """Open a file of this bank for an atomic write; a later run removes the unfinished file of a killed one."""
         return atomic_write(path, workspace=self._workspace)
 
     def calibration_path(self, encoder: Encoder, basis: str) -> Path:
-        """Where the thresholds measured on a certain set of frames are kept."""
+        """The file of the thresholds measured on the set of frames with the hash `basis`."""
         return self._vectors / encoder_key(encoder) / f"calibration-{basis}.json"
 
     def _path(self, video_id: str, suffix: str) -> Path:
@@ -258,19 +259,19 @@ class Bank:
 
 
 def damaged(path: Path, error: Exception) -> OutputError:
-    """What to say of a file of the bank that cannot be read.
+    """The error for a file of the bank that cannot be read.
 
-    What the system fails to read may well be whole, so nobody is told to delete it.
+    It does not advise deleting the file after an error of the operating system, since the file may be intact.
     """
     if isinstance(error, FileNotFoundError):
         return OutputError(f"{path}: is gone; run again")
-    if isinstance(error, OSError) and error.errno:  # what PyArrow says of a file's content has none
+    if isinstance(error, OSError) and error.errno:  # PyArrow's errors about a file's content have none
         return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); run again when it can be")
     return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")
 
 
 def _npy_header(rows: int, dimension: int) -> bytes:
-    """What `np.save` writes before a float16 matrix."""
+    """The header that `np.save` writes before a float16 matrix."""
     header = BytesIO()
     description = {"descr": "<f2", "fortran_order": False, "shape": (rows, dimension)}
     np.lib.format.write_array_header_1_0(header, description)
@@ -278,12 +279,12 @@ def _npy_header(rows: int, dimension: int) -> bytes:
 
 
 def encoder_key(encoder: Encoder) -> str:
-    """A folder name for an encoder: readable, and different for different weights or engines."""
+    """A readable folder name for an encoder; encoders with other weights or engines have other names."""
     words = "".join(c if c.isalnum() else "-" for c in encoder.name)[-40:]
     identity: dict[str, Any] = asdict(encoder)
     return f"{words}-{digest(identity)}"
 
 
 def skipped(video_id: str, reason: SkipReason, detail: str) -> VideoEntry:
-    """The entry of a video that cannot be used, whatever is tried again."""
+    """The entry of a video that is skipped."""
     return VideoEntry(video_id=video_id, skip=reason.value, detail=detail)

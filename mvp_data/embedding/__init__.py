@@ -1,4 +1,4 @@
-"""Frames in, unit vectors out, one module for each embedder; also weights, thresholds and nearest-neighbour search.
+"""Turns images into unit vectors, with one module per kind of embedder; also thresholds and nearest-neighbour search.
 
 It must not know videos or puzzles.
 """

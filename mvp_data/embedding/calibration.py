@@ -1,12 +1,12 @@
-"""Similarity thresholds of an encoder, measured: the scales differ so much that encoders can share none.
+"""Measures the four similarity thresholds of an encoder; scales differ too much for encoders to share them.
 
-Two distributions of cosine similarity give all four numbers:
+Two distributions of cosine similarity give the thresholds:
 
-* a picture and a jittered copy of itself (cropped, lit and compressed a little differently). A person cannot
-  tell which of the two came first, so two frames this alike are one frame.
-* pictures of different videos.
+* an image and a jittered copy of it (cropped, lit and compressed a little differently). A person cannot tell the copy
+  from the original, so two frames this similar count as one frame.
+* images of different videos.
 
-docs/embedders.md shows the distributions and what the numbers mean for the frames of real clips.
+docs/embedders.md shows the distributions and the effect of the thresholds on frames of real clips.
 """
 
 import io
@@ -23,27 +23,27 @@ from mvp_data.core.seeds import shuffled, unit
 from mvp_data.core.types import Picture, Vectors
 from mvp_data.embedding.base import Embedder
 
-# What may differ between two files of the same moment, or between two frames of a shot where nothing happens.
-JITTER_CROP = 0.06  # share of each side that is cut off, at a random place
+# Like the differences between two files of the same moment, or between two frames of a static shot.
+JITTER_CROP = 0.06  # share of each side that is cut off, at a random position
 JITTER_LIGHT = 0.05  # brighter or darker by this share
 JITTER_JPEG_QUALITY = 60
 
 # Percentiles, with reasons in docs/embedders.md.
-REPEAT_PERCENTILE = 50.0  # half of the jittered copies are at least this alike
-AMBIGUOUS_PERCENTILE = 5.0  # nearly every jittered copy is
+REPEAT_PERCENTILE = 50.0  # half of the jittered copies are at least this similar
+AMBIGUOUS_PERCENTILE = 5.0  # nearly all jittered copies are
 SCENE_PERCENTILE = 99.9  # of pairs from different videos
 UNRELATED_PERCENTILE = 50.0  # of pairs from different videos
 
 MAX_VIDEOS = 100
-MAX_PICTURES_PER_VIDEO = 8  # 100 videos: 800 pictures and as many copies, about 40 CPU seconds with tinyvit
+MAX_IMAGES_PER_VIDEO = 8  # 100 videos: 800 images and as many copies, about 40 CPU seconds with tinyvit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
     """The thresholds of one encoder, as cosine similarities."""
 
-    repeat: float  # at or above: as alike as two copies of one picture => de-duplicate (kappa)
-    ambiguous: float  # a distractor this similar to a hidden frame makes two defensible answers
+    repeat: float  # at or above: as similar as two copies of one image, so de-duplicate (kappa)
+    ambiguous: float  # a distractor this similar to a hidden frame gives a second defensible answer
     scene: float  # at or above: the same scene
     unrelated: float  # typical of frames from different videos, the low end of the mining band
 
@@ -59,31 +59,31 @@ SHIPPED: Mapping[str, Calibration] = {
 }
 
 
-def calibrate(embedder: Embedder, pictures_by_video: Mapping[str, Sequence[Picture]], *, seed: int) -> Calibration:
-    """The thresholds of an encoder, from key frames (black ones left out, in order) of preferably 20+ videos.
+def calibrate(embedder: Embedder, images_by_video: Mapping[str, Sequence[Picture]], *, seed: int) -> Calibration:
+    """The thresholds of an encoder, measured on key frames (in order, without black ones) of preferably 20+ videos.
 
-    Depends on the pictures, the video names and the seed alone. With one video, pairs at least half of it
-    apart stand in for pairs of different videos: `scene` and `unrelated` then come out too high and serve
-    that video only. Raises ConfigError for fewer than two pictures.
+    They depend only on the images, the video names and the seed. A single video is compared with itself: pairs at least
+    half of it apart replace pairs of different videos, which makes `scene` and `unrelated` too high for other videos.
+    Raises ConfigError for fewer than two images.
     """
-    names = shuffled([name for name in sorted(pictures_by_video) if pictures_by_video[name]], seed)[:MAX_VIDEOS]
-    chosen = {name: _spread(pictures_by_video[name]) for name in names}
-    pictures = [picture for name in names for picture in chosen[name]]
-    if len(pictures) < 2:
-        raise ConfigError(f"calibration needs at least 2 pictures, and found {len(pictures)}")
-    vectors = embedder.embed(pictures)
-    copies = embedder.embed([jitter(picture, seed, i) for i, picture in enumerate(pictures)])
+    names = shuffled([name for name in sorted(images_by_video) if images_by_video[name]], seed)[:MAX_VIDEOS]
+    chosen = {name: _spread(images_by_video[name]) for name in names}
+    images = [image for name in names for image in chosen[name]]
+    if len(images) < 2:
+        raise ConfigError(f"calibration needs at least 2 usable frames and found {len(images)}: add videos")
+    vectors = embedder.embed(images)
+    copies = embedder.embed([jitter(image, seed, i) for i, image in enumerate(images)])
     same = np.einsum("nd,nd->n", vectors, copies)
     repeat, ambiguous = np.percentile(same, [REPEAT_PERCENTILE, AMBIGUOUS_PERCENTILE])
     other = _other_pairs(vectors, np.repeat(np.arange(len(names)), [len(chosen[name]) for name in names]), repeat)
     scene, unrelated = np.percentile(other, [SCENE_PERCENTILE, UNRELATED_PERCENTILE])
-    # Rounded: a last bit of the arithmetic moves no threshold. Ordered: some encoders see no difference.
+    # Rounded, so that the last bit of a sum does not matter. In order, for encoders that see no differences.
     rising = np.minimum.accumulate(np.round([repeat, ambiguous, scene, unrelated], 3)).tolist()
     return Calibration(repeat=min(rising[0], 1.0), ambiguous=rising[1], scene=rising[2], unrelated=rising[3])
 
 
 def jitter(
-    picture: Picture,
+    image: Picture,
     seed: int,
     index: int,
     *,
@@ -91,14 +91,14 @@ def jitter(
     light: float = JITTER_LIGHT,
     jpeg_quality: int = JITTER_JPEG_QUALITY,
 ) -> Picture:
-    """A copy as another encoder or an unsteady camera makes it; seed and index alone say how.
+    """A copy as another video encoder or an unsteady camera would make it; it depends only on the seed and the index.
 
-    `crop` and `light` are shares, 0 for none; so is `jpeg_quality` 0.
+    `crop` and `light` are shares. With 0, that kind of jitter is left out; with `jpeg_quality` 0, the compression.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     cut_y, cut_x = round(height * crop), round(width * crop)
     top, left = (round(cut * unit(seed, index, axis)) for cut, axis in ((cut_y, "y"), (cut_x, "x")))
-    cropped = picture[top : top + height - cut_y, left : left + width - cut_x]
+    cropped = image[top : top + height - cut_y, left : left + width - cut_x]
     gain = 1 + light * (1 if unit(seed, index, "light") < 0.5 else -1)
     lit: Picture = np.clip(cropped * gain, 0, 255).round().astype(np.uint8)
     if not jpeg_quality:
@@ -108,16 +108,16 @@ def jitter(
     return np.asarray(Image.open(buffer))
 
 
-def _spread(pictures: Sequence[Picture]) -> list[Picture]:
-    """At most MAX_PICTURES_PER_VIDEO of them, evenly spread, in order."""
-    count = min(len(pictures), MAX_PICTURES_PER_VIDEO)
-    return [pictures[(2 * i + 1) * len(pictures) // (2 * count)] for i in range(count)]
+def _spread(images: Sequence[Picture]) -> list[Picture]:
+    """At most MAX_IMAGES_PER_VIDEO of them, evenly spread, in order."""
+    count = min(len(images), MAX_IMAGES_PER_VIDEO)
+    return [images[(2 * i + 1) * len(images) // (2 * count)] for i in range(count)]
 
 
 def _other_pairs(vectors: Vectors, video: npt.NDArray[np.intp], repeat: float) -> npt.NDArray[np.float32]:
-    """Similarities of pictures from different videos (far apart in the one video, where there is no other).
+    """Similarities of images from different videos, or of images far apart in a single video.
 
-    Two videos that share a repeated picture may be copies of each other, and are no pair.
+    Two videos that share a repeated image may be copies of each other, so they are left out.
     """
     similarity = vectors @ vectors.T
     starts = np.flatnonzero(np.diff(video, prepend=-1))

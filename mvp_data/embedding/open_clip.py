@@ -1,7 +1,7 @@
-"""CLIP image towers through open_clip, for those who have the weights or may fetch them.
+"""CLIP image towers, loaded with open_clip.
 
-A spec is `open_clip:<model>/<weights>`, with `@bf16` behind it for bfloat16 weights (3 times quicker on CPUs
-that know them, half the memory). The model ends at the first slash; the weights are a tag or a file:
+A spec is `open_clip:<model>/<weights>`. The model ends at the first slash; the weights are a tag or a file. A suffix
+`@bf16` selects bfloat16 weights (3 times faster on CPUs that support them, half the memory):
 
     open_clip:ViT-B-32/laion2b_s34b_b79k
     open_clip:ViT-B-32/laion2b_s34b_b79k@bf16
@@ -26,15 +26,15 @@ import numpy.typing as npt
 from mvp_data.config.options import usable_cores
 from mvp_data.core.errors import ConfigError, MissingDependencyError, WeightsError
 from mvp_data.core.types import Encoder, Picture, Vectors
-from mvp_data.embedding.base import network_input, normalise, side_by_side, value_table
-from mvp_data.embedding.weights import OPEN_CLIP_PREFIX, sha256_of
+from mvp_data.embedding.base import network_input, normalise, run_batches, sha256_of, value_table
 
-CPU_BATCH = 8  # 25 % quicker than 1 with ViT-B-32, and 32 is no quicker
+PREFIX = "open_clip:"
+CPU_BATCH = 8  # 25 % faster than 1 with ViT-B-32; 32 gains nothing more
 CUDA_BATCH = 32
-HUB_TIMEOUT_S = 2  # the hub's own retries take 50 s to say that there is no network
+HUB_TIMEOUT_S = 2  # the retries of huggingface_hub take 50 s to report that there is no network
 FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 BF16 = "@bf16"
-# Below 2.6 torch.load runs code from a crafted file even with weights_only=True (CVE-2025-32434).
+# Before 2.6, torch.load runs code from a crafted file even with weights_only=True (CVE-2025-32434).
 MIN_TORCH = (2, 6)
 
 
@@ -47,64 +47,73 @@ class Spec:
     bf16: bool
 
     @property
+    def is_file(self) -> bool:
+        """Whether the weights are a file; no tag of open_clip ends like one."""
+        return self.weights.endswith(FILE_SUFFIXES)
+
+    @property
     def name(self) -> str:
-        """The encoder's name: a file goes by its last part, so that moving it changes no identity."""
-        weights = Path(self.weights).name if is_file_spec(self.weights) else self.weights
-        return f"{OPEN_CLIP_PREFIX}{self.model}/{weights}{BF16 if self.bf16 else ''}"
+        """The encoder's name; of a file only the last part, so that moving the file does not change it."""
+        weights = Path(self.weights).name if self.is_file else self.weights
+        return f"{PREFIX}{self.model}/{weights}{BF16 if self.bf16 else ''}"
 
 
 def parse(spec: str) -> Spec:
-    """Take a spec apart. Raises ConfigError where the model or the weights are missing."""
-    body = spec.removeprefix(OPEN_CLIP_PREFIX)
+    """Raises ConfigError where the model or the weights are missing."""
+    body = spec.removeprefix(PREFIX)
     model, _, weights = body.removesuffix(BF16).partition("/")
     if not model or not weights:
         raise ConfigError(f"'{spec}' is not open_clip:<model>/<pretrained name or local file>[@bf16]")
     return Spec(model=model, weights=weights, bf16=body.endswith(BF16))
 
 
-def is_file_spec(weights: str) -> bool:
-    """Whether the weights part names a file; the tags of open_clip have no such endings."""
-    return weights.endswith(FILE_SUFFIXES)
+class OpenClip:
+    """The image towers of open_clip's models: `open_clip:<model>/<pretrained name or local file>`."""
 
+    def specs(self) -> tuple[str, ...]:
+        """The form of a spec."""
+        return (f"{PREFIX}<model>/<pretrained>",)
 
-def load_open_clip(spec: str, *, threads: int = 0) -> "OpenClipEmbedder":
-    """The embedder of an `open_clip:` spec; `threads` of the CPU, 0 for as many as there are cores.
+    def accepts(self, spec: str) -> bool:
+        """Whether the spec begins with `open_clip:`."""
+        return spec.startswith(PREFIX)
 
-    Never downloads. Raises ConfigError (unknown model or tag), WeightsError (missing or damaged weights) and
-    MissingDependencyError.
-    """
-    parsed = parse(spec)
-    open_clip = _import_open_clip()
-    path = _find(open_clip, parsed)
-    return OpenClipEmbedder(parsed, _load_model(open_clip, parsed, path), sha256_of(path), threads=threads)
+    def load(self, spec: str, threads: int) -> "OpenClipEmbedder":
+        """The embedder, if its weights are in the local cache or a file.
 
+        Raises ConfigError (unknown model or tag), WeightsError (missing or damaged weights), MissingDependencyError.
+        """
+        parsed = parse(spec)
+        open_clip = _import_open_clip()
+        path = _find(open_clip, parsed)
+        return OpenClipEmbedder(parsed, _load_model(open_clip, parsed, path), sha256_of(path), threads=threads)
 
-def fetch_weights(spec: str) -> Path:
-    """Have open_clip download the weights of a tag into the Hugging Face cache.
+    def fetch(self, spec: str) -> Path:
+        """Download the weights of a tag into the Hugging Face cache with open_clip.
 
-    The one function here on a network. Raises WeightsError within seconds where the hub is out of reach.
-    """
-    parsed = parse(spec)
-    open_clip = _import_open_clip()
-    with contextlib.suppress(WeightsError):
-        return _find(open_clip, parsed)
-    if is_file_spec(parsed.weights):
-        raise WeightsError(f"no weights file at {parsed.weights}; to fetch, give one of open_clip's tags instead")
-    from huggingface_hub import constants
+        Raises WeightsError, within seconds where the hub cannot be reached.
+        """
+        parsed = parse(spec)
+        open_clip = _import_open_clip()
+        with contextlib.suppress(WeightsError):
+            return _find(open_clip, parsed)
+        if parsed.is_file:
+            raise WeightsError(f"no weights file at {parsed.weights}; to fetch, give one of open_clip's tags instead")
+        from huggingface_hub import constants
 
-    _check_reachable(constants.ENDPOINT)
-    config = open_clip.get_pretrained_cfg(parsed.model, parsed.weights)
-    try:
-        return Path(open_clip.download_pretrained(config))
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(f"could not fetch {parsed.name} from {constants.ENDPOINT}: {error}") from error
+        _check_reachable(constants.ENDPOINT)
+        config = open_clip.get_pretrained_cfg(parsed.model, parsed.weights)
+        try:
+            return Path(open_clip.download_pretrained(config))
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(f"could not fetch {parsed.name} from {constants.ENDPOINT}: {error}") from error
 
 
 class OpenClipEmbedder:
     """The image tower of a CLIP model, on the GPU where there is one.
 
-    Every run holds the same number of pictures, the last one padded: kernels are chosen by shape, and a
-    vector must not depend on how many pictures it came with.
+    Every run has the same number of images, the last one padded: torch chooses its kernels by shape, and a vector must
+    not depend on its batch.
     """
 
     def __init__(self, spec: Spec, model: Any, weights_sha256: str, *, threads: int = 0) -> None:
@@ -129,26 +138,22 @@ class OpenClipEmbedder:
             engine=f"torch-{device}-{'bf16' if spec.bf16 else 'fp32'}",
         )
 
-    def embed(self, pictures: Sequence[Picture]) -> Vectors:
-        """[N, D] float32 rows of length 1 for RGB uint8 pictures, whose sizes may differ."""
-        if not pictures:
+    def embed(self, images: Sequence[Picture], /) -> Vectors:
+        """[N, D] float32 rows of length 1 for RGB uint8 images, whose sizes may differ."""
+        if not images:
             return np.empty((0, self.encoder.dimension), np.float32)
-        return normalise(self._embed(pictures), self.encoder.name)
+        return normalise(self._embed(images), self.encoder.name)
 
-    def _embed(self, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
+    def _embed(self, images: Sequence[Picture]) -> npt.NDArray[np.float32]:
         """Raw vectors [N, D]."""
-        with _settled(self._torch):
-            return side_by_side(
-                pictures,
-                self._side_px,
-                self._run,
-                batch=self._batch,
-                threads=self._threads,
-                at_once=self._device == "cpu",
+        parallel = self._device == "cpu"
+        with _reproducible(self._torch):
+            return run_batches(
+                images, self._side_px, self._run, batch=self._batch, threads=self._threads, parallel=parallel
             )
 
     def _run(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        """Raw vectors [n, D] of n pictures, no more than fit into one run."""
+        """Raw vectors [n, D] of n images; n is at most the batch size."""
         values = network_input(squares, self._table, self._batch)
         with self._torch.inference_mode():
             batch = self._torch.from_numpy(values).to(device=self._device, dtype=self._dtype)
@@ -158,10 +163,10 @@ class OpenClipEmbedder:
 
 
 @contextlib.contextmanager
-def _settled(torch: ModuleType) -> Iterator[None]:
-    """Torch as runs side by side want it, a thread each; on a GPU whole fp32, and no kernels chosen by the clock.
+def _reproducible(torch: ModuleType) -> Iterator[None]:
+    """Torch with one thread per run, and on a GPU with full fp32 and deterministic kernels, not the fastest ones.
 
-    All of it is as before after the block, since the process may have other work for torch.
+    The settings are restored after the block, since other code of the process may use torch.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -177,10 +182,7 @@ def _import_open_clip() -> ModuleType:
     try:
         import open_clip
         import torch
-    except (
-        ImportError,
-        RuntimeError,
-    ) as error:  # RuntimeError: torch and torchvision that do not fit each other
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torch and torchvision of different versions
         raise MissingDependencyError(f"{remedy} ({error})") from error
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < MIN_TORCH:
         raise MissingDependencyError(f"{remedy} (torch {torch.__version__} cannot load weights safely)")
@@ -189,14 +191,14 @@ def _import_open_clip() -> ModuleType:
 
 
 def _find(open_clip: ModuleType, spec: Spec) -> Path:
-    """The weights file: the one named, or the tag's file in the local cache. No network."""
+    """The file of the spec, or the tag's file in the local cache. Uses no network."""
     models = open_clip.list_models()
     if spec.model not in models:
         near = ", ".join(difflib.get_close_matches(spec.model, models)) or "see open_clip.list_models()"
         raise ConfigError(f"open_clip has no model '{spec.model}' ({near})")
-    if is_file_spec(spec.weights):
+    if spec.is_file:
         if not Path(spec.weights).is_file():
-            raise WeightsError(f"no weights file at {spec.weights}, named in {OPEN_CLIP_PREFIX}{spec.model}/...")
+            raise WeightsError(f"no weights file at {spec.weights}, named in {PREFIX}{spec.model}/...")
         return Path(spec.weights)
     config = open_clip.get_pretrained_cfg(spec.model, spec.weights)
     if not config:
@@ -211,16 +213,16 @@ def _find(open_clip: ModuleType, spec: Spec) -> Path:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights of {spec.name} are not on this machine. Run 'mvp-data weights fetch "
-            f"{OPEN_CLIP_PREFIX}{spec.model}/{spec.weights}', or copy a file of them here and name it: "
-            f"{OPEN_CLIP_PREFIX}{spec.model}//path/to/file.safetensors"
+            f"{PREFIX}{spec.model}/{spec.weights}', or copy a file of them here and name it: "
+            f"{PREFIX}{spec.model}//path/to/file.safetensors"
         ) from error
 
 
 def _load_model(open_clip: ModuleType, spec: Spec, path: Path) -> Any:
-    """The model with its weights, in evaluation mode. The file is read without running anything in it."""
+    """The model with its weights, in evaluation mode. Reading the file runs no code in it."""
     from safetensors import SafetensorError
 
-    # What unpicklers, shape checks and state-dict conversions raise on a file that is something else.
+    # Unpicklers, shape checks and state-dict conversions raise these for a file of another kind.
     unreadable = (RuntimeError, ValueError, LookupError, OSError, EOFError, AssertionError, AttributeError)
     try:
         with _offline():
@@ -228,7 +230,7 @@ def _load_model(open_clip: ModuleType, spec: Spec, path: Path) -> Any:
                 spec.model,
                 pretrained=str(path),
                 force_preprocess_cfg=_preparation(open_clip, spec),
-                pretrained_text=False,  # else the text tower's base weights would be looked for as well
+                pretrained_text=False,  # otherwise open_clip looks for the text tower's weights too
                 weights_only=True,
             )
     except (*unreadable, TypeError, StopIteration, pickle.UnpicklingError, SafetensorError) as error:
@@ -240,12 +242,12 @@ def _load_model(open_clip: ModuleType, spec: Spec, path: Path) -> Any:
 
 
 def _preparation(open_clip: ModuleType, spec: Spec) -> dict[str, Any]:
-    """Mean and deviation of the pictures the weights were trained on, where known.
+    """Mean and deviation of the images that the weights were trained on, where known.
 
-    A file does not say: it gets those of the model's tags if these agree (as SigLIP's and MobileCLIP's do).
+    A file does not contain them. It gets those of the model's tags if all tags agree, as for SigLIP and MobileCLIP.
     """
     tags = [spec.weights]
-    if is_file_spec(spec.weights):
+    if spec.is_file:
         tags = open_clip.list_pretrained_tags_by_model(spec.model)
     known = [open_clip.get_pretrained_cfg(spec.model, tag) for tag in tags]
     settings = [{key: config[key] for key in ("mean", "std") if config.get(key)} for config in known]
@@ -254,7 +256,7 @@ def _preparation(open_clip: ModuleType, spec: Spec) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """No request to the Hugging Face hub inside: what is missing fails at once, not after 50 s of retries."""
+    """Block requests to the Hugging Face hub, so that a missing file fails at once, not after 50 s of retries."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -266,14 +268,14 @@ def _offline() -> Iterator[None]:
 
 
 def _check_reachable(endpoint: str) -> None:
-    """Raise WeightsError where nothing answers at the hub's address."""
+    """Raises WeightsError where the hub's address does not answer."""
     try:
         request = urllib.request.Request(endpoint, method="HEAD")
         urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
     except urllib.error.HTTPError:
-        pass  # it answers: what it has against this request is for the real client to see
+        pass  # it answers; the real client reports an error of its own
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         raise WeightsError(
             f"{endpoint} cannot be reached ({error}). Fetch the weights on a machine with a network and name "
-            f"the file: {OPEN_CLIP_PREFIX}<model>//path/to/file.safetensors"
+            f"the file: {PREFIX}<model>//path/to/file.safetensors"
         ) from error

@@ -1,6 +1,6 @@
-"""Nearest neighbours among frame vectors, with FAISS: exact for small sets, inverted lists of bytes above.
+"""Nearest neighbours among frame vectors with FAISS: exact for small sets, inverted lists of quantised vectors above.
 
-Everything here gives the same bits for the same vectors, whatever the number of threads: what would not is done by one.
+The same vectors give the same bits for any number of threads: steps for which this does not hold run on one thread.
 """
 
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ import numpy.typing as npt
 
 from mvp_data.core.types import Vectors
 
-EXACT_BELOW = 10_000  # rows; there an exact query takes as long as one through lists, half a millisecond
-LIST_ROWS = 128  # rows of a list, usually: lists get more numerous with the rows, not longer, so a query costs the same
-MOST_LISTS = 1 << 16  # their centres are held as numbers of four bytes
+EXACT_BELOW = 10_000  # rows; up to there an exact query takes as long as one through lists, half a millisecond
+LIST_ROWS = 128  # rows of a list on average: more rows give more lists, not longer ones, so a query costs the same
+MOST_LISTS = 1 << 16  # their centres are kept in float32
 PROBED_LISTS = 96
-MORE_LISTS = 10  # times as many, where a video's own rows, which are left out, fill the lists that were probed
-LINKS, BUILD_BREADTH = 32, 100  # of the graph (HNSW) through which the lists are found
-# Centres looked at when a row's list is found, and for each list that is probed. Frames need a quarter of it; where
-# tens of thousands of films have nothing in common, as in noise, a narrow search takes a wrong list two times in three.
+MORE_LISTS = 10  # factor on the probed lists where the excluded rows (a video's own) fill them
+LINKS, BUILD_BREADTH = 32, 100  # of the graph (HNSW) that finds the lists
+# Centres examined to find a row's list, and for each list that is probed. Frames need a quarter of it. Where tens of
+# thousands of films have nothing in common, as in noise, a narrow search takes a wrong list two times in three.
 ADD_BREADTH, PROBE_BREADTH = 64, 4
-TRAINING_ROWS = 200_000  # spread through the vectors; more changes no recall that can be measured
+TRAINING_ROWS = 200_000  # spread through the vectors; more do not change the recall measurably
 ROUNDS = 10  # of k-means
 RECALL_QUERIES = 64
-OVERSHOOT = 2  # bytes misplace a few: twice as many are looked at again by their vectors
+OVERSHOOT = 2  # 8-bit vectors misplace a few rows, so twice as many are compared by their float32 vectors
 ADDED_AT_ONCE = 1 << 16  # rows
 
 
@@ -38,9 +38,9 @@ class Found:
 
 
 class Neighbours:
-    """An index over the rows of a matrix [N, D] of unit vectors, which stays where it lies: on disk, say.
+    """An index over the rows of a matrix [N, D] of unit vectors; the matrix is not copied and may be on disk.
 
-    `kind` is `exact` or `inverted lists`; `recall` is the measured share of the true 64 nearest that it finds.
+    `kind` is `exact` or `inverted lists`; `recall` is the measured share of the true 64 nearest rows that it finds.
     """
 
     def __init__(self, vectors: Vectors, *, exact_below: int = EXACT_BELOW) -> None:
@@ -53,13 +53,13 @@ class Neighbours:
         if rows >= exact_below:
             self.kind = "inverted lists"
             self._index = self._lists()
-        for start in range(0, rows, ADDED_AT_ONCE):  # by all threads: no row's list depends on another row
+        for start in range(0, rows, ADDED_AT_ONCE):  # on all threads: a row's list does not depend on other rows
             self._index.add(self._vectors[start : start + ADDED_AT_ONCE])
         if self.kind != "exact":
             self.recall = self._measure_recall()
 
     def _lists(self) -> Any:
-        """Empty lists of bytes around centres of the vectors."""
+        """Empty inverted lists around centres of the vectors."""
         import faiss
 
         rows, dimension = self._vectors.shape
@@ -69,17 +69,17 @@ class Neighbours:
             finder = faiss.IndexHNSWFlat(dimension, LINKS, faiss.METRIC_INNER_PRODUCT)
             finder.hnsw.efConstruction, finder.hnsw.efSearch = BUILD_BREADTH, ADD_BREADTH
             finder.add(found)
-            # A byte a number: the index takes a quarter of the vectors, which may lie on disk. Both are needed: FAISS
-            # finds more than is asked for, the vectors decide.
+            # One byte per number: the index takes a quarter of the size of the vectors, which may be on disk. Both are
+            # needed: FAISS finds more rows than asked for, and the vectors rank them.
             bytes_ = faiss.ScalarQuantizer.QT_8bit
             lists = faiss.IndexIVFScalarQuantizer(finder, dimension, len(found), bytes_, faiss.METRIC_INNER_PRODUCT)
             lists.train(sample)
         return lists
 
     def search(self, queries: Vectors, k: int, *, without: range = range(0)) -> list[Found]:
-        """The `k` nearest rows of each query [Q, D], leaving out a range of rows (a video's own, say)."""
+        """The `k` nearest rows of each query [Q, D] outside the range `without` (a video's own rows, for example)."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        with _one_thread():  # a handful of queries: waking other threads costs 20 times the search itself
+        with _one_thread():  # for a few queries, waking other threads costs 20 times as much as the search
             if self.kind == "exact":
                 nearest = self._nearest(queries, k, without)
             else:
@@ -90,7 +90,7 @@ class Neighbours:
         return [self._ranked(query, rows[rows >= 0], k) for query, rows in zip(queries, nearest, strict=True)]
 
     def _nearest(self, queries: Vectors, k: int, without: range, lists: int = 0) -> npt.NDArray[np.int64]:
-        """Rows [Q, k] that FAISS finds, -1 where there are no more; through so many lists, or all rows."""
+        """Rows [Q, k] that FAISS finds, -1 where there are no more; `lists` to probe, 0 for an exact index."""
         import faiss
 
         chosen = faiss.IDSelectorNot(faiss.IDSelectorRange(without.start, without.stop))
@@ -105,7 +105,7 @@ class Neighbours:
         return found
 
     def _ranked(self, query: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int) -> Found:
-        # Computed again row by row and rounded: the order must not hang on how FAISS sums up a batch.
+        # Computed again row by row and rounded: the order must not depend on how FAISS sums up a batch.
         similarity = np.round([float(query @ self._vectors[row]) for row in rows], 5).astype(np.float32)
         order = np.lexsort((rows, -similarity))[:k]
         return Found(rows=rows[order], similarity=similarity[order])
@@ -118,7 +118,7 @@ class Neighbours:
         found = [set(hit.rows.tolist()) for hit in self.search(queries, 64)]
         best = np.empty((len(queries), 0), np.float32)
         rows = np.empty((len(queries), 0), np.int64)
-        for start in range(0, len(self._vectors), ADDED_AT_ONCE):  # once through the vectors, wherever they lie
+        for start in range(0, len(self._vectors), ADDED_AT_ONCE):  # one pass over the vectors, which may be on disk
             block = self._vectors[start : start + ADDED_AT_ONCE]
             with _one_thread():
                 similar, at = faiss.knn(queries, block, min(64, len(block)), faiss.METRIC_INNER_PRODUCT)
@@ -130,13 +130,13 @@ class Neighbours:
 
 
 def spread(vectors: Vectors, rows: int) -> Vectors:
-    """So many rows of a matrix, or all, evenly spread through it; a copy."""
+    """A copy of `rows` rows of a matrix, evenly spread through it, or of all where there are fewer."""
     places = np.linspace(0, len(vectors) - 1, min(rows, len(vectors))).astype(np.int64)
     return np.ascontiguousarray(vectors[places], dtype=np.float32)
 
 
 def centres(sample: Vectors, count: int) -> Vectors:
-    """Centres [count, D], of length 1, of as many clusters of a sample that has at least so many rows (k-means)."""
+    """Centres [count, D] of length 1 of the k-means clusters of a sample, which has at least `count` rows."""
     import faiss
 
     clustering = faiss.Clustering(sample.shape[1], count)
@@ -147,7 +147,7 @@ def centres(sample: Vectors, count: int) -> Vectors:
 
 
 def nearest_centre(vectors: Vectors, among: Vectors, count: int = 1) -> npt.NDArray[np.int64]:
-    """The nearest centres [N, count] of each row, nearest first."""
+    """The numbers [N, count] of the centres nearest to each row, nearest first."""
     import faiss
 
     with _one_thread():
@@ -159,7 +159,7 @@ def nearest_centre(vectors: Vectors, among: Vectors, count: int = 1) -> npt.NDAr
 
 
 def _many_centres(sample: Vectors, count: int) -> Vectors:
-    """About `count` centres, found in two steps: among rows of one cluster alone, so the time grows by its root."""
+    """About `count` centres, found in two steps: clusters, then centres of each. One step would take far longer."""
     coarse = centres(sample, max(1, int(count**0.5)))
     cluster = nearest_centre(sample, coarse)[:, 0]
     found = []

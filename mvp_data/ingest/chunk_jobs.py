@@ -113,7 +113,7 @@ class ChunkStore:
 
         entries = [self._read(number) for number in range(len(self.chunks))]
         for number in range(len(self.chunks)):
-            self._bank.copy_pictures(chunk_name(self._video_id, number), blob)
+            self._bank.copy_jpegs(chunk_name(self._video_id, number), blob)
         return replace(merge(entries, self._job.frames.trim_s), video_id=self._video_id)
 
     def remove(self) -> None:

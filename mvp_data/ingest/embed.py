@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from mvp_data.bank.bank import Bank, damaged
-from mvp_data.bank.remote_bank import StoredBank
+from mvp_data.bank.remote_bank import RemoteBank
 from mvp_data.config.options import digest
 from mvp_data.core.errors import OutputError, WeightsError
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.types import Encoder, Picture, Vectors, VideoEntry
 from mvp_data.embedding.base import Embedder
-from mvp_data.embedding.calibration import MAX_PICTURES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
+from mvp_data.embedding.calibration import MAX_IMAGES_PER_VIDEO, MAX_VIDEOS, SHIPPED, Calibration, calibrate
 from mvp_data.embedding.load import load_embedder
 from mvp_data.engines.base import Engine, Lost, StatefulEngine
 from mvp_data.system.files import make_folder
@@ -93,9 +93,9 @@ def embed_with(
     for video_ids, frames in engine.run_stateful(make, _jobs(bank, entries), gpu="cuda" in encoder.engine):
         if isinstance(frames, Lost):
             raise OutputError(f"videos cannot be embedded: {frames.detail} ({', '.join(video_ids)}); run again")
-        if isinstance(bank, StoredBank):
+        if isinstance(bank, RemoteBank):
             for video_id in video_ids:
-                bank.bring_vectors(video_id, encoder)
+                bank.download_vectors(video_id, encoder)
         on_frames(frames)
 
 
@@ -116,7 +116,7 @@ class EmbedWork:
 
     def __call__(self, video_ids: tuple[str, ...]) -> int:
         """Embed these videos; return the number of their frames that have vectors."""
-        with self._bank.afield() if isinstance(self._bank, StoredBank) else nullcontext(self._bank) as bank:
+        with self._bank.worker_bank() if isinstance(self._bank, RemoteBank) else nullcontext(self._bank) as bank:
             entries = [bank.read(video_id) for video_id in video_ids]
             embed_all(bank, entries, self._embedder)
             return sum(len(entry.usable) for entry in entries)
@@ -127,8 +127,8 @@ def _jobs(bank: Bank, entries: Iterable[VideoEntry]) -> Iterator[tuple[str, ...]
     job: list[str] = []
     frames = 0
     for entry in entries:
-        if isinstance(bank, StoredBank):
-            bank.send(entry.video_id)
+        if isinstance(bank, RemoteBank):
+            bank.upload(entry.video_id)
         job.append(entry.video_id)
         frames += len(entry.usable)
         if frames >= JOB_FRAMES:
@@ -167,7 +167,7 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
     images = {}
     for video_id in chosen:
         usable = entries[video_id].usable
-        spread = np.unique(np.linspace(0, len(usable) - 1, MAX_PICTURES_PER_VIDEO).round().astype(int))
+        spread = np.unique(np.linspace(0, len(usable) - 1, MAX_IMAGES_PER_VIDEO).round().astype(int))
         images[video_id] = [decoded(jpeg) for jpeg in _jpegs(bank, entries[video_id], [usable[i] for i in spread])]
     measured = calibrate(embedder, images, seed=seed)
     make_folder(path.parent)
@@ -177,5 +177,5 @@ def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoE
 
 
 def _jpegs(bank: Bank, entry: VideoEntry, indices: Sequence[int]) -> Iterator[bytes]:
-    with bank.pictures(entry) as jpeg:
+    with bank.jpegs(entry) as jpeg:
         yield from map(jpeg, indices)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from mvp_data.bank.bank import SPOOL, Bank, skipped
-from mvp_data.bank.remote_bank import StoredBank, bank_at
+from mvp_data.bank.remote_bank import RemoteBank, bank_at
 from mvp_data.config.options import BuildConfig
 from mvp_data.core.errors import Skip, SkipReason, SourceError
 from mvp_data.core.types import Location, Source, file_of
@@ -163,8 +163,8 @@ class _Scheduler:
     def _finished(self, job: Job, result: JobResult) -> Outcome:
         """Return the outcome of a job, with its video in the bank of this process."""
         skip, detail = result.skip, result.detail
-        if result.video_id and isinstance(self._bank, StoredBank):
-            skip, detail = self._bank.bring(result.video_id)
+        if result.video_id and isinstance(self._bank, RemoteBank):
+            skip, detail = self._bank.download(result.video_id)
         if skip == SkipReason.UNREADABLE and self._unread_hint and file_state(job.location):
             detail = f"{detail}; {self._unread_hint}"
         return Outcome(source=job.source, video_id=result.video_id, skip=skip, detail=detail)

@@ -95,7 +95,7 @@ class Packer:
         """A puzzle with its pixels: the bank's JPEGs byte for byte, so that no second encoding marks any of them."""
         with ExitStack() as stack:
             names = sorted({puzzle.episode.strip.video_id, *(c.frame.video_id for c in puzzle.candidates)})
-            jpeg = {v: stack.enter_context(self._bank.pictures(self._videos[v].entry)) for v in names}
+            jpeg = {v: stack.enter_context(self._bank.jpegs(self._videos[v].entry)) for v in names}
             own = jpeg[puzzle.episode.strip.video_id]
             return Sample(
                 record=self.record(puzzle),

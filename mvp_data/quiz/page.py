@@ -1,8 +1,7 @@
-"""A quiz of puzzles for people: the human baseline, and a measure of how many puzzles have a second good answer.
+"""Writes a quiz page for people and grades the answers that it saves.
 
-The page of `write_quiz` has the images and the question of each puzzle and nothing else: no answer, no provenance and
-not even the sample's key, so its source shows no answer. It saves the answers to a file, which `grade` grades. Answers
-are untrusted: every field is checked.
+The page contains the images and the question of each puzzle. It contains no answer, no provenance and no sample key, so
+its source does not reveal an answer. The saved answers are untrusted: `grade` checks every field.
 """
 
 import base64
@@ -20,32 +19,33 @@ from mvp_data.quiz.score import Answer, QuizConfig, QuizResult, graded, parse_an
 from mvp_data.shards.record import Record, as_list, parse_object
 from mvp_data.shards.tar import Sample, Span, parse_sample, sample_spans, shard_paths
 from mvp_data.system.files import atomic_write
+from mvp_data.tasks.catalogue import TASKS
 
 FORMAT = 1
-MAX_ANSWERS_BYTES = 8 << 20  # an answer with the longest note has 4 kB
-MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # how a page of ours begins
+MAX_ANSWERS_BYTES = 8 << 20  # an answer with the longest note takes 4 kB
+MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # the first bytes of a quiz page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Where a sample is, and the facts by which `choose` spreads samples."""
+    """The position of a sample in its shard, and the facts by which `choose` spreads samples."""
 
     shard: Path
     offset: int
     bytes: int
     group: str
-    pool: int  # hash of the candidates' frames, whatever their labels: samples that share it answer each other
+    pool: int  # hash of the candidates' frames without their labels: samples that share it answer each other
 
 
 def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> int:
-    """Write a page on which a person answers puzzles of a tar or a folder; return how many it has.
+    """Write a page on which a person answers puzzles of a tar or a folder; return their number.
 
-    It has fewer than `config` asks for where there are fewer, or where it would exceed 200 MiB. An older page is
-    replaced.
+    The page has fewer puzzles than `config` asks for if the shards have fewer, or if it would exceed 200 MiB. It
+    replaces an older page.
 
     Raises:
-        ConfigError: no sample is of that split and task.
-        OutputError: `out_html` is another file, or cannot be written.
+        ConfigError: the shards have no sample of that split and task.
+        OutputError: `out_html` is another kind of file, or cannot be written.
         ShardError: a shard is damaged.
     """
     check_free(out_html, MARK)
@@ -58,10 +58,10 @@ def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> 
 
 
 def grade(path: Path, answers: Path) -> QuizResult:
-    """Grade the answers that a page saved; `path` has the shards that the page was made from.
+    """Grade the answers that a page saved; `path` is the tar or folder that the page was made from.
 
     Raises:
-        ConfigError: `answers` is damaged, or holds answers to other puzzles.
+        ConfigError: `answers` is damaged, or answers other puzzles.
         ShardError: a shard is damaged.
     """
     config, given = read_answers(answers)
@@ -71,26 +71,26 @@ def grade(path: Path, answers: Path) -> QuizResult:
     foreign = [answer.id for answer in given if answer.id not in records]
     if foreign:
         raise ConfigError(
-            f"{answers}: {len(foreign)} of {len(given)} answers are to no puzzle of {path}: "
-            "name the shards that the page was made from"
+            f"{answers}: {len(foreign)} of {len(given)} answers belong to puzzles that {path} does not contain: "
+            "give the shards that the page was made from"
         )
-    name = printable(path.resolve().name)  # without its folders: people pass results on
+    name = printable(path.resolve().name)  # without its folders, since people share results
     return result(name, config, [graded(records[answer.id], answer) for answer in given])
 
 
 def write_results(found: QuizResult, results: Path) -> None:
-    """Keep graded answers as JSON in a new file. Raises `OutputError`."""
+    """Write graded answers as JSON to a new file. Raises `OutputError`."""
     if results.exists():
-        raise OutputError(f"{results}: exists: choose another name")
+        raise OutputError(f"{results}: already exists: choose another name")
     with atomic_write(results) as file:
         file.write(to_json(found).encode())
 
 
 def choose(path: Path, config: QuizConfig) -> list[_Place]:
-    """The samples of a quiz: as few of one video group as can be, and as few as can be that answer each other.
+    """The samples of a quiz: as few as possible from one video group, and as few as possible with the same candidates.
 
-    In an order that spreads them over the groups, too, so that an interrupted quiz is a fair one.
-    Two samples with the same pictures to choose from have opposite answers: whoever solved one knows the other.
+    Two samples with the same candidates have opposite answers, so solving one reveals the other. The order also spreads
+    the samples over the groups, so an interrupted quiz is not biased.
     """
     places = [
         (stable_hash("quiz", config.seed, span.record.key), _place(shard, span.record, span.offset, span.bytes))
@@ -99,7 +99,7 @@ def choose(path: Path, config: QuizConfig) -> list[_Place]:
     ]
     if not places:
         wanted = " and ".join(f"{name} {value!r}" for name, value in (("split", config.split), ("task", config.task)))
-        raise ConfigError(f"{path}: no sample of {wanted}: `mvp-data inspect` shows what there is")
+        raise ConfigError(f"{path}: no sample of {wanted}: `mvp-data inspect` lists the splits and tasks")
     pools: Counter[int] = Counter()
     groups: Counter[str] = Counter()
     met: list[tuple[int, int, _Place]] = []
@@ -114,7 +114,7 @@ def choose(path: Path, config: QuizConfig) -> list[_Place]:
 
 
 def puzzle_id(key: str) -> str:
-    """The name of a puzzle on a page: its key would name the video.
+    """The id of a puzzle on a page; its key would name the video.
 
     >>> puzzle_id("video0-s000-v0")
     '410cbfc0acd2559e'
@@ -123,28 +123,28 @@ def puzzle_id(key: str) -> str:
 
 
 def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
-    """The quiz and the answers in a file that a page saved. Raises `ConfigError` for anything else."""
+    """The quiz and the answers in a file that a page saved. Raises `ConfigError` for any other file."""
     remedy = "save it again from the page of `mvp-data quiz`"
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # reading a pipe could block
             raise ConfigError(f"{path}: not a file: {remedy}")
         with path.open("rb") as file:
             data = file.read(MAX_ANSWERS_BYTES + 1)
         values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
         if "summary" in values:
-            raise ConfigError(f"{path}: holds results, which are graded; --grade takes what a page saved")
+            raise ConfigError(f"{path}: holds graded results: give --grade the answers that a page saved")
         items = as_list(values, "answers")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     except ShardError as error:
-        raise ConfigError(f"{path}: no answers of a quiz: {remedy}") from error
+        raise ConfigError(f"{path}: not the answers of a quiz: {remedy}") from error
     if values.keys() != {"format", "tool_version", "quiz", "answers"} or values["format"] != FORMAT:
-        raise ConfigError(f"{path}: no answers of a quiz of format {FORMAT}: {remedy}")
+        raise ConfigError(f"{path}: not the answers of a quiz of format {FORMAT}: {remedy}")
     if not items:
-        raise ConfigError(f"{path}: holds no answer yet: answer a puzzle, then {remedy}")
+        raise ConfigError(f"{path}: contains no answers: answer a puzzle, then {remedy}")
     answers = tuple(parse_answer(item, f"{path}: answer {number}") for number, item in enumerate(items, 1))
     if len({answer.id for answer in answers}) < len(answers):
-        raise ConfigError(f"{path}: answers one puzzle twice: {remedy}")
+        raise ConfigError(f"{path}: answers a puzzle twice: {remedy}")
     return QuizConfig.parse(values["quiz"], str(path)), answers
 
 
@@ -177,11 +177,17 @@ def _load(places: Iterable[_Place]) -> Iterator[Sample]:
 
 
 def _puzzle(sample: Sample) -> dict[str, object]:
-    """What a person may see of a sample; the keys are named one by one, so that no new field slips through."""
+    """The facts of a sample for the page, key by key, so that a new field of `Record` cannot reveal an answer."""
     record = sample.record
+    task = TASKS[record.task]
+    question = task.asks_briefly.format(k=record.k, n=len(record.candidates))
+    hidden = {candidate.label for candidate in record.candidates if candidate.order >= 0}
     return {
         "id": puzzle_id(record.key),
-        "task": record.task,
+        "question": question[0].upper() + question[1:],
+        "words": task.form.words,
+        "answer_is_gap": set(task.right_answer(record.candidates)) == hidden,  # the same for all samples of a task
+        "in_a_row": task.in_a_row,
         "k": record.k,
         **asdict(record.question),
         "gap": record.mask_start,

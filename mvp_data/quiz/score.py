@@ -1,4 +1,4 @@
-"""What a person's answers to puzzles are worth: each answer graded, and the means with intervals beside chance."""
+"""Grades a person's answers to puzzles: metrics of each answer, and their means with intervals and chance."""
 
 import json
 import statistics
@@ -24,7 +24,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuizConfig:
-    """Which puzzles are asked; an empty split or task stands for all."""
+    """The choice of puzzles; an empty split or task selects all."""
 
     puzzles: int = 30
     seed: int = 0
@@ -40,14 +40,14 @@ class QuizConfig:
 
     @classmethod
     def parse(cls, value: object, where: str) -> "QuizConfig":
-        """The configuration in untrusted JSON; `ConfigError` begins with `where`."""
+        """The configuration from untrusted JSON. Raises `ConfigError`, whose message begins with `where`."""
         checks = {"puzzles": _is_int, "seed": _is_int, "split": _is_text(40), "task": _is_text(40)}
         return cls(**_checked(value, checks, f"{where}: quiz"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a person said to one puzzle; `clear` is false where another answer could be defended."""
+    """A person's answer to one puzzle; `clear` is false if the person could defend another answer."""
 
     id: str
     answer: tuple[str, ...]
@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graded:
-    """An answer beside the right one."""
+    """An answer with the right one and its metrics."""
 
     key: str
     task: str
@@ -75,20 +75,20 @@ class Graded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """The figures of all answers or of those to one task. `resampled` says what the intervals rest on."""
+    """The figures of all answers, or of those to one task."""
 
     name: str  # all, or a task
     puzzles: int
     video_groups: int
-    resampled: str  # video groups, else samples
-    unclear: int  # answers beside which another could be defended
+    resampled: str  # the unit of the intervals: video groups, or samples if there is only one group
+    unclear: int  # answers whose person could defend another answer
     seconds_median: float
     estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuizResult:
-    """A quiz, as far as it was answered. Plain values only, so that `asdict` is JSON."""
+    """The answered part of a quiz. Plain values only, so that `asdict` is JSON."""
 
     tool_version: str
     shards: str
@@ -98,7 +98,7 @@ class QuizResult:
 
 
 def parse_answer(value: object, where: str) -> Answer:
-    """One answer in untrusted JSON. Raises `ConfigError` that begins with `where`."""
+    """One answer from untrusted JSON. Raises `ConfigError`, whose message begins with `where`."""
     checks = {
         "id": _is_text(16),
         "answer": lambda item: isinstance(item, list) and len(item) <= 26 and all(map(_is_text(1), item)),
@@ -112,7 +112,7 @@ def parse_answer(value: object, where: str) -> Answer:
 
 
 def graded(record: Record, answer: Answer) -> Graded:
-    """The answer to a puzzle with its metrics. Raises `ConfigError` unless it is one that could be right."""
+    """The answer to a puzzle with its metrics. Raises `ConfigError` if it does not have the form of an answer."""
     asked = record.question
     labels = [chr(ord("A") + number) for number in range(asked.choices)]
     given = answer.answer
@@ -135,7 +135,7 @@ def graded(record: Record, answer: Answer) -> Graded:
 
 
 def measure(asked: Question, right: Sequence[str], given: Sequence[str]) -> dict[str, float]:
-    """`METRICS` of an answer, as in docs/reward.md, without those that cannot vary or only repeat `exact`.
+    """Those `METRICS` of an answer, as in docs/reward.md, that can vary and do not only repeat `exact`.
 
     >>> measure(Question(slots=4, choices=8, ordered=True), "CAFB", "ACFH")
     {'exact': 0.0, 'set': 0.0, 'selection': 0.5, 'order': 0.3333333333333333, 'position': 0.25}
@@ -150,7 +150,7 @@ def measure(asked: Question, right: Sequence[str], given: Sequence[str]) -> dict
 
 
 def result(shards: str, config: QuizConfig, answers: Iterable[Graded]) -> QuizResult:
-    """The graded answers with their figures: of all, then of each task where there are several."""
+    """The graded answers with the figures of all, then of each task if there are several."""
     puzzles = tuple(answers)
     tasks = [task for task in TASKS if any(task == item.task for item in puzzles)]
     rows = [_row("all", puzzles)] if puzzles else []
@@ -160,7 +160,7 @@ def result(shards: str, config: QuizConfig, answers: Iterable[Graded]) -> QuizRe
 
 
 def to_json(found: QuizResult) -> str:
-    """The result as JSON, for scripts and for keeping."""
+    """The result as JSON, for scripts."""
     return json.dumps(asdict(found), indent=1)
 
 
@@ -171,7 +171,7 @@ def to_text(found: QuizResult) -> str:
         lines += [
             "",
             f"{row.name}: {row.puzzles} answered, video groups {row.video_groups}, "
-            f"median {row.seconds_median:.0f} s, another answer could be defended in {row.unclear}",
+            f"median {row.seconds_median:.0f} s, second answer defensible in {row.unclear}",
             f"  {'':<10}{'mean':>7}   95 % interval   {'chance':>7}",
         ]
         lines += [
@@ -196,7 +196,7 @@ def _row(name: str, puzzles: Sequence[Graded]) -> Row:
 
 
 def _estimates(puzzles: Sequence[Graded], metrics: Sequence[str], groups: Sequence[str]) -> dict[str, Estimate]:
-    """Mean, interval and chance of each metric, over puzzles that all have it."""
+    """Mean, interval and chance level of each metric, over puzzles that all have it."""
     import numpy as np
 
     values = np.array([[item.metrics[metric] for metric in metrics] for item in puzzles])
@@ -216,18 +216,18 @@ def _estimates(puzzles: Sequence[Graded], metrics: Sequence[str], groups: Sequen
 
 
 def _level(item: Graded, metric: str) -> float:
-    """What guessing earns; where any order counts, to be exact is to have the right set."""
+    """The chance level of a metric; if the order does not count, `exact` is the same as `set`."""
     any_order = metric == "exact" and "order" not in item.metrics
     return chance("set" if any_order else metric, item.slots, item.choices - item.slots).mean
 
 
 def _checked(value: object, checks: Mapping[str, Callable[[Any], bool]], where: str) -> dict[str, Any]:
-    """The object with exactly these keys, each of them as its check says."""
+    """The object, if it has exactly these keys and each value passes its check. Raises `ConfigError`."""
     if not isinstance(value, dict) or value.keys() != checks.keys():
         raise ConfigError(f"{where}: not an object with exactly {', '.join(checks)}")
     wrong = [name for name, check in checks.items() if not check(value[name])]
     if wrong:
-        raise ConfigError(f"{where}: {wrong[0]} {value[wrong[0]]!r:.80} is not what a page of a quiz saves")
+        raise ConfigError(f"{where}: {wrong[0]} {value[wrong[0]]!r:.80} is not a value that a quiz page saves")
     return dict(value)
 
 
@@ -236,7 +236,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_text(most: int) -> Callable[[Any], bool]:
-    """A check for text of at most so many characters that is valid Unicode."""
+    """A check for valid Unicode text of at most `most` characters."""
     return lambda item: isinstance(item, str) and len(item) <= most and _encodes(item)
 
 

@@ -1,4 +1,4 @@
 """`mvp-data inspect`: finished shards as tables, JSON and a web page.
 
-It must not need anything but the shards.
+It reads only the shards.
 """

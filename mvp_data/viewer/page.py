@@ -14,23 +14,22 @@ from mvp_data.system.files import atomic_write
 from mvp_data.viewer.summary import summarize
 from mvp_data.viewer.tables import asked, find_sample
 
-MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # how a page of ours begins
+MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # the first bytes of such a page
 
 
 def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "", task: str = "") -> int:
-    """Write `puzzles` samples of a tar or a folder, evenly spread, to a page; return how many it has.
+    """Write a page with `puzzles` evenly spread samples of a tar or a folder; return their number.
 
-    A `key` puts that sample first. A `task` limits the figures and puzzles to that task.
+    The sample with the key `key` comes first. `task` limits the figures and the puzzles to one task. The page has fewer
+    puzzles if the shards have fewer, or if it would exceed 200 MiB; one with 20 images of 796x448 px takes 1.6 MB.
 
-    The page has fewer puzzles where the set has fewer, or where it would exceed 200 MiB. A puzzle takes 4/3 of the
-    bytes of its sample: 20 images of 796x448 px make 1.6 MB. An older page is replaced; any other file of that name
-    raises `OutputError`. Raises `ShardError` for a damaged shard.
+    Raises `ShardError` for a damaged shard, `OutputError` if the file exists and is not an older page.
     """
     if puzzles < 1:
         raise ConfigError(f"{puzzles} puzzles: ask for at least 1")
     check_free(out_html, MARK)
     summary = summarize(path, task)
-    title = printable(path.resolve().name)  # without its folders: people pass pages on
+    title = printable(path.resolve().name)  # without its folders, since people share pages
     wanted = spread(summary.samples if task else sum(summary.tasks.values()), puzzles, seed)
     shown = (s for s in iter_samples(path) if task in ("", s.record.task))
     others = (s for n, s in enumerate(shown) if n in wanted and s.record.key != key)

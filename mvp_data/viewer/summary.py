@@ -1,4 +1,4 @@
-"""The figures of a shard or of a folder of shards, in one pass over its samples."""
+"""The statistics of a shard or a folder of shards, computed in one pass over the samples."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from mvp_data.tasks.catalogue import TASKS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How a number is spread over `count` pictures."""
+    """The distribution of a number over `count` frames."""
 
     count: int
     min: float
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelShare:
-    """How often a label is right; `z` is the distance from the fair share in standard deviations."""
+    """The share of samples in whose answer a label occurs; `z` is its distance from the fair share in deviations."""
 
     label: str
     positives: int
@@ -37,15 +37,15 @@ class LabelShare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The figures of one task in a shard or a folder; plain values only, so that `asdict` is JSON."""
+    """The statistics of one task in a shard or a folder; plain values only, so that `asdict` is JSON."""
 
     path: str
-    tasks: dict[str, int]  # samples of every task that there is
-    task: str  # the one that all else is about
+    tasks: dict[str, int]  # task -> samples, of all tasks
+    task: str  # the task of the other fields
     shards: int  # of all tasks
     bytes: int
     samples: int
-    videos: int  # that gave the hidden segments
+    videos: int  # of the hidden segments
     splits: dict[str, int]
     k: int
     l: int  # noqa: E741 - the name of the paper
@@ -53,18 +53,18 @@ class Summary:
     picture_sizes: dict[str, int]  # "796x448" -> samples
     mask_policies: dict[str, int]
     mask_starts: dict[str, int]  # context frames before the gap -> samples
-    similarity: dict[str, Spread]  # by origin; of the hidden frames: to each other
+    similarity: dict[str, Spread]  # by origin; for hidden frames, their similarity to each other
     difficulty_deciles: tuple[float, ...]  # 11 numbers, from the easiest sample to the hardest
     labels: tuple[LabelShare, ...]
     slots: int  # labels of an answer
-    labels_p: float  # of a chi-square test that every label is right equally often
+    labels_p: float  # of a chi-square test that all labels occur equally often
     encoders: dict[str, int]
     tool_versions: dict[str, int]
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What one pass over the samples collects."""
+    """The counts of one task, collected in the pass over the samples."""
 
     samples: int = 0
     kinds: set[tuple[int, int, int]] = field(default_factory=set)
@@ -94,9 +94,9 @@ class _Tally:
 
 
 def summarize(path: Path, task: str = "") -> Summary:
-    """The figures of one task in a tar or a folder, by default the first of `TASKS` that is there.
+    """The statistics of one task in a tar or a folder; by default the first of `TASKS` that occurs.
 
-    Raises `ShardError`, also for shards of different builds and for a task that is not there.
+    Raises `ShardError` for a damaged shard, for shards of different builds and for a task that does not occur.
     """
     tallies: dict[str, _Tally] = {}
     for sample in iter_samples(path):
@@ -104,7 +104,7 @@ def summarize(path: Path, task: str = "") -> Summary:
     tasks = {name: tallies[name].samples for name in TASKS if name in tallies}
     task = task or next(iter(tasks))
     if task not in tasks:
-        raise ShardError(f"{path}: holds no sample of the task {task!r:.40}, only of {', '.join(tasks)}")
+        raise ShardError(f"{path}: no sample of the task {task!r:.40}, only of {', '.join(tasks)}")
     tally = tallies[task]
     if len(tally.kinds) != 1:
         raise ShardError(
@@ -141,10 +141,10 @@ def summarize(path: Path, task: str = "") -> Summary:
 
 
 def label_balance(positives: Counter[str], *, samples: int, k: int, pool: int) -> tuple[tuple[LabelShare, ...], float]:
-    """Each label's share of being right, and the p of a chi-square test that they are all equal.
+    """The share of each label in the answers, and the p of a chi-square test that all shares are equal.
 
-    Exactly k of the labels are right in each sample, so the counts hang together: the sum of squared z is
-    chi-square with pool - 1 degrees of freedom after scaling by (pool - 1) / pool.
+    An answer has exactly k labels, so the counts are not independent. The sum of squared z, times (pool - 1) / pool,
+    follows a chi-square distribution with pool - 1 degrees of freedom.
     """
     fair = k / pool
     deviation = math.sqrt(samples * fair * (1 - fair))
@@ -162,7 +162,7 @@ def label_balance(positives: Counter[str], *, samples: int, k: int, pool: int) -
 
 
 def to_json(summary: Summary) -> str:
-    """The figures as JSON, for scripts."""
+    """The statistics as JSON, for scripts."""
     return json.dumps(asdict(summary), indent=1)
 
 

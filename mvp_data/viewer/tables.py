@@ -1,4 +1,4 @@
-"""Shards as text: a table of figures to read, and one puzzle in words."""
+"""Shards as text: a table of statistics, and one puzzle in words."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_data.viewer.summary import Summary
 
 BAR = 40  # columns of the longest bar
-UNEVEN_P = 0.001  # a fair shuffle shows a smaller p once in a thousand builds: worth a warning, not an alarm
+UNEVEN_P = 0.001  # a fair shuffle gives a smaller p once in a thousand builds
 
 
 def find_sample(path: Path, key: str = "", task: str = "") -> Sample:
-    """The sample with that key, or the first of a task, or of all; `ShardError` if there is none."""
+    """The sample with that key; without a key, the first of the task or of all tasks. Raises `ShardError`."""
     for sample in iter_samples(path):
         if key == sample.record.key or (not key and task in ("", sample.record.task)):
             return sample
-    raise ShardError(f"{path}: no sample has the key {key!r}: `mvp-data inspect {path}` shows one")
+    raise ShardError(f"{path}: no sample has the key {key!r}: `mvp-data inspect {path}` prints a key that exists")
 
 
 def to_table(summary: Summary) -> str:
-    """The figures as text, at most 98 columns wide."""
+    """The statistics as text, at most 98 columns wide."""
     s, deciles = summary, summary.difficulty_deciles
     others = ", ".join(f"{name} {count}" for name, count in s.tasks.items() if name != s.task)
     splits = ", ".join(f"{name} {count}" for name, count in s.splits.items() if count)
@@ -33,13 +33,13 @@ def to_table(summary: Summary) -> str:
         f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / sum(s.tasks.values()))} a sample",
         f"  puzzle       K={s.k} hidden + l={s.l} distractors, {s.context_frames} context frames",
         f"  mask policy  {_listed(s.mask_policies)}",
-        f"  pictures     {_listed(s.picture_sizes)} px",
+        f"  frames       {_listed(s.picture_sizes)} px",
         f"  encoder      {_listed(s.encoders)}",
         f"  made by      mvp-data {_listed(s.tool_versions)}",
         f"  difficulty   {deciles[0]:.2f} easiest, {deciles[5]:.2f} median, {deciles[10]:.2f} hardest",
         f"  deciles      {'  '.join(f'{value:.2f}' for value in deciles)}",
         "",
-        "  origin              pictures   similarity:  min  median    max",
+        "  origin                frames   similarity:  min  median    max",
     ]
     for origin, spread in s.similarity.items():
         numbers = f"{spread.min:6.3f}  {spread.median:6.3f} {spread.max:6.3f}"
@@ -47,7 +47,7 @@ def to_table(summary: Summary) -> str:
     if s.slots < len(s.labels):  # else every label is in every answer
         lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
         lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
-        verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: labels give the answer away"
+        verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: the labels are a shortcut"
         lines += [f"          {verdict} (chi-square p = {s.labels_p:.3f})"]
     lines += ["", "  context frames before the gap"]
     lines += _histogram(list(s.mask_starts.values()))
@@ -78,12 +78,12 @@ def puzzle_in_words(sample: Sample) -> str:
 
 
 def asked(record: Record) -> str:
-    """What a puzzle asks for, in one short sentence."""
+    """The question of a puzzle in one short sentence."""
     return TASKS[record.task].asks_briefly.format(k=record.k, n=len(record.candidates))
 
 
 def _named(record: Record, label: str) -> str:
-    """A label of an answer with its meaning where it does not name a candidate: `A (forwards)`."""
+    """A label of an answer, with its meaning if it does not name a candidate: `A (forwards)`."""
     word = TASKS[record.task].word(label)
     return f"{label} ({word})" if word else label
 
@@ -112,7 +112,7 @@ def _histogram(counts: list[int], most_lines: int = 13) -> list[str]:
 
 
 def _listed(counts: dict[str, int]) -> str:
-    """`a`, or `a (30), b (12)`, the frequent first."""
+    """`a`, or `a (30), b (12)` with the most frequent first."""
     if len(counts) == 1:
         return printable(next(iter(counts)))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -125,7 +125,7 @@ def _bar(value: float, top: float) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes for people: `412 kB`, `1.3 GB`; decimal units."""
+    """A readable size in decimal units: `412 kB`, `1.3 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What is put into the bank comes out again, or an error says which file to delete; half of it never."""
+"""The bank returns an entry as it was stored, or an error names the file to delete; it never returns half of one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ def path_of(tmp_path: Path, suffix: str) -> Path:
     return next(tmp_path.rglob(f"ab12{suffix}"))
 
 
-def test_an_entry_goes_round(bank: Bank) -> None:
+def test_an_entry_is_read_as_written(bank: Bank) -> None:
     entry = replace(
         VIDEO.entry,
         damaged_packets=3,
@@ -45,7 +45,7 @@ def test_an_entry_goes_round(bank: Bank) -> None:
     assert entry.usable == tuple(range(1, 14, 2))
 
 
-def test_a_skipped_video_goes_round(bank: Bank) -> None:
+def test_a_skipped_entry_is_read_as_written(bank: Bank) -> None:
     entry = skipped("cd34", SkipReason.DECODE_ERROR, "line 1\nünï 🎬")
     bank.write_facts(entry)
     assert bank.has("cd34")
@@ -53,17 +53,17 @@ def test_a_skipped_video_goes_round(bank: Bank) -> None:
     assert (entry.skip, entry.usable, entry.info) == ("decode_error", (), None)
 
 
-def test_pictures_are_found_past_rejected_frames(bank: Bank) -> None:
-    """Some rejected frames have no JPEG, some have one: both lie before the frame that is asked for."""
+def test_jpegs_are_found_after_rejected_frames(bank: Bank) -> None:
+    """Rejected frames with and without a JPEG come before the requested frame."""
     store(bank, VIDEO)
     assert {f.jpeg_bytes > 0 for f in VIDEO.entry.frames if f.reject} == {True, False}
-    with bank.pictures(bank.read("ab12")) as jpeg:
+    with bank.jpegs(bank.read("ab12")) as jpeg:
         for index in (*VIDEO.kept, *reversed(VIDEO.kept), 3):
             assert jpeg(index) == jpeg_of(VIDEO, index)
     assert len({jpeg_of(VIDEO, i) for i in VIDEO.kept}) == len(VIDEO.kept)
 
 
-def test_vectors_go_round(bank: Bank) -> None:
+def test_vectors_are_read_as_written(bank: Bank) -> None:
     assert not bank.has_vectors("ab12", ENCODER)
     bank.write_vectors("ab12", ENCODER, VIDEO.vectors)
     assert bank.has_vectors("ab12", ENCODER)
@@ -114,13 +114,13 @@ def test_an_interrupted_video_leaves_nothing(bank: Bank, tmp_path: Path) -> None
 
 
 def test_facts_come_last(bank: Bank, tmp_path: Path) -> None:
-    """Killed between blob and facts, the video is not done; done again, it is whole."""
+    """A video whose run was killed before it wrote the facts is not done; a second run completes it."""
     store(bank, VIDEO)
     path_of(tmp_path, ".parquet").unlink()
     assert not bank.has("ab12")
     path_of(tmp_path, ".jpgs").write_bytes(b"something older and longer" * 10_000)
     store(bank, VIDEO)
-    with bank.pictures(bank.read("ab12")) as jpeg:
+    with bank.jpegs(bank.read("ab12")) as jpeg:
         assert jpeg(VIDEO.kept[-1]) == jpeg_of(VIDEO, VIDEO.kept[-1])
 
 
@@ -189,16 +189,16 @@ def test_facts_of_another_program(bank: Bank, tmp_path: Path) -> None:
         bank.read("nothing")
 
 
-def test_what_cannot_be_read_just_now_is_not_to_be_deleted(bank: Bank, tmp_path: Path) -> None:
+def test_a_system_error_does_not_advise_to_delete_the_file(bank: Bank, tmp_path: Path) -> None:
     store(bank, VIDEO)
     bank.write_vectors("ab12", ENCODER, VIDEO.vectors)
     for suffix in (".parquet", ".jpgs", ".npy"):
         path = path_of(tmp_path, suffix)
         path.unlink()
-        path.symlink_to(path)  # an error of the system that is not about the content
+        path.symlink_to(path)  # a system error that is not about the content
     with pytest.raises(OutputError, match=r"\.parquet: cannot be read \(.*\); run again when"):
         bank.read("ab12")
-    with pytest.raises(OutputError, match=r"\.jpgs: cannot be read \(.*\); run again when"), bank.pictures(VIDEO.entry):
+    with pytest.raises(OutputError, match=r"\.jpgs: cannot be read \(.*\); run again when"), bank.jpegs(VIDEO.entry):
         pass
     with pytest.raises(OutputError, match=r"\.npy: cannot be read \(.*\); run again when"):
         bank.read_vectors("ab12", ENCODER, rows=7)
@@ -208,12 +208,12 @@ def test_damaged_blob(bank: Bank, tmp_path: Path) -> None:
     store(bank, VIDEO)
     path = path_of(tmp_path, ".jpgs")
     path.write_bytes(path.read_bytes()[:-1])
-    with bank.pictures(VIDEO.entry) as jpeg:
+    with bank.jpegs(VIDEO.entry) as jpeg:
         assert jpeg(1) == jpeg_of(VIDEO, 1)
         with pytest.raises(OutputError, match="damaged; delete it"):
             jpeg(VIDEO.kept[-1])
     path.unlink()
-    with pytest.raises(OutputError, match=r"ab12\.jpgs"), bank.pictures(VIDEO.entry):
+    with pytest.raises(OutputError, match=r"ab12\.jpgs"), bank.jpegs(VIDEO.entry):
         pass
 
 
@@ -238,14 +238,14 @@ def test_damaged_vectors(bank: Bank, tmp_path: Path, content: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"words", b"PK\x03\x04" + bytes(40)])
-def test_vectors_that_are_no_array(bank: Bank, tmp_path: Path, content: bytes) -> None:
+def test_vectors_in_another_format(bank: Bank, tmp_path: Path, content: bytes) -> None:
     bank.write_vectors("ab12", ENCODER, VIDEO.vectors)
     path_of(tmp_path, ".npy").write_bytes(content)
     with pytest.raises(OutputError, match="delete this file"):
         bank.read_vectors("ab12", ENCODER, rows=7)
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="--bank"):
         Bank(tmp_path / "file" / "bank", "hash").create()

@@ -142,7 +142,7 @@ BAD = {
     "a shard that is no tar": (["inspect", "{tmp}/typo.yaml"], "typo.yaml"),
     "a folder without a build": (["inspect", "{tmp}/empty"], "no index.json"),
     "a ledger that is not there": (["ledger", "{tmp}/empty"], "--out folder"),
-    "weights that nobody knows": (["weights", "fetch", "vgg"], "no built-in encoder"),
+    "weights that nobody knows": (["weights", "fetch", "vgg"], "no embedder"),
 }
 
 

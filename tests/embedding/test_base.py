@@ -1,4 +1,4 @@
-"""The embedder seam: a toy ONNX model runs everywhere, the built-in ones where they are fetched."""
+"""The shared functions, the catalogue, and ONNX embedders: a toy model, and the built-in ones if they are fetched."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 from mvp_data.core.errors import ConfigError, WeightsError
 from mvp_data.core.types import Picture, Vectors
-from mvp_data.embedding import base
-from mvp_data.embedding.base import network_input, normalise, shrink, side_by_side, value_table
+from mvp_data.embedding import onnx as onnx_module
+from mvp_data.embedding.base import network_input, normalise, run_batches, shrink, value_table
 from mvp_data.embedding.load import load_embedder
 from mvp_data.embedding.onnx import OnnxEmbedder
 from mvp_data.embedding.weights import WEIGHTS, find
@@ -46,8 +46,8 @@ def toy_model() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def toy_pictures(count: int) -> list[Picture]:
-    """Pictures of different sizes, each of large soft patches."""
+def toy_images(count: int) -> list[Picture]:
+    """Images of different sizes, each of large soft patches."""
     rng = np.random.default_rng(3)
     grids = rng.integers(0, 256, (count, 5, 7, 3), dtype=np.uint8)
     return [grid.repeat(16 + i % 3, axis=0).repeat(20 + i % 4, axis=1) for i, grid in enumerate(grids)]
@@ -77,7 +77,7 @@ def builtin(name: str, threads: int = 0) -> OnnxEmbedder:
     return embedder
 
 
-def test_vectors_are_what_the_model_says() -> None:
+def test_vectors_match_the_model() -> None:
     embedder = OnnxEmbedder(name="builtin:toy", model=toy_model())
     red = np.zeros((90, 160, 3), np.uint8)
     red[:, :80, 0] = 255  # the left half is red
@@ -91,33 +91,33 @@ def test_vectors_are_what_the_model_says() -> None:
     assert embedder.encoder.engine in ("onnxruntime-cpu-fp32", "onnxruntime-cuda-fp32")
 
 
-def test_rows_are_unit_float32_and_an_empty_list_is_fine() -> None:
+def test_rows_have_length_1_and_an_empty_list_gives_none() -> None:
     embedder = OnnxEmbedder(name="builtin:toy", model=toy_model())
-    rows = embedder.embed(toy_pictures(5))
+    rows = embedder.embed(toy_images(5))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     assert embedder.embed([]).shape == (0, 48)
 
 
 def test_padding_a_run_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = toy_pictures(6)
-    single = OnnxEmbedder(name="builtin:toy", model=toy_model()).embed(pictures)
-    monkeypatch.setattr(base, "CPU_BATCH", 4)  # as on a GPU: runs of 4, the second one half empty
-    padded = OnnxEmbedder(name="builtin:toy", model=toy_model()).embed(pictures)
+    images = toy_images(6)
+    single = OnnxEmbedder(name="builtin:toy", model=toy_model()).embed(images)
+    monkeypatch.setattr(onnx_module, "CPU_BATCH", 4)  # as on a GPU: runs of 4, the second one half empty
+    padded = OnnxEmbedder(name="builtin:toy", model=toy_model()).embed(images)
     np.testing.assert_allclose(padded, single, atol=1e-6)
 
 
 def test_an_inner_tensor_is_read_by_its_first_row() -> None:
     whole = OnnxEmbedder(name="builtin:toy", model=toy_model())
     inner = OnnxEmbedder(name="builtin:toy", model=toy_model(), inner_output="tokens")
-    pictures = toy_pictures(4)
-    first = whole.embed(pictures)[:, :3]
-    np.testing.assert_allclose(inner.embed(pictures), first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6)
+    images = toy_images(4)
+    first = whole.embed(images)[:, :3]
+    np.testing.assert_allclose(inner.embed(images), first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6)
     assert inner.encoder.dimension == 3
     assert inner.encoder.weights_sha256 == whole.encoder.weights_sha256  # of the file, not of the cut
 
 
-def test_the_whole_picture_is_seen() -> None:
+def test_the_whole_image_counts() -> None:
     embedder = OnnxEmbedder(name="builtin:toy", model=toy_model())
     plain = np.full((90, 320, 3), 90, np.uint8)
     edge = plain.copy()
@@ -137,21 +137,21 @@ def test_levels_are_looked_up_to_the_last_bit() -> None:
 
 
 def first_pixels(squares: Sequence[Picture]) -> Vectors:
-    """A run that is the slower the darker its first picture, so that runs side by side end in another order."""
+    """A run that takes longer for darker images, so that parallel runs end in another order."""
     time.sleep(0.002 * (8 - squares[0][0, 0, 0] // 30))
     return np.stack([square[0, 0] for square in squares]).astype(np.float32)
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("parallel", [True, False])
 @pytest.mark.parametrize(("threads", "batch"), [(1, 1), (3, 1), (3, 2), (2, 50)])
-def test_side_by_side_keeps_the_order(at_once: bool, threads: int, batch: int) -> None:
-    pictures = [np.full((20, 30, 3), 30 * i, np.uint8) for i in range(8)]
-    rows = side_by_side(pictures, 4, first_pixels, batch=batch, threads=threads, at_once=at_once)
+def test_run_batches_keeps_the_order(parallel: bool, threads: int, batch: int) -> None:
+    images = [np.full((20, 30, 3), 30 * i, np.uint8) for i in range(8)]
+    rows = run_batches(images, 4, first_pixels, batch=batch, threads=threads, parallel=parallel)
     np.testing.assert_array_equal(rows[:, 0], [30 * i for i in range(8)])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("embed")]
 
 
-def test_runs_meet_only_where_they_may() -> None:
+def test_batches_run_in_parallel_only_if_asked_to() -> None:
     inside, most, lock = 0, 0, threading.Lock()
 
     def run(squares: Sequence[Picture]) -> Vectors:
@@ -164,10 +164,10 @@ def test_runs_meet_only_where_they_may() -> None:
             inside -= 1
         return np.ones((len(squares), 2), np.float32)
 
-    pictures = toy_pictures(6)
-    side_by_side(pictures, 4, run, batch=1, threads=3, at_once=False)
+    images = toy_images(6)
+    run_batches(images, 4, run, batch=1, threads=3, parallel=False)
     assert most == 1
-    side_by_side(pictures, 4, run, batch=1, threads=3, at_once=True)
+    run_batches(images, 4, run, batch=1, threads=3, parallel=True)
     assert 2 <= most <= 3
 
 
@@ -182,31 +182,30 @@ def test_an_error_in_a_thread_ends_the_rest() -> None:
         return np.ones((len(squares), 2), np.float32)
 
     with pytest.raises(WeightsError, match="the third"):
-        side_by_side(toy_pictures(40), 4, run, batch=1, threads=2, at_once=True)
+        run_batches(toy_images(40), 4, run, batch=1, threads=2, parallel=True)
     assert len(runs) < 10
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("embed")]
 
 
-def test_told_to_stop_it_ends_with_the_pictures_in_hand(tmp_path: Path) -> None:
+def test_an_interrupt_takes_effect_after_the_running_images(tmp_path: Path) -> None:
     """A hundred calls that would take 40 s on two threads."""
     script = tmp_path / "script.py"
     script.write_text(
         "import time\n"
         "import numpy as np\n"
-        "from mvp_data.embedding.base import side_by_side\n"
+        "from mvp_data.embedding.base import run_batches\n"
         "def run(squares):\n"
         "    print('run', flush=True)\n"
         "    time.sleep(0.2)\n"
         "    return np.ones((1, 2), np.float32)\n"
         "for _ in range(100):\n"
-        "    side_by_side([np.zeros((8, 8, 3), np.uint8)] * 4, 4, run, batch=1, threads=2, at_once=True)\n"
+        "    run_batches([np.zeros((8, 8, 3), np.uint8)] * 4, 4, run, batch=1, threads=2, parallel=True)\n"
     )
-    root = ROOT
     said = tmp_path / "said.txt"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     with said.open("wb") as output:
         running = subprocess.Popen(
-            [sys.executable, script], env={**os.environ, "PYTHONPATH": str(root)}, stdout=output, stderr=output
+            [sys.executable, script], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=output, stderr=output
         )
     signal.signal(signal.SIGINT, before)
     try:
@@ -260,23 +259,23 @@ def test_importing_the_module_loads_no_runtime() -> None:
 
 @pytest.mark.parametrize("name", list(WEIGHTS))
 def test_a_vector_depends_on_neither_batch_nor_threads(name: str) -> None:
-    pictures = toy_pictures(9)
+    images = toy_images(5)
     one, two = builtin(name, threads=1), builtin(name, threads=3)
-    whole = one.embed(pictures)
-    for size in (1, 4, 7):
-        parts = np.concatenate([one.embed(pictures[i : i + size]) for i in range(0, 9, size)])
+    whole = one.embed(images)
+    for size in (1, 3):
+        parts = np.concatenate([one.embed(images[i : i + size]) for i in range(0, 5, size)])
         np.testing.assert_array_equal(parts, whole)
-    np.testing.assert_array_equal(two.embed(pictures), whole)
+    np.testing.assert_array_equal(two.embed(images), whole)
 
 
 @pytest.mark.parametrize(("name", "dimension"), [("dinov2-s", 384), ("tinyvit", 320)])
-def test_built_in_encoders_see_what_a_person_sees(name: str, dimension: int) -> None:
+def test_built_in_encoders_tell_images_apart(name: str, dimension: int) -> None:
     embedder = builtin(name)
     assert embedder.encoder.name == f"builtin:{name}"
     assert embedder.encoder.weights_sha256 == WEIGHTS[name].sha256
     assert embedder.encoder.dimension == dimension
-    pictures = drawings()
-    brighter = [np.clip(picture * 1.05, 0, 255).astype(np.uint8) for picture in pictures]
-    similarity = embedder.embed(pictures) @ embedder.embed(brighter).T
+    images = drawings()
+    brighter = [np.clip(image * 1.05, 0, 255).astype(np.uint8) for image in images]
+    similarity = embedder.embed(images) @ embedder.embed(brighter).T
     assert similarity.diagonal().min() > 0.95
     assert similarity[~np.eye(3, dtype=bool)].max() < 0.75

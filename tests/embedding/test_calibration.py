@@ -1,4 +1,4 @@
-"""Calibration: on a toy encoder everywhere, on real clips where corpus and weights are there."""
+"""Calibration on a toy encoder, and on real clips where the corpus and the weights are present."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def make_videos(count: int, frames: int = 6) -> Videos:
     return {f"video {i}": [np.roll(w, 4 * k, axis=1) for k in range(frames)] for i, w in enumerate(wide)}
 
 
-def test_the_thresholds_say_what_they_promise(toy: OnnxEmbedder) -> None:
+def test_thresholds_are_the_percentiles_they_promise(toy: OnnxEmbedder) -> None:
     videos = make_videos(12)
     found = calibrate(toy, videos, seed=1)
-    pictures = [p for frames in videos.values() for p in frames]
-    copies = toy.embed([jitter(p, 1, i) for i, p in enumerate(pictures)])
-    rows = toy.embed(pictures)
+    images = [image for frames in videos.values() for image in frames]
+    copies = toy.embed([jitter(image, 1, i) for i, image in enumerate(images)])
+    rows = toy.embed(images)
     same = np.einsum("nd,nd->n", rows, copies)
     assert 0.4 <= np.mean(same >= found.repeat) <= 0.6
     assert np.mean(same >= found.ambiguous) >= 0.94
@@ -44,14 +44,14 @@ def test_the_thresholds_say_what_they_promise(toy: OnnxEmbedder) -> None:
     assert 0.4 <= np.mean(other >= found.unrelated) <= 0.6
 
 
-def test_it_depends_on_pictures_names_and_seed_alone(toy: OnnxEmbedder) -> None:
+def test_it_depends_on_images_names_and_seed_alone(toy: OnnxEmbedder) -> None:
     videos = make_videos(5)
     backwards = dict(reversed(videos.items()))
     assert calibrate(toy, videos, seed=7) == calibrate(toy, backwards, seed=7)
     assert calibrate(toy, videos, seed=7) != calibrate(toy, videos, seed=8)
 
 
-def test_copies_of_a_video_do_not_pass_for_different_videos(toy: OnnxEmbedder) -> None:
+def test_copies_of_a_video_do_not_count_as_different_videos(toy: OnnxEmbedder) -> None:
     videos = make_videos(6)
     doubled = videos | {f"copy of {name}": frames for name, frames in videos.items()}
     assert calibrate(toy, doubled, seed=1).scene < calibrate(toy, videos, seed=1).scene + 0.1
@@ -70,20 +70,20 @@ def test_an_encoder_that_sees_no_difference_still_gets_ordered_thresholds(toy: O
 
 
 @pytest.mark.parametrize("videos", [{}, {"a": []}, {"a": [np.zeros((9, 9, 3), np.uint8)]}])
-def test_too_few_pictures(toy: OnnxEmbedder, videos: Videos) -> None:
-    with pytest.raises(ConfigError, match="at least 2 pictures"):
+def test_too_few_images(toy: OnnxEmbedder, videos: Videos) -> None:
+    with pytest.raises(ConfigError, match="at least 2 usable frames"):
         calibrate(toy, videos, seed=1)
 
 
-def test_jitter_changes_a_picture_a_little_and_the_same_way_each_time() -> None:
-    (picture,) = make_videos(1, frames=1)["video 0"]
-    copy = jitter(picture, 3, 4)
-    np.testing.assert_array_equal(copy, jitter(picture, 3, 4))
+def test_jitter_is_small_and_reproducible() -> None:
+    (image,) = make_videos(1, frames=1)["video 0"]
+    copy = jitter(image, 3, 4)
+    np.testing.assert_array_equal(copy, jitter(image, 3, 4))
     assert copy.dtype == np.uint8
     assert copy.shape == (180 - round(180 * JITTER_CROP), 320 - round(320 * JITTER_CROP), 3)
-    shapes = {jitter(picture, 3, i).tobytes() for i in range(4)}
+    shapes = {jitter(image, 3, i).tobytes() for i in range(4)}
     assert len(shapes) == 4
-    ratios = [jitter(picture, 3, i).mean() / picture.mean() for i in range(20)]
+    ratios = [jitter(image, 3, i).mean() / image.mean() for i in range(20)]
     assert 0.9 < min(ratios) < 0.99
     assert 1.01 < max(ratios) < 1.1
 

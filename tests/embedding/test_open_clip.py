@@ -10,11 +10,10 @@ import pytest
 
 from mvp_data.core.errors import ConfigError, WeightsError
 from mvp_data.embedding import load
-from mvp_data.embedding.base import Embedder
+from mvp_data.embedding.base import Embedder, sha256_of
 from mvp_data.embedding.load import load_embedder
 from mvp_data.embedding.open_clip import Spec, parse
-from mvp_data.embedding.weights import sha256_of
-from tests.embedding.test_base import toy_pictures
+from tests.embedding.test_base import toy_images
 
 CONFIG = {
     "embed_dim": 32,
@@ -50,7 +49,7 @@ def embedder(tiny: Path) -> Embedder:
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty Hugging Face cache, and a hub at an address where nothing listens."""
+    """An empty Hugging Face cache, and a hub address that does not answer."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -75,10 +74,10 @@ def test_half_a_spec(spec: str) -> None:
         load_embedder(spec)
 
 
-def test_vectors_are_those_of_open_clip_itself(open_clip: ModuleType, tiny: Path, embedder: Embedder) -> None:
+def test_vectors_equal_those_of_open_clip(open_clip: ModuleType, tiny: Path, embedder: Embedder) -> None:
     import torch
 
-    square = toy_pictures(1)[0][:64, :64]  # of the model's own size: nothing to resize, nothing to crop
+    square = toy_images(1)[0][:64, :64]  # of the model's size: neither resized nor cropped
     model, _, transform = open_clip.create_model_and_transforms("tiny-test", pretrained=str(tiny))
     from PIL import Image
 
@@ -95,12 +94,12 @@ def test_the_encoder_names_the_file_not_its_place(tiny: Path, embedder: Embedder
 
 
 def test_a_vector_does_not_depend_on_its_batch(embedder: Embedder) -> None:
-    pictures = toy_pictures(19)
-    whole = embedder.embed(pictures)
+    images = toy_images(19)
+    whole = embedder.embed(images)
     assert whole.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-6)
     for size in (1, 7, 19):
-        parts = np.concatenate([embedder.embed(pictures[i : i + size]) for i in range(0, 19, size)])
+        parts = np.concatenate([embedder.embed(images[i : i + size]) for i in range(0, 19, size)])
         np.testing.assert_allclose(parts, whole, atol=1e-6)
     assert embedder.embed([]).shape == (0, 32)
 
@@ -108,22 +107,22 @@ def test_a_vector_does_not_depend_on_its_batch(embedder: Embedder) -> None:
 def test_threads_change_nothing_and_torch_is_left_as_it_was(tiny: Path) -> None:
     import torch
 
-    pictures = toy_pictures(19)
+    images = toy_images(19)
     one, three = (load_embedder(f"open_clip:tiny-test/{tiny}", threads=threads) for threads in (1, 3))
     before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
-    np.testing.assert_array_equal(three.embed(pictures), one.embed(pictures))
+    np.testing.assert_array_equal(three.embed(images), one.embed(images))
     assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
 
 
 def test_bf16_weights_give_close_vectors_and_another_encoder(tiny: Path, embedder: Embedder) -> None:
     half = load_embedder(f"open_clip:tiny-test/{tiny}@bf16")
-    pictures = toy_pictures(9)
-    assert np.einsum("nd,nd->n", half.embed(pictures), embedder.embed(pictures)).min() > 0.999
+    images = toy_images(9)
+    assert np.einsum("nd,nd->n", half.embed(images), embedder.embed(images)).min() > 0.999
     assert half.encoder.name == "open_clip:tiny-test/tiny.pt@bf16"
     assert half.encoder.engine.endswith("-bf16")
     assert half.encoder != embedder.encoder
-    parts = np.concatenate([half.embed(pictures[:2]), half.embed(pictures[2:])])
-    np.testing.assert_allclose(parts, half.embed(pictures), atol=1e-3)
+    parts = np.concatenate([half.embed(images[:2]), half.embed(images[2:])])
+    np.testing.assert_allclose(parts, half.embed(images), atol=1e-3)
 
 
 def test_safetensors(tiny: Path, embedder: Embedder) -> None:
@@ -132,13 +131,13 @@ def test_safetensors(tiny: Path, embedder: Embedder) -> None:
 
     path = tiny.with_suffix(".safetensors")
     save_file(torch.load(tiny, weights_only=True), path)
-    pictures = toy_pictures(3)
+    images = toy_images(3)
     again = load_embedder(f"open_clip:tiny-test/{path}")
-    np.testing.assert_array_equal(again.embed(pictures), embedder.embed(pictures))
+    np.testing.assert_array_equal(again.embed(images), embedder.embed(images))
 
 
 class Trap:
-    """Pickles into a call that leaves a file: what a hostile weights file would do."""
+    """Pickles into a call that creates a file, as a hostile weights file could."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -180,7 +179,7 @@ def test_weights_of_another_architecture(tiny: Path) -> None:
         ("open_clip:ViT-B-32/openai@bf16", WeightsError, "mvp-data weights fetch open_clip:ViT-B-32/openai'"),
     ],
 )
-def test_what_is_missing_is_said_at_once(open_clip: ModuleType, spec: str, error: type[Exception], words: str) -> None:
+def test_missing_weights_fail_at_once(open_clip: ModuleType, spec: str, error: type[Exception], words: str) -> None:
     started = time.perf_counter()
     with pytest.raises(error, match=words):
         load_embedder(spec)

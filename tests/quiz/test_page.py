@@ -1,7 +1,6 @@
-"""The quiz, end to end in a real browser: solved by keys and by dragging, saved, graded; and what it must not tell."""
+"""The quiz in a real browser: solved by keys and by dragging, saved, graded; the page reveals no answer."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -22,13 +21,14 @@ from mvp_data.quiz import page as quiz_module
 from mvp_data.quiz.page import choose, grade, puzzle_id, read_answers, write_quiz
 from mvp_data.quiz.score import QuizConfig, QuizResult, measure, to_text
 from mvp_data.shards.record import LABELS, Record, extra_json
-from mvp_data.shards.tar import Sample, iter_samples, write_shard
+from mvp_data.shards.tar import iter_samples, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
-from tests import screenshot
-from tests.samples import draw, make_folder, make_record, make_shard
+from tests.samples import make_folder, make_record, make_sample, make_shard
+from tests.task_samples import make_task_sample
+from tests.tasks.test_toy_task import TOY
 
 HOSTILE = """clips/</script><script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">.mp4"""
 EXTRA = extra_json((("caption", "<!-- <script> & \u2028 </script>"),))
@@ -41,20 +41,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    if reason := screenshot.missing():
-        pytest.skip(reason)
-    with screenshot.chromium(1280, 800) as driver:
-        yield driver
-
-
 def press(browser: Chrome, *keys: str) -> None:
     ActionChains(browser, duration=0).send_keys(*keys).perform()
 
 
 def text(browser: Chrome, selector: str) -> str:
-    """What is visible there."""
+    """The visible text of an element."""
     return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
@@ -74,14 +66,14 @@ def puzzles_of(page: Path) -> list[dict[str, object]]:
 
 
 def drag(browser: Chrome, what: str, onto: str) -> None:
-    """Both by id; onto itself: a hand that is not quite still."""
+    """Drag one element onto another, by id; onto itself: a small movement while clicking."""
     one, other = (browser.find_element(By.ID, name) for name in (what, onto))
     held = ActionChains(browser, duration=20).click_and_hold(one).move_by_offset(0, -20)
     (held if what == onto else held.move_to_element(other)).release().perform()
 
 
 def swipe(browser: Chrome, what: str, onto: str) -> None:
-    """The same with a finger."""
+    """Drag by touch."""
     spots = "const r = document.getElementById(arguments[0]).getBoundingClientRect(); return [r.x + 20, r.y + 20]"
     (x, y), (to_x, to_y) = (browser.execute_script(spots, name) for name in (what, onto))
     for kind, points in (
@@ -94,7 +86,7 @@ def swipe(browser: Chrome, what: str, onto: str) -> None:
 
 
 def drag_about(browser: Chrome, record: Record) -> None:
-    """Every way to drag, then the right answer by mouse and finger in turn."""
+    """Drag in every way, then give the right answer by mouse and touch in turn."""
     wrong = next(c.label for c in record.candidates if c.order < 0)
     drag(browser, f"candidate-{wrong}", f"candidate-{wrong}")  # neither a move nor a click
     assert slots(browser) == ["1", "2", "3", "4"]
@@ -121,23 +113,6 @@ def slots(browser: Chrome) -> list[str]:
     return [slot.text for slot in browser.find_elements(By.CSS_SELECTOR, "#strip button.slot")]
 
 
-def task_sample(task: str, number: int = 0) -> Sample:
-    """A sample of any task."""
-    asked = TASKS[task]
-    record = make_record(number, distractors=asked.pool_size(4), mask_start=12 if asked.gap_at_end else 5)
-    pool = record.candidates
-    if asked.in_a_row:
-        ordered = sorted(pool, key=lambda c: c.order, reverse=bool(number % 2))
-        pool = tuple(replace(c, label=label) for c, label in zip(ordered, LABELS, strict=False))
-    key = f"{task}-{number}"
-    record = replace(record, key=key, task=task, candidates=pool, answer=TASKS[task].right_answer(pool))
-    return Sample(
-        record=record,
-        context=tuple(draw(number, frame.time_s, 60) for frame in record.context),
-        candidates=tuple(draw(number, c.time_s, 60 if c.order >= 0 else 160) for c in record.candidates),
-    )
-
-
 def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Path, tmp_path: Path) -> None:
     assert write_quiz(shards, tmp_path / "quiz.html", QuizConfig(seed=3)) == 4
     records = by_id(shards)
@@ -145,10 +120,10 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     press(browser, Keys.ENTER)
     assert text(browser, "#where") == "Puzzle 1 of 4"
-    assert text(browser, "#question") == "Which 4 of these 8 pictures fill the gap, and in what order?"
+    assert text(browser, "#question") == "Which 4 of the 8 fill the gap, in what order?"
     first = asked(browser, records)
     a, b, c, d = first.answer
-    press(browser, Keys.ENTER)  # an answer that is not whole is not taken
+    press(browser, Keys.ENTER)  # an incomplete answer is refused
     assert text(browser, "#where") == "Puzzle 1 of 4"
     press(browser, a, a)
     assert slots(browser) == ["1", "2", "3", "4"]
@@ -190,8 +165,8 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
     assert "0.750" in to_text(found)
 
 
-def test_each_task_is_asked_and_answered_in_its_own_way(browser: Chrome, tmp_path: Path) -> None:
-    infos = [write_shard(tmp_path / f"{t}.tar", [task_sample(t, n) for n in range(2)]) for t in TASKS]
+def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> None:
+    infos = [write_shard(tmp_path / f"{t}.tar", [make_task_sample(t, n) for n in range(2)]) for t in TASKS]
     make_folder(tmp_path, infos)
     records, seen = by_id(tmp_path), {}
     answers = []
@@ -206,7 +181,7 @@ def test_each_task_is_asked_and_answered_in_its_own_way(browser: Chrome, tmp_pat
             drag(browser, f"candidate-{record.answer[0]}", "slot-0")
         else:
             press(browser, *labels)
-        if record.task == "arrow":  # what was chosen is shown in the gap, in that direction
+        if record.task == "arrow":  # the gap shows the frames in the chosen direction
             shown = (
                 "return [...document.querySelectorAll('#strip .slot img')].map((image) => image.alt.at(-1)).join('')"
             )
@@ -227,16 +202,34 @@ def test_each_task_is_asked_and_answered_in_its_own_way(browser: Chrome, tmp_pat
     )
     assert "order" not in found.summary[0].estimates  # `select` has none
     assert seen == {
-        "mvp": "Which 4 of these 8 pictures fill the gap, and in what order?",
-        "jigsaw": "In what order do these 4 pictures fill the gap?",
-        "select": "Which 4 of these 8 pictures fill the gap? Any order will do.",
-        "next": "Which 4 of these 8 pictures come next, and in what order?",
-        "arrow": "Do these 4 pictures fill the gap forwards, as they are numbered, or backwards?",
-        "odd-one-out": "4 of these 5 pictures fill the gap. Which one does not belong?",
+        "mvp": "Which 4 of the 8 fill the gap, in what order?",
+        "jigsaw": "In what order do the 4 fill the gap?",
+        "select": "Which 4 of the 8 fill the gap, in any order?",
+        "next": "Which 4 of the 8 come next, in what order?",
+        "arrow": "The 4 fill the gap, forwards (A) or backwards (B)?",
+        "odd-one-out": "Which of the 5 does not belong in the gap?",
     }
 
 
-def test_the_page_knows_no_answer_and_no_provenance(browser: Chrome, shards: Path, tmp_path: Path) -> None:
+def test_a_new_task_needs_no_change_of_the_page(
+    browser: Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy task asks for one of four hidden frames, so its slot is next to the candidates and not in the gap."""
+    monkeypatch.setitem(TASKS, TOY.name, TOY)
+    sample = make_task_sample(TOY.name)
+    write_shard(tmp_path / "a.tar", [sample])
+    write_quiz(tmp_path / "a.tar", tmp_path / "quiz.html")
+    browser.get((tmp_path / "quiz.html").as_uri())
+    press(browser, Keys.ENTER)
+    assert text(browser, "#question") == "Which of the 8 comes first in the gap?"
+    assert text(browser, "#pool #slot-0") == "answer"
+    assert slots(browser) == []
+    press(browser, *sample.record.answer, Keys.ENTER)
+    (tmp_path / "answers.json").write_text(saved(browser))
+    assert grade(tmp_path / "a.tar", tmp_path / "answers.json").puzzles[0].metrics == {"exact": 1}
+
+
+def test_the_page_has_neither_answers_nor_provenance(browser: Chrome, shards: Path, tmp_path: Path) -> None:
     write_quiz(shards, tmp_path / "quiz.html")
     whole = (tmp_path / "quiz.html").read_text()
     data = whole.split('id="data">')[1].split("</script>")[0]  # what is not the template's
@@ -249,7 +242,8 @@ def test_the_page_knows_no_answer_and_no_provenance(browser: Chrome, shards: Pat
         assert [secret for secret in secrets if secret in data] == []
     browser.get((tmp_path / "quiz.html").as_uri())
     assert "connect-src" not in whole  # it can send nothing to anybody
-    names = {"id", "task", "k", "slots", "choices", "ordered", "gap", "width_px", "height_px", "context", "candidates"}
+    names = {"id", "question", "words", "answer_is_gap", "in_a_row", "k", "slots", "choices", "ordered", "gap"}
+    names |= {"width_px", "height_px", "context", "candidates"}
     assert all(set(item) == names for item in browser.execute_script("return puzzles"))
     browser.get_log("browser")  # type: ignore[no-untyped-call]
     press(browser, Keys.ENTER, "a", " ", Keys.ARROW_RIGHT)
@@ -262,7 +256,7 @@ def test_the_page_knows_no_answer_and_no_provenance(browser: Chrome, shards: Pat
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_fits_a_laptop(browser: Chrome, shards: Path, tmp_path: Path, dark: bool) -> None:
-    """Film, candidates and buttons at one glance, and every control has a name."""
+    """Video, candidates and buttons fit without scrolling, and every control has a name."""
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     write_quiz(shards, tmp_path / "quiz.html")
@@ -296,20 +290,20 @@ def answers_of(*items: object, **other: object) -> str:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "no answers of a quiz"),
-        ("[]", "no answers of a quiz"),
-        ("{}", "no answers of a quiz"),
-        ("[" * 100_000, "no answers of a quiz"),
+        ("", "not the answers of a quiz"),
+        ("[]", "not the answers of a quiz"),
+        ("{}", "not the answers of a quiz"),
+        ("[" * 100_000, "not the answers of a quiz"),
         (answers_of(GOOD, format=2), "of format 1"),
         (answers_of(GOOD, more=1), "of format 1"),
-        (answers_of(), "no answer yet"),
-        (answers_of(GOOD, GOOD), "one puzzle twice"),
+        (answers_of(), "contains no answers"),
+        (answers_of(GOOD, GOOD), "answers a puzzle twice"),
         (answers_of(GOOD, quiz=[]), "quiz: not an object with exactly puzzles, seed, split, task"),
         (answers_of(GOOD, quiz={"puzzles": 1, "seed": 0, "split": "", "task": "chess"}), "task 'chess': there are mvp"),
         (answers_of({**GOOD, "answer": ["A", "B"]}), "the answer 'A, B' is not 4 different of A to H"),
         (answers_of({**GOOD, "answer": ["A", "B", "C", "I"]}), "is not 4 different of A to H"),
-        (answers_of({**GOOD, "answer": {}}), "answer 1: answer {} is not what a page"),
-        (answers_of({**GOOD, "id": "../../etc/passwd"}), "to no puzzle of"),
+        (answers_of({**GOOD, "answer": {}}), "answer 1: answer {} is not a value that a quiz page saves"),
+        (answers_of({**GOOD, "id": "../../etc/passwd"}), "belong to puzzles that"),
         (answers_of(7), "answer 1: not an object with exactly id, answer, seconds, clear, note"),
     ],
 )
@@ -341,16 +335,17 @@ def test_damaged_shards_leave_no_page(shards: Path, tmp_path: Path) -> None:
 
 
 def test_puzzles_are_spread_over_videos_and_do_not_answer_each_other(tmp_path: Path) -> None:
-    """Nine samples of three video groups; in each group two of the three offer the same pictures."""
+    """Nine samples of three video groups; in each group two of the three have the same candidates."""
     twins = []
-    for sample in (task_sample("mvp", n) for n in range(9)):
-        record = sample.record
-        if record.key in ("mvp-1", "mvp-4", "mvp-7"):  # the same frames as the sample before it, differently labelled
-            pool = make_record(int(record.key[-1]) - 1).candidates
+    for number in range(9):
+        sample = make_sample(number)
+        if number % 3 == 1:  # the same frames as the sample before it, with other labels
+            pool = make_record(number - 1).candidates
             frames = {c.order if c.order >= 0 else c.label: c for c in pool}
             pool = tuple(replace(c, label=label) for c, label in zip(reversed(frames.values()), LABELS, strict=False))
-            record = replace(record, candidates=pool, answer=TASKS["mvp"].right_answer(pool))
-        twins.append(Sample(record=record, context=sample.context, candidates=sample.candidates))
+            answer = TASKS["mvp"].right_answer(pool)
+            sample = replace(sample, record=replace(sample.record, candidates=pool, answer=answer))
+        twins.append(sample)
     write_shard(tmp_path / "a.tar", twins)
     records = by_id(tmp_path / "a.tar")
     for seed in range(5):
@@ -382,7 +377,7 @@ def test_only_the_split_and_task_asked_for(tmp_path: Path) -> None:
         tmp_path,
         [
             make_shard(tmp_path / "a.tar", 3),
-            write_shard(tmp_path / "b.tar", [task_sample("jigsaw", n) for n in range(2)]),
+            write_shard(tmp_path / "b.tar", [make_task_sample("jigsaw", n) for n in range(2)]),
             make_shard(tmp_path / "c.tar", 1, split="val"),
         ],
     )

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a person sees, by keyboard alone, and what a hostile name cannot do."""
+"""The page in a real browser: its content, its keys, and file names with markup, which must not run."""
 
 import io
 import re
@@ -34,18 +34,18 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(browser: Chrome, shards: Path, tmp_path: Path) -> Chrome:
     """The page, freshly opened from a file."""
     write_page(shards, tmp_path / "page.html")
-    console(browser)  # forget what earlier pages said
+    console(browser)  # clears the messages of earlier pages
     browser.get((tmp_path / "page.html").as_uri())
     return browser
 
 
 def console(browser: Chrome) -> list[dict[str, str]]:
-    """What the page has said since the last call."""
+    """The console messages since the last call."""
     return list(browser.get_log("browser"))  # type: ignore[no-untyped-call]
 
 
 def text(browser: Chrome, selector: str = "body") -> str:
-    """What is visible there."""
+    """The visible text of an element."""
     return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
@@ -61,16 +61,16 @@ def tab_to(browser: Chrome, element: str) -> None:
     pytest.fail(f"{element} cannot be reached with the tab key")
 
 
-def test_shows_a_puzzle_and_keeps_its_answer(opened: Chrome) -> None:
+def test_shows_a_puzzle_without_its_answer(opened: Chrome) -> None:
     record = make_record(0, video_path=HOSTILE, extra=EXTRA)
     assert "Puzzle 1 of 3" in text(opened)
     assert "Which 4 of the 8 fill the gap, in what order?" in text(opened)
-    opened.execute_async_script(  # a picture that cannot be shown makes this fail
+    opened.execute_async_script(  # fails if an image cannot be decoded
         "Promise.all([...document.images].map(image => image.decode())).then(arguments[0])"
     )
-    pictures = opened.find_elements(By.CSS_SELECTOR, "main img")
-    assert len(pictures) == 12 + 8
-    assert all(p.get_property("naturalWidth") == record.width_px for p in pictures)
+    images = opened.find_elements(By.CSS_SELECTOR, "main img")
+    assert len(images) == 12 + 8
+    assert all(image.get_property("naturalWidth") == record.width_px for image in images)
     tiles = [t.text for t in opened.find_elements(By.CSS_SELECTOR, "#strip figcaption")]
     times = [f"{c.time_s:.2f} s" for c in record.context]
     assert tiles == [*times[:5], "hidden 1", "hidden 2", "hidden 3", "hidden 4", *times[5:]]
@@ -137,7 +137,7 @@ def test_keys_go_to_other_puzzles(opened: Chrome, forward: str, back: str) -> No
 
 def test_tab_reaches_everything(opened: Chrome) -> None:
     tab_to(opened, "next")
-    press(opened, Keys.ENTER)  # the button's own, not the shortcut
+    press(opened, Keys.ENTER)  # presses the button; this is not the shortcut
     assert text(opened, "#where") == "Puzzle 2 of 3"
     tab_to(opened, "reveal")
     press(opened, Keys.SPACE)
@@ -151,7 +151,7 @@ def test_tab_reaches_everything(opened: Chrome) -> None:
     assert text(opened, "#where").startswith("Puzzle 2 of 3: ")
 
 
-def test_nothing_hostile_runs_and_nothing_is_loaded(opened: Chrome, shards: Path) -> None:
+def test_no_injected_code_runs_and_nothing_is_loaded(opened: Chrome, shards: Path) -> None:
     press(opened, "r")
     assert HOSTILE in text(opened, "#about")
     assert opened.title == f"{shards.name} · masked video prediction"
@@ -163,18 +163,18 @@ def test_nothing_hostile_runs_and_nothing_is_loaded(opened: Chrome, shards: Path
 
 
 def test_the_policy_stops_what_is_not_the_template(opened: Chrome, tmp_path: Path) -> None:
-    """The net under the escaping: were a script let through, its hash is not in the policy."""
-    spoilt = (tmp_path / "page.html").read_text().replace("<main", "<script>document.title='pwned'</script><main")
-    (tmp_path / "spoilt.html").write_text(spoilt)
-    opened.get((tmp_path / "spoilt.html").as_uri())
+    """A second defence behind escaping: the policy does not have the hash of an injected script."""
+    injected = (tmp_path / "page.html").read_text().replace("<main", "<script>document.title='pwned'</script><main")
+    (tmp_path / "injected.html").write_text(injected)
+    opened.get((tmp_path / "injected.html").as_uri())
     assert "pwned" not in opened.title
     assert any("Content Security Policy" in entry["message"] for entry in console(opened))
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width_px", [1280, 390])
-def test_looks_like_a_page(opened: Chrome, width_px: int, dark: bool) -> None:
-    """Not blank, nothing wider than the window, light on dark or dark on light as asked for."""
+def test_layout(opened: Chrome, width_px: int, dark: bool) -> None:
+    """Not blank, not wider than the window, and in the requested colour scheme."""
     size = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": width_px < 600}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]

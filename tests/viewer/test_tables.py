@@ -1,4 +1,4 @@
-"""The figures against figures worked out by hand, and text that fits a terminal and cannot drive it."""
+"""Statistics compared with values computed by hand; text fits a terminal and has no control characters."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from mvp_data.shards.record import LABELS, CandidateFrame, from_json
 from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from mvp_data.viewer.summary import Spread, label_balance, summarize, to_json
 from mvp_data.viewer.tables import find_sample, puzzle_in_words, to_table
-from tests.conftest import ROOT
+from tests import ROOT
 from tests.samples import make_folder, make_record, make_sample, make_shard
 
 
@@ -78,7 +78,7 @@ def test_chi_square_p(statistic: float, freedom: int, p: float) -> None:
 
 
 def test_label_balance_is_calibrated() -> None:
-    """Fair shuffles give p < .1 about one time in ten; a label that is never right gives almost 0."""
+    """Fair shuffles give p < .1 in about one of ten builds; a label that never occurs gives almost 0."""
     small = 0
     for build in range(400):
         counts: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def make_record_answer(number: int) -> list[str]:
     return shuffled(LABELS[:8], "answer", number)[:4]
 
 
-def test_a_giveaway_is_called_out(tmp_path: Path) -> None:
+def test_uneven_labels_are_reported(tmp_path: Path) -> None:
     """Twelve puzzles whose answer is always among A to D."""
     samples = []
     for number in range(12):
@@ -111,7 +111,7 @@ def test_a_giveaway_is_called_out(tmp_path: Path) -> None:
         record = replace(sample.record, candidates=candidates, answer=tuple(c.label for c in hidden))
         samples.append(replace(sample, record=record, candidates=tuple(sample.candidates[at] for at in order)))
     write_shard(tmp_path / "a.tar", samples)
-    assert "UNEVEN: labels give the answer away" in to_table(summarize(tmp_path / "a.tar"))
+    assert "UNEVEN: the labels are a shortcut" in to_table(summarize(tmp_path / "a.tar"))
 
 
 def test_table_fits_a_terminal(tmp_path: Path) -> None:
@@ -156,14 +156,14 @@ def test_puzzle_in_words() -> None:
     assert "clips/other.mp4" in words
 
 
-def test_the_words_of_the_docs_are_real() -> None:
+def test_the_example_of_the_docs_is_real() -> None:
     page = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```json\n(.*?)\n```", page, re.DOTALL)
     record = from_json(example.encode())
     file = io.BytesIO()
     Image.new("RGB", (record.width_px, record.height_px)).save(file, "JPEG")
-    pictures = [file.getvalue()] * 20
-    words = puzzle_in_words(Sample(record=record, context=tuple(pictures[:12]), candidates=tuple(pictures[12:])))
+    images = [file.getvalue()] * 20
+    words = puzzle_in_words(Sample(record=record, context=tuple(images[:12]), candidates=tuple(images[12:])))
     assert f"```\n{words}\n```" in page
 
 
@@ -172,7 +172,7 @@ def test_puzzle_with_the_gap_at_an_end(mask_start: int) -> None:
     assert "[ gap: 4 frames hidden" in puzzle_in_words(make_sample(0, mask_start=mask_start))
 
 
-def test_file_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_file_names_are_not_printed(tmp_path: Path) -> None:
     path = "clips/\x1b[31mred\x07\nnew\u202eline " + "x" * 200 + ".mp4"
     words = puzzle_in_words(make_sample(0, video_path=path))
     assert not any(c in words for c in "\x1b\x07\u202e")
