@@ -29,7 +29,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit.features import look, see
+from mvp_data.audit.features import measure, visible_part
 from mvp_data.audit.run import audit
 from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from tests.audit_plants import PLANTS, plant_shard
@@ -123,7 +123,9 @@ def speed(shards: Path, rounds: int) -> dict[str, float]:
                 image.draft("YCbCr", (image.width // 2, image.height // 2))
                 image.load()
 
-    clock({"decoding": decode, "decoding and measuring": lambda: [look(see(sample)) for sample in everything]})
+    clock(
+        {"decoding": decode, "decoding and measuring": lambda: [measure(visible_part(sample)) for sample in everything]}
+    )
     found = {f"{name}, ms a sample": round(1000 * taken / len(everything), 2) for name, taken in times.items()}
     found["samples"] = len(everything)
     weights = [len(data) for sample in everything for data in sample.candidates]

@@ -40,7 +40,7 @@ def test_the_gate(
         out, err = capsys.readouterr()
         assert "probe-artefacts" in out
         assert err.endswith(
-            "labels, positions can win without the context; docs/audit.md says what each one finds\n"
+            "labels, positions can win without the context; docs/audit.md describes what each one finds\n"
         ) == (code == 1)
 
 
@@ -55,7 +55,7 @@ def test_without_the_probes_the_gate_does_not_pass(
     said = " ".join(out.split())
     assert "probe-candidates and probe-artefacts did not run, so leaks can be missed: the probes of the audit" in said
     assert f"need scikit-learn: {line}" in said
-    assert "no leak found, but that says little: without its probes an audit cannot show that" in said
+    assert "no leak found, but the test is too weak: without its probes an audit cannot show that" in said
     assert "labels" in said
     values = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
     assert line in values["probes_missing"]
@@ -82,8 +82,8 @@ def test_files_and_json(
         (["nowhere", "--no-embedding"], "no such shard or folder"),
         (["{shard}"], "name it with --embedder, or give --no-embedding"),
         (["{shard}", "--embedder", "magic"], "no embedder 'magic'"),
-        (["{shard}", "--no-embedding", "--fail-on", "all"], "there are none, leak"),
-        (["{shard}", "--no-embedding", "--out", "{folder}"], "holds the shards"),
+        (["{shard}", "--no-embedding", "--fail-on", "all"], "choose one of none, leak"),
+        (["{shard}", "--no-embedding", "--out", "{folder}"], "is the folder of shards"),
     ],
 )
 def test_errors_are_one_line(
@@ -110,7 +110,7 @@ def rewritten(shard: Path, target: Path, old: bytes, new: bytes) -> Path:
 
 
 def undecodable(shard: Path, target: Path) -> Path:
-    """The size of a picture is there, the picture is not."""
+    """One image has a size and no content."""
     samples = list(read_shard(shard))
     data = samples[5].candidates[0]
     broken = data[: data.index(b"\xff\xc4")] + b"\xff\xd9"
@@ -138,7 +138,7 @@ def two_builds(shard: Path, target: Path) -> Path:
     ("spoil", "message"),
     [
         (lambda a, b: rewritten(a, b, b'"schema_version":2', b'"schema_version":1'), "schema_version 1"),
-        (undecodable, "video1-s005-v0: a picture cannot be decoded"),
+        (undecodable, "video1-s005-v0: an image cannot be decoded"),
         (without_a_member, "missing files"),
         (two_builds, "samples of two builds"),
         (lambda a, b: b.write_bytes(a.read_bytes()[:-9999]) and b, "truncated"),
