@@ -29,7 +29,7 @@ def readme(report: ExportReport, target: Target) -> str:
         to=target.name,
         counts=counts,
         tasks=tasks,
-        pictures=report.pictures,
+        images=report.pictures,
         size=f"{report.width_px}x{report.height_px}",
         prompt_tokens=report.prompt_tokens,
         training=target.training(report).strip("\n"),
@@ -45,8 +45,8 @@ configs:
 
 # Masked video prediction puzzles, for {to}
 
-Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {pictures} pictures a sample, up to {size} px;
-prompts of Qwen2.5-VL stay below {prompt_tokens} tokens.
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images a sample, up to {size} px;
+a Qwen2.5-VL prompt has fewer than {prompt_tokens} tokens.
 
 ## Train
 

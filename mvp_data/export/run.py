@@ -10,7 +10,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,13 +41,7 @@ _OWN_NAMES = re.compile(
 
 
 def export(
-    shards: Path,
-    out: Path,
-    *,
-    to: str,
-    prompt: PromptConfig,
-    pass_rates: Path | None = None,
-    overwrite: bool = False,
+    shards: Path, out: Path, *, to: str, prompt: PromptConfig, pass_rates: Path | None = None, overwrite: bool = False
 ) -> ExportReport:
     """Write the samples of one shard, or of a folder of shards, to `out` in the layout of the target `to`.
 
@@ -88,7 +82,9 @@ def export(
             sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
             most = {name: max(most[name], size) for name, size in sizes.items()}
         if not splits:
-            raise ConfigError(f"{pass_rates}: leaves no sample of {shards} ({counts(left_out)}); export without it")
+            raise ConfigError(
+                f"{pass_rates}: leaves no sample of {shards} ({counts(left_out)}); export without --pass-rates"
+            )
         _sync()
     report = ExportReport(
         out=out,
@@ -115,7 +111,7 @@ def _target(to: str, prompt: PromptConfig) -> Target:
 
 
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
-    """Images as `datasets.Image` stores them; the name in `path` only tells the format."""
+    """Images as `datasets.Image` stores them; `path` only shows the format."""
     names = sample.record.member_names
     data = pictures(sample, prompt)
     return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
@@ -132,28 +128,27 @@ def _write_images(out: Path, sample: Sample, prompt: PromptConfig, number: int) 
             with (out / paths[-1]).open("xb") as file:
                 file.write(image["bytes"])
     except FileExistsError as error:
-        raise ShardError(f"{sample.record.key}: the key comes twice: {REBUILD}") from error
+        raise ShardError(f"{sample.record.key}: the key occurs twice: {REBUILD}") from error
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}): free space or choose another") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}): free space or give another --out"
+        ) from error
     return paths
 
 
 @contextmanager
 def _writer(path: Path, target: Target) -> Iterator[Callable[[Row], None]]:
-    """Yields a function that adds a row to a file. The file appears when the block ends without an error."""
+    """A function that adds a row to a file. The file appears when the block ends without an error."""
+
+    def add_line(row: Row) -> None:
+        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
     with atomic_write(path) as file:
         if target.format == "jsonl":
-            yield lambda row: _write_line(file, row)
+            yield add_line
         else:
-            rows = _ParquetRows(file)
-            try:
+            with closing(_ParquetRows(file)) as rows:
                 yield rows.add
-            finally:
-                rows.close()
-
-
-def _write_line(file: IO[bytes], row: Row) -> None:
-    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 class _ParquetRows:
@@ -183,7 +178,7 @@ class _ParquetRows:
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         if self._writer is None:
             self._schema = table.schema.with_metadata({"huggingface": json.dumps(_HUB_FEATURES)})
-            options = {"use_dictionary": False, "write_statistics": False}  # useless for images, and large
+            options = {"use_dictionary": False, "write_statistics": False}  # large, and useless for images
             self._writer = pq.ParquetWriter(self._file, self._schema, **options)
         self._writer.write_table(table)
         self._rows, self._bytes = [], 0
@@ -241,7 +236,7 @@ def _is_export(out: Path) -> bool:
 
 
 def _images_in(out: Path) -> Iterator[str]:
-    """Names below the folder of images; the name of a link is marked, so that it never matches an image of ours."""
+    """The names in the folder of images; a link gets a suffix, so that it never matches an image of an export."""
     folder = out / IMAGES_NAME
     if folder.is_symlink():
         yield f"{IMAGES_NAME} (a link)"
@@ -257,6 +252,6 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
 
 
 def _sync() -> None:
-    """Flush the images to disk before the rows that name them. One call: an fsync for each file takes longer."""
+    """Flush the images to disk before the rows that name them. One call is faster than an fsync for each file."""
     if hasattr(os, "sync"):
         os.sync()
