@@ -53,7 +53,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shards = options.shards or drawn(folder / "drawn", 100 if options.quick else 400)
+        shards = options.shards or synthetic(folder / "synthetic", 100 if options.quick else 400)
         result = {
             "peak_mib": {}
             if options.shards
@@ -64,7 +64,7 @@ def main() -> None:
     print(json.dumps(result, indent=1) if options.json else tables(result))
 
 
-def drawn(folder: Path, count: int) -> Path:
+def synthetic(folder: Path, count: int) -> Path:
     """A folder of shards of up to 400 samples whose JPEGs have the size of real ones."""
     folder.mkdir()
     pictures = [picture(number) for number in range(200)]
@@ -139,7 +139,7 @@ def peaks(folder: Path, count: int) -> dict[str, float]:
     """Peak memory of an audit, in its own process."""
     found = {}
     for number in (count, 4 * count, 16 * count):
-        path = drawn(folder / f"{number}", number)
+        path = synthetic(folder / f"{number}", number)
         command = [sys.executable, __file__, "--peak", str(path)]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found[f"{number} samples"] = round(int(said) / 1024, 1)

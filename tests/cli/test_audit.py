@@ -17,12 +17,12 @@ from tests.audit_plants import PLANTS, plant_shard
 
 @pytest.fixture(scope="module")
 def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plant_shard(tmp_path_factory.mktemp("leaky") / "a.tar", PLANTS["answer is ABCD"], 60)
+    return plant_shard(tmp_path_factory.mktemp("leaky") / "a.tar", PLANTS["answer is ABCD"], 30)
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plant_shard(tmp_path_factory.mktemp("clean") / "a.tar", PLANTS["control"], 60)
+    return plant_shard(tmp_path_factory.mktemp("clean") / "a.tar", PLANTS["control"], 30)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -159,17 +159,11 @@ def test_bad_shards_are_one_line_too(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("count", "message"), [(29, "29 samples cannot show"), (3, "3 samples cannot show")])
-def test_too_little_does_not_pass_the_gate(
-    count: int,
-    message: str,
-    clean: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_too_few_samples_do_not_pass_the_gate(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_shard(tmp_path / "a.tar", list(read_shard(clean))[:count])
-    assert run(monkeypatch, tmp_path / "a.tar", "--no-embedding") == 0
-    assert "too wide" in capsys.readouterr().out
+    write_shard(tmp_path / "a.tar", list(read_shard(clean))[:9])
     assert run(monkeypatch, tmp_path / "a.tar", "--no-embedding", "--fail-on", "leak") == 1
-    assert message in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "too wide" in out
+    assert "9 samples cannot show" in err
