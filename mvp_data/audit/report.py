@@ -17,7 +17,7 @@ from mvp_data.core.errors import ConfigError, OutputError
 from mvp_data.core.html import render
 from mvp_data.core.statistics import Estimate
 from mvp_data.core.text import WIDTH, clip, printable
-from mvp_data.system.files import atomic_write
+from mvp_data.system.files import atomic_write, make_folder
 
 FAIL_ON = ("none", LEAK)
 PAGE, FIGURES = "report.html", "audit.json"
@@ -102,10 +102,8 @@ def check(out: Path | None, shards: Path, fail_on: str) -> None:
     if out is None:
         return
     where = (shards if shards.is_dir() else shards.parent).resolve()
-    if shards.is_dir() and where in out.resolve().parents:
-        raise OutputError(f"{out}: is inside the folder of shards, which must hold only shards; choose another folder")
-    if where == out.resolve():
-        raise OutputError(f"{out}: is the folder of shards, which must hold only shards; choose another folder")
+    if where == out.resolve() or (shards.is_dir() and where in out.resolve().parents):
+        raise OutputError(f"{out}: the folder of shards must hold only shards; choose another folder")
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {PAGE, FIGURES}):
         raise OutputError(f"{out}: exists and is not the folder of an audit; choose another folder")
 
@@ -117,10 +115,7 @@ def write_report(found: Audit, out: Path, shards: Path) -> Path:
         OutputError: as `check`, or `out` cannot be written.
     """
     check(out, shards, FAIL_ON[0])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another folder") from error
+    make_folder(out)
     for name, text in ((FIGURES, to_json(found)), (PAGE, to_html(found))):
         with atomic_write(out / name) as file:
             file.write(text.encode())

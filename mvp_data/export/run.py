@@ -11,14 +11,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from mvp_data.core.errors import ConfigError, OutputError, ShardError
 from mvp_data.core.text import counts
 from mvp_data.export.catalogue import TARGETS
-from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
-from mvp_data.export.target import ExportReport, Item, Row, Target
+from mvp_data.export.target import HUB_SPLITS, ExportReport, Item, Row, Target
 from mvp_data.shards.index import read_index
 from mvp_data.shards.prompt import PromptConfig, pictures
 from mvp_data.shards.record import REBUILD, SPLITS
@@ -27,6 +27,8 @@ from mvp_data.system.files import atomic_write
 from mvp_data.system.progress import Progress
 from mvp_data.tasks.catalogue import TASKS
 
+ABOUT_NAME = "export.json"  # marks the folder as an export; describes it once the export is complete
+UNFINISHED = '{"complete": false}\n'
 IMAGES_NAME = "images"
 GROUP_BYTES = 32 << 20  # images in one Parquet row group
 GROUP_ROWS = 1000  # most rows in one row group, and most samples in one folder of images
@@ -38,6 +40,23 @@ _OWN_NAMES = re.compile(
     + "|".join(map(re.escape, (IMAGES_NAME, ABOUT_NAME, "README.md", *(n for t in TARGETS.values() for n in t.files))))
     + ")"
 )
+
+_README = """---
+configs:
+- config_name: default
+  data_files:
+{data_files}
+---
+
+# Masked video prediction puzzles, for {to}
+
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images a sample, up to {size} px;
+a Qwen2.5-VL prompt has fewer than {prompt_tokens} tokens.
+
+## Train
+
+{training}
+"""
 
 
 def export(
@@ -97,7 +116,7 @@ def export(
         timestamps=prompt.timestamps,
         **most,
     )
-    _write(out, texts(report, target))
+    _write(out, _texts(report, target))
     return report
 
 
@@ -243,6 +262,33 @@ def _images_in(out: Path) -> Iterator[str]:
     elif folder.is_dir():
         for path in folder.rglob("*"):
             yield path.relative_to(folder).as_posix() + (" (a link)" if path.is_symlink() else "")
+
+
+def _texts(report: ExportReport, target: Target) -> dict[str, str]:
+    """Name and content of each text file of the folder; `export.json` is the last one."""
+    about = {**asdict(report), "complete": True}
+    del about["out"]  # the folder may be moved
+    files = {"README.md": _readme(report, target)}
+    files |= {name: content(report) for name, content in target.files.items()}
+    return {**files, ABOUT_NAME: json.dumps(about, indent=1, sort_keys=True) + "\n"}
+
+
+def _readme(report: ExportReport, target: Target) -> str:
+    """A dataset card with the command that trains on the folder."""
+    splits = [f'  - split: {HUB_SPLITS[split]}\n    path: "{target.file(split)}"' for split in report.splits]
+    counts, tasks = (
+        ", ".join(f"{name} {count}" for name, count in part.items()) for part in (report.splits, report.tasks)
+    )
+    return _README.format(
+        data_files="\n".join(splits),
+        to=target.name,
+        counts=counts,
+        tasks=tasks,
+        images=report.pictures,
+        size=f"{report.width_px}x{report.height_px}",
+        prompt_tokens=report.prompt_tokens,
+        training=target.training(report).strip("\n"),
+    )
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

@@ -88,9 +88,9 @@ def test_refuses_to_write_into_the_shards(tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     found = audit(tmp_path)
     for shards in (tmp_path, tmp_path / "shard-000000.tar"):
-        with pytest.raises(OutputError, match="is the folder of shards"):
+        with pytest.raises(OutputError, match="must hold only shards"):
             write_report(found, tmp_path, shards)
-    with pytest.raises(OutputError, match="is inside the folder of shards"):
+    with pytest.raises(OutputError, match="must hold only shards"):
         write_report(found, tmp_path / "audit", tmp_path)
     with pytest.raises(OutputError, match="not the folder of an audit"):
         write_report(found, tmp_path / "index.json", tmp_path / "shard-000000.tar")
@@ -102,7 +102,7 @@ def test_bad_options_fail_before_the_audit(tmp_path: Path) -> None:
     check(tmp_path / "audit", tmp_path / "shards", "leak")
     with pytest.raises(ConfigError, match="choose one of none, leak"):
         check(None, tmp_path, "leaks")
-    with pytest.raises(OutputError, match="is the folder of shards"):
+    with pytest.raises(OutputError, match="must hold only shards"):
         check(tmp_path, tmp_path, "none")
 
 

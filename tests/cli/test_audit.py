@@ -83,7 +83,7 @@ def test_files_and_json(
         (["{shard}"], "name it with --embedder, or give --no-embedding"),
         (["{shard}", "--embedder", "magic"], "no embedder 'magic'"),
         (["{shard}", "--no-embedding", "--fail-on", "all"], "choose one of none, leak"),
-        (["{shard}", "--no-embedding", "--out", "{folder}"], "is the folder of shards"),
+        (["{shard}", "--no-embedding", "--out", "{folder}"], "must hold only shards"),
     ],
 )
 def test_errors_are_one_line(

@@ -285,9 +285,12 @@ def test_a_report_that_contradicts_the_shards(folder: Path, name: str) -> None:
     ("change", "words"),
     [
         (lambda rows: [{**rows[0], "samples": rows[0]["samples"] + 1}, *rows[1:]], "the shards have"),
-        (lambda rows: [{**r, "split": {"train": "val", "val": "train"}.get(r["split"], "")} for r in rows], "knows as"),
-        (lambda rows: [{**rows[0], "path": "other.mp4"}, *rows[1:]], "knows as 'other.mp4'"),
-        (lambda rows: rows[1:], "does not know"),
+        (
+            lambda rows: [{**r, "split": {"train": "val", "val": "train"}.get(r["split"], "")} for r in rows],
+            "lists it as",
+        ),
+        (lambda rows: [{**rows[0], "path": "other.mp4"}, *rows[1:]], "lists it as 'other.mp4'"),
+        (lambda rows: rows[1:], "does not list it"),
         (lambda rows: [*rows, rows[-1]], "sources is 6, ledger.parquet says 7"),
         (
             lambda rows: [*rows[:-1], {**rows[-1], "reason": "crash"}],
@@ -423,7 +426,7 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
         (closer, "margin", "has similarity 0.95, outside"),
         (last_of(config_hash="another"), "records", "config_hash is another"),
         (last_of(seed=9), "records", "seed is 9"),
-        (last_of(video_path="gone.mp4"), "ledger.parquet", "knows as"),
+        (last_of(video_path="gone.mp4"), "ledger.parquet", "lists it as"),
         (images_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same image"),
         (images_of(lambda s: (encoded(s.context[1], 70), *s.candidates[1:])), "repeats", "shows the same as"),
         (images_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "JPEG headers differ"),
