@@ -8,7 +8,7 @@ CPU seconds of one core. The bar is 200 samples/s for everything but the embedde
 JPEGs have the size of real ones, 20 to 22 kB (clips of ../shared/corpus: 20). `x decoding` compares with reading the
 shard and decoding, at half size, the ten frames that each sample needs: a busy machine changes this ratio less.
 Memory: the audit looks at 5,000 samples at most, so 16,000 take the memory of 5,000.
-Left out: the embedder, some 20 ms a frame (benchmarks/embedders.py).
+Not included: the embedder, some 20 ms a frame (benchmarks/embedders.py).
 """
 
 import argparse
@@ -29,7 +29,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit.features import look, see
+from mvp_data.audit.features import measure, visible_part
 from mvp_data.audit.run import audit
 from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from tests.audit_plants import PLANTS, plant_shard
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer samples and runs")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--shards", type=Path, help="time these instead of synthetic ones")
-    parser.add_argument("--no-leaks", action="store_true", help="leave the planted leaks out")
+    parser.add_argument("--no-leaks", action="store_true", help="skip the planted leaks")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)  # the command for a child process
     options = parser.parse_args()
     if options.peak:
@@ -53,7 +53,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shards = options.shards or drawn(folder / "drawn", 100 if options.quick else 400)
+        shards = options.shards or synthetic(folder / "synthetic", 100 if options.quick else 400)
         result = {
             "peak_mib": {}
             if options.shards
@@ -64,34 +64,34 @@ def main() -> None:
     print(json.dumps(result, indent=1) if options.json else tables(result))
 
 
-def drawn(folder: Path, count: int) -> Path:
+def synthetic(folder: Path, count: int) -> Path:
     """A folder of shards of up to 400 samples whose JPEGs have the size of real ones."""
     folder.mkdir()
-    pictures = [picture(number) for number in range(200)]
+    images = [noise_jpeg(number) for number in range(200)]
     starts = range(0, count, 400)
     make_folder(
         folder,
         [
-            write_shard(folder / f"shard-{start:06}.tar", samples(pictures, range(start, min(count, start + 400))))
+            write_shard(folder / f"shard-{start:06}.tar", samples(images, range(start, min(count, start + 400))))
             for start in starts
         ],
     )
     return folder
 
 
-def samples(pictures: list[bytes], numbers: Iterable[int]) -> Iterator[Sample]:
+def samples(images: list[bytes], numbers: Iterable[int]) -> Iterator[Sample]:
     for number in numbers:
         record = replace(make_record(number), width_px=SIZE[0], height_px=SIZE[1])
-        taken = [marked(pictures[(number * 7 + place * 3) % len(pictures)], number) for place in range(20)]
+        taken = [marked(images[(number * 7 + place * 3) % len(images)], number) for place in range(20)]
         yield Sample(record=record, context=tuple(taken[:12]), candidates=tuple(taken[12:]))
 
 
-def marked(picture: bytes, number: int) -> bytes:
+def marked(image: bytes, number: int) -> bytes:
     """The same image as another file: samples that share files would count as twins."""
-    return picture[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + picture[2:]
+    return image[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + image[2:]
 
 
-def picture(number: int) -> bytes:
+def noise_jpeg(number: int) -> bytes:
     rng = np.random.default_rng(number)
     layers = [
         Image.fromarray(rng.integers(0, 256, size=(rows, rows * 16 // 9, 3), dtype=np.uint8)).resize(SIZE)
@@ -123,11 +123,13 @@ def speed(shards: Path, rounds: int) -> dict[str, float]:
                 image.draft("YCbCr", (image.width // 2, image.height // 2))
                 image.load()
 
-    clock({"decoding": decode, "decoding and measuring": lambda: [look(see(sample)) for sample in everything]})
+    clock(
+        {"decoding": decode, "decoding and measuring": lambda: [measure(visible_part(sample)) for sample in everything]}
+    )
     found = {f"{name}, ms a sample": round(1000 * taken / len(everything), 2) for name, taken in times.items()}
     found["samples"] = len(everything)
     weights = [len(data) for sample in everything for data in sample.candidates]
-    found["kB a picture"] = round(sum(weights) / len(weights) / 1000, 1)
+    found["kB an image"] = round(sum(weights) / len(weights) / 1000, 1)
     found["samples/s/core"] = round(len(everything) / times["whole audit"])
     found["x decoding"] = round(times["whole audit"] / (times["reading"] + times["decoding"]), 2)
     return found
@@ -137,7 +139,7 @@ def peaks(folder: Path, count: int) -> dict[str, float]:
     """Peak memory of an audit, in its own process."""
     found = {}
     for number in (count, 4 * count, 16 * count):
-        path = drawn(folder / f"{number}", number)
+        path = synthetic(folder / f"{number}", number)
         command = [sys.executable, __file__, "--peak", str(path)]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found[f"{number} samples"] = round(int(said) / 1024, 1)

@@ -26,7 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit.features import Embeddings, look, see
+from mvp_data.audit.features import Embeddings, measure, visible_part
 from mvp_data.audit.solvers import nearest, path
 from mvp_data.config.options import BuildConfig, FramesConfig, MaskConfig, MineConfig, PackConfig
 from mvp_data.core.errors import WeightsError
@@ -101,9 +101,9 @@ def puzzles(sources: list[str], bank: Path, folder: Path, embeddings: Embeddings
 
 def ask(sample, embeddings: Embeddings) -> Asked:
     """Scores of the similarity solvers on a sample."""
-    record, seen = sample.record, see(sample)
-    right = [record.answer.index(label) if label in record.answer else record.k for label in seen.labels]
-    found = look(seen, embeddings)
+    record, part = sample.record, visible_part(sample)
+    right = [record.answer.index(label) if label in record.answer else record.k for label in part.labels]
+    found = measure(part, embeddings)
     answers = {
         f"{name}-{where}": [right[place] for place in solve(found, where)]
         for where in ("pixels", "embedding")

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     if not Path(options.src).exists():
-        parser.error(f"--src: {options.src} is not there; name a folder of videos")
+        parser.error(f"--src: {options.src} does not exist; give a folder of videos")
     found = audits(options.src, options.bank)
     print(json.dumps({name: asdict(one) for name, one in found.items()}, indent=1) if options.json else tables(found))
     if options.plot:

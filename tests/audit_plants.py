@@ -1,9 +1,9 @@
-"""Synthetic shards, each with one planted shortcut to the answer, and control shards without any.
+"""Synthetic shards, each with one planted leak, and controls without one.
 
-All frames of a pool are drawn from one distribution. In a `scattered` pool they are independent of each other and of
-the context, so no solver can solve the control. In a pool of two `runs`, each frame belongs to one of two smooth
-motions: the candidates show which frames belong together, and only the context shows which run is the hidden one. So
-whatever a solver finds in another shard is the planted shortcut.
+Right and wrong images of a pool come from one distribution. In a `scattered` pool the images are independent of each
+other and of the context, so no solver can solve the control. In a pool of two `runs` each image belongs to one of two
+smooth motions: the candidates show which ones belong together, and only the context shows which run is hidden. So the
+only difference that a solver can find in another shard is the planted one.
 """
 
 import io
@@ -28,7 +28,7 @@ FONT = ImageFont.load_default(15)
 
 @dataclass(frozen=True)
 class Place:
-    """The frame to draw: its number, its candidate if it is one, its run, and its position in the run."""
+    """The place of an image: its frame number, its candidate if it is one, its run, and its step in the run."""
 
     number: int  # of the sample
     frame: int
@@ -76,7 +76,7 @@ def letterboxed(image: Image.Image, place: Place) -> Image.Image:
 
 
 def compressed_before(image: Image.Image, place: Place) -> Image.Image:
-    """Distractors were compressed before as JPEGs with another block grid."""
+    """Distractors were compressed before, on a shifted block grid."""
     if not place.wrong:
         return image
     shifted = Image.new("RGB", (SIZE[0] + 3, SIZE[1] + 5))
@@ -85,15 +85,15 @@ def compressed_before(image: Image.Image, place: Place) -> Image.Image:
     return again.crop((3, 5, *shifted.size))
 
 
-def look(image: Image.Image, place: Place) -> Image.Image:
-    """Distractors have a look of their own, each another one; the right ones share a tint."""
+def tinted(image: Image.Image, place: Place) -> Image.Image:
+    """Each distractor has a tint of its own; the right ones share a tint."""
     who = "right" if not place.wrong else place.frame
     tint = [unit("tint", place.number, who, channel) * 120 for channel in range(3)]
     return Image.fromarray((np.asarray(image) * 0.5 + np.array(tint)).astype(np.uint8))
 
 
 def counter(image: Image.Image, place: Place) -> Image.Image:
-    """A clock in the corner, which for distractors shows another time."""
+    """A clock in the corner; it shows another time on distractors."""
     seconds = 600 + int(unit("start", place.number) * 1800) + place.frame
     if place.wrong:
         seconds += 900 + int(unit("elsewhere", place.number, place.frame) * 1800)
@@ -110,7 +110,7 @@ def sharper(image: Image.Image, place: Place) -> Image.Image:
 
 
 def darkening(image: Image.Image, place: Place) -> Image.Image:
-    """All runs grow darker, the wrong ones too: the pool says which way time goes, and not which run is right."""
+    """All runs grow darker, also the wrong ones: the pool shows the direction of time, and not which run is right."""
     return image.point([min(255, round(level * (1 - 0.03 * place.step))) for level in range(256)] * 3)
 
 
@@ -140,7 +140,7 @@ def plain(place: Place) -> dict[str, object]:
 
 
 def larger(place: Place) -> dict[str, object]:
-    """The same pixels and tables; only the entropy code of distractors is optimised."""
+    """The same pixels and tables; only the entropy code differs, which is optimised for distractors."""
     return {"quality": 90, "optimize": place.wrong}
 
 
@@ -149,18 +149,18 @@ def coarser(place: Place) -> dict[str, object]:
 
 
 def scattered(place: Place) -> Image.Image:
-    """A picture like no other."""
+    """An image that resembles no other."""
     return _scattered(place.number, place.frame).copy()
 
 
-@lru_cache(maxsize=1024)  # most plants are painted on the same frames
+@lru_cache(maxsize=1024)  # most plants use the same images
 def _scattered(number: int, frame: int) -> Image.Image:
     rng = np.random.default_rng(stable_hash("picture", number, frame))
     return _blend(_noise(rng, 7, 11), _noise(rng, 56, 88))
 
 
 def in_run(place: Place) -> Image.Image:
-    """A frame of a smooth motion: the field of the run changes over time."""
+    """An image of a smooth motion: the colours of the run drift from one noise field to another over time."""
     return _drift(place.run, place.step).copy()
 
 
@@ -170,7 +170,7 @@ def widely(place: Place) -> Image.Image:
 
 
 def jerkily(place: Place) -> Image.Image:
-    """Wrong runs are less of one motion."""
+    """Wrong runs are less smooth."""
     jerk = unit("jerk", place.number, place.frame) * 6 - 3 if place.wrong else 0
     return _drift(place.run, place.step + jerk).copy()
 
@@ -179,7 +179,7 @@ def jerkily(place: Place) -> Image.Image:
 def _drift(run: str, step: float) -> Image.Image:
     whole = np.random.default_rng(stable_hash("run", run))
     start, end = (np.asarray(_noise(whole, 7, 11), np.float64) for _ in range(2))
-    turn = 0.1 * step  # at right angles, so that each step is as wide as the other
+    turn = 0.1 * step  # a rotation, so all steps are equally wide
     coarse = 128 + (start - 128) * np.cos(turn) + (end - 128) * np.sin(turn)
     fine = np.random.default_rng(stable_hash("grain", run, round(1000 * step)))
     return _blend(Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)), _noise(fine, 56, 88))
@@ -187,14 +187,14 @@ def _drift(run: str, step: float) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Plant:
-    """How a shard gives its answers away, and who must notice."""
+    """A leak of a shard, and the solvers that must find it."""
 
     caught_by: tuple[str, ...]
     draw: Callable[[Place], Image.Image] = scattered
     paint: Paint = nothing
     arrange: Callable[[Record], Record] = same
     encode: Callable[[Place], dict[str, object]] = plain
-    twins: bool = False  # each two samples hide one run each of the same pool
+    twins: bool = False  # two samples share a pool, and each hides one of its runs
 
 
 PLANTS = {
@@ -209,7 +209,7 @@ PLANTS = {
     "answer is ABCD": Plant(caught_by=("labels", "positions"), arrange=lettered),
     "right ones first": Plant(caught_by=("labels", "positions"), arrange=first),
     "right ones in order": Plant(caught_by=("positions",), arrange=in_order),
-    "another look": Plant(caught_by=("alike-pixels", "chain-pixels", "probe-candidates"), paint=look),
+    "another look": Plant(caught_by=("alike-pixels", "chain-pixels", "probe-candidates"), paint=tinted),
     "burnt-in clock": Plant(caught_by=("overlay",), paint=counter),
     "two runs": Plant(caught_by=(), draw=in_run),
     "twins": Plant(caught_by=(), draw=in_run, twins=True),
@@ -221,16 +221,16 @@ PLANTS = {
 
 
 def plant_shard(path: Path, plant: Plant, count: int, *, seed: int = 0, task: str = "mvp") -> Path:
-    """A shard of `count` samples, three of each video, or one where they are twins."""
+    """A shard of `count` samples: three of each video, or one where they are twins."""
     write_shard(path, (plant_sample(seed * 999_999 + number, plant, task) for number in range(count)))
     return path
 
 
 def plant_sample(number: int, plant: Plant, task: str = "mvp") -> Sample:
-    """Sample `number`: of 4 + 4 candidates, without distractors or with one where the task wants that."""
+    """Sample `number`: 4 hidden frames, and 4 distractors or as many as the task has."""
     others = {"jigsaw": 0, "arrow": 0, "odd-one-out": 1}.get(task, OTHERS)
     gap = CONTEXT if task == "next" else GAP
-    alone = 3 * number if plant.twins else number  # twins are of two videos, and each is the only sample of its own
+    alone = 3 * number if plant.twins else number  # twins are of two videos, with one sample each
     record = make_record(alone, k=K, distractors=others, context=CONTEXT, mask_start=gap)
     record = plant.arrange(of_task(replace(record, width_px=SIZE[0], height_px=SIZE[1]), task))
     pair = number // 2 if plant.twins else number

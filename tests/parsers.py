@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mvp_data.audit.features import look, see
+from mvp_data.audit.features import measure, visible_part
 from mvp_data.bank.bank import Bank
 from mvp_data.config.options import from_options, read_yaml
 from mvp_data.core.errors import MvpError, Skip
@@ -236,7 +236,11 @@ def _picture(data: bytes) -> object:
     """A picture in the place of one of a sample, taken by all that decode."""
     good = make_sample()
     sample = Sample(record=good.record, context=(data, *good.context[1:]), candidates=(data, *good.candidates[1:]))
-    for reader in (lambda: to_row(sample, PromptConfig()), lambda: look(see(sample)), lambda: jpeg_luma(data)):
+    for reader in (
+        lambda: to_row(sample, PromptConfig()),
+        lambda: measure(visible_part(sample)),
+        lambda: jpeg_luma(data),
+    ):
         with suppress(MvpError, Skip), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what Pillow says of damaged metadata
             reader()

@@ -43,7 +43,7 @@ HEAVY = {
     "ray": {"engines.ray"},
     "yaml": {"system.yaml"},
     "jinja2": {"core.html"},
-    "sklearn": {"audit.probes"},
+    "sklearn": {"audit.solvers"},
 }
 HEAVY_IN_TRAINING = {
     "trl": {"training.trainer"},

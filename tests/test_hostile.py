@@ -267,7 +267,7 @@ def test_a_download_of_unknown_size_leaves_free_space(tmp_path: Path, monkeypatc
 
 
 def test_names_cannot_drive_the_terminal_of_verify() -> None:
-    check = Check(name="folder", meaning="m", looked_at=1, problems=1, warnings=0, lines=("a\x1b[2J\u202e\ud800",))
+    check = Check(name="folder", meaning="m", looked_at=1, problems=1, warnings=0, lines=["a\x1b[2J\u202e\ud800"])
     found = Verification(path="\x1b]0;x", shards=1, samples=1, checks=(check,), broken=(), foreign=())
     assert to_text(found).replace("\n", "").isprintable()
 

@@ -1,8 +1,8 @@
-"""What the solvers of the audit see of a sample, reduced to a few small arrays.
+"""Measurements of a sample for the solvers of the audit: a few small arrays.
 
-`see` is the only place that touches a record: it takes the pictures, the labels, the place of the gap and K, and
-nothing that a model would not be shown. Pictures are decoded at reduced size (libjpeg scales while it decodes), so
-most of the time goes into the JPEGs' entropy code.
+`visible_part` takes from a record only the inputs of a model: the images, the labels, the place of the gap, and K.
+Images are decoded at reduced size (libjpeg scales while it decodes), so most of the time is spent on the entropy code
+of the JPEGs.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from mvp_data.puzzles.shortest_path import Floats, Space, space
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
 
-Luma = npt.NDArray[np.uint8]  # [pictures, height, width]
+Luma = npt.NDArray[np.uint8]  # [images, height, width]
 
 ARTEFACTS = (
     "log of the JPEG's bytes",
@@ -42,16 +42,16 @@ ARTEFACTS = (
     "flat rows at the edges",
     "flat columns at the edges",
 )
-OF_THE_FILE = slice(1, 6)  # those that are the same whatever a picture shows
-SHORT_SIDE_PX = 100  # pictures are scaled down by 2, 4 or 8 as long as their short side keeps this
-THUMBNAIL_PX = 18  # least short side of what is compared in pixels
-BAND_PX, BAND_STEP_PX = 8, 32  # brightness to grid are measured on bands: a quarter of the rows
-FLAT_RANGE = 24  # a row whose brightest and darkest pixel are closer than this is flat, as a bar with its noise is
+OF_THE_FILE = slice(1, 6)  # those that do not depend on the content of an image
+SHORT_SIDE_PX = 100  # images are scaled down by 2, 4 or 8 while their short side is at least this
+THUMBNAIL_PX = 18  # least short side of the thumbnails that are compared in pixels
+BAND_PX, BAND_STEP_PX = 8, 32  # brightness to block grid are measured on a quarter of the rows, in bands
+FLAT_RANGE = 24  # a row is flat if its brightest and darkest pixel are closer than this; a black bar is, with noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
-    """What a model is shown. The pool has an order of its own, so that ties are broken by chance and not by label."""
+class VisiblePart:
+    """The inputs of a model. The pool is shuffled by the key, so ties between candidates do not depend on labels."""
 
     key: str  # for error messages
     k: int
@@ -62,43 +62,43 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """The measurements of one sample: a few kilobytes, no picture."""
+class Measurements:
+    """The measurements of one sample: a few kilobytes, without its images."""
 
     k: int
     artefacts: Floats  # [n, len(ARTEFACTS)]
     spaces: dict[str, Space]  # pixels, embedding
-    overlay: Space | None  # in the region of a burnt-in clock or counter, where one was found
+    overlay: Space | None  # inside the region of a burnt-in clock or counter, if one was found
 
 
 class Embeddings:
-    """Vectors of JPEGs. The last few thousand are kept, since samples of a video share pictures."""
+    """Vectors of JPEGs. It caches the last few thousand, since samples of one video share images."""
 
-    KEPT = 8192  # 20 MB with 320 dimensions
+    CACHED = 8192  # 20 MB with 320 dimensions
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self._kept: dict[bytes, Floats] = {}
+        self._cache: dict[bytes, Floats] = {}
 
-    def __call__(self, key: str, pictures: Sequence[bytes]) -> Floats:
+    def __call__(self, key: str, images: Sequence[bytes]) -> Floats:
         """[N, D] rows of length 1."""
-        return np.stack([self._one(key, data) for data in pictures])
+        return np.stack([self._one(key, data) for data in images])
 
     def _one(self, key: str, data: bytes) -> Floats:
         name = hashlib.blake2b(data, digest_size=16).digest()
-        if name not in self._kept:
-            picture = np.asarray(_load(key, data, "RGB", 1).convert("RGB"))
-            while len(self._kept) >= self.KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[name] = self.embedder.embed([picture])[0].astype(np.float64)
-        return self._kept[name]
+        if name not in self._cache:
+            image = np.asarray(_load(key, data, "RGB", 1).convert("RGB"))
+            while len(self._cache) >= self.CACHED:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[name] = self.embedder.embed([image])[0].astype(np.float64)
+        return self._cache[name]
 
 
-def see(sample: Sample) -> Seen:
-    """The part of a sample that a model sees, its pool shuffled by the key."""
+def visible_part(sample: Sample) -> VisiblePart:
+    """The part of a sample that a model sees, with its pool shuffled by the key."""
     record = sample.record
     order = shuffled(range(len(sample.candidates)), "audit", record.key)
-    return Seen(
+    return VisiblePart(
         key=record.key,
         k=record.k,
         before=sample.context[: record.mask_start],
@@ -108,27 +108,29 @@ def see(sample: Sample) -> Seen:
     )
 
 
-def look(seen: Seen, embeddings: Embeddings | None = None) -> Look:
-    """All measurements of a sample. Raises `ShardError`, naming it, for a picture that cannot be decoded."""
-    n, scale = len(seen.pool), _scale(seen)
-    before = seen.before[-1:] if seen.after else seen.before[-2:]
-    near = before + (seen.after[:1] if before else seen.after[:2])  # two frames, also where the gap is at an edge
-    far = seen.before[: len(seen.before) - len(before)] + seen.after[len(near) - len(before) :]
-    images = [_load(seen.key, data, "YCbCr", scale) for data in seen.pool + near]
-    facts = [_file_features(data, image) for data, image in zip(seen.pool, images, strict=False)]
+def measure(part: VisiblePart, embeddings: Embeddings | None = None) -> Measurements:
+    """All measurements of a sample.
+
+    Raises:
+        ShardError: an image cannot be decoded; the message names the sample.
+    """
+    n, scale = len(part.pool), _scale(part)
+    before = part.before[-1:] if part.after else part.before[-2:]
+    near = before + (part.after[:1] if before else part.after[:2])  # two frames, also where the gap is at an edge
+    far = part.before[: len(part.before) - len(before)] + part.after[len(near) - len(before) :]
+    images = [_load(part.key, data, "YCbCr", scale) for data in part.pool + near]
+    facts = [_file_features(data, image) for data, image in zip(part.pool, images, strict=False)]
     luma, thumbnails = _arrays([image if image.mode == "YCbCr" else image.convert("YCbCr") for image in images])
     spaces = {"pixels": space(thumbnails, n, len(before))}
     if embeddings is not None:
-        vectors = embeddings(seen.key, (*seen.pool, *seen.before[-1:], *seen.after[:1]))
-        spaces["embedding"] = space(vectors, n, len(seen.before[-1:]))
-    rest = (
-        np.asarray(_load(seen.key, data, "L", scale).convert("L")) for data in far
-    )  # decoded only where it is worth it
-    return Look(
-        k=seen.k,
-        artefacts=np.column_stack([facts, picture_features(luma[:n], max(1, 8 // scale))]),
+        vectors = embeddings(part.key, (*part.pool, *part.before[-1:], *part.after[:1]))
+        spaces["embedding"] = space(vectors, n, len(part.before[-1:]))
+    rest = (np.asarray(_load(part.key, data, "L", scale).convert("L")) for data in far)  # decoded only where needed
+    return Measurements(
+        k=part.k,
+        artefacts=np.column_stack([facts, image_features(luma[:n], max(1, 8 // scale))]),
         spaces=spaces,
-        overlay=overlay(luma, rest, k=seen.k, at=len(before)) if len(near) == 2 else None,
+        overlay=overlay(luma, rest, k=part.k, at=len(before)) if len(near) == 2 else None,
     )
 
 
@@ -141,19 +143,19 @@ def _arrays(images: Sequence[Any]) -> tuple[Luma, Floats]:
     return luma, small.reshape(len(images), -1).astype(np.float64)
 
 
-def picture_features(luma: Luma, grid_px: int) -> Floats:
-    """The last eight of `ARTEFACTS` for pictures [n, H, W], whose JPEG blocks are `grid_px` wide: [n, 8]."""
+def image_features(luma: Luma, grid_px: int) -> Floats:
+    """The last eight of `ARTEFACTS` for images [n, H, W] whose JPEG blocks are `grid_px` wide: [n, 8]."""
     if min(luma.shape[1:]) < 2 * BAND_PX:
         luma = np.pad(luma, [(0, 0), *((0, max(0, 2 * BAND_PX - side)) for side in luma.shape[1:])], mode="edge")
     n, height, width = luma.shape
     whole = height // BAND_STEP_PX * BAND_STEP_PX
     bands = luma[:, :whole].reshape(n, -1, BAND_STEP_PX, width)[:, :, :BAND_PX] if whole else luma[:, None]
-    levels = bands.astype(np.int16)  # small arrays stay in the cache
+    levels = bands.astype(np.int16)  # int16: small arrays stay in the CPU cache
     second = levels[..., 2:] - 2 * levels[..., 1:-1] + levels[..., :-2]  # along rows
     down = levels[:, :, 2:, 1:-1] - 2 * levels[:, :, 1:-1, 1:-1] + levels[:, :, :-2, 1:-1]
-    fourth = np.abs(second[:, :, 2:] - 2 * second[:, :, 1:-1] + second[:, :, :-2])  # noise alone (Immerkaer 1996)
+    fourth = np.abs(second[:, :, 2:] - 2 * second[:, :, 1:-1] + second[:, :, :-2])  # only noise (Immerkaer 1996)
     columns = fourth.shape[3] // 6 * 6
-    calm = fourth[..., :columns].sum(axis=2).reshape(n, -1, 6).mean(axis=2)  # of small areas
+    calm = fourth[..., :columns].sum(axis=2).reshape(n, -1, 6).mean(axis=2)  # mean of each small area
     aligned, shifted = _grid(np.abs(levels[..., 1:] - levels[..., :-1]).mean(axis=(1, 2)), grid_px)
     light = levels[..., ::2].reshape(n, -1).astype(np.float32)
     edges = (second[:, :, 1:-1] + down).reshape(n, -1).astype(np.float32)
@@ -165,14 +167,14 @@ def picture_features(luma: Luma, grid_px: int) -> Floats:
             np.log1p(np.partition(calm, calm.shape[1] // 10, axis=1)[:, calm.shape[1] // 10]),
             aligned,
             shifted,
-            _flat_edges(np.ptp(luma[:, :, ::4].swapaxes(1, 2).copy(), axis=1) < FLAT_RANGE),  # down is quick
+            _flat_edges(np.ptp(luma[:, :, ::4].swapaxes(1, 2).copy(), axis=1) < FLAT_RANGE),  # the copy makes it quick
             _flat_edges(np.ptp(luma[:, ::4], axis=1) < FLAT_RANGE),
         ]
     ).astype(np.float64)
 
 
 def _grid(steps: npt.NDArray[np.floating], grid_px: int) -> tuple[Any, Any]:
-    """How much larger the steps between columns [n, W - 1] are at the edges of blocks: of the file's own, of any."""
+    """How much larger steps between columns [n, W - 1] are at the edges of the file's blocks, and of any grid."""
     if grid_px == 1:
         return np.zeros(len(steps)), np.zeros(len(steps))
     phases = np.log1p(np.stack([steps[:, phase::grid_px].mean(axis=1) for phase in range(grid_px)]))
@@ -181,7 +183,7 @@ def _grid(steps: npt.NDArray[np.floating], grid_px: int) -> tuple[Any, Any]:
 
 
 def _flat_edges(flat: npt.NDArray[np.bool_]) -> Floats:
-    """The share of rows (or columns) of [n, rows] that are flat from either edge on."""
+    """The share of rows (or columns) of [n, rows] that form flat borders at the two edges."""
     rows = flat.shape[1]
     ends = (~flat).argmax(axis=1) + (~flat[:, ::-1]).argmax(axis=1)
     shares: Floats = np.where(flat.all(axis=1), rows, ends) / rows
@@ -189,7 +191,7 @@ def _flat_edges(flat: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _file_features(data: bytes, image: Any) -> list[float]:
-    """The first six of `ARTEFACTS`: what the file says without its picture."""
+    """The first six of `ARTEFACTS`, from the file and its header."""
     tables = [sum(table) / len(table) for table in image.quantization.values()] or [0.0]
     _, across, down, _ = image.layer[0]
     return [
@@ -202,28 +204,28 @@ def _file_features(data: bytes, image: Any) -> list[float]:
     ]
 
 
-def _scale(seen: Seen) -> int:
-    """1, 2, 4 or 8: by how much to scale the pictures down while decoding."""
-    short = min(jpeg_size(seen.pool[0]))
+def _scale(part: VisiblePart) -> int:
+    """The factor by which to scale the images down while decoding: 1, 2, 4 or 8."""
+    short = min(jpeg_size(part.pool[0]))
     return max(scale for scale in (1, 2, 4, 8) if scale == 1 or short // scale >= SHORT_SIDE_PX)
 
 
 def _load(key: str, data: bytes, mode: str, scale: int) -> Any:
-    """A decoded picture, of `mode` unless the JPEG is grey or CMYK; `ShardError` where it is damaged."""
+    """A decoded image, in `mode` unless the JPEG is grey or CMYK. Raises `ShardError` if it is damaged."""
     image = _open(key, data)
     try:
         image.draft(mode, (max(1, image.width // scale), max(1, image.height // scale)))
         image.load()
         return image
     except (OSError, ValueError, SyntaxError) as error:
-        raise ShardError(f"{key}: a picture cannot be decoded ({error}): {REBUILD}") from error
+        raise ShardError(f"{key}: an image cannot be decoded ({error}): {REBUILD}") from error
 
 
 def _open(key: str, data: bytes) -> Any:
     try:
         image = Image.open(io.BytesIO(data), formats=["JPEG"])
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ShardError(f"{key}: a picture cannot be decoded ({error}): {REBUILD}") from error
-    if image.size != jpeg_size(data):  # which is the record's
-        raise ShardError(f"{key}: a picture states two sizes: {REBUILD}")
+        raise ShardError(f"{key}: an image cannot be decoded ({error}): {REBUILD}") from error
+    if image.size != jpeg_size(data):  # the reader compared that size with the record
+        raise ShardError(f"{key}: an image states two sizes: {REBUILD}")
     return image

@@ -1,6 +1,6 @@
-"""An audit as text, as JSON, and as one self-contained page with plots.
+"""Writes an audit as text, as JSON, and as one self-contained page with plots.
 
-The page runs no code. Its only texts that come from the shards are their name and the encoder's.
+The page runs no code. The only texts in it that come from outside are the path of the shards and the encoder's name.
 """
 
 import json
@@ -12,32 +12,34 @@ from typing import Any
 
 from mvp_data.audit.run import FEW_SAMPLES, Audit, TaskAudit
 from mvp_data.audit.scoring import LEVEL, Result
+from mvp_data.audit.solvers import LEAK
 from mvp_data.core.errors import ConfigError, OutputError
 from mvp_data.core.html import render
 from mvp_data.core.statistics import Estimate
 from mvp_data.core.text import WIDTH, printable
-from mvp_data.system.files import atomic_write
+from mvp_data.system.files import atomic_write, make_folder
 
-FAIL_ON = ("none", "leak")
+FAIL_ON = ("none", LEAK)
 PAGE, FIGURES = "report.html", "audit.json"
 KINDS = {
     "baseline": "baseline",
-    "leak": "leak: blind to what the task is about, must not win",
-    "content": "content: compares what the task is about, may win",
+    "leak": "leak: does not use the content that the task is about; must not win",
+    "content": "content: compares the content that the task is about; may win",
 }
 COLUMNS = 3  # metrics in the text and in plots
-WORDS = {
-    "wins": "beats chance, more often than luck explains over all leak solvers",
-    "unsure": "the 95 % interval lies above chance, but among so many solvers that may be luck",
-    "chance": "no interval that it is judged on lies above chance",
-    "below": "worse than chance",
+SEES_RUNS = "sees only runs"
+VERDICTS = {
+    "wins": "above chance, by more than luck explains over all leak solvers",
+    "unsure": "a 95 % interval is above chance, but among so many solvers that may be luck",
+    "chance": "no interval of a judged metric is above chance",
+    "below": "below chance, by more than luck explains",
 }
 METRICS = {
-    "selection": "share of hidden frames chosen, moved so that guessing earns 0; all right is 1",
-    "given": "of all pairs among the chosen hidden frames, the share in the right order; 1/2 whatever was chosen",
-    "whole": "how often all chosen frames are right, less how often all are wrong",
-    "exact": "the whole answer is right; shown, and not judged where who sees that frames belong together may reach it",
-    "who sees runs": "what one earns who takes one of two coherent runs, and knows no more",
+    "selection": "share of the hidden frames that were chosen, scaled so that a guess scores 0 and all right is 1",
+    "given": "share of the pairs in the right order, among the chosen hidden frames; chance is 1/2 for any choice",
+    "whole": "rate of answers whose frames are all right, minus the rate of answers whose frames are all wrong",
+    "exact": "rate of fully right answers; not judged where a solver that sees only runs is above chance",
+    SEES_RUNS: "score of a solver that takes one of two coherent runs, and does not know which is right",
 }
 ROW_PX, LEFT_PX, WIDTH_PX, PLOT_PX = 22, 150, 560, 390  # of a plot: row, left edge of the axis, whole, axis
 
@@ -56,7 +58,7 @@ def _table(part: TaskAudit) -> Iterator[str]:
     for warning in part.warnings:
         yield from _wrapped(f"warning: {warning}")
     yield from ("", f"  {'':<18}{''.join(f'{metric:<24}' for metric in shown)}".rstrip())
-    for name, levels in (("chance", part.chance), ("who sees runs", part.seeing_runs)):
+    for name, levels in (("chance", part.chance), (SEES_RUNS, part.seeing_runs)):
         if levels:
             yield f"  {name:<18}{''.join(f'{_number(levels[metric]):<24}' for metric in shown)}".rstrip()
     for kind, words in KINDS.items():
@@ -64,8 +66,8 @@ def _table(part: TaskAudit) -> Iterator[str]:
         for result in (r for r in part.results if r.kind == kind):
             cells = "".join(f"{_cell(result.estimates[metric]):<24}" for metric in shown)
             yield f"  {result.name:<18}{cells}{result.verdict}"
-    judged = sorted({", ".join(result.judged) for result in part.results if result.kind == "leak"})
-    yield from ("", *_wrapped(f"leak solvers are judged on {' or '.join(judged)}; what else is shown decides nothing"))
+    judged = sorted({", ".join(result.judged) for result in part.results if result.kind == LEAK})
+    yield from ("", *_wrapped(f"leak solvers are judged on {' or '.join(judged)}; other metrics do not decide"))
 
 
 def to_json(found: Audit) -> str:
@@ -74,47 +76,46 @@ def to_json(found: Audit) -> str:
 
 
 def gate(found: Audit, fail_on: str) -> str:
-    """Why the audit does not pass, or nothing. An audit that could not ask enough does not pass."""
+    """Why the audit does not pass, or an empty string. An audit of too few samples or videos does not pass."""
     if fail_on == "none":
         return ""
     if found.leaks:
-        return f"{', '.join(found.leaks)} can win without the context; docs/audit.md says what each one finds"
+        return f"{', '.join(found.leaks)} can win without the context; docs/audit.md describes what each one finds"
     for part in found.parts:
         if part.samples < FEW_SAMPLES or part.video_groups == 1:
             few = f"{part.samples} samples" if part.samples < FEW_SAMPLES else "one video group"
-            return (
-                f"{part.task}: {few} cannot show that there is no leak; build from more videos, or leave out --fail-on"
-            )
+            return f"{part.task}: {few} cannot show that there is no leak; build from more videos, or omit --fail-on"
     if found.probes_missing:
         return f"without its probes an audit cannot show that there is no leak; {found.probes_missing}"
     return ""
 
 
 def check(out: Path | None, shards: Path, fail_on: str) -> None:
-    """Refuse, before the work begins, what would fail after it.
+    """Check the options before the audit starts.
 
-    Raises `OutputError` for an `out` that is not new, empty or the folder of an earlier audit, `ConfigError`.
+    Raises:
+        ConfigError: unknown `fail_on`.
+        OutputError: `out` is not new, empty, or the folder of an earlier audit; or it is a folder of shards.
     """
     if fail_on not in FAIL_ON:
-        raise ConfigError(f"--fail-on {fail_on}: there are {', '.join(FAIL_ON)}")
+        raise ConfigError(f"--fail-on {fail_on}: choose one of {', '.join(FAIL_ON)}")
     if out is None:
         return
     where = (shards if shards.is_dir() else shards.parent).resolve()
-    if shards.is_dir() and where in out.resolve().parents:
-        raise OutputError(f"{out}: lies in the folder of shards, which holds nothing else; choose another place")
-    if where == out.resolve():
-        raise OutputError(f"{out}: holds the shards, and nothing else may be in there; choose another folder")
+    if where == out.resolve() or (shards.is_dir() and where in out.resolve().parents):
+        raise OutputError(f"{out}: the folder of shards must hold only shards; choose another folder")
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {PAGE, FIGURES}):
-        raise OutputError(f"{out}: exists and is not the folder of an audit; choose another one")
+        raise OutputError(f"{out}: exists and is not the folder of an audit; choose another folder")
 
 
 def write_report(found: Audit, out: Path, shards: Path) -> Path:
-    """Write `audit.json` and `report.html` to the folder `out`; where the page is. Raises `OutputError`, as `check`."""
+    """Write `audit.json` and `report.html` to the folder `out`; returns the path of the page.
+
+    Raises:
+        OutputError: as `check`, or `out` cannot be written.
+    """
     check(out, shards, FAIL_ON[0])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose another folder") from error
+    make_folder(out)
     for name, text in ((FIGURES, to_json(found)), (PAGE, to_html(found))):
         with atomic_write(out / name) as file:
             file.write(text.encode())
@@ -122,7 +123,7 @@ def write_report(found: Audit, out: Path, shards: Path) -> Path:
 
 
 def to_html(found: Audit) -> str:
-    """The page."""
+    """The audit as a page."""
     return render(
         "mvp_data.audit",
         "report.html",
@@ -131,14 +132,14 @@ def to_html(found: Audit) -> str:
         conclusion=_conclusion(found),
         state="bad" if found.leaks else "open" if found.probes_missing or _unsure(found) else "good",
         parts=[_section(part) for part in found.parts],
-        verdicts=WORDS,
+        results=VERDICTS,
         metrics=METRICS,
     )
 
 
 def _section(part: TaskAudit) -> dict[str, Any]:
     """One task for the template: its facts, warnings, plots and table."""
-    levels = (("chance", part.chance), ("who sees runs", part.seeing_runs))
+    levels = (("chance", part.chance), (SEES_RUNS, part.seeing_runs))
     return {
         "facts": _part_facts(part),
         "warnings": [printable(warning) for warning in part.warnings],
@@ -168,17 +169,17 @@ def _part_facts(part: TaskAudit) -> str:
 
 def _conclusion(found: Audit) -> str:
     if found.leaks:
-        return f"LEAK, the answers can be found without the context: {', '.join(found.leaks)}"
+        return f"LEAK: the answers can be found without the context, by {', '.join(found.leaks)}"
     if reason := gate(found, "leak"):
-        return f"no leak found, but that says little: {reason.partition(';')[0]}"
+        return f"no leak found, but the test is too weak: {reason.partition(';')[0]}"
     if unsure := _unsure(found):
-        return f"no leak shown, and none ruled out: {unsure} may have been lucky; more videos would tell"
-    return "no leak: without the context, no solver beats chance"
+        return f"no leak found, but not ruled out: {unsure} may have been lucky; audit more videos"
+    return "no leak: no leak solver beats chance"
 
 
 def _unsure(found: Audit) -> str:
     """The leak solvers whose win may be luck."""
-    doubtful = (r.name for part in found.parts for r in part.results if r.kind == "leak" and r.verdict == "unsure")
+    doubtful = (r.name for part in found.parts for r in part.results if r.kind == LEAK and r.verdict == "unsure")
     return ", ".join(dict.fromkeys(doubtful))
 
 
@@ -196,12 +197,12 @@ def _number(value: float) -> str:
 
 
 def _row(result: Result) -> dict[str, Any]:
-    """A solver for the template: a row of the table with all metrics."""
+    """A solver for the template: a row of the table, with all metrics."""
     return {**asdict(result), "cells": [_cell(estimate) for estimate in result.estimates.values()]}
 
 
 def _plot(part: TaskAudit, metric: str) -> dict[str, Any]:
-    """One metric of all solvers for the template: a dot and an interval for each, and a line at chance. In px."""
+    """One metric for the template, in px: a dot and an interval for each solver, and a line at chance."""
     estimates = [result.estimates[metric] for result in part.results]
     low, high = min(0.0, *(e.low for e in estimates)), max(0.1, *(e.high for e in estimates))
 

@@ -1,4 +1,9 @@
-"""From answers to verdicts: scores, intervals over video groups, and the question whether chance explains them."""
+"""From answers to results: the metrics of each form of answer, intervals over clusters, and a test against luck.
+
+A pool may hold two coherent runs, the hidden one and a decoy. A solver that takes one of them without knowing which is
+exactly right a quarter of the time, although it knows nothing about the right answer. So solvers that see frames are
+judged on metrics in which such a solver scores as a guess does, for all pools alike; docs/audit.md gives the reasons.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,21 +12,22 @@ from itertools import accumulate
 
 import numpy as np
 
-from mvp_data.audit.tasks import LEAK, guessing, judged, kind, metrics
+from mvp_data.audit.solvers import KINDS, LEAK, SOLVERS
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import Estimate, ratio_intervals
 from mvp_data.puzzles.shortest_path import Floats, Numbers
+from mvp_data.tasks.chance import chance
 from mvp_data.tasks.grading import grade_all, lowest
-from mvp_data.tasks.task import Question
+from mvp_data.tasks.task import Question, Task
 
 LEVEL = 0.95
-CONSTANT_CLUSTERS = 5  # guessing is exactly at chance in each of so many clusters once in hundreds of builds
+CONSTANT_CLUSTERS = 5  # in a clean build, a guess is exactly at chance in each of so many clusters by rare luck only
 RARE = 5.0  # with fewer hits expected, no interval of their share can be trusted: they are counted instead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One solver. `judged` names the metrics that its verdict rests on, `wins_on` those on which it beats chance."""
+    """One solver. `judged` names the metrics that its verdict uses, `wins_on` those on which it beats chance."""
 
     name: str
     kind: str  # baseline | leak | content
@@ -33,19 +39,79 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """What the solvers answered to the samples of one task."""
+    """The answers of all solvers to the samples of one task."""
 
-    task: str
+    task: Task
     question: Question
     right: Mapping[str, Numbers]  # by solver, [samples, slots]: the right slot of each label of its answers, or -1
-    clusters: Numbers  # [samples] what intervals rest on
+    clusters: Numbers  # [samples] the units of the intervals
+
+    def kind(self, solver: str) -> str:
+        """The kind of a solver in this task."""
+        return SOLVERS[solver].kind_in(self.task)
+
+
+def metrics(question: Question) -> tuple[str, ...]:
+    """The metrics for answers of this form; short tables and plots show the first three."""
+    if question.slots == 1:
+        return ("exact", "selection") if question.choices > 1 else ("exact",)
+    if not question.ordered:
+        return "selection", "whole", "exact", "recall"
+    if question.slots == question.choices:
+        return "order", "exact", "position"
+    return "selection", "given", "exact", "whole", "set", "order", "recall", "position"
+
+
+def judged(question: Question, *, sees_frames: bool) -> tuple[str, ...]:
+    """The metrics that decide the verdict on a solver; a solver that sees frames earns none of them by runs alone."""
+    if question.slots == 1:
+        return ("exact",)
+    if not question.ordered:
+        return ("selection", "whole") if sees_frames else ("selection", "exact")
+    if question.slots == question.choices:
+        return ("order",) if sees_frames else ("order", "exact")
+    return ("selection", "given", "whole") if sees_frames else ("selection", "order", "exact")
+
+
+def guessing(question: Question) -> dict[str, float]:
+    """The exact mean of each metric over all valid answers."""
+    k, others = question.slots, question.choices - question.slots
+    own = {"given": 0.5, "whole": (1 - math.comb(others, k)) / math.comb(k + others, k)}  # C(l, K) is 0 where l < K
+    return {
+        metric: own[metric] if metric in own else chance(metric, k, others, ordered=question.ordered).mean
+        for metric in metrics(question)
+    }
+
+
+def seeing_runs(question: Question) -> dict[str, float]:
+    """The mean of each metric for a solver that knows which candidates form a run of K, but no direction.
+
+    There are two such runs, or one where all candidates are hidden frames; the solver does not know which of the two is
+    right. Empty for pools without room for two.
+    """
+    k, others = question.slots, question.choices - question.slots
+    if k == 1 or 0 < others < k:
+        return {}
+    taken = 0.5 if others else 1.0  # how often it takes the right run
+    way = 0.5 if question.ordered else 1.0
+    earned = {
+        "selection": taken - (1 - taken) * k / others if others else 0.0,
+        "given": 0.5,
+        "exact": taken * way,
+        "whole": 2 * taken - 1,
+        "set": taken,
+        "order": taken / 2,
+        "recall": taken,
+        "position": taken * (1 + k % 2 / k) / 2,  # backwards, the middle one of an odd number is right
+    }
+    return {metric: earned[metric] for metric in metrics(question)}
 
 
 def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
-    """Values and weights of each of the task's `metrics`, from the right slot (or -1) of each label of the answers.
+    """Values and weights of each metric, from the right slot (or -1) of each label of the answers [samples, slots].
 
-    A score is the weighted mean of the values. All samples weigh 1, but for `given`: there the pairs among the chosen
-    positives do, so that a sample with fewer than two of them does not count.
+    A score is the weighted mean of the values. All samples weigh 1, except for `given`: there a sample weighs as much
+    as it has pairs of chosen hidden frames, so one without a pair does not count.
     """
     values = grade_all(right, question.choices, ordered=question.ordered)
     hits = (right >= 0).sum(axis=1)
@@ -54,24 +120,24 @@ def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats
 
 
 def questions(answers: Answers) -> int:
-    """How many chances the `leak` solvers have to win by luck."""
-    return sum(len(judged(answers.question, name)) for name in answers.right if kind(name, answers.task) == LEAK)
+    """The number of chances that the leak solvers have to win by luck."""
+    return sum(len(_judged(answers, name)) for name in answers.right if answers.kind(name) == LEAK)
 
 
-def sure_level(asked: int) -> float:
-    """The level of each interval that makes 95 % for so many questions together (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(1, asked)
+def sure_level(count: int) -> float:
+    """The level of each interval that makes 95 % for `count` questions together (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(1, count)
 
 
 def judge(answers: Answers, sure: float) -> list[Result]:
-    """A result for each solver, those that must not win first; `sure` is the level that decides on `wins`.
+    """A result for each solver, leak solvers before content solvers; `sure` is the level of a `wins`.
 
-    A verdict of `wins` must hold although many questions were asked of one set of samples: with 95 % for each, one in
-    forty would be answered with yes by luck. Where the 95 % interval lies above chance and the wider one, 95 % for all
-    `leak` solvers together, does not, the verdict is `unsure`.
+    One set of samples answers many questions: with 95 % for each, luck alone would answer one in forty with yes. So a
+    solver `wins` only where the wider interval is above chance, 95 % for all leak solvers together. Where only its own
+    95 % interval is, the verdict is `unsure`.
     """
     levels = guessing(answers.question)
-    names = sorted(answers.right, key=lambda name: ("baseline", "leak", "content").index(kind(name, answers.task)))
+    names = sorted(answers.right, key=lambda name: KINDS.index(answers.kind(name)))
     sums, sizes, tails = _sums(answers, names)
     worst = np.array([lowest(metric, answers.question) for metric in levels])
     (low, high), (sure_low, sure_high) = ratio_intervals(
@@ -102,22 +168,26 @@ def judge(answers: Answers, sure: float) -> list[Result]:
     return results
 
 
-def _fixed(sums: Floats, sizes: Floats, names: Sequence[str], levels: Mapping[str, float]) -> Floats:
-    """The chance level of each column that is there by construction, else NaN: [solvers * metrics].
+def luck(exact: Floats, clusters: Numbers, level: float) -> float | None:
+    """The probability that guessing hits in as many clusters, where hits are rare; None where an interval is reliable.
 
-    Whoever looks at candidates alone is as wrong on a puzzle as right on its twin, so that selection is 0 in every
-    cluster. An interval for means of the unknown would say that it could be anything.
+    One hit in 78 samples lifts a score interval above 1/1680, although guessing has one in every twentieth such set.
+    The number of clusters with a hit is at most about Poisson, whether or not samples of a cluster hit together.
     """
-    chance = np.array([levels[m] if m in ("selection", "whole") else np.nan for m in levels] * len(names))
-    constant = (np.abs(sums - chance * sizes) < 1e-9).all(axis=0).reshape(len(names), len(levels))
-    if len(sums) < CONSTANT_CLUSTERS or "selection" not in levels:
-        return np.full(len(chance), np.nan)
-    constant &= constant[:, [list(levels).index("selection")]]  # whole sets are so rare that none may be luck
-    return np.where(constant.ravel(), chance, np.nan)
+    expected = len(exact) * level
+    if expected >= RARE:
+        return None
+    hits = len(np.unique(clusters[exact > 0]))
+    terms = accumulate(range(1, hits), lambda term, count: term * expected / count, initial=math.exp(-expected))
+    return max(0.0, 1 - sum(terms)) if hits else 1.0
+
+
+def _judged(answers: Answers, solver: str) -> tuple[str, ...]:
+    return judged(answers.question, sees_frames=SOLVERS[solver].sees_frames)
 
 
 def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[float | None]]:
-    """Of each cluster the values and weights of all solvers' metrics, summed: [clusters, solvers * metrics]; `luck`."""
+    """Values and weights summed over each cluster, [clusters, solvers * metrics]; the `luck` of each solver."""
     sums, sizes, tails = [], [], []
     for name in names:
         found = scores(answers.right[name], answers.question)
@@ -128,6 +198,20 @@ def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[
     return np.stack(sums, axis=1), np.stack(sizes, axis=1), tails
 
 
+def _fixed(sums: Floats, sizes: Floats, names: Sequence[str], levels: Mapping[str, float]) -> Floats:
+    """The chance level of each column that is at chance by construction, else NaN: [solvers * metrics].
+
+    A solver that sees only the candidates scores exactly chance over a pair of twins, so its selection is 0 in every
+    cluster. An interval for an unknown mean would say that any value is possible.
+    """
+    chance = np.array([levels[m] if m in ("selection", "whole") else np.nan for m in levels] * len(names))
+    constant = (np.abs(sums - chance * sizes) < 1e-9).all(axis=0).reshape(len(names), len(levels))
+    if len(sums) < CONSTANT_CLUSTERS or "selection" not in levels:
+        return np.full(len(chance), np.nan)
+    constant &= constant[:, [list(levels).index("selection")]]  # whole sets are so rare that none may be luck
+    return np.where(constant.ravel(), chance, np.nan)
+
+
 def _result(
     name: str,
     answers: Answers,
@@ -135,9 +219,9 @@ def _result(
     sure_ends: Mapping[str, tuple[float, float]],
     hits: tuple[float | None, float],
 ) -> Result:
-    """The verdict: metrics whose interval lies above chance; of `exact`, where hits are rare, hits beyond luck."""
+    """The verdict: an interval above chance in a judged metric, or for `exact` where hits are rare, more than luck."""
     tail, level = hits
-    asked = judged(answers.question, name)
+    asked = _judged(answers, name)
 
     def above(ends: Mapping[str, float], level: float) -> tuple[str, ...]:
         won = {metric: ends[metric] > estimates[metric].chance + 1e-12 for metric in asked}
@@ -150,23 +234,9 @@ def _result(
     below = any(sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in asked)
     return Result(
         name=name,
-        kind=kind(name, answers.task),
+        kind=answers.kind(name),
         verdict="wins" if wins else "unsure" if likely else "below" if below else "chance",
         judged=asked,
         wins_on=wins,
         estimates=estimates,
     )
-
-
-def luck(exact: Floats, codes: Numbers, level: float) -> float | None:
-    """How likely guessing hits in as many groups, where hits are rare; None where an interval can be trusted.
-
-    One hit in 78 samples lifts a score interval above 1/1680, though guessing has one in every twentieth such set.
-    The number of groups with a hit is at most about Poisson, whether or not samples of a group hit together.
-    """
-    expected = len(exact) * level
-    if expected >= RARE:
-        return None
-    hits = len(np.unique(codes[exact > 0]))
-    terms = accumulate(range(1, hits), lambda term, count: term * expected / count, initial=math.exp(-expected))
-    return max(0.0, 1 - sum(terms)) if hits else 1.0

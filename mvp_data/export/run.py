@@ -10,15 +10,15 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from mvp_data.core.errors import ConfigError, OutputError, ShardError
 from mvp_data.core.text import counts, one_line
 from mvp_data.export.catalogue import TARGETS
-from mvp_data.export.readme import ABOUT_NAME, UNFINISHED, texts
-from mvp_data.export.target import ExportReport, Item, Row, Target
+from mvp_data.export.target import HUB_SPLITS, ExportReport, Item, Row, Target
 from mvp_data.shards.index import read_index
 from mvp_data.shards.prompt import PromptConfig, prompt_images
 from mvp_data.shards.record import REBUILD, SPLITS
@@ -27,6 +27,8 @@ from mvp_data.system.files import atomic_write
 from mvp_data.system.progress import Progress
 from mvp_data.tasks.catalogue import TASKS
 
+ABOUT_NAME = "export.json"  # marks the folder as an export; describes it once the export is complete
+UNFINISHED = '{"complete": false}\n'
 IMAGES_NAME = "images"
 GROUP_BYTES = 32 << 20  # images in one Parquet row group
 GROUP_ROWS = 1000  # most rows in one row group, and most samples in one folder of images
@@ -39,15 +41,26 @@ _OWN_NAMES = re.compile(
     + ")"
 )
 
+_README = """---
+configs:
+- config_name: default
+  data_files:
+{data_files}
+---
+
+# Masked video prediction puzzles, for {to}
+
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images a sample, up to {size} px;
+a Qwen2.5-VL prompt has fewer than {prompt_tokens} tokens.
+
+## Train
+
+{training}
+"""
+
 
 def export(
-    shards: Path,
-    out: Path,
-    *,
-    to: str,
-    prompt: PromptConfig,
-    pass_rates: Path | None = None,
-    overwrite: bool = False,
+    shards: Path, out: Path, *, to: str, prompt: PromptConfig, pass_rates: Path | None = None, overwrite: bool = False
 ) -> ExportReport:
     """Write the samples of one shard, or of a folder of shards, to `out` in the layout of the target `to`.
 
@@ -88,7 +101,9 @@ def export(
             sizes = {"pictures": len(images), "width_px": record.width_px, "height_px": record.height_px}
             most = {name: max(most[name], size) for name, size in sizes.items()}
         if not splits:
-            raise ConfigError(f"{pass_rates}: leaves no sample of {shards} ({counts(left_out)}); export without it")
+            raise ConfigError(
+                f"{pass_rates}: leaves no sample of {shards} ({counts(left_out)}); export without --pass-rates"
+            )
         _sync()
     report = ExportReport(
         out=out,
@@ -101,7 +116,7 @@ def export(
         timestamps=prompt.timestamps,
         **most,
     )
-    _write(out, texts(report, target))
+    _write(out, _texts(report, target))
     return report
 
 
@@ -115,7 +130,7 @@ def _target(to: str, prompt: PromptConfig) -> Target:
 
 
 def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
-    """Images as `datasets.Image` stores them; the name in `path` only tells the format."""
+    """Images as `datasets.Image` stores them; `path` only shows the format."""
     names = sample.record.member_names
     data = prompt_images(sample, prompt)
     return [{"bytes": jpeg, "path": name} for name, jpeg in zip(names[-len(data) :], data, strict=True)]
@@ -132,28 +147,27 @@ def _write_images(out: Path, sample: Sample, prompt: PromptConfig, number: int) 
             with (out / paths[-1]).open("xb") as file:
                 file.write(image["bytes"])
     except FileExistsError as error:
-        raise ShardError(f"{sample.record.key}: the key comes twice: {REBUILD}") from error
+        raise ShardError(f"{sample.record.key}: the key occurs twice: {REBUILD}") from error
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}): free space or choose another") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}): free space or give another --out"
+        ) from error
     return paths
 
 
 @contextmanager
 def _writer(path: Path, target: Target) -> Iterator[Callable[[Row], None]]:
-    """Yields a function that adds a row to a file. The file appears when the block ends without an error."""
+    """A function that adds a row to a file. The file appears when the block ends without an error."""
+
+    def add_line(row: Row) -> None:
+        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
     with atomic_write(path) as file:
         if target.format == "jsonl":
-            yield lambda row: _write_line(file, row)
+            yield add_line
         else:
-            rows = _ParquetRows(file)
-            try:
+            with closing(_ParquetRows(file)) as rows:
                 yield rows.add
-            finally:
-                rows.close()
-
-
-def _write_line(file: IO[bytes], row: Row) -> None:
-    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 class _ParquetRows:
@@ -183,7 +197,7 @@ class _ParquetRows:
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         if self._writer is None:
             self._schema = table.schema.with_metadata({"huggingface": json.dumps(_HUB_FEATURES)})
-            options = {"use_dictionary": False, "write_statistics": False}  # useless for images, and large
+            options = {"use_dictionary": False, "write_statistics": False}  # large, and useless for images
             self._writer = pq.ParquetWriter(self._file, self._schema, **options)
         self._writer.write_table(table)
         self._rows, self._bytes = [], 0
@@ -242,13 +256,40 @@ def _is_export(out: Path) -> bool:
 
 
 def _images_in(out: Path) -> Iterator[str]:
-    """Names below the folder of images; the name of a link is marked, so that it never matches an image of ours."""
+    """The names in the folder of images; a link gets a suffix, so that it never matches an image of an export."""
     folder = out / IMAGES_NAME
     if folder.is_symlink():
         yield f"{IMAGES_NAME} (a link)"
     elif folder.is_dir():
         for path in folder.rglob("*"):
             yield path.relative_to(folder).as_posix() + (" (a link)" if path.is_symlink() else "")
+
+
+def _texts(report: ExportReport, target: Target) -> dict[str, str]:
+    """Name and content of each text file of the folder; `export.json` is the last one."""
+    about = {**asdict(report), "complete": True}
+    del about["out"]  # the folder may be moved
+    files = {"README.md": _readme(report, target)}
+    files |= {name: content(report) for name, content in target.files.items()}
+    return {**files, ABOUT_NAME: json.dumps(about, indent=1, sort_keys=True) + "\n"}
+
+
+def _readme(report: ExportReport, target: Target) -> str:
+    """A dataset card with the command that trains on the folder."""
+    splits = [f'  - split: {HUB_SPLITS[split]}\n    path: "{target.file(split)}"' for split in report.splits]
+    counts, tasks = (
+        ", ".join(f"{name} {count}" for name, count in part.items()) for part in (report.splits, report.tasks)
+    )
+    return _README.format(
+        data_files="\n".join(splits),
+        to=target.name,
+        counts=counts,
+        tasks=tasks,
+        images=report.pictures,
+        size=f"{report.width_px}x{report.height_px}",
+        prompt_tokens=report.prompt_tokens,
+        training=target.training(report).strip("\n"),
+    )
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:
@@ -258,6 +299,6 @@ def _write(out: Path, files: Mapping[str, str]) -> None:
 
 
 def _sync() -> None:
-    """Flush the images to disk before the rows that name them. One call: an fsync for each file takes longer."""
+    """Flush the images to disk before the rows that name them. One call is faster than an fsync for each file."""
     if hasattr(os, "sync"):
         os.sync()

@@ -1,11 +1,9 @@
-"""What an export target is, and the parts that several targets share.
+"""The `Target` object, which describes the dataset layout of one project, and parts that several targets share.
 
-A target describes the dataset layout of one project as a `Target` object: how a sample becomes a row, and what the
-README says about training. The text of the question comes from `mvp_data.shards.prompt` alone.
-
-Some projects have a single column for the truth. There it is `CAFB/8`: the answer, and the number of labels to choose
-from. Where order does not count it is `ABCF/8/any`. The rewards of `mvp_train.adapters` need nothing else. One file may
-hold samples of several tasks; each row names its own task.
+The text of the question comes only from `mvp_data.shards.prompt`. Some projects have a single column for the truth.
+There it is `CAFB/8`: the answer, and the number of labels to choose from. Where order does not count it is
+`ABCF/8/any`. The rewards of `mvp_train.adapters` need nothing else. One file may hold samples of several tasks; each
+row names its own task.
 """
 
 import math
@@ -43,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportReport:
-    """What an export wrote. `left_out` counts samples by reason: always_the_same, not_measured."""
+    """The size and content of an export. `left_out` counts samples by reason: always_the_same, not_measured."""
 
     out: Path
     to: str
@@ -59,7 +57,7 @@ class ExportReport:
 
     @property
     def prompt_tokens(self) -> int:
-        """An upper limit for the tokens of a prompt of Qwen2.5-VL with images at full size, in multiples of 1024."""
+        """An upper limit for the tokens of a Qwen2.5-VL prompt with images at full size, in multiples of 1024."""
         image = math.ceil(self.width_px / PATCH_PX) * math.ceil(self.height_px / PATCH_PX)
         return math.ceil((self.pictures * (image + PICTURE_TOKENS) + TEXT_TOKENS) / 1024) * 1024
 

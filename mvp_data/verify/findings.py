@@ -4,7 +4,6 @@ Every finding is counted; the report shows the first ones of each check.
 """
 
 import json
-from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 
 from mvp_data.core.text import plural, printable
@@ -14,22 +13,22 @@ from mvp_data.shards.index import INDEX_NAME
 from mvp_data.shards.record import REBUILD
 
 CHECKS = {
-    INDEX_NAME: "parses, fits its shards and its configuration",
+    INDEX_NAME: "parses, and matches its shards and its configuration",
     "folder": "contains no other files",
     "bytes": "each shard has the size and the sha256 of the index",
-    "records": "each file and record of a shard parses, and is of this build",
-    "pictures": "each JPEG decodes in full, to its stated size",
-    "keys": "no key comes twice",
+    "records": "each file and record of a shard parses, and belongs to this build",
+    "pictures": "each image decodes in full, to its stated size",
+    "keys": "no key occurs twice",
     "shape": "all samples of a task have the same files",
     "splits": "no video, and no copy of it, is in two splits",
-    "repeats": "no sample shows a picture twice",
+    "repeats": "no sample shows an image twice",
     "margin": "similarities are within the thresholds",
-    "encoding": "all pictures of a sample have the same JPEG settings",
+    "encoding": "all images of a sample have the same JPEG settings",
     "labels": "each label is right equally often (a warning if not)",
     SAMPLES_NAME: "has the row of each sample, in order",
-    LEDGER_NAME: "knows each video, and counts its samples",
-    REPORT_NAME: "adds up to the same",
-    CARD_NAME: "is there",
+    LEDGER_NAME: "lists each video, and counts its samples",
+    REPORT_NAME: "agrees with the shards and the ledger",
+    CARD_NAME: "exists",
 }
 SHOWN = 5  # findings of each check in the report
 
@@ -43,55 +42,44 @@ class Finding:
     warning: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Check:
     """The result of one check. Each line says what is wrong, where, and what to do."""
 
     name: str
     meaning: str
-    looked_at: int
-    problems: int
-    warnings: int
-    lines: tuple[str, ...]
+    looked_at: int = 0
+    problems: int = 0
+    warnings: int = 0
+    lines: list[str] = field(default_factory=list)
 
 
-@dataclass(kw_only=True, slots=True)
-class Tally:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
     """Collects the findings of one run of `verify`."""
 
     remedy: str  # the advice for damaged files
-    looked_at: Counter[str] = field(default_factory=Counter)
-    problems: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
-    lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    checks: dict[str, Check] = field(default_factory=lambda: {n: Check(name=n, meaning=m) for n, m in CHECKS.items()})
     broken: dict[str, None] = field(default_factory=dict)  # damaged files, in the order found
+
+    def looked_at(self, check: str, count: int = 1) -> None:
+        """Count the objects of a check."""
+        self.checks[check].looked_at += count
 
     def add(self, finding: Finding, advice: str) -> None:
         """Count a finding."""
-        (self.warnings if finding.warning else self.problems)[finding.check] += 1
-        if len(self.lines[finding.check]) < SHOWN:
+        check = self.checks[finding.check]
+        check.warnings += finding.warning
+        check.problems += not finding.warning
+        if len(check.lines) < SHOWN:
             kind = "warning: " if finding.warning else ""
             text = finding.text.removesuffix(f": {REBUILD}")  # `advice` is better: it names the folder
-            self.lines[finding.check].append(f"{kind}{text}: {advice}")
+            check.lines.append(f"{kind}{text}: {advice}")
 
     def damaged(self, check: str, name: str, text: str) -> None:
         """Count a damaged file of the build."""
         self.broken[name] = None
         self.add(Finding(check=check, text=text), self.remedy)
-
-    def checks(self) -> tuple[Check, ...]:
-        """The results of all checks, in the order of `CHECKS`."""
-        return tuple(
-            Check(
-                name=name,
-                meaning=meaning,
-                looked_at=self.looked_at[name],
-                problems=self.problems[name],
-                warnings=self.warnings[name],
-                lines=tuple(self.lines[name]),
-            )
-            for name, meaning in CHECKS.items()
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +117,6 @@ def to_text(found: Verification) -> str:
         more = check.problems + check.warnings - len(check.lines)
         lines += [f"... and {more} more of {check.name}"] if more else []
     warnings = sum(check.warnings for check in found.checks)
-    well = f"all is well, {plural(warnings, 'warning')}" if warnings else "all is well"
-    lines += ["", well if found.ok else "not well: see above"]
+    well = f"no problem found, {plural(warnings, 'warning')}" if warnings else "no problem found"
+    lines += ["", well if found.ok else "problems found: see above"]
     return "\n".join(map(printable, lines))  # file and group names come from outside

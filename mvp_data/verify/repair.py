@@ -1,7 +1,7 @@
-"""`mvp-data verify --repair`: makes the damaged files of a build again from its bank, byte for byte.
+"""`mvp-data verify --repair`: rebuilds the damaged files of a build from its bank, byte for byte.
 
-It needs no video: options and thresholds come from the index, the list of videos from the ledger, frames and vectors
-from the bank. Pass 2 runs again, and a shard is replaced only if the new one has the sha256 of the index.
+It needs no video: it reads options and thresholds from the index, the list of videos from the ledger, and frames and
+vectors from the bank. Pass 2 runs again, and a shard is replaced only if the new one has the sha256 of the index.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from mvp_data.verify.table_checks import rows_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repair:
-    """The files that were made again, the failures with their reasons, and the result of `verify` afterwards."""
+    """The rebuilt files, the failures with their reasons, and the result of `verify` afterwards."""
 
     rebuilt: tuple[str, ...]
     failed: tuple[str, ...]
@@ -42,11 +42,11 @@ class Repair:
 
 
 def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
-    """Make the damaged and missing files of a build again; all others stay as they are.
+    """Rebuild the damaged and missing files of a build; all others stay as they are.
 
     Raises:
         OutputError: the folder does not exist, another run is using it, the index is damaged, or the bank is not the
-            one of this build. Nothing is changed then.
+            one of this build. Then nothing has changed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -57,7 +57,7 @@ def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
             raise OutputError(f"{found.checks[0].lines[0]}; only the shards and the tables can be repaired")
         rebuilt: list[str] = []
         failed: list[str] = []
-        # Shards first: whether the tables match them shows only when the shards are whole.
+        # Shards first: the tables can be checked only against whole shards.
         while set(found.broken) - set(rebuilt) and not failed:
             repairer = _Repairer(folder, bank, found.broken)
             repairer.run()
@@ -81,7 +81,7 @@ class _Repairer:
         self.failed: list[str] = []  # one line for each file
 
     def run(self) -> None:
-        """Make the broken shards again, or the broken tables if there is no broken shard."""
+        """Rebuild the broken shards, or the broken tables if there is no broken shard."""
         shards = [info for info in self._index.shards if info.name in self._broken]
         if LEDGER_NAME in self._broken:
             advice = "delete it and run the same `mvp-data build` command"
@@ -104,7 +104,7 @@ class _Repairer:
         if not root.is_dir():
             raise OutputError(f"{root}: no such bank: give the bank of this build with --bank, or build again")
         bank = Bank(root, self._config.extract_hash())
-        rows = [row for row in read_ledger(self._folder) if row.split]  # the other videos gave no usable frame
+        rows = [row for row in read_ledger(self._folder) if row.split]  # the other videos have no usable frame
         needed = {row.video_id: row.path for row in rows}
         missing = [path for video_id, path in needed.items() if not bank.has(video_id)]
         if missing:
@@ -126,7 +126,7 @@ class _Repairer:
         puzzle_set, packer = self._pass_2()
         plan = dict(packer.plan(puzzle_set.puzzles))
         if {name: len(puzzles) for name, puzzles in plan.items()} != {s.name: s.samples for s in self._index.shards}:
-            found = f"does not give the samples of {self._folder}: it is damaged, or of another build"
+            found = f"does not give the samples of {self._folder}: it is damaged, or belongs to another build"
             raise OutputError(f"{self._config.bank_folder}: {found}: build again")
         with Progress(len(broken), "packing", "shard") as bar:
             for info in broken:
@@ -149,8 +149,7 @@ class _Repairer:
         if REPORT_NAME in self._broken:
             puzzle_set, _ = self._pass_2()
             packed, rows = Packed(shards=index.shards, records=tuple(records)), read_ledger(out)
-            no_times = Journal()
-            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, {}, no_times)
+            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, {}, Journal())  # no times
             write_report(out, asdict(replace(report, encoder=str(self._encoder))))
             self.rebuilt.append(REPORT_NAME)
         if CARD_NAME in self._broken:
@@ -160,7 +159,7 @@ class _Repairer:
 
 
 def _extra_columns(folder: Path, index: Index, broken: set[str]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """The extra manifest columns of each video, from `samples.parquet`, or if that is broken from the whole shards."""
+    """The extra manifest columns of each video, from `samples.parquet` or, if it is broken, from the whole shards."""
     found: dict[str, str] = {}
     with suppress(ShardError):
         for row in rows_of(folder / SAMPLES_NAME, SampleRow):

@@ -1,6 +1,6 @@
 """`mvp-data verify`: checks a finished build against its index, its tables, and the rules of a puzzle.
 
-It reads every byte once and changes nothing. Of all samples but the current one it keeps only hashes of their names.
+It reads every byte once and changes nothing. Memory holds the records of one shard, and a hash of each key.
 docs/verify.md explains each check.
 """
 
@@ -24,19 +24,19 @@ from mvp_data.shards.record import Record
 from mvp_data.shards.tar import Sample, read_shard
 from mvp_data.system.progress import megabytes
 from mvp_data.tasks.catalogue import TASKS
-from mvp_data.verify.findings import Finding, Tally, Verification
+from mvp_data.verify.findings import Finding, Findings, Verification
 from mvp_data.verify.sample_checks import sample_findings
 from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
 from mvp_data.viewer.summary import label_balance
 
-RARE_P = 1e-6  # labels of an unbiased build are less even than this once in a million builds
-AT_THE_LIMIT = "the build accepted it before JPEG coding; see it with `mvp-data inspect --sample`"
+RARE_P = 1e-6  # an unbiased build has less even labels once in a million builds
+AT_THE_LIMIT = "the build accepted it before JPEG coding: look at it with `mvp-data inspect --sample`"
 MADE_SO = "the build itself wrote this: report it, and build again with another version of mvp-data"
 _READ_BYTES = 1 << 20
 
 
-def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
-    """Check the output folder of a build; `quiet` hides the progress bar.
+def verify(folder: str | Path) -> Verification:
+    """Check the output folder of a build.
 
     Raises:
         OutputError: the folder does not exist, or cannot be read.
@@ -44,20 +44,19 @@ def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
     folder = Path(folder)
     if not folder.is_dir():
         raise OutputError(f"{folder}: no such folder: give the --out folder of a build")
-    tally = Tally(remedy=f"`mvp-data verify {folder} --repair` makes it again")
-    tally.looked_at[INDEX_NAME] = 1
+    findings = Findings(remedy=f"repair it with `mvp-data verify {folder} --repair`")
+    findings.looked_at(INDEX_NAME)
     try:
         index = _index(folder)
     except ShardError as error:
         there = (folder / INDEX_NAME).exists()
         text = str(error) if there else f"{folder}: no {INDEX_NAME}, so the build is not finished"
-        tally.add(Finding(check=INDEX_NAME, text=text), _index_advice(folder))
-        return Verification(
-            path=str(folder), shards=0, samples=0, checks=tally.checks(), broken=(INDEX_NAME,), foreign=()
-        )
-    foreign = _foreign_files(folder, index, tally)
-    checks = _ShardChecks(folder, index, tally)
-    with megabytes(sum(shard.bytes for shard in index.shards), "verify", quiet=quiet) as add:
+        findings.add(Finding(check=INDEX_NAME, text=text), _index_advice(folder))
+        results = tuple(findings.checks.values())
+        return Verification(path=str(folder), shards=0, samples=0, checks=results, broken=(INDEX_NAME,), foreign=())
+    foreign = _foreign_files(folder, index, findings)
+    checks = _ShardChecks(folder, index, findings)
+    with megabytes(sum(shard.bytes for shard in index.shards), "verify", quiet=False) as add:
         for shard in index.shards:
             checks.shard(shard, add)
     checks.finish()
@@ -65,8 +64,8 @@ def verify(folder: str | Path, *, quiet: bool = False) -> Verification:
         path=str(folder),
         shards=len(index.shards),
         samples=checks.totals.samples,
-        checks=tally.checks(),
-        broken=tuple(tally.broken),
+        checks=tuple(findings.checks.values()),
+        broken=tuple(findings.broken),
         foreign=foreign,
     )
 
@@ -105,7 +104,7 @@ def _index_advice(folder: Path) -> str:
     return "empty the folder and run the same `mvp-data build` command; the bank keeps the decoded videos"
 
 
-def _foreign_files(folder: Path, index: Index, tally: Tally) -> tuple[str, ...]:
+def _foreign_files(folder: Path, index: Index, findings: Findings) -> tuple[str, ...]:
     """Names of the files that do not belong to the build. A hidden file is a warning, since no loader reads it."""
     shards = {shard.name for shard in index.shards}
     foreign: list[str] = []
@@ -115,27 +114,27 @@ def _foreign_files(folder: Path, index: Index, tally: Tally) -> tuple[str, ...]:
         raise OutputError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from error
     for path in paths:
         name = path.name
-        tally.looked_at["folder"] += 1
+        findings.looked_at("folder")
         if name in shards or (is_own(name) and not name.endswith((".tar", ".tmp")) and name != STARTED_NAME):
             continue
         foreign.append(name)
         if name == STARTED_NAME:
             text, advice = "the build is not finished", "run the same `mvp-data build` command to finish it"
         elif is_own(name) and name.endswith(".tmp"):
-            text, advice = "left by a run that was killed", "remove it, unless a build is running there"
+            text, advice = "left by a killed run", "remove it, unless a build is using the folder"
         elif is_own(name):
             text, advice = f"a shard that is not in {INDEX_NAME}", "move it away"
         else:
             text, advice = "not a file of a build", "move it away"
-        tally.add(Finding(check="folder", text=f"{path}: {text}", warning=name.startswith(".")), advice)
+        findings.add(Finding(check="folder", text=f"{path}: {text}", warning=name.startswith(".")), advice)
     return tuple(foreign)
 
 
 class _ShardChecks:
     """Checks shard after shard; `finish` makes the checks that need all of them."""
 
-    def __init__(self, folder: Path, index: Index, tally: Tally) -> None:
-        self._folder, self._index, self._tally = folder, index, tally
+    def __init__(self, folder: Path, index: Index, findings: Findings) -> None:
+        self._folder, self._index, self._findings = folder, index, findings
         self._keys: set[int] = set()  # 64-bit hashes: for a million keys, 1 build in 40 million has a collision
         self._groups: dict[int, str] = {}  # hash of a group -> split
         self._shapes: dict[str, tuple[int, int, int]] = {}  # task -> k, l, context frames
@@ -150,31 +149,31 @@ class _ShardChecks:
         A problem in a shard whose sha256 differs from the index is damage. With the right sha256 it is a defect of the
         build.
         """
-        path, tally = self._folder / info.name, self._tally
-        tally.looked_at["bytes"] += 1
+        path, findings = self._folder / info.name, self._findings
+        findings.looked_at("bytes")
         records: list[Record] = []
-        findings: list[Finding] = []
+        found: list[Finding] = []
         problem = f"{path}: missing, or not a regular file"
         if path.is_file():
             try:
-                problem = self._read(info, path, add, records, findings)
+                problem = self._read(info, path, add, records, found)
             except OSError as error:
                 problem = f"{path}: cannot be read ({error.strerror})"
         if problem:
-            tally.damaged("bytes", info.name, problem)
+            findings.damaged("bytes", info.name, problem)
         if problem or len(records) != info.samples:
             self._complete = False
             self._samples.skip(info.samples)
         else:
             self._samples.compare(info.name, records)
-        for f in findings:
-            advice = AT_THE_LIMIT if f.warning else tally.remedy if problem else MADE_SO
-            tally.add(Finding(check=f.check, text=f"{path}: {f.text}", warning=f.warning), advice)
+        for f in found:
+            advice = AT_THE_LIMIT if f.warning else findings.remedy if problem else MADE_SO
+            findings.add(Finding(check=f.check, text=f"{path}: {f.text}", warning=f.warning), advice)
 
     def _read(
-        self, info: ShardInfo, path: Path, add: Callable[[int], None], records: list[Record], findings: list[Finding]
+        self, info: ShardInfo, path: Path, add: Callable[[int], None], records: list[Record], found: list[Finding]
     ) -> str:
-        """Read a whole shard; appends to `records` and `findings`.
+        """Read a whole shard; appends to `records` and `found`.
 
         Returns how its bytes differ from the index, or an empty string.
         """
@@ -182,60 +181,62 @@ class _ShardChecks:
             reader = HashingReader(file, str(path), add)
             try:
                 for sample in read_shard(reader):  # type: ignore[arg-type] # it only calls `read`
-                    findings += self._sample(info, sample)
+                    found += self._sample(info, sample)
                     records.append(sample.record)
                 if len(records) != info.samples:
                     text = f"{len(records)} samples, {INDEX_NAME} says {info.samples}"
-                    findings.append(Finding(check="records", text=text))
+                    found.append(Finding(check="records", text=text))
             except ShardError as error:
-                findings.append(Finding(check="records", text=str(error).removeprefix(f"{path}: ")))
+                found.append(Finding(check="records", text=str(error).removeprefix(f"{path}: ")))
             reader.drain()
-        found = reader.sha256.hexdigest()
-        if (reader.size, found) == (info.bytes, info.sha256):
+        sha256 = reader.sha256.hexdigest()
+        if (reader.size, sha256) == (info.bytes, info.sha256):
             return ""
         said = f"{INDEX_NAME} says {info.bytes} and {info.sha256[:16]}..."
-        return f"{path}: has {reader.size} bytes and sha256 {found[:16]}..., {said}"
+        return f"{path}: has {reader.size} bytes and sha256 {sha256[:16]}..., {said}"
 
     def finish(self) -> None:
         """Check the balance of the labels, and the tables against all shards."""
-        tally, totals = self._tally, self.totals
+        findings, totals = self._findings, self.totals
         for task, samples in sorted(totals.tasks.items()):
             asked = TASKS[task].question(*self._shapes[task][:2])
             _, p = label_balance(self._positives[task], samples=samples, k=asked.slots, pool=asked.choices)
             if p < RARE_P:
                 text = f"{self._folder}: the labels of {task} are not equally often right (p {p:.1g})"
-                tally.add(Finding(check="labels", text=text, warning=True), "`mvp-data inspect` shows which")
+                findings.add(Finding(check="labels", text=text, warning=True), "`mvp-data inspect` shows which")
         if problem := self._samples.finish():
-            tally.damaged(SAMPLES_NAME, SAMPLES_NAME, problem)
+            findings.damaged(SAMPLES_NAME, SAMPLES_NAME, problem)
         complete = self._complete  # otherwise the totals are incomplete
         problem = self._ledger.finish(totals.videos) if complete else self._ledger.problem
         found = Finding(check=LEDGER_NAME, text=problem) if problem else None
         if complete and found is None:
             found = report_finding(self._folder, self._index.config["thresholds"], totals, self._ledger)
         if found is not None and found.check == LEDGER_NAME:
-            tally.broken[LEDGER_NAME] = None
+            findings.broken[LEDGER_NAME] = None
             first = f"delete {LEDGER_NAME} and " if (self._folder / LEDGER_NAME).exists() else ""
-            tally.add(found, f"{first}run the same `mvp-data build` command; the bank keeps the decoded videos")
+            findings.add(found, f"{first}run the same `mvp-data build` command; the bank keeps the decoded videos")
         elif found is not None:
-            tally.damaged(REPORT_NAME, REPORT_NAME, found.text)
+            findings.damaged(REPORT_NAME, REPORT_NAME, found.text)
         if not (self._folder / CARD_NAME).is_file():
-            tally.damaged(CARD_NAME, CARD_NAME, f"{self._folder / CARD_NAME}: missing")
-        tally.looked_at.update({SAMPLES_NAME: totals.samples, "labels": totals.samples, CARD_NAME: 1})
-        tally.looked_at.update({LEDGER_NAME: self._ledger.sources, REPORT_NAME: 1} if complete else {})
+            findings.damaged(CARD_NAME, CARD_NAME, f"{self._folder / CARD_NAME}: missing")
+        counts = {SAMPLES_NAME: totals.samples, "labels": totals.samples, CARD_NAME: 1}
+        counts |= {LEDGER_NAME: self._ledger.sources, REPORT_NAME: 1} if complete else {}
+        for check, count in counts.items():
+            findings.looked_at(check, count)
 
     def _sample(self, info: ShardInfo, sample: Sample) -> list[Finding]:
         """Check one sample alone, and against the samples before it."""
-        record, looked_at = sample.record, self._tally.looked_at
+        record = sample.record
         for name in ("records", "keys", "shape", "splits", "repeats", "margin", "encoding"):
-            looked_at[name] += 1
-        looked_at["pictures"] += len(record.member_names) - 1
+            self._findings.looked_at(name)
+        self._findings.looked_at("pictures", len(record.member_names) - 1)
         self.totals.add(record)
         self._positives[record.task].update(record.answer)
         self._ledger.compare(record)
         found = [Finding(check="records", text=text) for text in self._mismatches(info, record)]
         key, group = stable_hash(record.key), stable_hash(record.video_group)
         if key in self._keys:
-            found.append(Finding(check="keys", text=f"{record.key}: the key comes twice in the build"))
+            found.append(Finding(check="keys", text=f"{record.key}: the key occurs twice in the build"))
         self._keys.add(key)
         if (split := self._groups.setdefault(group, record.split)) != record.split:
             text = f"{record.key}: in {record.split}, others of its video group {record.video_group} are in {split}"

@@ -15,7 +15,7 @@ from mvp_data.shards.tar import Sample
 from mvp_data.verify.findings import Finding
 from mvp_data.video.decode.images import jpeg_luma
 
-CODING_LUMA = 2  # most difference per block between thumbnails of two JPEGs of one frame, of 255 levels
+CODING_LUMA = 2  # most difference of a block between thumbnails of two JPEGs of one frame, of 255 levels
 SLACK = 1e-5  # records round cosines to five decimals; some rules compare them unrounded
 
 
@@ -24,7 +24,7 @@ def sample_findings(sample: Sample, thresholds: Mapping[str, float]) -> Iterator
     yield from _frame_findings(sample.record)
     yield from _similarity_findings(sample.record, thresholds)
     yield from _byte_findings(sample)
-    yield from _picture_findings(sample)
+    yield from _pixel_findings(sample)
 
 
 def _frame_findings(record: Record) -> Iterator[Finding]:
@@ -36,9 +36,8 @@ def _frame_findings(record: Record) -> Iterator[Finding]:
     for candidate in _distractors(record):
         inside = record.hidden_start_s <= candidate.time_s <= record.hidden_end_s
         if inside and candidate.video_id == record.video_id:
-            yield Finding(
-                check="repeats", text=f"{record.key}: distractor {candidate.label} is from the hidden segment"
-            )
+            text = f"{record.key}: distractor {candidate.label} is from the hidden segment"
+            yield Finding(check="repeats", text=text)
 
 
 def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Iterator[Finding]:
@@ -51,29 +50,26 @@ def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Ite
     for candidate in _distractors(record):
         scattered = candidate.decoy < 0
         if candidate.similarity >= ambiguous or (scattered and candidate.similarity < low - SLACK):
-            text = (
-                f"distractor {candidate.label} of similarity {candidate.similarity:g} outside [{low:g}, {ambiguous:g})"
-            )
-            yield Finding(check="margin", text=f"{record.key}: {text}")
+            text = f"distractor {candidate.label} has similarity {candidate.similarity:g}"
+            yield Finding(check="margin", text=f"{record.key}: {text}, outside [{low:g}, {ambiguous:g})")
 
 
 def _byte_findings(sample: Sample) -> Iterator[Finding]:
     """By bytes: no two images are the same, and all come from one JPEG encoder."""
-    record, pictures = sample.record, sample.context + sample.candidates
-    if len(set(pictures)) < len(pictures):
+    record, images = sample.record, sample.context + sample.candidates
+    if len(set(images)) < len(images):
         names = record.member_names[1:]
-        twice = next((a, b) for a, b in combinations(range(len(names)), 2) if pictures[a] == pictures[b])
+        twice = next((a, b) for a, b in combinations(range(len(names)), 2) if images[a] == images[b])
         yield Finding(check="repeats", text=f"{names[twice[0]]} and {names[twice[1]]} are the same image")
-    settings = [jpeg_settings(data) for data in pictures]
+    settings = [jpeg_settings(data) for data in images]
     for name, found in zip(record.member_names[1:], settings, strict=True):
         if found != settings[0]:
-            yield Finding(
-                check="encoding", text=f"{name}: its JPEG headers differ from those of {record.member_names[1]}"
-            )
+            text = f"{name}: its JPEG headers differ from those of {record.member_names[1]}"
+            yield Finding(check="encoding", text=text)
             return
 
 
-def _picture_findings(sample: Sample) -> Iterator[Finding]:
+def _pixel_findings(sample: Sample) -> Iterator[Finding]:
     """By pixels: every image decodes, has its stated size, and is not shown twice."""
     record = sample.record
     thumbnails: list[bytes] = []
@@ -89,10 +85,10 @@ def _picture_findings(sample: Sample) -> Iterator[Finding]:
         small = Image.fromarray(luma).resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
         thumbnails.append(small.tobytes())
     if len(thumbnails) == len(record.member_names) - 1:
-        yield from _seen_twice(record, thumbnails)
+        yield from _shown_twice(record, thumbnails)
 
 
-def _seen_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
+def _shown_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
     """Pairs of images that are the same to the pixel rule of the build, `differ`.
 
     The build applied it before JPEG coding, so a pair near its limit may be judged differently here: that is a warning.

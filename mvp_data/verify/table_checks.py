@@ -128,8 +128,10 @@ class LedgerCheck:
         }:
             known = self._videos.get(video_id)
             if known is None or known[:2] != (path, record.split):
-                said = f"knows as {known[0]!r:.200} of {known[1]}" if known else "does not know"
-                self.problem = f"{self._path}: {said} the video of {record.key}, {path!r:.200} of {record.split}"
+                listed = f"lists it as {known[0]!r:.200} of {known[1]}" if known else "does not list it"
+                self.problem = (
+                    f"{self._path}: {record.key} is from {path!r:.200} of {record.split}, the ledger {listed}"
+                )
 
     def finish(self, videos: Mapping[int, int]) -> str:
         """The problem, or an empty string. `videos` maps the hash of a video id to its number of samples."""

@@ -1,4 +1,4 @@
-"""What is measured of pictures, on pictures whose truth is known."""
+"""The measurements of synthetic images with known properties."""
 
 import io
 from dataclasses import replace
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from mvp_data.audit.features import ARTEFACTS, Embeddings, Look, look, picture_features, see
+from mvp_data.audit.features import ARTEFACTS, Embeddings, image_features, measure, visible_part
 from mvp_data.core.types import Encoder, Picture, Vectors
 from mvp_data.shards.record import LABELS
 from mvp_data.shards.tar import Sample
@@ -32,7 +32,7 @@ def jpeg(image: Image.Image, **options: object) -> bytes:
 
 
 def sample_of(pool: list[bytes], *, context: bytes | None = None, mask_start: int = 2) -> Sample:
-    """A sample of any pictures."""
+    """A sample with these images as its pool."""
     width, height = Image.open(io.BytesIO(pool[0])).size
     record = make_record(0, k=2, distractors=len(pool) - 2, context=4, mask_start=mask_start)
     record = replace(record, width_px=width, height_px=height)
@@ -42,12 +42,13 @@ def sample_of(pool: list[bytes], *, context: bytes | None = None, mask_start: in
 def measured(pool: list[bytes]) -> dict[str, np.ndarray]:
     """Each artefact of the pool, in the order given."""
     sample = sample_of(pool)
-    found, seen = look(see(sample)), see(sample)
-    order = np.argsort([LABELS.index(label) for label in seen.labels])
+    part = visible_part(sample)
+    found = measure(part)
+    order = np.argsort([LABELS.index(label) for label in part.labels])
     return {name: found.artefacts[order, i] for i, name in enumerate(ARTEFACTS)}
 
 
-def test_each_artefact_moves_with_what_it_names() -> None:
+def test_each_artefact_measures_its_property() -> None:
     plain = texture()
     boxed = plain.copy()
     ImageDraw.Draw(boxed).rectangle((0, 0, 447, 39), fill=(0, 0, 0))
@@ -90,7 +91,7 @@ def test_each_artefact_moves_with_what_it_names() -> None:
     assert found["flat rows at the edges"][number["plain"]] == 0
 
 
-def test_a_shifted_block_grid_is_seen() -> None:
+def test_a_shifted_block_grid_is_measured() -> None:
     blocky = Image.open(io.BytesIO(jpeg(texture().filter(ImageFilter.GaussianBlur(6)), quality=5)))
     pool = [jpeg(texture().filter(ImageFilter.GaussianBlur(6))), jpeg(blocky.crop((4, 0, 448, 252)).resize((448, 252)))]
     shifted = Image.new("RGB", (448, 252))
@@ -103,48 +104,48 @@ def test_a_shifted_block_grid_is_seen() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (17, 9), (8, 8), (33, 31), (130, 101)])
-def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+def test_images_of_any_size(size: tuple[int, int]) -> None:
     luma = RNG.integers(0, 256, size=(3, size[1], size[0]), dtype=np.uint8)
     for grid_px in (1, 2, 4, 8):
-        assert np.isfinite(picture_features(luma, grid_px)).all()
-        assert picture_features(luma, grid_px).shape == (3, len(NAMES))
+        assert np.isfinite(image_features(luma, grid_px)).all()
+        assert image_features(luma, grid_px).shape == (3, len(NAMES))
     grey = Image.fromarray(luma[0])
-    assert np.isfinite(look(see(sample_of([jpeg(grey)] * 3))).artefacts).all()
+    assert np.isfinite(measure(visible_part(sample_of([jpeg(grey)] * 3))).artefacts).all()
 
 
-def test_pictures_of_one_colour() -> None:
+def test_images_of_one_colour() -> None:
     found = measured([jpeg(Image.new("RGB", (64, 48), (level, 0, 0))) for level in (0, 90, 255)])
     assert all(np.isfinite(values).all() for values in found.values())
     assert found["flat rows at the edges"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("mask_start", [0, 1, 2, 3, 4])
-def test_the_frames_by_the_gap(mask_start: int) -> None:
-    """Each context frame has a level of its own: distances tell which were compared with."""
+def test_distances_to_the_frames_at_the_gap(mask_start: int) -> None:
+    """Each context frame has a different level, so the distances show which ones were compared."""
     frames = [jpeg(Image.new("RGB", (64, 48), (level,) * 3)) for level in (10, 60, 110, 160)]
     pool = [jpeg(Image.new("RGB", (64, 48), (0,) * 3))] * 3
     record = replace(make_record(0, k=2, distractors=1, context=4, mask_start=mask_start), width_px=64, height_px=48)
-    found: Look = look(see(Sample(record=record, context=tuple(frames), candidates=tuple(pool))))
+    found = measure(visible_part(Sample(record=record, context=tuple(frames), candidates=tuple(pool))))
     made, levels = found.spaces["pixels"], (10, 60, 110, 160)
-    before = None if mask_start == 0 else levels[mask_start - 1] ** 2 / 3  # luma alone differs
+    before = None if mask_start == 0 else levels[mask_start - 1] ** 2 / 3  # only luma differs
     after = None if mask_start == 4 else levels[mask_start] ** 2 / 3
     assert (made.before is None, made.after is None) == (before is None, after is None)
     assert made.before is None or made.before[0] == pytest.approx(before, rel=0.05)
     assert made.after is None or made.after[0] == pytest.approx(after, rel=0.05)
 
 
-def test_the_pool_is_shuffled_by_the_key_and_nothing_else() -> None:
+def test_the_pool_is_shuffled_by_the_key() -> None:
     sample = make_sample(3)
-    seen = see(sample)
-    assert sorted(seen.labels) == [c.label for c in sample.record.candidates]
-    assert seen.labels != tuple(c.label for c in sample.record.candidates)
-    for label, data in zip(seen.labels, seen.pool, strict=True):
+    part = visible_part(sample)
+    assert sorted(part.labels) == [c.label for c in sample.record.candidates]
+    assert part.labels != tuple(c.label for c in sample.record.candidates)
+    for label, data in zip(part.labels, part.pool, strict=True):
         assert sample.candidates[LABELS.index(label)] == data
-    assert see(sample) == seen
-    assert (len(seen.before), len(seen.after)) == (5, 7)
+    assert visible_part(sample) == part
+    assert (len(part.before), len(part.after)) == (5, 7)
 
 
-def test_a_picture_is_embedded_once() -> None:
+def test_an_image_is_embedded_once() -> None:
     class Counting:
         encoder = Encoder(name="test:counting", weights_sha256="ab" * 32, dimension=2, engine="numpy")
         asked = 0
@@ -156,22 +157,27 @@ def test_a_picture_is_embedded_once() -> None:
     embedder = Counting()
     embeddings = Embeddings(embedder)
     for _ in range(2):
-        assert set(look(see(make_sample(0)), embeddings).spaces) == {"pixels", "embedding"}
+        assert set(measure(visible_part(make_sample(0)), embeddings).spaces) == {"pixels", "embedding"}
     assert embedder.asked == len({*make_sample(0).candidates, *make_sample(0).context[4:6]})
-    embeddings.KEPT = 3
-    look(see(make_sample(1)), embeddings)
-    assert len(embeddings._kept) <= max(3, embedder.asked)
+    embeddings.CACHED = 3
+    measure(visible_part(make_sample(1)), embeddings)
+    assert len(embeddings._cache) <= max(3, embedder.asked)
 
 
 @pytest.mark.parametrize("name", ["burnt-in clock", "control"])
-def test_clocks_are_found_where_there_are_some(name: str) -> None:
-    found = [look(see(plant_sample(number, PLANTS[name]))).overlay is not None for number in range(12)]
+def test_overlay_finds_burnt_in_clocks(name: str) -> None:
+    found = [measure(visible_part(plant_sample(number, PLANTS[name]))).overlay is not None for number in range(12)]
     assert found == [name == "burnt-in clock"] * 12
 
 
-def test_a_still_scene_and_a_pan_have_no_clock() -> None:
+def test_a_static_scene_and_a_pan_have_no_clock() -> None:
     wide = texture(1200, 252)
     for step in (0, 3, 31):
         frames = [jpeg(wide.crop((step * i, 0, step * i + 448, 252))) for i in range(12)]
         record = replace(make_record(0, k=2, distractors=2, context=8, mask_start=4), width_px=448, height_px=252)
-        assert look(see(Sample(record=record, context=tuple(frames[:8]), candidates=tuple(frames[8:])))).overlay is None
+        assert (
+            measure(
+                visible_part(Sample(record=record, context=tuple(frames[:8]), candidates=tuple(frames[8:])))
+            ).overlay
+            is None
+        )

@@ -1,4 +1,4 @@
-"""The audit as people and scripts read it."""
+"""The text, JSON and page of an audit."""
 
 import json
 import re
@@ -32,12 +32,12 @@ def test_the_table(found: Audit) -> None:
     for result in found.parts[0].results:
         (line,) = [line for line in text.split("\n") if line.strip().startswith(f"{result.name} ")]
         assert line.endswith(result.verdict)
-    assert "LEAK, the answers can be found without the context: labels, positions" in text
+    assert "LEAK: the answers can be found without the context, by labels, positions" in text
     assert "too wide" in text
-    assert "no leak found, but that says little" in to_text(
+    assert "no leak found, but the test is too weak" in to_text(
         replace(found, parts=(replace(found.parts[0], results=found.parts[0].results[:1]),))
     )
-    assert re.search(r"who sees runs +0.000 +0.500 +0.250\n", text)
+    assert re.search(r"sees only runs +0.000 +0.500 +0.250\n", text)
 
 
 def test_each_task_has_a_table(found: Audit) -> None:
@@ -61,7 +61,7 @@ def test_the_gate(found: Audit) -> None:
     assert one.startswith("mvp: one video group cannot show")
 
 
-def test_json_holds_it_all(found: Audit) -> None:
+def test_json_has_all_results(found: Audit) -> None:
     values = json.loads(to_json(found))
     assert values["leaks"] == ["labels", "positions"]
     (part,) = values["parts"]
@@ -83,30 +83,30 @@ def test_the_folder(found: Audit, shard: Path, tmp_path: Path) -> None:
         write_report(found, out, shard)
 
 
-def test_never_into_the_shards(tmp_path: Path) -> None:
+def test_refuses_to_write_into_the_shards(tmp_path: Path) -> None:
     make_folder(tmp_path, [make_shard(tmp_path / "shard-000000.tar", 3)])
     before = sorted(tmp_path.iterdir())
     found = audit(tmp_path)
     for shards in (tmp_path, tmp_path / "shard-000000.tar"):
-        with pytest.raises(OutputError, match="holds the shards"):
+        with pytest.raises(OutputError, match="must hold only shards"):
             write_report(found, tmp_path, shards)
-    with pytest.raises(OutputError, match="lies in the folder of shards"):
+    with pytest.raises(OutputError, match="must hold only shards"):
         write_report(found, tmp_path / "audit", tmp_path)
     with pytest.raises(OutputError, match="not the folder of an audit"):
         write_report(found, tmp_path / "index.json", tmp_path / "shard-000000.tar")
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_would_fail_in_the_end_fails_at_once(tmp_path: Path) -> None:
+def test_bad_options_fail_before_the_audit(tmp_path: Path) -> None:
     check(None, tmp_path, "none")
     check(tmp_path / "audit", tmp_path / "shards", "leak")
-    with pytest.raises(ConfigError, match="there are none, leak"):
+    with pytest.raises(ConfigError, match="choose one of none, leak"):
         check(None, tmp_path, "leaks")
-    with pytest.raises(OutputError, match="holds the shards"):
+    with pytest.raises(OutputError, match="must hold only shards"):
         check(tmp_path, tmp_path, "none")
 
 
-def test_what_comes_from_shards_is_escaped(found: Audit) -> None:
+def test_text_from_shards_is_escaped(found: Audit) -> None:
     evil = '<script>alert(1)"\x1b[2J'
     part = replace(found.parts[0], warnings=(evil,))
     page = to_html(replace(found, path=f"a/{evil}", encoder=evil, parts=(part,)))
@@ -138,4 +138,6 @@ def test_in_a_browser(found: Audit, shard: Path, tmp_path: Path) -> None:
             assert driver.get_log("browser") == []
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width_px
             colour = "return getComputedStyle(document.querySelector('g.leak.wins circle')).fill"
-            assert driver.execute_script(colour) != "rgb(0, 0, 0)"  # the style is let through by the page's own policy
+            assert (
+                driver.execute_script(colour) != "rgb(0, 0, 0)"
+            )  # the page's content security policy allows its style

@@ -1,4 +1,4 @@
-"""Scores are those of the reward, and verdicts are right about guessers."""
+"""The scores of the audit equal those of the reward, and guessers do not win."""
 
 import math
 from itertools import permutations
@@ -6,16 +6,32 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mvp_data.audit.scoring import Answers, Result, judge, luck, questions, scores, sure_level
-from mvp_data.audit.tasks import guessing, judged
+from mvp_data.audit.scoring import (
+    Answers,
+    Result,
+    guessing,
+    judge,
+    judged,
+    luck,
+    metrics,
+    questions,
+    scores,
+    seeing_runs,
+    sure_level,
+)
+from mvp_data.audit.solvers import SOLVERS
 from mvp_data.core.seeds import shuffled
 from mvp_data.shards.record import LABELS
+from mvp_data.tasks.catalogue import JIGSAW, TASKS
+from mvp_data.tasks.catalogue import MVP as MVP_TASK
+from mvp_data.tasks.grading import lowest
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
 
 MVP = Question(slots=4, choices=8, ordered=True)
 REWARDED = ("exact", "set", "recall", "selection", "order", "position")
-NINE = [f"leak {number}" for number in range(9)]  # a name that is none of the blind ones: it sees pictures
+LEAKS = [name for name, solver in SOLVERS.items() if solver.kind == "leak"]
+SHAPES = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 1), (2, 2), (3, 0), (3, 2), (3, 3), (2, 4), (4, 1), (4, 2)]
 
 
 @pytest.mark.parametrize(("k", "n"), [(2, 2), (2, 5), (3, 5), (4, 5)])
@@ -29,7 +45,7 @@ def test_grades_are_those_of_the_reward(k: int, n: int) -> None:
             assert found[metric][0][number] == pytest.approx(getattr(wanted, metric)), metric
 
 
-def test_what_the_reward_does_not_have() -> None:
+def test_the_metrics_that_the_reward_lacks() -> None:
     found = scores(np.array([[0, 1, 3, -1], [3, 2, 1, 0], [-1, -1, -1, -1], [2, -1, -1, 1]]), MVP)
     assert found["given"][0].tolist() == [1, 0, 0, 0]
     assert found["given"][1].tolist() == [3, 6, 0, 1]  # pairs among the chosen positives
@@ -49,19 +65,19 @@ def results(
     right: dict[str, np.ndarray], *, asked: Question = MVP, group: int = 3, level: float | None = None
 ) -> list[Result]:
     clusters = np.arange(len(next(iter(right.values())))) // group
-    answers = Answers(task="mvp", question=asked, right=right, clusters=clusters)
+    answers = Answers(task=MVP_TASK, question=asked, right=right, clusters=clusters)
     return judge(answers, level or sure_level(questions(answers)))
 
 
 def judged_as(name: str, right: np.ndarray, *, asked: Question = MVP, group: int = 3) -> Result:
-    """The verdict at the level of nine leak solvers."""
-    level = sure_level(9 * len(judged(asked, name)))
+    """The result at the level of nine leak solvers."""
+    level = sure_level(9 * len(judged(asked, sees_frames=SOLVERS[name].sees_frames)))
     return results({name: right}, asked=asked, group=group, level=level)[0]
 
 
 def test_means_and_chance() -> None:
     right = guesses(60)
-    result = judged_as("leak", right)
+    result = judged_as("overlay", right)
     assert tuple(result.estimates) == tuple(guessing(MVP))
     for metric, (values, weights) in scores(right, MVP).items():
         estimate = result.estimates[metric]
@@ -71,26 +87,26 @@ def test_means_and_chance() -> None:
 
 
 def test_many_guessers_and_no_false_alarm() -> None:
-    """Nine solvers of each of 40 clean builds: the gate closes for one build in forty at most, so hardly for three."""
+    """Nine leak solvers on 40 clean builds: at most one build in forty should fail, so more than three is a defect."""
     alarms = 0
     for trial in range(40):
-        right = {name: guesses(60, trial, name) for name in (*NINE[:7], "labels", "positions")}
+        right = {name: guesses(60, trial, name) for name in LEAKS}
         alarms += any(result.verdict == "wins" for result in results(right))
     assert alarms <= 3
 
 
 def run_takers(samples: int, seed: int) -> np.ndarray:
-    """In each sample one of two runs as a whole, forwards or backwards: who sees runs and no more."""
+    """In each sample one of two whole runs, forwards or backwards: a solver that sees only runs."""
     rng = np.random.default_rng(seed)
     ways = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [-1] * 4, [-1] * 4])
     return ways[rng.integers(4, size=samples)]
 
 
-def test_taking_a_run_is_no_win_for_who_sees_pictures() -> None:
+def test_taking_a_run_does_not_win_for_a_solver_that_sees_frames() -> None:
     for seed in range(20):
         right = run_takers(90, seed)
         assert judged_as("chain-pixels", right).verdict != "wins"
-        assert judged_as("labels", right).wins_on  # from labels nobody sees runs
+        assert judged_as("labels", right).wins_on  # labels do not show runs
     assert judged_as("chain-pixels", right).estimates["exact"].low > guessing(MVP)["exact"]
 
 
@@ -104,8 +120,8 @@ def test_knowing_which_run_or_which_way_is_a_win(more: str, metric: str) -> None
     assert metric in judged_as("chain-pixels", right).wins_on
 
 
-def test_a_run_that_is_found_now_and_then_is_a_win_even_if_selection_is_not() -> None:
-    """In one sample of five the whole right set, in the others slightly worse than a guess."""
+def test_a_run_found_in_some_samples_wins_on_whole_without_selection() -> None:
+    """The whole right set in one sample of five, slightly worse than a guess in the others."""
     right = same(150, 0, 1, -1, -1)
     right[::5], right[1::5] = [0, 1, 2, 3], [0, -1, -1, -1]
     right[2::5] = [0, -1, -1, -1]
@@ -114,20 +130,20 @@ def test_a_run_that_is_found_now_and_then_is_a_win_even_if_selection_is_not() ->
     assert result.wins_on[-1] == "whole"
 
 
-def test_who_never_chooses_two_positives_says_nothing_of_order() -> None:
+def test_order_is_unknown_without_two_chosen_positives() -> None:
     result = judged_as("chain-pixels", same(60, 0, -1, -1, -1))
     given = result.estimates["given"]
     assert (given.mean, given.low, given.high) == (0.5, 0, 1)
     one = same(60, 0, -1, -1, -1)
-    one[0] = [0, 1, -1, -1]  # of one video group alone
+    one[0] = [0, 1, -1, -1]  # in one video group only
     given = judged_as("chain-pixels", one).estimates["given"]
     assert (given.mean, given.low, given.high) == (1, 0, 1)
     one[30] = [1, 0, 2, -1]
     assert judged_as("chain-pixels", one).estimates["given"].mean == 3 / 4  # of four pairs, not of two samples
 
 
-def test_what_is_chance_by_construction_has_no_interval() -> None:
-    """Of each two puzzles on one pool who looks at candidates alone finds the right run in one."""
+def test_a_score_at_chance_by_construction_has_no_interval() -> None:
+    """A solver that sees only the candidates finds the right run in one of each two twins."""
     twins = np.array([[0, 1, 2, 3], [-1] * 4] * 10)
     for name in ("selection", "whole"):
         estimate = judged_as("chain-pixels", twins, group=2).estimates[name]
@@ -139,14 +155,14 @@ def test_what_is_chance_by_construction_has_no_interval() -> None:
     assert judged_as("chain-pixels", twins, group=2).estimates["selection"].high > 0
 
 
-def test_one_lucky_hit_is_no_win() -> None:
+def test_one_lucky_hit_does_not_win() -> None:
     right = guesses(78, "unlucky")
     right[(right == np.arange(4)).all(axis=1)] = [3, 2, 1, 0]
     right[5] = [0, 1, 2, 3]
     assert "exact" not in judged_as("labels", right).wins_on
 
 
-def test_hits_in_several_videos_are_a_win_and_in_one_are_not() -> None:
+def test_hits_win_in_several_videos_and_not_in_one() -> None:
     for places, wins in (((0, 1, 2), False), ((0, 30, 60), True)):
         right = guesses(78, "hits")
         right[(right == np.arange(4)).all(axis=1)] = [3, 2, 1, 0]
@@ -156,8 +172,8 @@ def test_hits_in_several_videos_are_a_win_and_in_one_are_not() -> None:
 
 def test_hits_everywhere() -> None:
     """Hundreds of groups, each with hits: no overflow."""
-    for name in ("labels", "leak"):
-        assert judged_as(name, same(900, 0, 1, 2, 3)).wins_on == judged(MVP, name)
+    for name in ("labels", "overlay"):
+        assert judged_as(name, same(900, 0, 1, 2, 3)).wins_on == judged(MVP, sees_frames=name != "labels")
 
 
 @pytest.mark.parametrize(("hits", "samples"), [(0, 100), (1, 78), (2, 400), (5, 1680), (9, 5000)])
@@ -171,32 +187,32 @@ def test_luck_is_poissons_tail(hits: int, samples: int) -> None:
 
 
 def test_a_solver_that_knows_a_little_wins_with_enough_samples() -> None:
-    """In one sample of five it has the right set, in any order."""
+    """It has the right set in one sample of five, in any order."""
     for samples, verdicts in ((30, {"chance", "unsure"}), (900, {"wins"})):
         right = guesses(samples, "little")
         right[::5] = guesses(samples, "set", n=4)[::5]
-        for name in ("labels", "leak"):
+        for name in ("labels", "overlay"):
             result = judged_as(name, right)
             assert result.verdict in verdicts
             assert (result.verdict != "wins") or "selection" in result.wins_on
 
 
-def test_unsure_lies_between() -> None:
-    """Found by raising the share of right answers: chance, then unsure, then wins, never back."""
+def test_unsure_is_between_chance_and_wins() -> None:
+    """With a growing share of right answers: chance, then unsure, then wins, never back."""
     order = ["chance", "unsure", "wins"]
     seen = []
     for better in range(20, 40):  # of 40 groups
         right = same(120, 0, -1, -1, -1)
         right[: 3 * better] = [0, 2, 1, -1]
         right[: 3 * better : 2] = [2, 0, 1, -1]  # pairs are as often right as wrong
-        seen.append(order.index(judged_as("leak", right).verdict.replace("below", "chance")))
+        seen.append(order.index(judged_as("overlay", right).verdict.replace("below", "chance")))
     assert seen == sorted(seen)
     assert set(seen) == {0, 1, 2}
 
 
-def test_worse_than_chance_is_below() -> None:
-    assert judged_as("leak", same(300, 0, -1, -1, -1)).verdict == "below"
-    assert judged_as("leak", same(300, 3, 2, 1, 0)).verdict == "wins"  # of selection, though not of order
+def test_worse_than_a_guess_is_below() -> None:
+    assert judged_as("overlay", same(300, 0, -1, -1, -1)).verdict == "below"
+    assert judged_as("overlay", same(300, 3, 2, 1, 0)).verdict == "wins"  # of selection, though not of order
 
 
 def test_without_distractors_order_decides() -> None:
@@ -206,19 +222,68 @@ def test_without_distractors_order_decides() -> None:
     assert judged_as("labels", guesses(60, k=3, n=3), asked=asked).verdict == "chance"
 
 
-def test_of_one_slot_the_hits_decide() -> None:
+def test_exact_hits_decide_for_one_slot() -> None:
     asked = Question(slots=1, choices=2, ordered=True)
     assert judged_as("labels", same(60, 0), asked=asked).wins_on == ("exact",)
     assert judged_as("labels", guesses(60, k=1, n=2), asked=asked).verdict == "chance"
 
 
-def test_the_level_counts_leak_solvers_alone() -> None:
+def test_the_level_counts_only_leak_solvers() -> None:
     right = {name: guesses(9) for name in ("random", "labels", "chain-pixels", "path-pixels")}
     clusters = np.arange(9)
-    assert questions(Answers(task="mvp", question=MVP, right=right, clusters=clusters)) == 6
+    assert questions(Answers(task=MVP_TASK, question=MVP, right=right, clusters=clusters)) == 6
     jigsaw = Question(slots=4, choices=4, ordered=True)
-    assert (
-        questions(Answers(task="jigsaw", question=jigsaw, right=right, clusters=clusters)) == 2
-    )  # labels: order, exact
+    assert questions(Answers(task=JIGSAW, question=jigsaw, right=right, clusters=clusters)) == 2  # labels: order, exact
     assert sure_level(15) == pytest.approx(1 - 0.05 / 15)
     assert sure_level(0) == 0.95
+
+
+def means(right: list[tuple[int, ...]], asked: Question) -> dict[str, float]:
+    """The mean of each metric over the answers."""
+    graded = scores(np.array(right), asked)
+    return {m: float((v * w).sum() / w.sum()) if w.sum() else 0.5 for m, (v, w) in graded.items()}
+
+
+@pytest.mark.parametrize(("k", "others"), SHAPES)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_guessing_is_the_mean_over_all_answers(k: int, others: int, ordered: bool) -> None:
+    asked = Question(slots=k, choices=k + others, ordered=ordered)
+    every = [tuple(c if c < k else -1 for c in chosen) for chosen in permutations(range(k + others), k)]
+    assert means(every, asked) == pytest.approx(guessing(asked))
+    assert tuple(guessing(asked)) == metrics(asked)
+    graded = scores(np.array(every), asked)
+    for metric, (values, _) in graded.items():
+        assert values.min() >= lowest(metric, asked) - 1e-12
+        assert values.max() <= 1
+
+
+@pytest.mark.parametrize(("k", "others"), [(2, 0), (3, 0), (4, 0), (2, 2), (3, 3), (4, 4), (2, 4), (3, 5)])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_seeing_runs_is_the_mean_over_the_runs(k: int, others: int, ordered: bool) -> None:
+    """One of the whole runs, forwards or backwards."""
+    asked = Question(slots=k, choices=k + others, ordered=ordered)
+    run = tuple(range(k))
+    answers = [run, run[::-1]] + ([(-1,) * k] * 2 if others else [])
+    assert means(answers, asked) == pytest.approx(seeing_runs(asked))
+
+
+def test_seeing_runs_needs_room_for_two_runs() -> None:
+    assert seeing_runs(Question(slots=4, choices=6, ordered=True)) == {}
+    assert seeing_runs(Question(slots=1, choices=2, ordered=True)) == {}
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 3), (2, 2)])
+def test_seeing_runs_is_at_chance_in_the_judged_metrics(shape: tuple[int, int]) -> None:
+    for ordered in (True, False):
+        asked = Question(slots=shape[0], choices=sum(shape), ordered=ordered)
+        chance, runs = guessing(asked), seeing_runs(asked)
+        assert all(runs[metric] == pytest.approx(chance[metric]) for metric in judged(asked, sees_frames=True))
+        assert runs["exact"] > chance["exact"]
+
+
+def test_every_task_has_metrics_that_are_judged() -> None:
+    for task in TASKS.values():
+        asked = task.question(4, task.pool_size(4))
+        for sees_frames in (True, False):
+            assert set(judged(asked, sees_frames=sees_frames)) <= set(metrics(asked))
+            assert judged(asked, sees_frames=sees_frames)

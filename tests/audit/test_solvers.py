@@ -1,56 +1,40 @@
-"""The searches against all answers tried one by one; the solvers on puzzles whose solution is plain."""
+"""The solvers on puzzles with a known solution, and learning on answers with a known rule."""
 
-from itertools import combinations, pairwise, permutations
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mvp_data.audit.features import ARTEFACTS, Look
-from mvp_data.audit.solvers import alike, chain, nearest, overlay, path, pool_features, random, solvers
-from mvp_data.puzzles.shortest_path import Floats, Space, best_subset, searchable, shortest_path, space
-
-SHAPES = [(n, k) for n in range(1, 8) for k in range(1, n + 1)]
-
-
-def cost(order: tuple[int, ...], inside: Floats, start: Floats | None, end: Floats | None) -> float:
-    steps = sum(inside[a, b] for a, b in pairwise(order))
-    return steps + (0 if start is None else start[order[0]]) + (0 if end is None else end[order[-1]])
-
-
-@settings(max_examples=60, deadline=None)
-@given(shape=st.sampled_from(SHAPES), seed=st.integers(0, 999), ends=st.tuples(st.booleans(), st.booleans()))
-def test_the_shortest_path_of_all(shape: tuple[int, int], seed: int, ends: tuple[bool, bool]) -> None:
-    n, k = shape
-    rng = np.random.default_rng(seed)
-    inside = rng.uniform(size=(n, n))  # symmetric or not
-    start, end = (rng.uniform(size=n) if there else None for there in ends)
-    found = shortest_path(inside, start, end, k)
-    assert sorted(set(found)) == sorted(found)
-    best = min(cost(order, inside, start, end) for order in permutations(range(n), k))
-    assert cost(found, inside, start, end) == pytest.approx(best)
+from mvp_data.audit.features import ARTEFACTS, Measurements
+from mvp_data.audit.solvers import (
+    SOLVERS,
+    Samples,
+    alike,
+    by_label,
+    by_position,
+    by_probe,
+    chain,
+    folds,
+    nearest,
+    overlay,
+    path,
+    pool_features,
+    random,
+    relative,
+    solvers,
+)
+from mvp_data.core.errors import MissingDependencyError
+from mvp_data.puzzles.shortest_path import space
+from mvp_data.tasks.catalogue import MVP, SELECT, TASKS
+from mvp_data.tasks.task import Question
 
 
-@pytest.mark.parametrize(("n", "k"), SHAPES)
-def test_the_best_subset_of_all(n: int, k: int) -> None:
-    value = np.random.default_rng(n * 10 + k).uniform(-1, 1, size=(n, n))
-    found = best_subset(value, k)
-    best = min(value[np.ix_(chosen, chosen)].sum() for chosen in map(list, combinations(range(n), k)))
-    assert value[np.ix_(found, found)].sum() == pytest.approx(best)
-    assert len(found) == k
-
-
-def test_what_can_be_searched() -> None:
-    assert all(searchable(n, k) for n in range(1, 17) for k in range(1, min(n, 8) + 1))
-    assert not searchable(26, 12)
-
-
-def line(places: list[float], before: float | None, after: float | None) -> Look:
-    """A look at pictures that are points on a line."""
+def line(places: list[float], before: float | None, after: float | None) -> Measurements:
+    """Measurements of images that are points on a line."""
     known = [end for end in (before, after) if end is not None]
     made = space(np.array([*places, *known])[:, None], len(places), int(before is not None))
-    return Look(k=3, artefacts=np.zeros((len(places), len(ARTEFACTS))), spaces={"pixels": made}, overlay=made)
+    return Measurements(k=3, artefacts=np.zeros((len(places), len(ARTEFACTS))), spaces={"pixels": made}, overlay=made)
 
 
 def test_distances_are_those_of_points() -> None:
@@ -76,7 +60,7 @@ def test_paths_and_chains_on_a_line() -> None:
     assert alike(line(POOL, 90, 90), "pixels") in [(3, 4, 1), (1, 4, 3)]
 
 
-def test_the_nearest_in_a_greedy_chain() -> None:
+def test_nearest_is_greedy_from_both_sides() -> None:
     assert nearest(line(POOL, 0, 4), "pixels") == (3, 4, 1)
     assert nearest(line(POOL, 4, 0), "pixels") == (1, 4, 3)
     assert nearest(line(POOL, None, 4), "pixels") == (3, 4, 1)
@@ -84,9 +68,9 @@ def test_the_nearest_in_a_greedy_chain() -> None:
     assert nearest(line([10, 1, 29, 11, 5], 0, 30), "pixels") == (1, 4, 2)  # 1 and 5 from one side, 29 from the other
 
 
-def test_without_a_clock_the_overlay_guesses() -> None:
-    look = line(POOL, 0, 4)
-    blind = Look(k=3, artefacts=look.artefacts, spaces=look.spaces, overlay=None)
+def test_overlay_guesses_without_a_clock() -> None:
+    found = line(POOL, 0, 4)
+    blind = Measurements(k=3, artefacts=found.artefacts, spaces=found.spaces, overlay=None)
     assert overlay(blind) == random(blind) == (0, 1, 2)
 
 
@@ -97,10 +81,155 @@ def test_pool_features_do_not_depend_on_the_context() -> None:
     assert np.all(np.diff(first, axis=1) >= 0)
 
 
-def test_which_solvers_there_are() -> None:
-    names = {f"{what}-{where}" for what in ("alike", "chain", "path", "nearest") for where in ("pixels", "embedding")}
-    assert set(solvers(4, 4, embedding=True)) == {"random", "overlay", *names}
-    assert set(solvers(4, 4, embedding=False)) == {"random", "overlay", *(n for n in names if n.endswith("pixels"))}
-    assert set(solvers(4, 0, embedding=False)) == {"random", "overlay", "chain-pixels", "path-pixels", "nearest-pixels"}
-    assert set(solvers(12, 14, embedding=False)) == {"random", "nearest-pixels"}
-    assert isinstance(line(POOL, 0, 4).spaces["pixels"], Space)
+def names(task: str, k: int, others: int, *, embedding: bool = False) -> set[str]:
+    return {solver.name for solver in solvers(TASKS[task], k, others, embedding=embedding)}
+
+
+def test_the_shape_of_a_puzzle_decides_which_solvers_run() -> None:
+    every = names("mvp", 4, 4, embedding=True)
+    assert every == SOLVERS.keys()
+    pixels = {name for name in every if not name.endswith("embedding")}
+    assert names("mvp", 4, 4) == pixels
+    assert names("jigsaw", 4, 0) == pixels - {"alike-pixels"}
+    assert names("odd-one-out", 4, 1) == pixels - {"positions"}
+    large = {"random", "nearest-pixels", "labels", "probe-candidates", "probe-artefacts"}
+    assert names("mvp", 12, 14) == large
+
+
+def test_each_solver_answers_one_sample_or_learns_on_many() -> None:
+    assert all((solver.solve is None) != (solver.learn is None) for solver in SOLVERS.values())
+
+
+def test_comparing_candidates_is_a_leak_only_where_a_pool_can_have_decoys() -> None:
+    kinds = {task: {name: solver.kind_in(TASKS[task]) for name, solver in SOLVERS.items()} for task in TASKS}
+    for task, found in kinds.items():
+        assert {found[name] for name in ("labels", "positions", "probe-artefacts", "overlay")} == {"leak"}
+        assert {found[name] for name in ("path-pixels", "nearest-embedding")} == {"content"}
+        assert found["random"] == "baseline"
+        among = "leak" if task in ("mvp", "select", "next") else "content"
+        assert {found[name] for name in ("alike-pixels", "chain-embedding", "probe-candidates")} == {among}
+
+
+@pytest.mark.parametrize("groups", [2, 3, 7, 40])
+def test_folds_hold_whole_clusters(groups: int) -> None:
+    codes = np.random.default_rng(groups).integers(groups, size=200)
+    codes[:groups] = np.arange(groups)
+    asked = np.zeros(200, int)
+    for learn, ask in folds(codes):
+        assert not set(codes[learn]) & set(codes[ask])
+        asked[ask] += 1
+    assert (asked == 1).all()
+    assert len(list(folds(codes))) == min(5, groups)
+
+
+def test_folds_are_about_equally_large() -> None:
+    codes = np.repeat(np.arange(30), np.arange(1, 31))
+    sizes = [len(ask) for _, ask in folds(codes)]
+    assert max(sizes) - min(sizes) <= 15
+
+
+def test_one_cluster_has_no_folds() -> None:
+    assert list(folds(np.zeros(9, np.intp))) == []
+
+
+def test_features_are_relative_to_the_pool() -> None:
+    made = [relative(np.array(pool)) for pool in ([[1.0, 7], [3, 7]], [[101.0, 7], [103, 7]])]
+    assert made[0].tolist() == made[1].tolist() == [[-1, 0], [1, 0]]
+
+
+def learning(samples: int, right: list[list[int]] | None = None, *, ordered: bool = True) -> Samples:
+    """Two slots, five choices, three samples in each cluster."""
+    rng = np.random.default_rng(0)
+    made = np.array(right) if right else np.stack([rng.permutation([0, 1, -1, -1, -1]) for _ in range(samples)])
+    return Samples(
+        task=MVP if ordered else SELECT,
+        question=Question(slots=2, choices=5, ordered=ordered),
+        k=2,
+        clusters=np.arange(samples) // 3,
+        right=made,
+        labels=np.tile(np.arange(5), (samples, 1)),
+        orders=made,
+        features=np.zeros((samples, 5, 3), np.float16),
+    )
+
+
+def share(right: np.ndarray, answers: np.ndarray) -> float:
+    """The share of slots that are right."""
+    return float((np.take_along_axis(right, answers, axis=1) == np.arange(2)).mean())
+
+
+def test_learns_a_fixed_answer() -> None:
+    made = learning(30, [[-1, 1, -1, 0, -1]] * 30)
+    assert share(made.right, by_label(made)) == share(made.right, by_position(made)) == 1
+
+
+def test_slots_are_ignored_where_order_does_not_count() -> None:
+    """Label 4 is always right, in either slot; label 1 is right more often than 2, and each has a slot of its own."""
+    turns = ([-1, 0, -1, -1, 1], [-1, -1, 1, -1, 0], [-1, 0, -1, -1, 1])
+    made = learning(60, [turns[i % 3] for i in range(60)], ordered=False)
+    assert {frozenset(answer) for answer in by_label(made).tolist()} == {frozenset({4, 1})}
+
+
+def test_learns_which_labels_are_right_together() -> None:
+    """Label 0 is right most often, with 1, 2 or 3; but 3 and 4 are right together more often than any other pair."""
+    kinds = ([0, 1, -1, -1, -1], [0, -1, 1, -1, -1], [0, -1, -1, 1, -1], [-1, -1, -1, 0, 1], [-1, -1, -1, 0, 1])
+    made = learning(75, [kinds[i % 5] for i in range(75)])
+    assert by_position(made).tolist() == [[3, 4]] * 75
+    assert by_label(made)[0, 0] == 0
+
+
+def test_learns_only_from_other_videos() -> None:
+    """New answers for one cluster do not change the solvers' answers to it."""
+    made = learning(30)
+    features = np.random.default_rng(5).normal(size=(30, 5, 2))
+    last = made.clusters == made.clusters[-1]
+    truth = np.where(last[:, None], made.right[:, ::-1], made.right)
+    other = replace(made, right=truth, orders=truth)
+    for learner in (by_label, by_position, lambda samples: by_probe(samples, features)):
+        assert learner(made)[last].tolist() == learner(other)[last].tolist()
+
+
+def test_the_probe_learns_choice_and_order() -> None:
+    made = learning(60)
+    right, rng = made.right, np.random.default_rng(3)
+    shown = np.where(right >= 0, 2.0, 0.0) + rng.normal(size=right.shape) * 0.1
+    when = np.where(right >= 0, right, 0.5) + rng.normal(size=right.shape) * 0.1
+    assert share(right, by_probe(made, np.stack([shown, when], axis=2))) > 0.95
+    guessed = share(right, by_probe(made, rng.normal(size=(60, 5, 2))))
+    assert guessed < 0.4  # 1 in 5 by chance
+
+
+def test_the_probe_accepts_useless_features() -> None:
+    """Constant columns, and a pool in which every candidate is right, as in a jigsaw."""
+    made = learning(30)
+    jigsaw = replace(made, k=5, orders=np.tile(np.arange(5), (30, 1)))
+    for samples in (made, jigsaw):
+        answers = by_probe(samples, samples.features)
+        assert all(len(set(answer)) == samples.k for answer in answers.tolist())
+
+
+def test_the_probe_gives_the_same_answers_each_time() -> None:
+    made, rng = learning(60), np.random.default_rng(7)
+    features = rng.normal(size=(60, 5, 4))
+    first, second = (by_probe(made, features) for _ in range(2))
+    assert first.tolist() == second.tolist()
+
+
+def test_the_probe_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    made = learning(9)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'masked-video-prediction\[audit\]'"):
+        by_probe(made, made.features)
+
+
+def test_absolute_values_count_only_for_unsigned_features() -> None:
+    """The right candidates differ from the mean in either direction, so the sign is useless."""
+    made = learning(60)
+    side = np.random.default_rng(6).choice([-1.0, 1.0], size=(60, 5, 1))
+    off = np.where(made.right >= 0, 2.0, 0.1)[:, :, None] * side
+    hits = [
+        (np.take_along_axis(made.right, by_probe(made, off, unsigned), axis=1) >= 0).mean()
+        for unsigned in (slice(None), slice(0, 0))
+    ]
+    assert hits[0] == 1
+    assert hits[1] < 0.6

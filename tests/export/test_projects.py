@@ -24,7 +24,7 @@ from mvp_data.shards.prompt import PromptConfig
 from mvp_train import adapters
 from tests.samples import make_shard
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs
+pytestmark = pytest.mark.filterwarnings("default")  # warnings of these projects
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
@@ -45,7 +45,7 @@ def exported(tmp_path: Path, to: str) -> ExportReport:
 
 
 def arguments(report: ExportReport, command: str) -> list[str]:
-    """What the README of the export gives `command`, word for word."""
+    """The arguments that the README of the export gives to `command`."""
     text = (report.out / "README.md").read_text(encoding="utf-8")
     found = re.search(rf"{re.escape(command)}\s(.*?)\n\n", text, re.DOTALL)
     assert found is not None
@@ -69,7 +69,7 @@ def test_verl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processor = AutoProcessor.from_pretrained(model)
     config.data.filter_overlong_prompts = True
     rows = RLHFDataset(config.data.train_files, processor.tokenizer, config.data, processor)
-    assert len(rows) == report.samples  # none is too long
+    assert len(rows) == report.samples  # no prompt is too long
     messages = rows[0]["raw_prompt"]
     images, _ = asyncio.run(RLHFDataset.process_vision_info(messages, image_patch_size=14, config=config.data))
     assert [image.size for image in images] == [(112, 56)] * 20
@@ -100,7 +100,7 @@ def test_swift_loader_and_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     report = exported(tmp_path, "ms-swift")
     monkeypatch.chdir(report.out)
-    # as its GRPO arguments set it
+    # with the options of its GRPO arguments
     rows, _ = load_dataset("train.jsonl", strict=True, load_from_cache_file=False, remove_unused_columns=False)
     assert len(rows) == report.samples
     assert all(Path(image["path"]).is_file() for row in rows for image in row["images"])
@@ -118,7 +118,7 @@ def test_swift_trains_two_steps(tmp_path: Path) -> None:
     needs("swift", "ms-swift")
     report, model = exported(tmp_path, "ms-swift"), tiny_model(tmp_path)
     given = arguments(report, "swift rlhf")
-    ids = tmp_path / "ids.py"  # its template knows the token of pictures by its number in Qwen's vocabulary
+    ids = tmp_path / "ids.py"  # its template has the number of the image token in Qwen's vocabulary
     ids.write_text(
         "from swift.template.templates.qwen import Qwen2VLTemplate\n"
         "from transformers import AutoTokenizer\n"

@@ -1,4 +1,4 @@
-"""Exports: the columns, types and files that each project's loader reads, and what happens to the folder.
+"""Exports: the columns, types and files that each project's loader reads, and the safety of the folder.
 
 The schemas here are those read by TRL 1.16 with datasets 3.0, 4.0 and 5.2, verl 0.9.1, ms-swift 4.6.0,
 LLaMA-Factory 0.9.5 and EasyR1 (source at 8700709); `test_projects.py` runs the real loaders.
@@ -201,7 +201,7 @@ def test_row_groups_end_when_images_fill_them(shards: Path, tmp_path: Path, monk
 
 @pytest.mark.parametrize("to", TARGETS)
 def test_all_tasks_in_one_export(tmp_path: Path, to: str) -> None:
-    """Rows of 8 to 12 pictures: every task is asked as itself, with the truth that grades it."""
+    """Rows of 8 to 12 images; each row has the question and the ground truth of its task."""
     folder = make_mixed_folder(tmp_path / "shards", 2, context=4)
     report = export(folder, tmp_path / "out", to=to, prompt=PROMPT)
     assert report.tasks == dict.fromkeys(TASKS, 2)
@@ -210,8 +210,8 @@ def test_all_tasks_in_one_export(tmp_path: Path, to: str) -> None:
     assert "Tasks: mvp 2, jigsaw 2, select 2, next 2, arrow 2, odd-one-out 2." in text
     records = [make_task_sample(task, i, context=4).record for task in TASKS for i in range(2)]
     for row, record in zip(rows_of(tmp_path / "out" / TARGETS[to].file("train")), records, strict=True):
-        told = row.get("record") or row.get("extra_info") or row
-        assert (told["key"], told["task"]) == (record.key, record.task)
+        given = row.get("record") or row.get("extra_info") or row
+        assert (given["key"], given["task"]) == (record.key, record.task)
         assert len(row["images"]) == 4 + len(record.candidates)
         if to in ("trl", "jsonl"):
             asked = record.question
@@ -238,7 +238,7 @@ def test_same_shards_same_bytes(shards: Path, tmp_path: Path, to: str) -> None:
     assert contents[0] == contents[1]
 
 
-def test_the_prompt_is_the_one_asked_for(shards: Path, tmp_path: Path) -> None:
+def test_the_prompt_has_the_given_options(shards: Path, tmp_path: Path) -> None:
     config = PromptConfig(thinking=True, timestamps=True, context=False)
     report = export(shards, tmp_path, to="ms-swift", prompt=config)
     row, sample = rows_of(tmp_path / "train.jsonl")[0], samples_of(shards)[0]
@@ -280,10 +280,10 @@ def test_pass_rates_that_leave_nothing_or_cannot_be_read(shards: Path, tmp_path:
     file.write_bytes(b"no parquet")
     with pytest.raises(ConfigError, match="not the pass rates"):
         export(shards, tmp_path / "b", to="trl", prompt=PROMPT, pass_rates=file)
-    assert not (tmp_path / "b").exists()  # found out before anything is written
+    assert not (tmp_path / "b").exists()  # refused before anything is written
 
 
-def test_nothing_is_replaced_unasked(shards: Path, tmp_path: Path) -> None:
+def test_replaces_an_export_only_with_overwrite(shards: Path, tmp_path: Path) -> None:
     export(shards, tmp_path, to="ms-swift", prompt=PROMPT)
     with pytest.raises(OutputError, match="--overwrite"):
         export(shards, tmp_path, to="trl", prompt=PROMPT)
@@ -328,10 +328,10 @@ def test_a_damaged_shard_leaves_no_rows_and_the_next_try_succeeds(tmp_path: Path
     assert export(tar, tmp_path / "out", to=to, prompt=PROMPT, overwrite=True).samples == 3
 
 
-def test_a_key_that_comes_twice_does_not_mix_pictures(tmp_path: Path) -> None:
+def test_a_key_that_occurs_twice_does_not_mix_images(tmp_path: Path) -> None:
     shards = [make_shard(tmp_path / f"shard-00000{i}.tar", 2) for i in range(2)]
     make_folder(tmp_path, shards)
-    with pytest.raises(ShardError, match="video0-s000-v0: the key comes twice"):
+    with pytest.raises(ShardError, match="video0-s000-v0: the key occurs twice"):
         export(tmp_path, tmp_path / "out", to="jsonl", prompt=PROMPT)
 
 
@@ -371,7 +371,7 @@ def test_the_readme_names_its_files_and_how_to_train(shards: Path, tmp_path: Pat
 def test_the_prompt_limit_grows_with_the_number_of_images(tmp_path: Path) -> None:
     few = export(make_tar(tmp_path / "few.tar", context=4), tmp_path / "few", to="verl", prompt=PROMPT)
     many = export(make_tar(tmp_path / "many.tar", context=90), tmp_path / "many", to="verl", prompt=PROMPT)
-    assert few.prompt_tokens == 1024  # 12 pictures of 8 tokens, 16 around each, 512 of text
+    assert few.prompt_tokens == 1024  # 12 images of 8 tokens, 16 around each, 512 of text
     assert many.prompt_tokens == 3072  # 98 of them
 
 

@@ -28,7 +28,7 @@ TINY = {
     "bf16": "false",
     "use_cpu": "true",
     "report_to": "none",
-}  # what a test on a CPU changes; the rest of grpo.yaml is as exported
+}  # changed for a test on a CPU; the rest of grpo.yaml is as exported
 
 
 @pytest.fixture(scope="module")

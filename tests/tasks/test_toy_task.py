@@ -84,7 +84,7 @@ def test_build(built: BuildReport, records: list[Record]) -> None:
 
 
 def test_verify(built: BuildReport) -> None:
-    found = verify(built.out, quiet=True)
+    found = verify(built.out)
     assert found.ok
     assert found.samples == built.samples
 

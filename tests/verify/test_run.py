@@ -1,4 +1,4 @@
-"""Every kind of damage to a finished folder is found and named, and a repair gives the same bytes."""
+"""Each kind of damage to a finished folder is found and named, and a repair restores the same bytes."""
 
 import dataclasses
 import errno
@@ -42,8 +42,8 @@ from mvp_data.verify.repair import repair
 from mvp_data.verify.run import HashingReader, verify
 from tests.builders import ENCODER, config, films, store
 
-CORPUS_ONLY = {"decoy_share": 0.0, "neighbourhood_share": 0.0, "same_video_share": 0.0}  # all from other videos
-TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # of a report: what a repair cannot know
+CORPUS_ONLY = {"decoy_share": 0.0, "neighbourhood_share": 0.0, "same_video_share": 0.0}  # only from other videos
+TIMES = ("seconds", "cpu_seconds", "rates", "workers")  # fields of a report that a repair cannot restore
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
 
 @pytest.fixture
 def folder(built: BuildConfig, tmp_path: Path) -> Path:
-    """A copy of the build to damage, with its bank beside it."""
+    """A copy of the build, to be damaged, and its bank in the same parent folder."""
     shutil.copytree(built.out, tmp_path / "shards")
     shutil.copytree(built.bank_folder, tmp_path / "shards.bank")
     return tmp_path / "shards"
@@ -120,7 +120,7 @@ def test_a_good_build_has_no_findings(built: BuildConfig) -> None:
     assert (found.samples, found.shards) == (index.counts["samples"], len(index.shards))
     assert {shard.task for shard in index.shards} == {"mvp", "jigsaw"}
     assert {shard.split for shard in index.shards} == {"train", "val"}
-    assert to_text(found).endswith("all is well")
+    assert to_text(found).endswith("no problem found")
     assert content(built.out) == before
 
 
@@ -183,7 +183,7 @@ def test_a_cut_at_any_block_is_found(folder: Path) -> None:
     cuts = [*range(0, len(whole), 512), len(whole) - 1]
     for size in cuts:
         shard.write_bytes(whole[:size])
-        found = verify(folder, quiet=True)
+        found = verify(folder)
         assert found.broken == (shard.name,), size
         assert f"has {size} bytes" in failed(found)["bytes"]
     shard.write_bytes(whole + bytes(512))
@@ -209,11 +209,11 @@ def test_missing_swapped_and_extra_shards(folder: Path) -> None:
     assert "val-000077.tar: a shard that is not in index.json: move it away" in failed(found)["folder"]
     assert "notes.txt: not a file of a build" in failed(found)["folder"]
     (warning,) = (line for check in found.checks for line in check.lines if ".tmp" in line)
-    assert "left by a run that was killed: remove it" in warning
+    assert "left by a killed run: remove it" in warning
     third.rmdir()
     done = repair(folder)
     assert set(done.rebuilt) == {first.name, second.name, third.name}
-    assert set(failed(done.after)) == {"folder"}, "named, and left alone"
+    assert set(failed(done.after)) == {"folder"}, "named, and not removed"
     for name in found.foreign:
         (folder / name).unlink()
     assert content(folder) == before
@@ -285,9 +285,12 @@ def test_a_report_that_contradicts_the_shards(folder: Path, name: str) -> None:
     ("change", "words"),
     [
         (lambda rows: [{**rows[0], "samples": rows[0]["samples"] + 1}, *rows[1:]], "the shards have"),
-        (lambda rows: [{**r, "split": {"train": "val", "val": "train"}.get(r["split"], "")} for r in rows], "knows as"),
-        (lambda rows: [{**rows[0], "path": "other.mp4"}, *rows[1:]], "knows as 'other.mp4'"),
-        (lambda rows: rows[1:], "does not know"),
+        (
+            lambda rows: [{**r, "split": {"train": "val", "val": "train"}.get(r["split"], "")} for r in rows],
+            "lists it as",
+        ),
+        (lambda rows: [{**rows[0], "path": "other.mp4"}, *rows[1:]], "lists it as 'other.mp4'"),
+        (lambda rows: rows[1:], "does not list it"),
         (lambda rows: [*rows, rows[-1]], "sources is 6, ledger.parquet says 7"),
         (
             lambda rows: [*rows[:-1], {**rows[-1], "reason": "crash"}],
@@ -369,7 +372,7 @@ def test_an_index_may_claim_any_number_of_samples(folder: Path) -> None:
 
 
 def rewrite(folder: Path, name: str, change: Callable[[list[Sample]], list[Sample]]) -> None:
-    """A shard as a faulty build would have written it: index and table of samples agree with it."""
+    """Change a shard as a faulty build would write it: index and table of samples agree with it."""
     index = read_index(folder)
     info = write_shard(folder / name, change(list(read_shard(folder / name))))
     shards = tuple(info if shard.name == name else shard for shard in index.shards)
@@ -389,13 +392,13 @@ def last_of(**changes: Any) -> Callable[[list[Sample]], list[Sample]]:
     return change
 
 
-def pictures_of(change: Callable[[Sample], tuple[bytes, ...]]) -> Callable[[list[Sample]], list[Sample]]:
-    """Give the last sample of a shard other candidate pictures."""
+def images_of(change: Callable[[Sample], tuple[bytes, ...]]) -> Callable[[list[Sample]], list[Sample]]:
+    """Give the last sample of a shard other candidate images."""
     return lambda samples: [*samples[:-1], dataclasses.replace(samples[-1], candidates=change(samples[-1]))]
 
 
 def encoded(data: bytes, quality: int) -> bytes:
-    """The same picture at another quality."""
+    """The same image at another quality."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(data)).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -420,15 +423,15 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
     ("change", "check", "words"),
     [
         (last_of(margin=0.5), "margin", "margin 0.5"),
-        (closer, "margin", "of similarity 0.95 outside"),
+        (closer, "margin", "has similarity 0.95, outside"),
         (last_of(config_hash="another"), "records", "config_hash is another"),
         (last_of(seed=9), "records", "seed is 9"),
-        (last_of(video_path="gone.mp4"), "ledger.parquet", "knows as"),
-        (pictures_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same image"),
-        (pictures_of(lambda s: (encoded(s.context[1], 70), *s.candidates[1:])), "repeats", "shows the same as"),
-        (pictures_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "JPEG headers differ"),
+        (last_of(video_path="gone.mp4"), "ledger.parquet", "lists it as"),
+        (images_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same image"),
+        (images_of(lambda s: (encoded(s.context[1], 70), *s.candidates[1:])), "repeats", "shows the same as"),
+        (images_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "JPEG headers differ"),
         (
-            pictures_of(lambda s: (s.candidates[0][:-40] + b"\xff\xd9", *s.candidates[1:])),
+            images_of(lambda s: (s.candidates[0][:-40] + b"\xff\xd9", *s.candidates[1:])),
             "pictures",
             "missing or wrong",
         ),
@@ -436,7 +439,7 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
     ],
 )
 def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words: str) -> None:
-    """The bytes are those of the index, so a repair would give the same: the advice is another one."""
+    """The bytes match the index, so a repair would give the same bytes and the advice is different."""
     rewrite(folder, "shard-000000.tar", change)
     found = verify(folder)
     assert words in failed(found)[check]
@@ -448,10 +451,10 @@ def test_a_rule_that_a_build_broke(folder: Path, change: Any, check: str, words:
 
 
 def test_problems_across_shards(folder: Path) -> None:
-    """A key that comes twice, a group in two splits, samples of two shapes."""
+    """A key that occurs twice, a group in two splits, samples of two shapes."""
     other = next(iter(read_shard(folder / "shard-000001.tar")))
     rewrite(folder, "shard-000000.tar", lambda samples: [*samples[:-1], other])
-    assert f"{other.record.key}: the key comes twice in the build" in failed(verify(folder))["keys"]
+    assert f"{other.record.key}: the key occurs twice in the build" in failed(verify(folder))["keys"]
     group = other.record.video_group
     rewrite(folder, "val-000000.tar", last_of(video_group=group))
     assert f"others of its video group {group} are in train" in failed(verify(folder))["splits"]
@@ -486,7 +489,7 @@ def special(kind: bytes, name: str = "evil.json", size: int = 0) -> tarfile.TarI
     ],
 )
 def test_a_hostile_shard(folder: Path, header: tarfile.TarInfo, data: bytes, words: str) -> None:
-    """Its author wrote the index as well, so the hashes fit; nothing is unpacked and nothing is raised."""
+    """Its index has the right hashes; verify unpacks nothing and raises nothing."""
     shard, index = first_shard(folder), read_index(folder)
     block = header.tobuf(tarfile.GNU_FORMAT) + data
     tar = block + bytes(-len(block) % 512) + shard.read_bytes()
@@ -502,7 +505,7 @@ def test_a_hostile_shard(folder: Path, header: tarfile.TarInfo, data: bytes, wor
 
 
 def test_only_regular_files_are_opened(folder: Path) -> None:
-    """A pipe or an endless device in the place of a shard would hang a reader."""
+    """A pipe or an endless device instead of a shard would block a reader."""
     first, second = sorted(folder.glob("shard-*.tar"))[:2]
     first.unlink()
     second.unlink()
@@ -531,7 +534,7 @@ def test_an_index_cannot_point_outside(folder: Path) -> None:
 
 
 def test_random_damage_to_any_file(folder: Path) -> None:
-    """Never an exception; in a shard or in the index it is always found."""
+    """There is never an exception, and damage to a shard or to the index is always found."""
     for number in range(60):
         path = shuffled(sorted(folder.iterdir()), "file", number)[0]
         whole = path.read_bytes()
@@ -544,7 +547,7 @@ def test_random_damage_to_any_file(folder: Path) -> None:
         else:
             damaged[at : at + length] = whole[:length]
         path.write_bytes(damaged)
-        found = verify(folder, quiet=True)
+        found = verify(folder)
         assert not found.ok or path.suffix not in (".tar", ".json") or path.name == "report.json" or damaged == whole
         path.write_bytes(whole)
     assert verify(folder).ok
@@ -561,8 +564,8 @@ def test_a_repair_needs_the_bank_of_the_build(folder: Path) -> None:
     assert repair(folder, bank=folder.with_name("elsewhere")).after.ok
 
 
-def pictures_swapped(bank: Path) -> None:
-    """Valid JPEGs of the same length, but the wrong ones: only the hash tells."""
+def images_swapped(bank: Path) -> None:
+    """Valid JPEGs of the same length but with wrong content: only the hash can detect them."""
     path = next(bank.rglob("film00.jpgs"))
     data = bytearray(path.read_bytes())
     for end in [i for i in range(len(data)) if data[i : i + 2] == b"\xff\xd9"]:
@@ -586,7 +589,7 @@ def vectors_changed(bank: Path) -> None:
         (lambda bank: next(bank.rglob("film01.npy")).unlink(), "is gone"),
         (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "is gone"),
         (lambda bank: next(bank.rglob("film00.jpgs")).write_bytes(b""), "damaged"),
-        (pictures_swapped, "these samples give other bytes"),
+        (images_swapped, "these samples give other bytes"),
         (vectors_changed, "does not give the samples|these samples give other bytes"),
     ],
 )
@@ -609,7 +612,7 @@ def test_a_damaged_bank_changes_nothing(folder: Path, harm: Callable[[Path], obj
 
 
 def test_the_columns_of_a_manifest_are_restored(folder: Path) -> None:
-    """From the other shards, where the table of samples is lost as well."""
+    """They come from the other shards where the table of samples is also missing."""
     before = content(folder)
     lost = first_shard(folder)
     assert all(json.loads(s.record.extra)["caption"].startswith("film ") for s in read_shard(lost))
@@ -639,7 +642,7 @@ def test_the_command(folder: Path) -> None:
     first_shard(folder).write_bytes(b"")
     done = run(app, [str(folder)])
     assert done.exit_code == 1
-    assert "not well" in done.stdout
+    assert "problems found" in done.stdout
     done = run(app, [str(folder), "--json"])
     facts = json.loads(done.stdout)
     assert (done.exit_code, facts["ok"], facts["broken"]) == (1, False, ["shard-000000.tar"])

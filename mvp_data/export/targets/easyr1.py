@@ -1,15 +1,6 @@
-"""EasyR1: rows for its `RLHFDataset`, one string with `<image>` placeholders and one string of truth."""
+"""EasyR1: rows for its `RLHFDataset`, with the question and the ground truth as one string each."""
 
-from mvp_data.export.target import (
-    ADAPTERS_FILE,
-    ExportReport,
-    Item,
-    Row,
-    Target,
-    facts,
-    ground_truth,
-    parquet_files,
-)
+from mvp_data.export.target import ADAPTERS_FILE, ExportReport, Item, Row, Target, facts, ground_truth, parquet_files
 from mvp_data.shards.prompt import flat_text
 
 
@@ -19,19 +10,20 @@ def _row(item: Item) -> Row:
 
 
 def _training(report: ExportReport) -> str:
+    images = report.pictures
     return f"""
     python3 -m verl.trainer.main config=examples/config.yaml \\
       {parquet_files(report)} \\
       data.prompt_key=problem data.answer_key=answer data.image_key=images \\
       data.format_prompt=null data.min_pixels=3136 \\
       data.max_prompt_length={report.prompt_tokens} data.max_response_length={report.answer_tokens} \\
-      worker.rollout.limit_images={report.pictures} \\
+      worker.rollout.limit_images={images} \\
       worker.reward.reward_function={ADAPTERS_FILE}:easyr1_score
 
 in EasyR1's folder, with paths to this one. `format_prompt=null`: the question already says how to answer.
-`min_pixels=3136`: its default of 262,144 enlarges smaller pictures. Where the configuration
-has `worker.reward.reward_type` it is `batch`. `answer` is `CAFB/8`: the answer and the number of
-labels to choose from, with `/any` behind it where order does not count.
+`min_pixels=3136`: its default of 262,144 enlarges smaller images. If the configuration has
+`worker.reward.reward_type`, set it to `batch`. `answer` is `CAFB/8`: the answer and the number of
+labels to choose from, with `/any` appended where order does not count.
 """
 
 

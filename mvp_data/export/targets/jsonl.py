@@ -16,7 +16,7 @@ def _training(report: ExportReport) -> str:
     return """
 One JSON object a line: `messages` (text and image placeholders), `images` (paths from this folder, one a placeholder),
 `answer` (`CAFB`), `pool` (number of labels to choose from), `ordered` (whether their order counts), `record`
-(everything the shard says of the sample). The reward:
+(the JSON of the sample in the shard). The reward:
 
     from mvp_train.reward import RewardConfig, score
     score(completion, row["answer"], row["pool"], RewardConfig(), ordered=row["ordered"]).reward

@@ -1,4 +1,4 @@
-"""LLaMA-Factory: sharegpt rows with the true answer. It has no GRPO, so this is for supervised fine-tuning."""
+"""LLaMA-Factory: sharegpt rows with the right answer. It has no GRPO, so this is for supervised fine-tuning."""
 
 import json
 
@@ -14,7 +14,7 @@ def _training(report: ExportReport) -> str:
     train, *others = report.splits
     val = f" eval_dataset=mvp_{others[0]}" if others else ""
     return f"""
-LLaMA-Factory has no GRPO: this is supervised fine-tuning on the true answers, as a warm-up or a baseline.
+LLaMA-Factory has no GRPO: this is supervised fine-tuning on the right answers, as a warm-up or a baseline.
 
     llamafactory-cli train stage=sft do_train=true model_name_or_path=Qwen/Qwen2.5-VL-7B-Instruct template=qwen2_vl \\
       dataset_dir=. media_dir=. dataset=mvp_{train}{val} cutoff_len={report.prompt_tokens + report.answer_tokens} \\
@@ -25,7 +25,7 @@ in this folder.
 
 
 def _dataset_info(report: ExportReport) -> str:
-    """LLaMA-Factory's list of the datasets in a folder."""
+    """The list of the datasets in a folder, which LLaMA-Factory reads."""
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     columns = {"messages": "messages", "images": "images"}
     info = {

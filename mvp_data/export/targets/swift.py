@@ -1,4 +1,4 @@
-"""ms-swift: its standard columns, and `solution`, which it keeps for the reward."""
+"""ms-swift: its standard columns, and `solution`, which it passes to the reward."""
 
 from mvp_data.export.target import ADAPTERS_FILE, ExportReport, Item, Row, Target, facts, ground_truth, one_message
 
@@ -19,7 +19,7 @@ def _training(report: ExportReport) -> str:
       --max_length {report.prompt_tokens} --max_completion_length {report.answer_tokens} --num_generations 8
 
 in this folder. The plugin registers the reward as `mvp`; it reads `solution`, `CAFB/8`: the answer and the number of
-labels to choose from, with `/any` behind it where order does not count. Pictures are found from `ROOT_IMAGE_DIR`.
+labels to choose from, with `/any` appended where order does not count. `ROOT_IMAGE_DIR` is the root of image paths.
 """
 
 

@@ -14,7 +14,7 @@ from mvp_data.export.target import (
 
 
 def _row(item: Item) -> Row:
-    """One row; verl reports validation for each `data_source`, so that column holds the task."""
+    """One row. verl reports validation for each `data_source`, so that column holds the task."""
     return {
         "data_source": item.record.task,
         "prompt": one_message(item),
@@ -37,8 +37,8 @@ def _training(report: ExportReport) -> str:
 
 in this folder; on several machines give whole paths. The rest (batch sizes per GPU, parallelism) is verl's, and
 `mvp_train` must be installed where its workers run. `reward_model.ground_truth` is `CAFB/8`: the answer and the
-number of labels to choose from, with `/any` behind it where order does not count. `data_source` is the task, so
-validation is reported for each.
+number of labels to choose from, with `/any` appended where order does not count. `data_source` is the task, so
+verl reports validation for each task.
 """
 
 
