@@ -580,7 +580,7 @@ def test_decord_leaves_pyav_whole(tmp_path: Path) -> None:
     path = render(tmp_path / "a.mp4", frames=10)
     script = f"""
 from pathlib import Path
-from mvp_data.decode import open_video
+from mvp_data.video.decode.open import open_video
 with open_video({str(path)!r}, backend="decord") as video:
     assert len(list(video.frames())) == 10
 from tests.clips import render
@@ -647,7 +647,7 @@ def test_pyav_uses_one_thread(tmp_path: Path) -> None:
 OUT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
-from mvp_data.decode import open_video
+from mvp_data.video.decode.open import open_video
 
 with open_video(sys.argv[1]) as video:
     in_use = 4096 * int(Path("/proc/self/statm").read_text().split()[5])

@@ -86,7 +86,7 @@ def state():
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark,
             torch.get_num_threads(), len(warnings.filters))
 before = state()
-from mvp_data.shots import shot_detector
+from mvp_data.video.shots.detector import shot_detector
 detector = shot_detector("transnetv2")
 detector.push(0.0, numpy.zeros((36, 64, 3), numpy.uint8))
 detector.finish()
