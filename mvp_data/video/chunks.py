@@ -17,14 +17,14 @@ from pathlib import Path
 from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.types import Boundary, FrameTable, VideoEntry
 from mvp_data.video.decode.stream import Packet, Start, seconds
-from mvp_data.video.extract import ROLL_FRAMES, Part, judge_in_context, part_length_s
+from mvp_data.video.extract import ROLL_FRAMES, Chunk, judge_in_context, chunk_length_s
 from mvp_data.video.shots.adaptive import MIN_SHOT_S
 
 ROLL_S = 10.0  # of video, looked at on either side of a part
 UNCUT = ("avi",)  # containers whose times are counts of what the decoder has shown
 
 
-def plan_parts(path: Path, *, video_id: str, decode: DecodeConfig, frames: FramesConfig) -> tuple[Part, ...]:
+def plan_chunks(path: Path, *, video_id: str, decode: DecodeConfig, frames: FramesConfig) -> tuple[Chunk, ...]:
     """The parts of a long video, in order, the first still without size and crop; none where it is one piece.
 
     One piece is a video that is not longer than one and a half parts, or says so in its header; that has no key
@@ -37,7 +37,7 @@ def plan_parts(path: Path, *, video_id: str, decode: DecodeConfig, frames: Frame
         return ()
     from mvp_data.video.decode.pyav import open_pyav, packets
 
-    length_s = part_length_s(frames)
+    length_s = chunk_length_s(frames)
     with open_pyav(path) as video:
         facts = video.facts
         if facts.info.header_duration_s < 1.5 * length_s or facts.container in UNCUT:
@@ -52,7 +52,7 @@ def plan_parts(path: Path, *, video_id: str, decode: DecodeConfig, frames: Frame
     edges_s = [0.0, *(seconds(cut - origin, facts.tick_s) for cut, _ in cuts), math.inf]
     starts = [None, *(Start(ticks=k.ticks, place=k.place, origin=origin) for _, k in cuts)]
     return tuple(
-        Part(video_id=video_id, first_s=first_s, end_s=end_s, roll_s=ROLL_S, start=start)
+        Chunk(video_id=video_id, first_s=first_s, end_s=end_s, roll_s=ROLL_S, start=start)
         for first_s, end_s, start in zip(edges_s, edges_s[1:], starts, strict=False)
     )
 
@@ -99,12 +99,12 @@ def _cuts(packets: Iterable[Packet], ticks: _Ticks) -> list[tuple[int, _Key]]:
     return cuts
 
 
-def is_whole(parts: Sequence[Part], first: VideoEntry) -> bool:
+def is_whole(parts: Sequence[Chunk], first: VideoEntry) -> bool:
     """Whether the first part went on to the end of the video, since it settled nothing before."""
     return first.duration_s >= parts[0].end_s
 
 
-def settled(part: Part, first: VideoEntry) -> Part:
+def settled(part: Chunk, first: VideoEntry) -> Chunk:
     """A later part with the picture size and crop that the first has found."""
     return replace(part, size=(first.width_px, first.height_px), crop=first.crop)
 

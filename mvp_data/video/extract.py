@@ -22,11 +22,11 @@ from mvp_data.video.shots.detector import ShotDetector, in_transition, shot_dete
 HELD_AREA_PX = 1 << 20  # of the pictures that wait for crop and size, 1.5 bytes a pixel; larger ones are shrunk to it
 BLUR_SHARE = 0.08  # of the video's own median sharpness: a whip pan or a failed focus, not a calm sky
 ROLL_FRAMES = 32  # looked at on either side of a part at least, however slow the video is: what shot detection sees
-PART_S = 1200.0  # of video: a longer one is worked in parts of this length, or says each time that it gets on
+CHUNK_S = 1200.0  # of video: a longer one is worked in parts of this length, or says each time that it gets on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Chunk:
     """What a pass is about: the frames shown in [first_s, end_s) of a video; by default all of them.
 
     Those from `start` on and those of `roll_s` (ROLL_FRAMES at least) after the end are looked at as well, since what
@@ -50,9 +50,9 @@ class _Sample:
     damaged: bool
 
 
-def part_length_s(config: FramesConfig) -> float:
+def chunk_length_s(config: FramesConfig) -> float:
     """How much video is one part; so much that its first half settles rate, crop and size for all."""
-    return max(PART_S, 4 * config.min_frames / config.fps)
+    return max(CHUNK_S, 4 * config.min_frames / config.fps)
 
 
 def extract(
@@ -63,31 +63,31 @@ def extract(
     frames: FramesConfig,
     seed: int,
     blob: IO[bytes],
-    on_stretch: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> VideoEntry:
     """Decode `path` once; write the JPEGs of its sampled frames to `blob` and return all that is known of them.
 
-    `on_stretch` is called whenever the samples of another `part_length_s` are written.
+    `on_progress` is called whenever the samples of another `chunk_length_s` are written.
 
     Raises:
         Skip: nothing to decode, or nothing that moves.
     """
-    part = Part(video_id=video_id)
-    found = extract_part(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+    part = Chunk(video_id=video_id)
+    found = extract_chunk(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_progress=on_progress)
     if found.decoded_frames < 2:
         raise Skip(SkipReason.NO_MOVING_PICTURE, f"only {found.decoded_frames} frame could be decoded")
     return judge_in_context(found, frames.trim_s)
 
 
-def extract_part(
+def extract_chunk(
     path: Path,
-    part: Part,
+    part: Chunk,
     *,
     decode: DecodeConfig,
     frames: FramesConfig,
     seed: int,
     blob: IO[bytes],
-    on_stretch: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> VideoEntry:
     """The same for a part, before `judge_in_context`; a first part that settles nothing goes on to the end.
 
@@ -97,26 +97,26 @@ def extract_part(
     begin = blob.tell()
     if decode.decode == "sparse" and decode.shots != "transnetv2":  # it needs every frame
         try:
-            return _pass(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+            return _pass(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_progress=on_progress)
         except NeedsFullDecode:
             blob.seek(begin)
             blob.truncate()
-            on_stretch()
+            on_progress()
     full = replace(decode, decode="full")
-    return _pass(path, part, decode=full, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+    return _pass(path, part, decode=full, frames=frames, seed=seed, blob=blob, on_progress=on_progress)
 
 
 def _pass(
     path: Path,
-    part: Part,
+    part: Chunk,
     *,
     decode: DecodeConfig,
     frames: FramesConfig,
     seed: int,
     blob: IO[bytes],
-    on_stretch: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> VideoEntry:
-    writer = _Writer(blob, frames, part, on_stretch)
+    writer = _Writer(blob, frames, part, on_progress)
     slowest = part.start is not None
     grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=part.video_id, slowest=slowest)
     is_sparse, shots = decode.decode == "sparse", decode.shots != "none"
@@ -125,7 +125,7 @@ def _pass(
         return _walk(video, part, shot_detector(decode.shots), grid, writer)
 
 
-def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
+def _walk(video: VideoStream, part: Chunk, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
     """One pass over the frames of a part and around it; what lies around is not counted."""
     decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, part.end_s
     damaged_before: int | None = 0 if part.start is None else None
@@ -173,12 +173,12 @@ class _Writer:
         self,
         blob: IO[bytes],
         config: FramesConfig,
-        part: Part,
-        on_stretch: Callable[[], object],
+        part: Chunk,
+        on_progress: Callable[[], object],
     ) -> None:
         self._blob = blob
         self._config = config
-        self._on_stretch, self._stretch_frames = on_stretch, math.ceil(config.fps * part_length_s(config))
+        self._on_stretch, self._stretch_frames = on_progress, math.ceil(config.fps * chunk_length_s(config))
         self._waiting: list[_Sample] = []
         self._last_luma: Luma | None = None
         self.frames: list[Frame] = []

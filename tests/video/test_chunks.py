@@ -14,9 +14,9 @@ from mvp_data.core.errors import Skip
 from mvp_data.core.types import Picture, VideoEntry
 from mvp_data.video import chunks
 from mvp_data.video import extract as extract_module
-from mvp_data.video.chunks import is_whole, merge, plan_parts, settled
+from mvp_data.video.chunks import is_whole, merge, plan_chunks, settled
 from mvp_data.video.decode import pyav
-from mvp_data.video.extract import Part, extract, extract_part
+from mvp_data.video.extract import Chunk, extract, extract_chunk
 from tests.clips import render
 from tests.scenes import journey
 
@@ -30,7 +30,7 @@ QUICK = {"cpu-used": "8", "deadline": "realtime", "g": "12"}
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 2 s and more instead of 20 minutes."""
-    monkeypatch.setattr(extract_module, "PART_S", 2.0)
+    monkeypatch.setattr(extract_module, "CHUNK_S", 2.0)
     monkeypatch.setattr(chunks, "ROLL_S", 2.0)
 
 
@@ -53,9 +53,9 @@ def in_one(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, byt
     return found, blob.getvalue()
 
 
-def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes, tuple[Part, ...]]:
+def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes, tuple[Chunk, ...]]:
     """What the parts give together, worked from the last to the first, since their order must not matter."""
-    plan = plan_parts(path, video_id="v", decode=DecodeConfig(), frames=options)
+    plan = plan_chunks(path, video_id="v", decode=DecodeConfig(), frames=options)
     assert len(plan) > 2, "else nothing is tested"
     first, jpegs = work(path, plan[0], options)
     found = {0: (first, jpegs)}
@@ -65,9 +65,9 @@ def in_parts(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, b
     return merge([extract for extract, _ in ordered], options.trim_s), b"".join(blob for _, blob in ordered), plan
 
 
-def work(path: Path, part: Part, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes]:
+def work(path: Path, part: Chunk, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, bytes]:
     blob = io.BytesIO()
-    found = extract_part(path, part, decode=DecodeConfig(), frames=options, seed=0, blob=blob)
+    found = extract_chunk(path, part, decode=DecodeConfig(), frames=options, seed=0, blob=blob)
     return found, blob.getvalue()
 
 
@@ -141,19 +141,19 @@ def test_parts_begin_at_key_packets_and_tile_the_video(tmp_path: Path) -> None:
 )
 def test_one_piece(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     path = film(tmp_path / name, **options)
-    assert plan_parts(path, video_id="v", decode=DecodeConfig(), frames=OPTIONS) == ()
+    assert plan_chunks(path, video_id="v", decode=DecodeConfig(), frames=OPTIONS) == ()
 
 
 def test_other_back_ends_work_in_one_piece(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
-    assert plan_parts(path, video_id="v", decode=DecodeConfig(decoder="ffmpeg"), frames=OPTIONS) == ()
+    assert plan_chunks(path, video_id="v", decode=DecodeConfig(decoder="ffmpeg"), frames=OPTIONS) == ()
 
 
 def test_a_first_part_that_settles_nothing_goes_on(tmp_path: Path) -> None:
     """Too few pictures in it, such as slides: the size and crop of one pass rest on pictures beyond it."""
     path = film(tmp_path / "a.mkv", frames=120, pts=range(0, 360, 3), time_base=Fraction(1), options={"g": "1"})
     options = FramesConfig(fps=1.0, max_fps=1.0, min_frames=20)
-    plan = plan_parts(path, video_id="v", decode=DecodeConfig(), frames=options)
+    plan = plan_chunks(path, video_id="v", decode=DecodeConfig(), frames=options)
     first, jpegs = work(path, plan[0], options)
     assert len(plan) > 2
     assert is_whole(plan, first)
@@ -178,6 +178,6 @@ def test_getting_on_is_said_for_every_stretch_of_samples(tmp_path: Path) -> None
         frames=OPTIONS,
         seed=0,
         blob=io.BytesIO(),
-        on_stretch=lambda: said.append(1),
+        on_progress=lambda: said.append(1),
     )
     assert len(said) == len(found.frames) // 8 > 3, "2 s at 4 frames a second"
