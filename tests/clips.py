@@ -2,7 +2,7 @@
 
     clip = render(tmp_path / "a.mp4", frames=30)
     with open_video(clip) as video:
-        assert [read_counter(f.picture(10**6).rgb()) for f in video.frames()] == list(range(30))
+        assert [read_counter(f.image(10**6).rgb()) for f in video.frames()] == list(range(30))
 
 `VARIANTS` has one clip of each awkward kind; `render_variant` writes it. Encoders are those inside PyAV.
 """

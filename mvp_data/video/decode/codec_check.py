@@ -1,4 +1,4 @@
-"""A check of which common codecs a decoder back end can decode on this machine; it decodes a clip of each.
+"""Finds the common codecs that a back end cannot decode on this machine, by decoding a clip of each.
 
     >>> undecodable("pyav")  # doctest: +SKIP
     ('AV1',)
@@ -41,14 +41,14 @@ def _wrong(path: Path, data: str, backend: str) -> str:
     path.write_bytes(zlib.decompress(base64.b85decode(data)))
     try:
         with open_video(path, backend=backend) as video:
-            pictures = [frame.picture(_SIDE_PX**2).rgb() for frame in video.frames()]
+            images = [frame.image(_SIDE_PX**2).rgb() for frame in video.frames()]
     except Skip as skip:
         return skip.detail
     halves = [
         "".join("white" if half.mean() > 240 else "black" if half.mean() < 15 else "?" for half in (left, right))
-        for left, right in ((p[:, : p.shape[1] // 2 - _EDGE_PX], p[:, p.shape[1] // 2 + _EDGE_PX :]) for p in pictures)
+        for left, right in ((p[:, : p.shape[1] // 2 - _EDGE_PX], p[:, p.shape[1] // 2 + _EDGE_PX :]) for p in images)
     ]
-    return "" if halves == ["whiteblack", "blackwhite"] else "it gives wrong pictures"
+    return "" if halves == ["whiteblack", "blackwhite"] else "it gives wrong images"
 
 
 # (codec, file name) and the file: zlib, base 85. x264's version text is removed (ffmpeg -bsf:v filter_units).

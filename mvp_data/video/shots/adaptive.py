@@ -1,7 +1,7 @@
-"""Shot detection without a network: cuts (`shots_cuts`) plus fades and dissolves (`shots_gradual`).
+"""Shot detection without a network: cuts (`cuts`), fades and dissolves (`gradual`).
 
-Of each frame it keeps its time and a 16 x 9 luma picture, 152 bytes: 16 MB for an hour at 30 fps. Frames are worked on
-some dozens at once, since for one alone calling numpy costs more than its arithmetic; the answer is the same.
+The detector keeps the time of each frame and 16 x 9 luma pixels, 152 bytes: 16 MB for an hour at 30 frames a second. It
+processes frames in blocks, because a call of numpy costs more than the arithmetic of one frame. The result is the same.
 """
 
 from array import array
@@ -14,15 +14,15 @@ from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Boundary, Tiny
 from mvp_data.video.shots.cuts import CutFinder, half_sizes
 from mvp_data.video.shots.gradual import Span, find_dissolves, find_fades
 
-BLOCK_FRAMES = 32  # worked on at once
-MIN_SHOT_S = 0.2  # music videos go down to 0.28 s; closer boundaries are one event
+BLOCK_FRAMES = 32  # processed together
+MIN_SHOT_S = 0.2  # music videos have shots of 0.28 s; closer boundaries are one event
 
 
 class AdaptiveDetector:
-    """The default detector; see `shots.ShotDetector` for how it is driven."""
+    """The default `ShotDetector`."""
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
+        """Start a video."""
         self._times_s = array("d")
         self._luma = bytearray()
         self._cuts = CutFinder()
@@ -35,10 +35,10 @@ class AdaptiveDetector:
         self._block[self._waiting] = tiny.transpose(2, 0, 1)
         self._waiting += 1
         if self._waiting == len(self._block):
-            self._work()
+            self._process()
 
-    def _work(self) -> None:
-        """Bring the frames that wait to the cuts, and keep their luma for the rest."""
+    def _process(self) -> None:
+        """Pass the waiting frames to the search for cuts, and keep their luma for the rest."""
         if not self._waiting:
             return
         halves = half_sizes(self._block[: self._waiting])
@@ -48,8 +48,8 @@ class AdaptiveDetector:
         self._waiting = 0
 
     def finish(self) -> tuple[Boundary, ...]:
-        """The boundaries; where two kinds claim the same place a fade beats a cut beats a dissolve."""
-        self._work()
+        """Return the boundaries; of two at the same place, a fade beats a cut, and a cut beats a dissolve."""
+        self._process()
         times_s = np.frombuffer(self._times_s, dtype=np.float64)
         cuts = sorted(self._cuts.finish(), key=lambda cut: -cut.strength)
         if len(times_s) < 2:
@@ -68,15 +68,15 @@ class AdaptiveDetector:
 
 
 class _Timeline:
-    """Accepts spans, best first, as long as MIN_SHOT_S lies between any two."""
+    """Accepts spans, best first, that are at least MIN_SHOT_S apart."""
 
     def __init__(self, times_s: npt.NDArray[np.float64]) -> None:
-        """`times_s` turns frame numbers into times."""
+        """Take the times of all frames."""
         self._times_s = times_s
         self._kept: list[Boundary] = []
 
     def add(self, kind: str, span: Span) -> None:
-        """Insert a boundary unless it comes too close to one that is already there."""
+        """Insert a boundary unless it is too close to an accepted one."""
         start_s, end_s = float(self._times_s[span.start]), float(self._times_s[span.end])
         place = bisect_left(self._kept, start_s, key=lambda b: b.start_s)
         if place > 0 and start_s - self._kept[place - 1].end_s < MIN_SHOT_S:
@@ -86,9 +86,9 @@ class _Timeline:
         self._kept.insert(place, Boundary(kind=kind, start_s=start_s, end_s=end_s))
 
     def starts(self) -> list[int]:
-        """First frames of the accepted boundaries, rising."""
+        """Return the first frames of the accepted boundaries, in order."""
         return [int(np.searchsorted(self._times_s, b.start_s)) for b in self._kept]
 
     def boundaries(self) -> tuple[Boundary, ...]:
-        """What was accepted, in time order."""
+        """Return the accepted boundaries, in order."""
         return tuple(self._kept)

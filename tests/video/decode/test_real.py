@@ -62,7 +62,7 @@ def _outcome(path: Path) -> SkipReason | tuple[int, int]:
         with open_video(path) as video:
             for frame in video.frames():
                 if len(times_s) == 1:
-                    height, width, _ = frame.picture(100_000).rgb().shape
+                    height, width, _ = frame.image(100_000).rgb().shape
                     ratio = video.info.width_px / video.info.height_px
                     assert width / height == pytest.approx(ratio, rel=0.01)
                 times_s.append(frame.pts_s)
@@ -87,7 +87,7 @@ def test_sizes_as_shown(corpus: Path, name: str, size: tuple[int, int], rotation
     with open_video(corpus / "nasty" / name) as video:
         assert (video.info.width_px, video.info.height_px) == size
         assert video.info.rotation_deg == rotation_deg
-        assert next(video.frames()).picture(10**8).rgb().shape[1::-1] == size
+        assert next(video.frames()).image(10**8).rgb().shape[1::-1] == size
 
 
 @pytest.mark.parametrize("name", ["start_100s.ts", "nonzero_start_delayed.mp4", "edit_list_streamcopy.mp4"])
