@@ -108,7 +108,7 @@ def render(
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """How to render one awkward clip, and what must come out of it."""
+    """How to render one awkward clip, and the frames that a decoder must return."""
 
     name: str  # with the ending that chooses the container
     frames: int = 30
