@@ -2,7 +2,7 @@
 
 The first job decodes the first chunk, the following jobs decode the others side by side, and the last job joins them.
 Chunks that are in the bank are not decoded again, so a run that is killed loses at most the chunks in progress. The
-order of the chunks does not influence the result, see `parts`.
+order of the chunks does not influence the result, see `video.chunks`.
 """
 
 from collections.abc import Callable
@@ -66,12 +66,10 @@ class ChunkStore:
 
     def _decode_first(self) -> None:
         """Decode the first chunk, which settles frame size and crop; it may turn out to be the whole video."""
-        from mvp_data.video.chunks import is_whole, settled
+        from mvp_data.video.chunks import settled
 
         self._decode(0)
-        first = self._read(0)
-        later = () if is_whole(self.chunks, first) else self.chunks[1:]
-        self.chunks = (self.chunks[0], *(settled(chunk, first) for chunk in later))
+        self.chunks = settled(self.chunks, self._read(0))
 
     def _decode(self, number: int) -> None:
         """Decode a chunk into the bank, unless it is there; a reason to skip the video is stored in its place."""

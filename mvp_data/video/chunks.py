@@ -47,7 +47,7 @@ def plan_chunks(path: Path, *, video_id: str, decode: DecodeConfig, frames: Fram
     if origin is None:
         return ()
     length, roll, gap = (math.ceil(s / facts.tick_s) for s in (length_s, max(ROLL_S, 2 / frames.fps), 1 / frames.fps))
-    cuts = _cuts(packets(path), _Ticks(origin=origin, length=length, roll=roll, gap=gap))
+    cuts = _cuts(packets(path), origin=origin, length=length, roll=roll, gap=gap)
     if not cuts:
         return ()
     edges_s = [0.0, *(seconds(cut - origin, facts.tick_s) for cut, _ in cuts), math.inf]
@@ -67,50 +67,41 @@ class _Key:
     number: int  # of the packet, in file order
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Ticks:
-    """The times that decide where to cut, in units of the stream's time stamps."""
-
-    origin: int  # time of the first frame
-    length: int  # of a chunk, at least
-    roll: int  # decoding begins at least so long before the chunk
-    gap: int  # longest distance of samples: there must be a sample between the start of decoding and the chunk
-
-
-def _cuts(packets: Iterable[Packet], ticks: _Ticks) -> list[tuple[int, _Key]]:
+def _cuts(packets: Iterable[Packet], *, origin: int, length: int, roll: int, gap: int) -> list[tuple[int, _Key]]:
     """Return the time at which each chunk but the first begins, and the key packet at which its decoding begins.
 
-    Return [] if the video cannot be divided safely. Only key packets that are later than all packets before them
+    Return [] if the video cannot be divided safely. Times are in ticks; `origin` is that of the first frame. A chunk
+    has at least `length`, and decoding begins at least `roll` before it. Samples are at most `gap` apart, and there must
+    be one between the start of decoding and the chunk. Only key packets that are later than all packets before them
     count, because every pass drops frames that go back in time.
     """
     cuts: list[tuple[int, _Key]] = []
     keys: list[_Key] = []  # since the last cut
-    begun, newest = ticks.origin, -math.inf
+    begun, newest = origin, -math.inf
     for number, packet in enumerate(packets):
         if packet.ticks is None or (packet.new_header and newest > -math.inf):
             return []
         if packet.can_start and packet.ticks > newest:
-            early = min(packet.ticks - ticks.roll, newest - ticks.gap)
+            early = min(packet.ticks - roll, newest - gap)
             place = bisect_right(keys, early, key=lambda key: key.ticks)
             place = min(place, bisect_right(keys, number - ROLL_FRAMES, key=lambda key: key.number))
-            if packet.ticks - begun >= ticks.length and place:
+            if packet.ticks - begun >= length and place:
                 cuts.append((packet.ticks, keys[place - 1]))
                 begun, keys = packet.ticks, []
             keys.append(_Key(ticks=packet.ticks, place=packet.place, number=number))
         newest = max(newest, packet.ticks)
-    if cuts and newest - begun < ticks.length / 2:
+    if cuts and newest - begun < length / 2:
         cuts.pop()
     return cuts
 
 
-def is_whole(chunks: Sequence[Chunk], first: VideoEntry) -> bool:
-    """Return whether the pass over the first chunk continued to the end of the video; see `extract_chunk`."""
-    return first.duration_s >= chunks[0].end_s
+def settled(chunks: tuple[Chunk, ...], first: VideoEntry) -> tuple[Chunk, ...]:
+    """Return the chunks with the frame size and crop that the pass over the first has found.
 
-
-def settled(chunk: Chunk, first: VideoEntry) -> Chunk:
-    """Return a later chunk with the frame size and crop of the first."""
-    return replace(chunk, size=(first.width_px, first.height_px), crop=first.crop)
+    If that pass continued to the end of the video (see `extract_chunk`), return only the first.
+    """
+    later = () if first.duration_s >= chunks[0].end_s else chunks[1:]
+    return chunks[0], *(replace(chunk, size=(first.width_px, first.height_px), crop=first.crop) for chunk in later)
 
 
 def merge(entries: Sequence[VideoEntry], trim_s: float) -> VideoEntry:

@@ -14,7 +14,7 @@ from mvp_data.core.errors import Skip
 from mvp_data.core.types import Picture, VideoEntry
 from mvp_data.video import chunks
 from mvp_data.video import extract as extract_module
-from mvp_data.video.chunks import is_whole, merge, plan_chunks, settled
+from mvp_data.video.chunks import merge, plan_chunks, settled
 from mvp_data.video.decode import pyav
 from mvp_data.video.extract import Chunk, extract, extract_chunk
 from tests.clips import render
@@ -59,8 +59,9 @@ def in_chunks(path: Path, options: FramesConfig = OPTIONS) -> tuple[VideoEntry, 
     assert len(plan) > 2, "else nothing is tested"
     first, jpegs = work(path, plan[0], options)
     found = {0: (first, jpegs)}
+    plan = settled(plan, first)
     for number in range(len(plan) - 1, 0, -1):
-        found[number] = work(path, settled(plan[number], first), options)
+        found[number] = work(path, plan[number], options)
     ordered = [found[number] for number in range(len(plan))]
     return merge([extract for extract, _ in ordered], options.trim_s), b"".join(blob for _, blob in ordered), plan
 
@@ -153,7 +154,7 @@ def test_a_first_chunk_with_too_few_samples_continues_to_the_end(tmp_path: Path)
     plan = plan_chunks(path, video_id="v", decode=DecodeConfig(), frames=options)
     first, jpegs = work(path, plan[0], options)
     assert len(plan) > 2
-    assert is_whole(plan, first)
+    assert settled(plan, first) == plan[:1]
     assert (merge([first], options.trim_s), jpegs) == in_one_pass(path, options)
 
 

@@ -69,8 +69,8 @@ class DecordStream(VideoStream):
 
     def __init__(self, reader: Any, facts: Facts, ticks: list[int]) -> None:
         """Compare decord's frame count and times with the packets; raises Skip if they differ."""
-        self.info, self.tick_s = facts.info, facts.tick_s
-        self._facts, self._reader, self._ticks = facts, reader, ticks
+        super().__init__(facts)
+        self._reader, self._ticks = reader, ticks
         if len(reader) != len(ticks):
             raise _refused(f"it counts {len(reader)} frames, the file has {len(ticks)}")
         starts = reader.get_frame_timestamp(range(len(ticks)))[:, 0]
@@ -82,9 +82,9 @@ class DecordStream(VideoStream):
         """Yield the frames with the times of the packets; raises Skip(DECODE_ERROR) if decord fails midway."""
         import decord
 
-        a, b, c, d = self._facts.turn
+        a, b, c, d = self.facts.turn
         back: Turn = (a, c, b, d)
-        scaler = FrameScaler(self._facts)
+        scaler = FrameScaler(self.facts)
         for i, ticks in enumerate(self._ticks):
             try:
                 rgb = self._reader.next().asnumpy()

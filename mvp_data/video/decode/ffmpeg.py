@@ -85,8 +85,8 @@ class FfmpegStream(VideoStream):
 
     def __init__(self, process: "subprocess.Popen[bytes]", facts: Facts) -> None:
         """Start reading the messages, because ffmpeg stops when their pipe is full."""
-        self.info, self._facts, self.process = facts.info, facts, process
-        self.tick_s = facts.tick_s
+        super().__init__(facts)
+        self.process = process
         self._ticks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._last_words = b""
         self._silent = False  # no more messages will come
@@ -112,10 +112,10 @@ class FfmpegStream(VideoStream):
 
     def raw_frames(self) -> Iterator[DecodedFrame]:
         """Yield the frames; raises Skip if ffmpeg was killed, or ended in an error without a frame."""
-        height, width = self._facts.height_px, self._facts.width_px
+        height, width = self.facts.height_px, self.facts.width_px
         pipe = self.process.stdout
         assert pipe is not None
-        scaler = FrameScaler(self._facts)
+        scaler = FrameScaler(self.facts)
         shown = 0
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1

@@ -152,13 +152,7 @@ class PyAvStream(VideoStream):
         if first is None:
             raise too_few(0, self.damaged_packets)
         self._first: _Decoded | None = first
-        self.facts = _read_facts(container, self._stream, first[0])
-        self.info, self.tick_s = self.facts.info, self.facts.tick_s
-
-    @property
-    def codec_threads(self) -> int:
-        """Number of threads of the decoder."""
-        return self._stream.codec_context.thread_count
+        super().__init__(_read_facts(container, self._stream, first[0]))
 
     def go_to(self, start: Start, container: "InputContainer", *, seek: bool) -> bool:
         """Continue decoding at a key packet and return whether it was found.

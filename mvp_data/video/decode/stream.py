@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mvp_data.core.errors import Skip, SkipReason
 from mvp_data.core.types import VideoInfo
-from mvp_data.video.decode.facts import seconds
+from mvp_data.video.decode.facts import Facts, seconds
 from mvp_data.video.decode.scaling import DecodedFrame
 
 
@@ -48,10 +48,18 @@ class SparseNeeds:
 class VideoStream:
     """An open video. The back ends derive from it; `frames()` holds the rules that are the same for all of them."""
 
-    info: VideoInfo
     tick_s: Fraction  # unit of `DecodedFrame.ticks`
     damaged_packets: int = 0  # so far: packets that failed, frames flagged corrupt, frames dropped for their time
     start: Start | None = None  # where a pass over a chunk begins; such a pass may give no frame
+
+    def __init__(self, facts: Facts) -> None:
+        """Take the properties of the stream."""
+        self.facts, self.tick_s = facts, facts.tick_s
+
+    @property
+    def info(self) -> VideoInfo:
+        """The properties as displayed."""
+        return self.facts.info
 
     def raw_frames(self) -> Iterator[DecodedFrame]:
         """Yield the decoder's frames in display order, without `pts_s`."""

@@ -56,39 +56,24 @@ class AdaptiveDetector:
             return ()
         luma = np.frombuffer(self._luma, dtype=np.uint8).reshape(len(times_s), -1)
         fps = 1.0 / max(float(np.median(np.diff(times_s))), 1e-3)
-        kept = _Timeline(times_s)
+        kept: list[Boundary] = []
         for span in find_fades(luma, fps=fps):
-            kept.add("fade", span)
+            _add(kept, "fade", span, times_s)
         for cut in cuts:
             span = Span(start=cut.index, end=cut.index + cut.mixed)
-            kept.add("dissolve" if cut.mixed else "cut", span)
-        for span in find_dissolves(luma, cuts=kept.starts(), fps=fps):
-            kept.add("dissolve", span)
-        return kept.boundaries()
+            _add(kept, "dissolve" if cut.mixed else "cut", span, times_s)
+        starts = [int(np.searchsorted(times_s, boundary.start_s)) for boundary in kept]
+        for span in find_dissolves(luma, cuts=starts, fps=fps):
+            _add(kept, "dissolve", span, times_s)
+        return tuple(kept)
 
 
-class _Timeline:
-    """Accepts spans, best first, that are at least MIN_SHOT_S apart."""
-
-    def __init__(self, times_s: npt.NDArray[np.float64]) -> None:
-        """Take the times of all frames."""
-        self._times_s = times_s
-        self._kept: list[Boundary] = []
-
-    def add(self, kind: str, span: Span) -> None:
-        """Insert a boundary unless it is too close to an accepted one."""
-        start_s, end_s = float(self._times_s[span.start]), float(self._times_s[span.end])
-        place = bisect_left(self._kept, start_s, key=lambda b: b.start_s)
-        if place > 0 and start_s - self._kept[place - 1].end_s < MIN_SHOT_S:
-            return
-        if place < len(self._kept) and self._kept[place].start_s - end_s < MIN_SHOT_S:
-            return
-        self._kept.insert(place, Boundary(kind=kind, start_s=start_s, end_s=end_s))
-
-    def starts(self) -> list[int]:
-        """Return the first frames of the accepted boundaries, in order."""
-        return [int(np.searchsorted(self._times_s, b.start_s)) for b in self._kept]
-
-    def boundaries(self) -> tuple[Boundary, ...]:
-        """Return the accepted boundaries, in order."""
-        return tuple(self._kept)
+def _add(kept: list[Boundary], kind: str, span: Span, times_s: npt.NDArray[np.float64]) -> None:
+    """Insert a boundary in order, unless it is closer than MIN_SHOT_S to one that is there."""
+    start_s, end_s = float(times_s[span.start]), float(times_s[span.end])
+    place = bisect_left(kept, start_s, key=lambda b: b.start_s)
+    if place > 0 and start_s - kept[place - 1].end_s < MIN_SHOT_S:
+        return
+    if place < len(kept) and kept[place].start_s - end_s < MIN_SHOT_S:
+        return
+    kept.insert(place, Boundary(kind=kind, start_s=start_s, end_s=end_s))

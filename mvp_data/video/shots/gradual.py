@@ -50,7 +50,8 @@ class Span:
 
 def find_fades(luma: Luma, *, fps: float) -> list[Span]:
     """Return the runs of frames without contrast that begin or end gradually, with other frames on both sides."""
-    contrast = np.concatenate([part.astype(np.float32).std(axis=1) for part in _blocks(luma)])
+    blocks = (luma[i : i + ROWS] for i in range(0, len(luma), ROWS))
+    contrast = np.concatenate([block.astype(np.float32).std(axis=1) for block in blocks])
     reach = max(2, round(REACH_S * fps))
     sides = np.minimum(_running_max(contrast, reach), _running_max(contrast[::-1], reach)[::-1])
     flat = contrast <= np.maximum(FLAT, FLAT_SHARE * sides)
@@ -197,8 +198,3 @@ def _correlation(a: Floats, b: Floats) -> Floats:
     norm = np.sqrt(((a * a).sum(axis=1) + floor) * ((b * b).sum(axis=1) + floor))
     correlation: Floats = (a * b).sum(axis=1) / norm
     return correlation
-
-
-def _blocks(luma: Luma) -> list[Luma]:
-    """Return views of at most ROWS rows."""
-    return [luma[i : i + ROWS] for i in range(0, len(luma), ROWS)]

@@ -16,7 +16,7 @@ import pytest
 
 from mvp_data.config.options import BACKENDS
 from mvp_data.core.errors import ConfigError, MissingDependencyError, Skip, SkipReason
-from mvp_data.core.types import Picture, VideoInfo
+from mvp_data.core.types import Picture
 from mvp_data.video.decode import facts as facts_module
 from mvp_data.video.decode.facts import shown_size, turned
 from mvp_data.video.decode.open import open_video
@@ -257,7 +257,6 @@ class _Listed(VideoStream):
 
     def __init__(self, times: list[int | None]) -> None:
         self.times = times
-        self.info = VideoInfo(width_px=64, height_px=36, codec="none", header_duration_s=0.0, rotation_deg=0)
 
     def raw_frames(self) -> Iterator[DecodedFrame]:
         tiny = np.zeros((36, 64, 3), np.uint8)
@@ -645,7 +644,7 @@ def test_pyav_uses_one_thread(tmp_path: Path) -> None:
 
     with open_pyav(render(tmp_path / "a.mp4", frames=5)) as video:
         list(video.frames())
-        assert video.codec_threads == 1
+        assert video._stream.codec_context.thread_count == 1
 
 
 OUT_OF_MEMORY = """
