@@ -71,8 +71,8 @@ def _cuts(packets: Iterable[Packet], *, origin: int, length: int, roll: int, gap
     """Return the time at which each chunk but the first begins, and the key packet at which its decoding begins.
 
     Return [] if the video cannot be divided safely. Times are in ticks; `origin` is that of the first frame. A chunk
-    has at least `length`, and decoding begins at least `roll` before it. Samples are at most `gap` apart, and there must
-    be one between the start of decoding and the chunk. Only key packets that are later than all packets before them
+    has at least `length`, and decoding begins at least `roll` before it. Samples are at most `gap` apart; one must
+    be between the start of decoding and the chunk. Only key packets that are later than all packets before them
     count, because every pass drops frames that go back in time.
     """
     cuts: list[tuple[int, _Key]] = []
