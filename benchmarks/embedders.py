@@ -98,7 +98,7 @@ def read_clip(path: Path, *, rate_hz: float, span_s: float) -> Clip | None:
                     break
                 if frame.pts_s >= due - 1e-6:
                     due += 1 / rate_hz
-                    picture = frame.picture(MAX_AREA_PX).rgb()
+                    picture = frame.image(MAX_AREA_PX).rgb()
                     if picture.std() >= FLAT:
                         times.append(frame.pts_s)
                         pictures.append(picture)

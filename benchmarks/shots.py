@@ -118,17 +118,23 @@ def decode_only(path: Path) -> list[float]:
         return [float(frame.time) for frame in container.decode(stream)]
 
 
-def ours(method: str) -> Callable[[Path, Sequence[float]], list[int]]:
-    """A method of this package, through the same interfaces as a build."""
+def ours(method: str) -> Callable[[Path], tuple[tuple[Boundary, ...], list[float]]]:
+    """A method of this package, through the same interfaces as a build: boundaries, and the times of all frames."""
 
-    def run(path: Path, times_s: Sequence[float]) -> list[int]:
-        detector = shot_detector(method)
+    def run(path: Path) -> tuple[tuple[Boundary, ...], list[float]]:
+        detector, times_s = shot_detector(method), []
         with open_video(path) as video:
             for frame in video.frames():
                 detector.push(frame.pts_s, frame.tiny)
-        return predicted_frames(detector.finish(), [t - times_s[0] for t in times_s])
+                times_s.append(frame.pts_s)
+        return detector.finish(), times_s
 
     return run
+
+
+def predicted_by(method: str) -> Callable[[Path, Sequence[float]], list[int]]:
+    """The frames that a method of this package predicts."""
+    return lambda path, _: predicted_frames(*ours(method)(path))
 
 
 def theirs(detector: Callable[[], scenedetect.SceneDetector]) -> Callable[[Path, Sequence[float]], list[int]]:
@@ -142,10 +148,10 @@ def theirs(detector: Callable[[], scenedetect.SceneDetector]) -> Callable[[Path,
 
 
 METHODS: dict[str, Callable[[Path, Sequence[float]], list[int]]] = {
-    "adaptive": ours("adaptive"),
+    "adaptive": predicted_by("adaptive"),
     "scenedetect-adaptive": theirs(scenedetect.AdaptiveDetector),
     "scenedetect-content": theirs(scenedetect.ContentDetector),
-    "transnetv2": ours("transnetv2"),
+    "transnetv2": predicted_by("transnetv2"),
 }
 
 

@@ -2,7 +2,7 @@
 
     clip = render(tmp_path / "a.mp4", frames=30)
     with open_video(clip) as video:
-        assert [read_counter(f.picture(10**6).rgb()) for f in video.frames()] == list(range(30))
+        assert [read_counter(f.image(10**6).rgb()) for f in video.frames()] == list(range(30))
 
 `VARIANTS` has one clip of each awkward kind; `render_variant` writes it. Encoders are those inside PyAV.
 """
@@ -108,7 +108,7 @@ def render(
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """How to render one unusual clip, and the expected result."""
+    """How to render one awkward clip, and the frames that a decoder must return."""
 
     name: str  # with the ending that chooses the container
     frames: int = 30

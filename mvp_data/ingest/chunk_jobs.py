@@ -2,7 +2,7 @@
 
 The first job decodes the first chunk, the following jobs decode the others side by side, and the last job joins them.
 Chunks that are in the bank are not decoded again, so a run that is killed loses at most the chunks in progress. The
-order of the chunks does not influence the result, see `parts`.
+order of the chunks does not influence the result, see `video.chunks`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job
 from mvp_data.ingest.read_twice import read_twice
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.video.extract import Part
+    from mvp_data.video.extract import Chunk
 
 
 def chunk_name(video_id: str, number: int) -> str:
@@ -40,7 +40,7 @@ class ChunkStore:
         """Take `check`, which raises Skip if the file has changed meanwhile."""
         self._path, self._video_id, self._job, self._check = path, video_id, job, check
         self._bank = job.bank("parts")
-        self.chunks: tuple[Part, ...] = job.plan.chunks if job.plan else ()
+        self.chunks: tuple[Chunk, ...] = job.plan.chunks if job.plan else ()
 
     def leaves_work(self) -> bool:
         """Do this job's share; return whether other jobs must do the rest.
@@ -48,14 +48,14 @@ class ChunkStore:
         If not, either all chunks are in the bank, or `chunks` is empty because the video is not long. A copy of a
         remote file belongs to this worker alone, so this worker decodes all chunks itself.
         """
-        from mvp_data.video.chunks import plan_parts
+        from mvp_data.video.chunks import plan_chunks
 
         job = self._job
         if job.is_chunk:
             self._decode(job.number)
             return True
         if not job.plan:
-            self.chunks = plan_parts(self._path, video_id=self._video_id, decode=job.decode, frames=job.frames)
+            self.chunks = plan_chunks(self._path, video_id=self._video_id, decode=job.decode, frames=job.frames)
             if self.chunks:
                 self._decode_first()
             if job.is_local and len(self.chunks) > 1:
@@ -66,28 +66,26 @@ class ChunkStore:
 
     def _decode_first(self) -> None:
         """Decode the first chunk, which settles frame size and crop; it may turn out to be the whole video."""
-        from mvp_data.video.chunks import is_whole, settled
+        from mvp_data.video.chunks import settled
 
         self._decode(0)
-        first = self._read(0)
-        later = () if is_whole(self.chunks, first) else self.chunks[1:]
-        self.chunks = (self.chunks[0], *(settled(chunk, first) for chunk in later))
+        self.chunks = settled(self.chunks, self._read(0))
 
     def _decode(self, number: int) -> None:
         """Decode a chunk into the bank, unless it is there; a reason to skip the video is stored in its place."""
-        from mvp_data.video.extract import extract_part
+        from mvp_data.video.extract import extract_chunk
 
         job, chunk, name = self._job, self.chunks[number], chunk_name(self._video_id, number)
 
         def make(blob: IO[bytes]) -> VideoEntry:
             decode = partial(
-                extract_part,
+                extract_chunk,
                 self._path,
                 chunk,
                 decode=job.decode,
                 frames=job.frames,
                 seed=job.seed,
-                on_stretch=extend_deadline,
+                on_progress=extend_deadline,
             )
             entry = read_twice(decode, blob, self._check)
             self._check()

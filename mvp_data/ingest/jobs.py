@@ -14,7 +14,7 @@ from mvp_data.core.types import Location, Source
 from mvp_data.sources.known_files import FileState
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.video.extract import Part
+    from mvp_data.video.extract import Chunk
 
 # These are not facts about the bytes of a file, so they are not remembered: every run tries such a source again.
 PASSING: tuple[SkipReason, ...] = (SkipReason.UNREADABLE, SkipReason.CHANGED)
@@ -41,7 +41,7 @@ class ChunkPlan:
     """The chunks of a long video. The first is decoded; the others have its frame size and crop."""
 
     video_id: str
-    chunks: "tuple[Part, ...]"
+    chunks: "tuple[Chunk, ...]"
     file_state: FileState | None  # state of the file when its id was computed
     stamp: str  # by which a later run recognises the file
 

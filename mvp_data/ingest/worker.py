@@ -18,7 +18,7 @@ from mvp_data.sources.fetch import fingerprint, local_file
 from mvp_data.sources.known_files import FileState, file_state, remote_stamp, stamp
 
 if TYPE_CHECKING:  # `frames` loads the decoders
-    from mvp_data.video.extract import Part
+    from mvp_data.video.extract import Chunk
 
 
 def work(job: Job) -> JobResult:
@@ -74,7 +74,7 @@ def _stamp(job: Job, before: FileState | None) -> str:
     return stamp(job.source.location, before) if job.location == job.source.location else ""
 
 
-def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Part, ...]":
+def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Chunk, ...]":
     """Decode one video into the bank; a reason to skip it is stored as well, unless it may pass.
 
     Returns:
@@ -96,7 +96,7 @@ def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> 
                 decode=job.decode,
                 frames=job.frames,
                 seed=job.seed,
-                on_stretch=extend_deadline,
+                on_progress=extend_deadline,
             )
             entry = read_twice(decode, blob, partial(check, path, read_again=False))
         check(path, read_again=entry.damaged_packets > 0)

@@ -1,4 +1,4 @@
-"""One video file in; shots, sampled frames, their quality and JPEGs out, in chunks where the file is long.
+"""Turns one video file into shots and sampled frames with their quality and JPEGs, in chunks if the video is long.
 
 It must not know the bank, another video or a puzzle.
 """

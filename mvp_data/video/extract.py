@@ -1,4 +1,4 @@
-"""From one decoding pass to the key-frame candidates of a video: sample, judge, crop, resize, compress."""
+"""The whole pass over one file: decode, detect shots, sample, measure the quality, crop, resize and compress."""
 
 import math
 from bisect import bisect_right
@@ -12,25 +12,27 @@ from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.errors import NeedsFullDecode, Skip, SkipReason
 from mvp_data.core.types import Frame, FrameTable, Luma, Picture, VideoEntry
 from mvp_data.video.crop import letterbox, placed, target_size
+from mvp_data.video.decode.facts import MAX_AREA_PX
 from mvp_data.video.decode.images import encode_jpeg
 from mvp_data.video.decode.open import open_video
-from mvp_data.video.decode.stream import MAX_AREA_PX, SparseNeeds, Start, Still, VideoStream
-from mvp_data.video.quality import judge
+from mvp_data.video.decode.scaling import DecodedImage
+from mvp_data.video.decode.stream import SparseNeeds, Start, VideoStream
+from mvp_data.video.quality import measure
 from mvp_data.video.sampling import SampleGrid
 from mvp_data.video.shots.detector import ShotDetector, in_transition, shot_detector
 
-HELD_AREA_PX = 1 << 20  # of the pictures that wait for crop and size, 1.5 bytes a pixel; larger ones are shrunk to it
-BLUR_SHARE = 0.08  # of the video's own median sharpness: a whip pan or a failed focus, not a calm sky
-ROLL_FRAMES = 32  # looked at on either side of a part at least, however slow the video is: what shot detection sees
-PART_S = 1200.0  # of video: a longer one is worked in parts of this length, or says each time that it gets on
+HELD_AREA_PX = 1 << 20  # most pixels of an image that waits for crop and size, at 1.5 bytes a pixel
+BLUR_SHARE = 0.08  # of the video's median sharpness: catches a whip pan or a failed focus, but not a calm sky
+ROLL_FRAMES = 32  # decode at least so many frames before and after a chunk, however slow the video is
+CHUNK_S = 1200.0  # length of a chunk, and of the stretches after which `on_progress` is called
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """What a pass is about: the frames shown in [first_s, end_s) of a video; by default all of them.
+class Chunk:
+    """The frames shown in [first_s, end_s) of a video; by default all of them.
 
-    Those from `start` on and those of `roll_s` (ROLL_FRAMES at least) after the end are looked at as well, since what
-    a frame is worth depends on its surroundings. Picture size and crop are what the video's first part has settled.
+    The pass also decodes the frames from `start` on, and `roll_s` (at least ROLL_FRAMES) after the end, because the
+    quality of a frame depends on its surroundings. The first chunk of a video settles frame size and crop.
     """
 
     video_id: str
@@ -38,21 +40,23 @@ class Part:
     end_s: float = math.inf
     roll_s: float = 0.0
     start: Start | None = None  # None: the beginning of the file
-    size: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)  # width and height; (0, 0) if not settled
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
+    """A sampled frame whose image is not resized yet."""
+
     time_s: float
-    still: Still
-    covers: range
+    image: DecodedImage
+    covers: range  # points of the sampling grid
     damaged: bool
 
 
-def part_length_s(config: FramesConfig) -> float:
-    """How much video is one part; so much that its first half settles rate, crop and size for all."""
-    return max(PART_S, 4 * config.min_frames / config.fps)
+def chunk_length_s(config: FramesConfig) -> float:
+    """Return the length of a chunk, so long that its first half settles rate, crop and size for the whole video."""
+    return max(CHUNK_S, 4 * config.min_frames / config.fps)
 
 
 def extract(
@@ -63,95 +67,85 @@ def extract(
     frames: FramesConfig,
     seed: int,
     blob: IO[bytes],
-    on_stretch: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> VideoEntry:
-    """Decode `path` once; write the JPEGs of its sampled frames to `blob` and return all that is known of them.
+    """Decode a video once, write the JPEGs of its sampled frames to `blob`, and return its entry.
 
-    `on_stretch` is called whenever the samples of another `part_length_s` are written.
+    `on_progress` is called after every `chunk_length_s` of samples.
 
     Raises:
-        Skip: nothing to decode, or nothing that moves.
+        Skip: the file cannot be decoded, or is not a moving picture.
     """
-    part = Part(video_id=video_id)
-    found = extract_part(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
-    if found.decoded_frames < 2:
-        raise Skip(SkipReason.NO_MOVING_PICTURE, f"only {found.decoded_frames} frame could be decoded")
-    return judge_in_context(found, frames.trim_s)
+    whole = Chunk(video_id=video_id)
+    entry = extract_chunk(path, whole, decode=decode, frames=frames, seed=seed, blob=blob, on_progress=on_progress)
+    if entry.decoded_frames < 2:
+        raise Skip(SkipReason.NO_MOVING_PICTURE, f"only {entry.decoded_frames} frame could be decoded")
+    return judge_in_context(entry, frames.trim_s)
 
 
-def extract_part(
+def extract_chunk(
     path: Path,
-    part: Part,
+    chunk: Chunk,
     *,
     decode: DecodeConfig,
     frames: FramesConfig,
     seed: int,
     blob: IO[bytes],
-    on_stretch: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> VideoEntry:
-    """The same for a part, before `judge_in_context`; a first part that settles nothing goes on to the end.
+    """Do the same for one chunk, without `judge_in_context`.
+
+    A first chunk with too few samples to settle crop and size continues to the end of the video.
 
     Raises:
-        Skip: as above; of a later part only what the whole video would raise as well.
+        Skip: as `extract`; for a later chunk, only if `extract` of the whole video would raise it too.
     """
+
+    def one_pass(*, sparse: bool) -> VideoEntry:
+        slowest = chunk.start is not None
+        grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=chunk.video_id, slowest=slowest)
+        needs = SparseNeeds(wanted=grid.may_cover, shots=decode.shots != "none") if sparse else None
+        with open_video(path, backend=decode.decoder, start=chunk.start, needs=needs) as video:
+            return _read(video, chunk, shot_detector(decode.shots), grid, _Writer(blob, frames, chunk, on_progress))
+
     begin = blob.tell()
-    if decode.decode == "sparse" and decode.shots != "transnetv2":  # it needs every frame
+    if decode.decode == "sparse" and decode.shots != "transnetv2":  # which needs every frame
         try:
-            return _pass(path, part, decode=decode, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+            return one_pass(sparse=True)
         except NeedsFullDecode:
             blob.seek(begin)
             blob.truncate()
-            on_stretch()
-    full = replace(decode, decode="full")
-    return _pass(path, part, decode=full, frames=frames, seed=seed, blob=blob, on_stretch=on_stretch)
+            on_progress()
+    return one_pass(sparse=False)
 
 
-def _pass(
-    path: Path,
-    part: Part,
-    *,
-    decode: DecodeConfig,
-    frames: FramesConfig,
-    seed: int,
-    blob: IO[bytes],
-    on_stretch: Callable[[], object],
-) -> VideoEntry:
-    writer = _Writer(blob, frames, part, on_stretch)
-    slowest = part.start is not None
-    grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=part.video_id, slowest=slowest)
-    is_sparse, shots = decode.decode == "sparse", decode.shots != "none"
-    needs = SparseNeeds(wanted=grid.may_cover, shots=shots) if is_sparse else None
-    with open_video(path, backend=decode.decoder, start=part.start, needs=needs) as video:
-        return _walk(video, part, shot_detector(decode.shots), grid, writer)
-
-
-def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
-    """One pass over the frames of a part and around it; what lies around is not counted."""
-    decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, part.end_s
-    damaged_before: int | None = 0 if part.start is None else None
-    damaged: int | None = None
+def _read(video: VideoStream, chunk: Chunk, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
+    """Pass over the frames of a chunk and around it; count only those of the chunk."""
+    decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, chunk.end_s
+    damaged_before: int | None = 0 if chunk.start is None else None
+    damaged: int | None = None  # packets, up to the end of the chunk
     for frame in video.frames():
         if frame.pts_s >= end_s and not writer.is_settled:
             end_s = math.inf
-        if frame.pts_s >= part.first_s and damaged_before is None:
+        if frame.pts_s >= chunk.first_s and damaged_before is None:
             damaged_before = video.damaged_packets
         if frame.pts_s >= end_s:
             damaged = video.damaged_packets if damaged is None else damaged
             later += 1
-            if later > ROLL_FRAMES and frame.pts_s >= end_s + part.roll_s:
+            if later > ROLL_FRAMES and frame.pts_s >= end_s + chunk.roll_s:
                 break
         detector.push(frame.pts_s, frame.tiny)
         covers = grid.covers(frame.pts_s)
-        own = part.first_s <= frame.pts_s < end_s
-        if own:
+        inside = chunk.first_s <= frame.pts_s < end_s
+        if inside:
             decoded, left_out, last_s = decoded + 1, left_out + frame.left_out, frame.pts_s
         if covers and frame.pts_s < end_s:
-            sample = _Sample(frame.pts_s, frame.picture(writer.area_px), covers, frame.damaged)
-            writer.add(sample, grid) if own else writer.look(sample)
+            sample = _Sample(frame.pts_s, frame.image(writer.area_px), covers, frame.damaged)
+            writer.add(sample, grid) if inside else writer.remember(sample)
     damaged = video.damaged_packets if damaged is None else damaged
     writer.settle()
     return VideoEntry(
-        video_id=part.video_id,
+        video_id=chunk.video_id,
         info=video.info,
         duration_s=last_s,
         decoded_frames=decoded,
@@ -161,28 +155,21 @@ def _walk(video: VideoStream, part: Part, detector: ShotDetector, grid: SampleGr
         width_px=writer.size[0],
         height_px=writer.size[1],
         crop=writer.crop,
-        boundaries=tuple(b for b in detector.finish() if part.first_s <= b.start_s < end_s),
+        boundaries=tuple(b for b in detector.finish() if chunk.first_s <= b.start_s < end_s),
         frames=FrameTable.of(writer.frames),
     )
 
 
 class _Writer:
-    """Holds the first samples back until rate, crop and size can be decided, then writes each as it comes."""
+    """Holds the first samples until rate, crop and size are settled, and writes each later one at once."""
 
-    def __init__(
-        self,
-        blob: IO[bytes],
-        config: FramesConfig,
-        part: Part,
-        on_stretch: Callable[[], object],
-    ) -> None:
-        self._blob = blob
-        self._config = config
-        self._on_stretch, self._stretch_frames = on_stretch, math.ceil(config.fps * part_length_s(config))
+    def __init__(self, blob: IO[bytes], config: FramesConfig, chunk: Chunk, on_progress: Callable[[], object]) -> None:
+        self._blob, self._config = blob, config
+        self._on_progress, self._progress_frames = on_progress, math.ceil(config.fps * chunk_length_s(config))
         self._waiting: list[_Sample] = []
         self._last_luma: Luma | None = None
         self.frames: list[Frame] = []
-        self.size, self.crop = part.size, part.crop
+        self.size, self.crop = chunk.size, chunk.crop
 
     @property
     def is_settled(self) -> bool:
@@ -190,7 +177,7 @@ class _Writer:
 
     @property
     def area_px(self) -> int:
-        """How large a picture to ask for: all of it where it is used at once."""
+        """The largest area of an image: no limit if it is written at once."""
         return MAX_AREA_PX if self.is_settled else max(HELD_AREA_PX, 4 * self._config.max_pixels)
 
     def add(self, sample: _Sample, grid: SampleGrid) -> None:
@@ -207,13 +194,13 @@ class _Writer:
         self._waiting = [replace(s, covers=c) for s, c in zip(self._waiting, thinned, strict=True) if c]
 
     def settle(self) -> None:
-        """Decide crop and size from the samples seen so far and write them; a no-op when done before."""
+        """Choose crop and size from the samples so far and write them; do nothing if that was done before."""
         if self.is_settled:
             return
         if not self._waiting:
             raise Skip(SkipReason.TOO_SHORT, "ends before the first frame to sample")
-        self.crop = letterbox(s.still.rgb() for s in self._waiting)
-        width, height = self._waiting[0].still.size
+        self.crop = letterbox(s.image.rgb() for s in self._waiting)
+        width, height = self._waiting[0].image.size
         left, top, right, bottom = self.crop
         self.size = target_size(
             round((right - left) * width),
@@ -225,54 +212,58 @@ class _Writer:
             self._write(sample)
         self._waiting = []
 
-    def look(self, sample: _Sample) -> None:
-        """Only remember a picture, for the comparison with the next."""
-        self._last_luma = self._cut(sample)[1]
+    def remember(self, sample: _Sample) -> None:
+        """Only keep the luma of a sample before the chunk, to compare the next one with it."""
+        self._last_luma = self._resized(sample)[1]
 
-    def _cut(self, sample: _Sample) -> tuple[Picture, Luma]:
-        whole, corner = placed(*sample.still.size, self.crop, self.size)
-        return sample.still.cut(whole, corner, self.size)
+    def _resized(self, sample: _Sample) -> tuple[Picture, Luma]:
+        whole, corner = placed(*sample.image.size, self.crop, self.size)
+        return sample.image.cut(whole, corner, self.size)
 
     def _write(self, sample: _Sample) -> None:
-        picture, luma = self._cut(sample)
-        verdict = judge(luma, self._last_luma)
+        rgb, luma = self._resized(sample)
+        quality = measure(luma, self._last_luma)
         self._last_luma = luma
-        reject = "damaged" if sample.damaged else verdict.reject
-        data = b"" if reject else encode_jpeg(picture, quality=self._config.jpeg_quality)
+        reject = "damaged" if sample.damaged else quality.reject
+        data = b"" if reject else encode_jpeg(rgb, quality=self._config.jpeg_quality)
         self._blob.write(data)
         self.frames.append(
             Frame(
                 time_s=sample.time_s,
-                shot=0,  # known once all boundaries are
+                shot=0,  # `judge_in_context` numbers the shots
                 reject=reject,
-                luma=verdict.luma,
-                contrast=verdict.contrast,
-                sharpness=verdict.sharpness,
-                thumbnail=verdict.thumbnail,
+                luma=quality.luma,
+                contrast=quality.contrast,
+                sharpness=quality.sharpness,
+                thumbnail=quality.thumbnail,
                 jpeg_bytes=len(data),
             )
         )
-        if len(self.frames) % self._stretch_frames == 0:
-            self._on_stretch()
+        if len(self.frames) % self._progress_frames == 0:
+            self._on_progress()
 
 
-def judge_in_context(found: VideoEntry, trim_s: float) -> VideoEntry:
-    """Number the shots, and reject what only the whole video shows: transitions, trimmed edges, strong blur."""
-    starts = [boundary.start_s for boundary in found.boundaries]
-    ends = [boundary.end_s for boundary in found.boundaries]
+def judge_in_context(entry: VideoEntry, trim_s: float) -> VideoEntry:
+    """Number the shots, and reject the frames in transitions, near boundaries, and with strong blur for this video.
+
+    Frames in a gradual transition count to the shot before it: with a cut at 2.0 s and a dissolve in [4.0, 5.0), the
+    times 1.9, 2.0, 4.5 and 5.0 s are in the shots 0, 1, 1 and 2.
+    """
+    starts = [boundary.start_s for boundary in entry.boundaries]
+    ends = [boundary.end_s for boundary in entry.boundaries]
 
     def reason(frame: Frame) -> str:
         if frame.reject:
             return frame.reject
         place = bisect_right(starts, frame.time_s)
-        beside = found.boundaries[max(0, place - 1) : place + 1]  # all others are farther away
-        if in_transition(beside, frame.time_s, 0.0):
+        nearest = entry.boundaries[max(0, place - 1) : place + 1]
+        if in_transition(nearest, frame.time_s, 0.0):
             return "transition"
-        if in_transition(beside, frame.time_s, trim_s):
+        if in_transition(nearest, frame.time_s, trim_s):
             return "boundary"
         return "blurred" if frame.sharpness < limit else ""
 
-    usual = [f.sharpness for f in found.frames if not f.reject]
+    usual = [f.sharpness for f in entry.frames if not f.reject]
     limit = BLUR_SHARE * median(usual) if usual else 0.0
-    frames = (replace(f, shot=bisect_right(ends, f.time_s), reject=reason(f)) for f in found.frames)
-    return replace(found, frames=FrameTable.of(frames))
+    frames = (replace(f, shot=bisect_right(ends, f.time_s), reject=reason(f)) for f in entry.frames)
+    return replace(entry, frames=FrameTable.of(frames))

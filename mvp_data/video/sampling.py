@@ -1,4 +1,7 @@
-"""When to sample: a seeded grid of times that gets coarser while the video goes on, so that no header is trusted."""
+"""Chooses the frames to sample: a seeded grid of times that gets coarser as the video gets longer.
+
+So the length that the header states, which may be wrong, is not needed.
+"""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +10,7 @@ from mvp_data.core.seeds import unit
 
 
 def rates(fps: float, max_fps: float) -> tuple[float, ...]:
-    """Sampling rates from the fastest to the wanted one, each half of the one before.
+    """Return the sampling rates from the fastest to the configured one, each half of the one before.
 
     rates(1.0, 4.0) -> (4.0, 2.0, 1.0);  rates(1.0, 3.9) -> (2.0, 1.0);  rates(2.0, 2.0) -> (2.0,)
     """
@@ -16,15 +19,15 @@ def rates(fps: float, max_fps: float) -> tuple[float, ...]:
 
 
 class SampleGrid:
-    """Says of each frame time, in order, whether it is sampled, and later which samples a slower rate keeps.
+    """Decides for each frame, in order, whether it is sampled, and later which samples a slower rate keeps.
 
     The grid of a rate r is `phase mod 1/r + i/r`, with a phase in [0, 1/fps) that is a function of seed and video. A
     frame is sampled when it is the first one shown at or after a grid time. The grid of half the rate is a subset, so
-    thinning out gives exactly the frames that sampling at the slower rate would have given.
+    thinning gives exactly the frames that sampling at the slower rate would have given.
     """
 
     def __init__(self, *, fps: float, max_fps: float, seed: int, video_id: str, slowest: bool = False) -> None:
-        """`slowest`: at the wanted rate from the beginning, as for what comes later in a long video."""
+        """`slowest`: start at the configured rate, as for the later chunks of a long video."""
         self._rates = rates(fps, max_fps)
         self._phase_s = unit("phase", seed, video_id) / fps
         self._level = len(self._rates) - 1 if slowest else 0
@@ -32,16 +35,16 @@ class SampleGrid:
 
     @property
     def rate_fps(self) -> float:
-        """The rate in use."""
+        """The current rate."""
         return self._rates[self._level]
 
     @property
     def is_slowest(self) -> bool:
-        """Whether the wanted rate has been reached."""
+        """Whether the current rate is the configured one."""
         return self._level == len(self._rates) - 1
 
     def covers(self, time_s: float) -> range:
-        """The grid points that a frame at `time_s` is the first to reach; empty when it is not sampled."""
+        """Return the grid points that a frame at `time_s` is the first to reach; an empty range: it is not sampled."""
         base_s = self._phase_s % (1 / self.rate_fps)
         last = math.floor((time_s - base_s) * self.rate_fps + 1e-6)
         covered = range(self._next, last + 1)
@@ -49,13 +52,13 @@ class SampleGrid:
         return covered
 
     def may_cover(self, before_s: float, time_s: float) -> bool:
-        """Whether a frame is sampled that follows one at `before_s`, here or at a slower rate; changes nothing."""
+        """Return whether a frame that follows one at `before_s` may be sampled, at this or a slower rate."""
         base_s = self._phase_s % (1 / self.rate_fps)
         before, last = (math.floor((t - base_s) * self.rate_fps + 1e-6) for t in (before_s, time_s))
         return last > max(before, -1)
 
     def thin(self, samples: Iterable[range]) -> list[range]:
-        """Halve the rate; returns what each earlier sample covers on the new grid (empty: drop it)."""
+        """Halve the rate; return the points of the new grid that each earlier sample covers (empty: drop it)."""
         slow_rate = self._rates[self._level + 1]
         offset = round((self._phase_s % (1 / slow_rate) - self._phase_s % (1 / self.rate_fps)) * self.rate_fps)
         self._level += 1

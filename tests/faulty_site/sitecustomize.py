@@ -53,15 +53,16 @@ def install(acts: dict[str, list[Any]]) -> None:
     """Put the acts into the decode seam."""
     from mvp_data.video.decode import open as opening
     from mvp_data.video.decode import stream as stream_module
+    from mvp_data.video.decode.scaling import DecodedFrame
 
-    opened, frames = opening.open_video, stream_module.BackEnd.frames
+    opened, frames = opening.open_video, stream_module.VideoStream.frames
     current: list[Path] = []
 
     def open_video(path: Path, **options: Any) -> Any:
         current[:] = [Path(path)]
         return opened(path, **options)
 
-    def acting(stream: stream_module.BackEnd, *given: Any, **options: Any) -> Iterator[stream_module.DecodedFrame]:
+    def acting(stream: stream_module.VideoStream, *given: Any, **options: Any) -> Iterator[DecodedFrame]:
         what, at, *more = acts.get(current[0].name if current else "", ("", -1))
         for number, frame in enumerate(frames(stream, *given, **options)):
             if number == at and not (what in ("abort", "segfault", "kill") and more and Path(more[0]).exists()):
@@ -71,7 +72,7 @@ def install(acts: dict[str, list[Any]]) -> None:
             yield frame
 
     opening.open_video = open_video  # type: ignore[assignment]
-    stream_module.BackEnd.frames = acting  # type: ignore[method-assign]
+    stream_module.VideoStream.frames = acting  # type: ignore[method-assign]
 
 
 def jump() -> None:

@@ -86,7 +86,7 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The bank of a pass over the whole film."""
     config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "PART_S", 1e9)
+        patch.setattr(extract, "CHUNK_S", 1e9)
         patch.setattr(local, "run_all", here)
         extract_all(scan([str(long_films)]).sources, config)
     return config, stored(config)
@@ -96,13 +96,13 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The beginnings of the parts that are extracted; the work is done in this process so that it can be watched."""
     begun: list[float] = []
-    extract_part = extract.extract_part
+    extract_chunk = extract.extract_chunk
 
-    def watched(path: Path, part: extract.Part, **options: Any) -> VideoEntry:
+    def watched(path: Path, part: extract.Chunk, **options: Any) -> VideoEntry:
         begun.append(part.first_s)
-        return extract_part(path, part, **options)
+        return extract_chunk(path, part, **options)
 
-    monkeypatch.setattr(extract, "extract_part", watched)
+    monkeypatch.setattr(extract, "extract_chunk", watched)
     monkeypatch.setattr(local, "run_all", here)
     return begun
 
@@ -128,14 +128,14 @@ def test_parts_pass_through_a_store(
     config = config_for(long_films, tmp_path / "out", engine="ray", store=f"file://{tmp_path / 'store'}")
     sources = scan([str(long_films)]).sources
     with monkeypatch.context() as patch:
-        extract_part = extract.extract_part
+        extract_chunk = extract.extract_chunk
 
-        def fails_later(path: Path, part: extract.Part, **options: Any) -> VideoEntry:
+        def fails_later(path: Path, part: extract.Chunk, **options: Any) -> VideoEntry:
             if part.first_s == 2400:
                 raise OutputError("no room")
-            return extract_part(path, part, **options)
+            return extract_chunk(path, part, **options)
 
-        patch.setattr(extract, "extract_part", fails_later)
+        patch.setattr(extract, "extract_chunk", fails_later)
         with pytest.raises(OutputError, match="no room"):
             extract_all(sources, config)
     assert extracted == [0, 1200]
@@ -162,20 +162,20 @@ def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: st
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mvp_data import frames
 from mvp_data.engines import local
 from mvp_data.ingest import scheduler
+from mvp_data.video import extract
 from tests.ingest.test_chunk_jobs import config_for, here, scan
 
-extract_part, begun = frames.extract_part, []
+extract_chunk, begun = extract.extract_chunk, []
 
 def killed_at_the_third(path, part, **options):
     begun.append(part)
     if len(begun) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return extract_part(path, part, **options)
+    return extract_chunk(path, part, **options)
 
-frames.extract_part, local.run_all = killed_at_the_third, here
+extract.extract_chunk, local.run_all = killed_at_the_third, here
 films, out = map(Path, sys.argv[1:])
 scheduler.extract_all(scan([str(films)]).sources, config_for(films, out))
 """

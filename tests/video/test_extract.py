@@ -1,4 +1,4 @@
-"""Sizes, crops and verdicts on synthetic pictures; whole clips through `extract`, pictures opened."""
+"""Sizes and crops of synthetic images; whole clips through `extract`, with their JPEGs."""
 
 import io
 from dataclasses import replace
@@ -45,10 +45,10 @@ def test_target_sizes(shown: tuple[int, int], multiple: int, max_pixels: int, ex
     assert target_size(*shown, multiple=multiple, max_pixels=max_pixels) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SIDES, SIDES, st.integers(1, 512), st.integers(784, 2_000_000))
 def test_target_size_for_every_option(width: int, height: int, multiple: int, max_pixels: int) -> None:
-    assume(max_pixels >= multiple**2)  # FramesConfig asks for this
+    assume(max_pixels >= multiple**2)  # FramesConfig requires this
     found = target_size(width, height, multiple=multiple, max_pixels=max_pixels)
     assert all(side >= multiple and side % multiple == 0 for side in found)
     assert found[0] * found[1] <= max_pixels
@@ -56,7 +56,7 @@ def test_target_size_for_every_option(width: int, height: int, multiple: int, ma
     assert found[1] < height + 2 * multiple, "never enlarged by more than the rounding"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(300, 4096), st.floats(0.4, 2.5), st.integers(10, 32))
 def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float, multiple: int) -> None:
     height = round(width * shape)
@@ -66,9 +66,9 @@ def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float,
     assert 0.8 < found[1] / found[0] / (height / width) < 1.25
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(16, 3000), st.integers(16, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
-def test_cover_box_lies_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
+def test_cover_box_is_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
     right, bottom = (
         data.draw(st.integers(width * 3 // 4, width)),
@@ -77,7 +77,7 @@ def test_cover_box_lies_in_the_crop_and_has_the_shape(width: int, height: int, d
     crop = (left / width, top / height, right / width, bottom / height)
     size = target_size(right - left, bottom - top, multiple=multiple, max_pixels=112_896)
     box = cover_box(width, height, crop, size)
-    assert 0 <= box[0] < box[2] <= width, "inside the picture, to the last bit"
+    assert 0 <= box[0] < box[2] <= width, "inside the image, to the last bit"
     assert 0 <= box[1] < box[3] <= height
     assert box[0] >= left - 1e-6
     assert box[1] >= top - 1e-6
@@ -90,9 +90,9 @@ def test_cover_box_lies_in_the_crop_and_has_the_shape(width: int, height: int, d
     assert box[1] - top == pytest.approx(bottom - box[3], abs=1e-6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(2, 3000), st.integers(2, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
-def test_a_picture_is_placed_on_whole_pixels_inside_the_crop(width: int, height: int, data: Any, multiple: int) -> None:
+def test_an_image_is_placed_on_whole_pixels_inside_the_crop(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
     right, bottom = data.draw(st.integers(width // 2, width)), data.draw(st.integers(height // 2, height))
     assume(left < right and top < bottom)
@@ -101,7 +101,7 @@ def test_a_picture_is_placed_on_whole_pixels_inside_the_crop(width: int, height:
     whole, corner = placed(width, height, crop, size)
     box = cover_box(width, height, crop, size)
     for side, part, length in ((0, size[0], width), (1, size[1], height)):
-        assert crop[side] * whole[side] <= corner[side] + 1e-5, "nothing of a bar"
+        assert crop[side] * whole[side] <= corner[side] + 1e-5, "without any of a bar"
         assert corner[side] + part <= crop[side + 2] * whole[side] + 1e-5
         exact = length * part / (box[side + 2] - box[side])
         assert exact - 1e-5 <= whole[side] <= exact + 1 + length / (right - left if side == 0 else bottom - top) + 1e-5
@@ -109,18 +109,18 @@ def test_a_picture_is_placed_on_whole_pixels_inside_the_crop(width: int, height:
 
 
 @pytest.mark.parametrize(("shown", "size"), [((1280, 720), (448, 252)), ((320, 240), (336, 252)), ((28, 28), (28, 28))])
-def test_a_picture_of_the_right_shape_is_placed_as_it_is(shown: tuple[int, int], size: tuple[int, int]) -> None:
+def test_an_image_of_the_right_shape_is_placed_as_it_is(shown: tuple[int, int], size: tuple[int, int]) -> None:
     assert placed(*shown, (0.0, 0.0, 1.0, 1.0), size) == (size, (0, 0))
 
 
 def texture(*parts: str | int, height: int = 90, width: int = 160, low: int = 60, high: int = 200) -> Picture:
-    """A picture of random soft patches."""
+    """An image of random soft patches."""
     cells = rng("texture", *parts).integers(low, high, size=(6, 10, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def barred(picture: Picture, top: int, bottom: int, left: int = 0, right: int = 0, noise: int = 0) -> Picture:
-    """The picture with black bars put over its edges, as a noisy encoding leaves them."""
+    """The image with black bars over its edges, noisy as after encoding."""
     height, width = picture.shape[:2]
     result = rng("bars", top, bottom).integers(0, noise + 1, size=picture.shape, dtype=np.uint8)
     result[top : height - bottom, left : width - right] = picture[top : height - bottom, left : width - right]
@@ -145,7 +145,7 @@ def test_bars_are_found_to_the_pixel(top: int, bottom: int, left: int, right: in
     [
         [texture(i) for i in range(4)],
         [np.zeros((90, 160, 3), np.uint8)] * 3,  # nothing but black
-        [barred(texture(0), 12, 12), texture(1)],  # one picture fills the frame
+        [barred(texture(0), 12, 12), texture(1)],  # one image fills the frame
         [barred(texture(0), 30, 30)],  # more than half dark: a dark scene, not bars
         [barred(texture(0), 0, 0, 60, 60)],
         [np.full((90, 160, 3), 20, np.uint8)],
@@ -156,26 +156,26 @@ def test_no_bars(pictures: list[Picture]) -> None:
     assert letterbox(pictures) == (0.0, 0.0, 1.0, 1.0)
 
 
-def test_black_pictures_do_not_hide_bars_and_do_not_make_any() -> None:
+def test_black_images_neither_hide_nor_add_bars() -> None:
     black = np.zeros((90, 160, 3), np.uint8)
     assert letterbox([black, barred(texture(0), 10, 10), black])[1] == pytest.approx(11 / 90)
     assert letterbox([black, texture(0), black]) == (0.0, 0.0, 1.0, 1.0)
 
 
 def test_a_night_scene_is_not_cropped() -> None:
-    """Black sky above a lit street: dark in most pictures, but a lamp or a face passes through it in one."""
+    """Black sky above a lit street: dark in most images, but a lamp or a face passes through it in one."""
     night = [barred(texture(i), 30, 0, noise=10) for i in range(4)]
     passing = night[0].copy()
     passing[2:20, 70:90] = 150
     assert letterbox([*night, passing])[1] < 4 / 90
 
 
-def test_pictures_of_another_size_are_left_out() -> None:
+def test_images_of_another_size_are_ignored() -> None:
     pictures = [barred(texture(0), 10, 10), texture(1, height=120, width=90)]
     assert letterbox(pictures)[1] == pytest.approx(11 / 90)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.binary(min_size=81, max_size=81))
 def test_crop_is_never_empty(height: int, width: int, levels: bytes) -> None:
     grey = np.frombuffer(levels, np.uint8)[: height * width].reshape(height, width, 1)
@@ -228,7 +228,7 @@ def test_short_videos_are_sampled_faster(tmp_path: Path, seconds: int, rate: flo
     assert found.width_px % 28 == found.height_px % 28 == 0
 
 
-def test_frames_of_a_slower_run_are_among_those_of_a_faster_one(tmp_path: Path) -> None:
+def test_a_slower_rate_samples_a_subset_of_the_frames(tmp_path: Path) -> None:
     clip = render(tmp_path / "a.mp4", frames=160, fps=10, paint=moving)
     slow = run(clip, max_fps=1.0)[0]
     fast = run(clip, max_fps=4.0)[0]
@@ -245,7 +245,7 @@ def test_extract_is_a_function_of_its_arguments(tmp_path: Path) -> None:
 
 
 def test_variable_frame_rate(tmp_path: Path) -> None:
-    """A slide show at 1 frame in 3 s, then 25 fps: no slide is sampled twice, no time is invented."""
+    """A slide show at 1 frame in 3 s, then 25 fps: no slide is sampled twice, and every time is that of a frame."""
     pts = [0, 3000, 6000, 9000, *range(12000, 17000, 40)]
     clip = render(tmp_path / "a.mkv", frames=len(pts), pts=pts, time_base=Fraction(1, 1000), paint=moving)
     found = run(clip, max_fps=2.0)[0]
@@ -256,7 +256,7 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
     assert all(0.4 < b - a < 0.6 for a, b in pairwise(t for t in times if t > 12.1))
 
 
-def test_letterboxed_clip_is_cropped_in_every_picture(tmp_path: Path) -> None:
+def test_a_letterboxed_clip_is_cropped_in_every_frame(tmp_path: Path) -> None:
     def paint(n: int, width: int, height: int) -> Picture:
         return barred(moving(n, width, height), 24, 24)
 
@@ -265,11 +265,11 @@ def test_letterboxed_clip_is_cropped_in_every_picture(tmp_path: Path) -> None:
     assert found.crop[3] == pytest.approx(0.8, abs=0.03)
     for image in images:
         grey = np.asarray(image.convert("L"))
-        assert grey[:3].mean() > 60, "no bar is left above"
+        assert grey[:3].mean() > 60, "no bar is left at the top"
         assert grey[-3:].mean() > 60
 
 
-def test_rejected_pictures(tmp_path: Path) -> None:
+def test_rejected_frames(tmp_path: Path) -> None:
     """One second each: moving, black, plain colour, still, moving, blurred."""
     sharp = rng("checks").integers(0, 256, size=(20, 32, 3), dtype=np.uint8)
 
@@ -290,7 +290,7 @@ def test_rejected_pictures(tmp_path: Path) -> None:
     assert set(reasons[0]) == set(reasons[4]) == {""}
     assert set(reasons[1]) == {"black"}
     assert set(reasons[2]) == {"flat"}
-    assert reasons[3][-2:] == ["frozen"] * 2, "the first of the still pictures is one like any other"
+    assert reasons[3][-2:] == ["frozen"] * 2, "the first of the equal frames is usable"
     assert set(reasons[5]) == {"blurred"}
     assert set(found.frames.rejections()) == {"black", "flat", "frozen", "blurred"}
     assert sum(found.frames.rejections().values()) == sum(bool(f.reject) for f in found.frames)
@@ -316,7 +316,7 @@ def test_shots_are_numbered_and_their_edges_trimmed(tmp_path: Path) -> None:
     assert [replace(f, reject="") for f in found.frames] == list(untrimmed.frames)
 
 
-def test_a_picture_of_a_few_pixels(tmp_path: Path) -> None:
+def test_a_video_of_a_few_pixels(tmp_path: Path) -> None:
     clip = render(
         tmp_path / "a.mkv", frames=20, fps=10, size=(2, 2), codec="ffv1", pix_fmt="yuv444p", paint=moving_dots
     )

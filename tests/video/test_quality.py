@@ -1,4 +1,4 @@
-"""Verdicts and numbers of single pictures, on synthetic ones."""
+"""The quality of single synthetic frames."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Luma, Picture
-from mvp_data.video.quality import is_black, judge, sharpness
+from mvp_data.video.quality import is_black, measure, sharpness
 from tests.builders import rng
 from tests.video.test_extract import texture
 
@@ -23,10 +23,10 @@ def noisy(level: int, spread: int) -> Luma:
 
 
 def reject(picture: Luma, before: Luma | None) -> str:
-    return judge(picture, before).reject
+    return measure(picture, before).reject
 
 
-def test_verdicts() -> None:
+def test_reasons_to_reject() -> None:
     scene = luma(texture(1))
     lamp = noisy(8, 4)
     lamp[10:40, 10:40] = 180  # 6 % of the picture
@@ -46,10 +46,9 @@ def test_verdicts() -> None:
 
 
 @pytest.mark.parametrize("size", [(448, 252), (336, 252), (28, 28), (33, 17), (1, 1)])
-def test_numbers_of_a_picture(size: tuple[int, int]) -> None:
-    """Those of numpy in double precision, and Pillow's thumbnail."""
+def test_numbers_are_those_of_numpy_and_the_thumbnail_is_pillows(size: tuple[int, int]) -> None:
     levels = rng("levels", *size).integers(0, 256, size=size[::-1], dtype=np.uint8)
-    found = judge(levels, None)
+    found = measure(levels, None)
     assert found.luma == pytest.approx(levels.mean())
     assert found.contrast == pytest.approx(levels.std(), abs=1e-6)
     small = Image.fromarray(levels).resize((THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX), Image.Resampling.BOX)
@@ -66,10 +65,10 @@ def test_sharpness_falls_with_blur(seed: int) -> None:
     assert all(a > 1.5 * b for a, b in pairwise(values))
 
 
-def test_sharpness_of_known_pictures() -> None:
+def test_sharpness_of_known_frames() -> None:
     assert sharpness(np.full((5, 5), 7, np.uint8)) == 0
     ramp = np.add.outer(np.arange(8), 3 * np.arange(9)).astype(np.uint8)
     assert sharpness(ramp) == pytest.approx(0, abs=1e-6), "an even slope has no edge"
     dot = np.zeros((3, 4), np.uint8)
-    dot[1, 1] = 1  # Laplacians: -4 at the dot, 1 beside it
+    dot[1, 1] = 1  # Laplacians: -4 at the dot, 1 next to it
     assert sharpness(dot) == pytest.approx(6.25)

@@ -1,4 +1,4 @@
-"""The sampling grid against a brute-force reading of its definition, for any frame times."""
+"""The sampling grid against a direct implementation of its definition, for any frame times."""
 
 import math
 from itertools import pairwise
@@ -64,7 +64,7 @@ def test_samples_are_the_first_frames_at_or_after_the_grid(
 def test_thinning_gives_what_the_slower_rate_would_have_sampled(
     gaps_ms: list[int], fps: float, thin_at: list[int], seed: int
 ) -> None:
-    """Whenever the rate is halved, even several times at one frame, nothing is lost, doubled or moved."""
+    """Whenever the rate is halved, even several times at one frame, no sample is lost, doubled or moved."""
     times_s = [sum(gaps_ms[:i]) / 1000 for i in range(len(gaps_ms))]
     rate = fps * 2 ** len(thin_at)
     grid = SampleGrid(fps=fps, max_fps=rate, seed=seed, video_id="v")
@@ -132,16 +132,16 @@ def test_phase_is_drawn_by_seed_and_video() -> None:
     thin_at=st.sets(st.integers(0, 199), max_size=2),
 )
 @settings(max_examples=60, deadline=None)
-def test_may_cover_foretells_what_is_covered(steps_s: list[float], seed: int, thin_at: set[int]) -> None:
-    """Exactly at the same rate; asked before the rate is halved, it says yes to more frames, never to fewer."""
+def test_may_cover_predicts_what_is_covered(steps_s: list[float], seed: int, thin_at: set[int]) -> None:
+    """It is exact at the same rate; before the rate is halved, it may be true for more frames, never for fewer."""
     grid, early = (SampleGrid(fps=1.0, max_fps=4.0, seed=seed, video_id="v") for _ in range(2))
     assert list(grid.covers(0.0)) == list(early.covers(0.0))
     before_s = 0.0
     for number, step_s in enumerate(steps_s):
         time_s = before_s + step_s
-        foretold = grid.may_cover(before_s, time_s)
-        assert foretold == bool(grid.covers(time_s))
-        assert early.may_cover(before_s, time_s) or not foretold
+        predicted = grid.may_cover(before_s, time_s)
+        assert predicted == bool(grid.covers(time_s))
+        assert early.may_cover(before_s, time_s) or not predicted
         if number in thin_at:
             grid.thin([])
         before_s = time_s

@@ -16,9 +16,10 @@ import numpy as np
 
 from mvp_data.core.errors import MissingDependencyError, Skip, SkipReason
 from mvp_data.core.types import Turn
+from mvp_data.video.decode.facts import Facts, turned
 from mvp_data.video.decode.pyav import load_libraries, probe, shown_times
-from mvp_data.video.decode.scaling import FrameScaler
-from mvp_data.video.decode.stream import BackEnd, Facts, RawFrame, turned
+from mvp_data.video.decode.scaling import DecodedFrame, FrameScaler
+from mvp_data.video.decode.stream import VideoStream
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # libavformat's names
 CODECS = ("h264", "hevc", "mpeg4", "vp8")
@@ -56,20 +57,20 @@ def refuse_unsafe(facts: Facts) -> None:
     if facts.moving_streams > 1:
         raise _refused(f"{facts.moving_streams} video streams")
     if facts.width_px % 2 or facts.height_px % 2:
-        raise _refused(f"odd size {facts.width_px}x{facts.height_px}, of which it cuts a row or column")
+        raise _refused(f"odd size {facts.width_px}x{facts.height_px}; it cuts off a row or column")
 
 
 def _refused(what: str) -> Skip:
     return Skip(SkipReason.UNSUPPORTED_CODEC, f"decord cannot be trusted here: {what}; use the pyav back end")
 
 
-class DecordStream(BackEnd):
+class DecordStream(VideoStream):
     """A file read by decord from front to back; decord rotates frames itself, so they are rotated back first."""
 
     def __init__(self, reader: Any, facts: Facts, ticks: list[int]) -> None:
         """Compare decord's frame count and times with the packets; raises Skip if they differ."""
-        self.info, self.tick_s = facts.info, facts.tick_s
-        self._facts, self._reader, self._ticks = facts, reader, ticks
+        super().__init__(facts)
+        self._reader, self._ticks = reader, ticks
         if len(reader) != len(ticks):
             raise _refused(f"it counts {len(reader)} frames, the file has {len(ticks)}")
         starts = reader.get_frame_timestamp(range(len(ticks)))[:, 0]
@@ -77,16 +78,16 @@ class DecordStream(BackEnd):
         if wrong.any():
             raise _refused(f"{int(wrong.sum())} of its {len(ticks)} times are wrong")
 
-    def raw_frames(self) -> Iterator[RawFrame]:
+    def raw_frames(self) -> Iterator[DecodedFrame]:
         """Yield the frames with the times of the packets; raises Skip(DECODE_ERROR) if decord fails midway."""
         import decord
 
-        a, b, c, d = self._facts.turn
+        a, b, c, d = self.facts.turn
         back: Turn = (a, c, b, d)
-        scaler = FrameScaler(self._facts)
+        scaler = FrameScaler(self.facts)
         for i, ticks in enumerate(self._ticks):
             try:
                 rgb = self._reader.next().asnumpy()
             except (decord.DECORDError, RuntimeError, StopIteration) as e:
                 raise Skip(SkipReason.DECODE_ERROR, f"decord failed at frame {i} ({type(e).__name__})") from e
-            yield scaler.raw_of_rgb(turned(rgb, back), ticks)
+            yield scaler.frame_of_rgb(turned(rgb, back), ticks)

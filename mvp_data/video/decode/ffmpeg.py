@@ -20,9 +20,10 @@ import numpy as np
 
 from mvp_data.core.containers import CONTAINERS
 from mvp_data.core.errors import MissingDependencyError, Skip, SkipReason
+from mvp_data.video.decode.facts import Facts
 from mvp_data.video.decode.pyav import probe
-from mvp_data.video.decode.scaling import FrameScaler
-from mvp_data.video.decode.stream import BackEnd, Facts, RawFrame
+from mvp_data.video.decode.scaling import DecodedFrame, FrameScaler
+from mvp_data.video.decode.stream import VideoStream
 
 INSTALL = "pip install 'masked-video-prediction[ffmpeg]'"
 # anchored, because ffmpeg also prints a file's own metadata
@@ -79,13 +80,13 @@ def _command(binary: str, path: str, facts: Facts) -> list[str]:
     return [str(word) for word in output.global_args(*flags).compile(cmd=binary)]
 
 
-class FfmpegStream(BackEnd):
+class FfmpegStream(VideoStream):
     """A running ffmpeg; a thread reads its messages, in which the n-th `pts` is the time of the n-th frame."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", facts: Facts) -> None:
         """Start reading the messages, because ffmpeg stops when their pipe is full."""
-        self.info, self._facts, self.process = facts.info, facts, process
-        self.tick_s = facts.tick_s
+        super().__init__(facts)
+        self.process = process
         self._ticks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._last_words = b""
         self._silent = False  # no more messages will come
@@ -109,18 +110,18 @@ class FfmpegStream(BackEnd):
     def _next_ticks(self) -> int | None:
         return None if self._silent and self._ticks.empty() else self._ticks.get()
 
-    def raw_frames(self) -> Iterator[RawFrame]:
+    def raw_frames(self) -> Iterator[DecodedFrame]:
         """Yield the frames; raises Skip if ffmpeg was killed, or ended in an error without a frame."""
-        height, width = self._facts.height_px, self._facts.width_px
+        height, width = self.facts.height_px, self.facts.width_px
         pipe = self.process.stdout
         assert pipe is not None
-        scaler = FrameScaler(self._facts)
+        scaler = FrameScaler(self.facts)
         shown = 0
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1
             rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
             ticks = self._next_ticks()  # all messages before this frame's have been read then
-            yield scaler.raw_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
+            yield scaler.frame_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
         code = self.process.wait()
         self._reader.join()
         words = _BRACKETS.sub(b"", self._last_words).decode(errors="replace")

@@ -1,17 +1,12 @@
 """JPEG images of frames: encoding, decoding, and the luma of one."""
 
-import io
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mvp_data.core.errors import Skip, SkipReason
 from mvp_data.core.types import Luma, Picture
-from mvp_data.video.decode.stream import stop_without_memory
-
-if TYPE_CHECKING:
-    pass
+from mvp_data.video.decode.facts import stop_without_memory
 
 
 def encode_jpeg(picture: Picture, *, quality: int) -> bytes:
@@ -19,7 +14,7 @@ def encode_jpeg(picture: Picture, *, quality: int) -> bytes:
     from PIL import Image
 
     height, width, _ = picture.shape
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     image = Image.frombuffer("RGB", (width, height), picture, "raw", "RGB", 0, 1)
     image.save(buffer, "JPEG", quality=quality, subsampling=2)
     return buffer.getvalue()

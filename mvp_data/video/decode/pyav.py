@@ -6,32 +6,31 @@ from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mvp_data.core.containers import CONTAINERS
 from mvp_data.core.errors import Skip, SkipReason
-from mvp_data.video.decode.scaling import FrameScaler
-from mvp_data.video.decode.sparse import PacketSelector, between, disposable_filter
-from mvp_data.video.decode.stream import (
+from mvp_data.video.decode.facts import (
     MAX_AREA_PX,
     UPRIGHT,
-    BackEnd,
     Facts,
-    Packet,
-    RawFrame,
-    SparseNeeds,
-    Start,
     check_size,
     quarter_turn,
     stop_without_memory,
-    too_few,
     whole_name,
 )
+from mvp_data.video.decode.scaling import DecodedFrame, FrameScaler
+from mvp_data.video.decode.sparse import PacketSelector, between, disposable_filter
+from mvp_data.video.decode.stream import Packet, SparseNeeds, Start, VideoStream, too_few
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream as AvVideoStream
+
+# A frame; whether it was flagged corrupt or may depend on data lost since the last key frame; and the times of the
+# frames left out before it, in ticks.
+_Decoded = tuple["av.VideoFrame", bool, list[int]]
 
 MAX_READ_ERRORS = 100  # in a row: the rest of the file is unreadable
 SEEK_EARLY_S = 2  # some containers seek by decoding time, which is earlier than the display time
@@ -135,7 +134,7 @@ def _choose_stream(container: "InputContainer") -> "AvVideoStream":
     return max(decodable, key=lambda s: (s.frames != 1, s.width * s.height, -s.index))
 
 
-class PyAvStream(BackEnd):
+class PyAvStream(VideoStream):
     """One stream of one container, decoded packet by packet so that damage costs single packets."""
 
     def __init__(self, container: "InputContainer", needs: SparseNeeds | None = None) -> None:
@@ -152,14 +151,8 @@ class PyAvStream(BackEnd):
             raise Skip(SkipReason.UNSUPPORTED_CODEC, f"{codec.name}: a variant that the decoder lacks")
         if first is None:
             raise too_few(0, self.damaged_packets)
-        self._first: _Shown | None = first
-        self.facts = _read_facts(container, self._stream, first.frame)
-        self.info, self.tick_s = self.facts.info, self.facts.tick_s
-
-    @property
-    def codec_threads(self) -> int:
-        """Number of threads of the decoder."""
-        return self._stream.codec_context.thread_count
+        self._first: _Decoded | None = first
+        super().__init__(_read_facts(container, self._stream, first[0]))
 
     def go_to(self, start: Start, container: "InputContainer", *, seek: bool) -> bool:
         """Continue decoding at a key packet and return whether it was found.
@@ -187,7 +180,7 @@ class PyAvStream(BackEnd):
                 return False  # the seek went too far; only reading from the beginning is exact
         return False
 
-    def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[_Shown]":
+    def _decode(self, source: "Iterable[av.Packet[AvVideoStream] | None]") -> "Iterator[_Decoded]":
         """Yield the decoded frames; raises NeedsFullDecode if a sparse pass left out too much."""
         import av
 
@@ -209,7 +202,7 @@ class PyAvStream(BackEnd):
                 self.damaged_packets += frame.is_corrupt
                 damaged = frame.is_corrupt or (damaged and not frame.key_frame)
                 sound = not damaged and not frame.interlaced_frame  # a packet may hold only one of the two fields
-                yield _Shown(frame, damaged, selector.decoded(frame.pts, sound=sound) if selector else [])
+                yield frame, damaged, selector.decoded(frame.pts, sound=sound) if selector else []
         if selector:
             selector.finish()
 
@@ -224,26 +217,18 @@ class PyAvStream(BackEnd):
         """AVI stores no PTS, and libavformat's guesses are out of order with B-frames; DTS counts the frames."""
         return self._container.format.name == "avi"
 
-    def raw_frames(self) -> Iterator[RawFrame]:
+    def raw_frames(self) -> Iterator[DecodedFrame]:
         """Yield the first frame, kept since opening, and the rest; the decoder drops frames hidden by an edit list."""
         scaler, last, before = FrameScaler(self.facts), -1, None
         for frame, damaged, left_out in chain([self._first] if self._first else [], self._decoded):
             ticks = frame.pts
             if self._counts_chunks:  # frames without DTS come last, one tick apart
                 last = ticks = last + 1 if frame.dts is None else frame.dts
-            raw = scaler.raw(frame, ticks, damaged=damaged)
+            shown = scaler.frame(frame, ticks, damaged=damaged)
             if before and left_out:
-                yield from between(before, raw, left_out)
-            yield raw
-            before = raw if self._needs else None
-
-
-class _Shown(NamedTuple):
-    """A decoded frame."""
-
-    frame: "av.VideoFrame"
-    damaged: bool  # flagged corrupt, or it may depend on data lost since the last key frame
-    left_out: list[int]  # times of the frames left out before it, in ticks
+                yield from between(before, shown, left_out)
+            yield shown
+            before = shown if self._needs else None
 
 
 def _read_facts(container: "InputContainer", stream: "AvVideoStream", first: "av.VideoFrame") -> Facts:

@@ -1,4 +1,6 @@
-"""Scaling of decoded frames with swscale: tiny frames for shot detection, and images of any size.
+"""Decoded frames and their scaling with swscale: a tiny frame for shot detection, and images of any size.
+
+A tiny frame has 64 x 36 px; shot detection sees nothing else of a video.
 
 Swscale's area filter is exact and keeps its tables between frames. Pillow's box filter is off by up to 9 of 255 on fine
 grain if the ratio is not a whole number. An image stays 4:2:0 until its final size is known and becomes RGB at that
@@ -10,6 +12,7 @@ all, at an eighth of the cost. Single pixels would be cheaper, but they flicker 
 flicker for cuts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -20,7 +23,7 @@ import numpy.typing as npt
 
 from mvp_data.core.errors import Skip, SkipReason
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Luma, Picture, Tiny, Turn
-from mvp_data.video.decode.stream import Facts, RawFrame, shown_size, square_size, stop_without_memory, turned
+from mvp_data.video.decode.facts import Facts, shown_size, square_size, stop_without_memory, turned
 
 if TYPE_CHECKING:
     import av
@@ -32,8 +35,25 @@ MORE_FROM_PX = 30  # a band of this height and more: BAND_LINES lines of each 30
 ALL_BELOW_PX = 8  # a lower band: all lines, because picking them costs as much as scaling them
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedFrame:
+    """One frame of a pass.
+
+    `image(max_area_px)` returns its image, scaled down so that width x height <= max_area_px, never enlarged. Call it
+    before the next frame is requested; the image itself may be kept. If a stream changes size midway, PyAV gives each
+    image its own size and the other back ends give the size of the first frame, so resize before comparing.
+    """
+
+    ticks: int | None  # time stamp of the stream; None if unknown
+    pts_s: float = 0.0  # seconds from the first frame shown; `VideoStream.frames` sets it
+    tiny: Tiny  # as coded (not rotated, pixels not square), full range: black is luma 0, white 255
+    image: "Callable[[int], DecodedImage]"
+    damaged: bool = False  # it may depend on lost data; PyAV: until the next key frame, ffmpeg: to the end
+    left_out: bool = False  # not decoded: `tiny` is a blend of the frames around it, and there is no image
+
+
 class FrameScaler:
-    """Makes the tiny frames and the images of one stream."""
+    """Makes the frames of one stream: their tiny frames at once, their images on request."""
 
     def __init__(self, facts: Facts) -> None:
         """`facts` give the rotation and the pixel aspect of the stream."""
@@ -44,15 +64,15 @@ class FrameScaler:
         self._tiny_scaler, self._scaler = VideoReformatter(), VideoReformatter()
         self._scalers = _Scalers(whole=VideoReformatter(), part=VideoReformatter(), rgb=VideoReformatter())
 
-    def raw(self, frame: "av.VideoFrame", ticks: int | None, *, damaged: bool = False) -> RawFrame:
-        """Return a decoded frame with its tiny frame; its image is scaled on request."""
-        return RawFrame(ticks=ticks, damaged=damaged, tiny=self._tiny(frame), picture=partial(self._image, frame))
+    def frame(self, frame: "av.VideoFrame", ticks: int | None, *, damaged: bool = False) -> DecodedFrame:
+        """Return a frame of PyAV with its tiny frame."""
+        return DecodedFrame(ticks=ticks, damaged=damaged, tiny=self._tiny(frame), image=partial(self._image, frame))
 
-    def raw_of_rgb(self, rgb: Picture, ticks: int | None, *, damaged: bool = False) -> RawFrame:
+    def frame_of_rgb(self, rgb: Picture, ticks: int | None, *, damaged: bool = False) -> DecodedFrame:
         """Do the same for an RGB array [H, W, 3] of the coded size that is not rotated."""
         import av
 
-        return self.raw(av.VideoFrame.from_ndarray(rgb, format="rgb24"), ticks, damaged=damaged)
+        return self.frame(av.VideoFrame.from_ndarray(rgb, format="rgb24"), ticks, damaged=damaged)
 
     def _tiny(self, frame: "av.VideoFrame") -> Tiny:
         # 4:2:0 because it halves the work on colour
@@ -76,12 +96,12 @@ class FrameScaler:
             _lines(target)[:, :width] = chosen[:, :width]
         return picked
 
-    def _image(self, frame: "av.VideoFrame", max_area_px: int) -> "AvStill":
+    def _image(self, frame: "av.VideoFrame", max_area_px: int) -> "DecodedImage":
         aspect, turn = self._facts.pixel_aspect, self._facts.turn
         size = shown_size(frame.width, frame.height, aspect, max_area_px)
         if size != square_size(frame.width, frame.height, aspect):
             frame, aspect = _scaled(self._scaler, frame, size, "yuv420p"), Fraction(1)
-        return AvStill(frame=frame, pixel_aspect=aspect, turn=turn, scalers=self._scalers)
+        return DecodedImage(frame=frame, pixel_aspect=aspect, turn=turn, scalers=self._scalers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,10 +114,10 @@ class _Scalers:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AvStill:
-    """A `decode.Still` that holds a PyAV frame, as decoded or scaled down."""
+class DecodedImage:
+    """The image of a frame, upright and with square pixels; it becomes RGB when that is requested."""
 
-    frame: "av.VideoFrame"
+    frame: "av.VideoFrame"  # as decoded or scaled down
     pixel_aspect: Fraction
     turn: Turn
     scalers: _Scalers
@@ -113,7 +133,10 @@ class AvStill:
         return turned(rgb.astype(np.uint8, copy=False), self.turn)
 
     def cut(self, whole: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> tuple[Picture, Luma]:
-        """Return a part of the image scaled to `whole`; all is scaled, as swscale cannot begin between two pixels."""
+        """Scale the image to `whole`; return RGB and full-range luma of the part of `size` at `corner` (x, y).
+
+        The whole image is scaled, because swscale cannot begin between two pixels.
+        """
         coded = self._as_coded(whole)
         small = _scaled(self.scalers.part, self.frame, coded, "yuv420p")
         rgb = _scaled(self.scalers.rgb, small, coded, "rgb24").to_ndarray().astype(np.uint8, copy=False)

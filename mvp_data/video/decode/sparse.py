@@ -19,7 +19,9 @@ import numpy as np
 
 from mvp_data.core.errors import NeedsFullDecode
 from mvp_data.core.types import Tiny
-from mvp_data.video.decode.stream import RawFrame, SparseNeeds, Still, seconds, stop_without_memory
+from mvp_data.video.decode.facts import seconds, stop_without_memory
+from mvp_data.video.decode.scaling import DecodedFrame, DecodedImage
+from mvp_data.video.decode.stream import SparseNeeds
 
 if TYPE_CHECKING:
     import av
@@ -95,7 +97,7 @@ class _Group:
 
 
 class PacketSelector:
-    """Stands between demuxer and decoder: selects the packets to decode and checks the frames that they give."""
+    """Selects the packets to decode, and checks the frames that the decoder gives for them."""
 
     def __init__(
         self, needs: SparseNeeds, is_disposable: IsDisposable, tick_s: Fraction, origin: int | None = None
@@ -225,14 +227,14 @@ class PacketSelector:
         return seconds(ticks - (self._origin or 0), self._tick_s)
 
 
-def between(before: RawFrame, after: RawFrame, times: Iterable[int]) -> Iterator[RawFrame]:
+def between(before: DecodedFrame, after: DecodedFrame, times: Iterable[int]) -> Iterator[DecodedFrame]:
     """Yield a substitute for each frame left out between two decoded ones; times in ticks."""
     assert before.ticks is not None  # else nothing would be left out
     assert after.ticks is not None
     for ticks in times:
         part = round(256 * (ticks - before.ticks) / (after.ticks - before.ticks))
         tiny = blended(before.tiny, after.tiny, part)
-        yield RawFrame(ticks=ticks, tiny=tiny, picture=_no_picture, left_out=True)
+        yield DecodedFrame(ticks=ticks, tiny=tiny, image=_no_image, left_out=True)
 
 
 def blended(before: Tiny, after: Tiny, part: int) -> Tiny:
@@ -241,7 +243,7 @@ def blended(before: Tiny, after: Tiny, part: int) -> Tiny:
     return ((mixed + np.uint16(128)) >> 8).astype(np.uint8)
 
 
-def _no_picture(max_area_px: int) -> Still:
+def _no_image(max_area_px: int) -> DecodedImage:
     raise NeedsFullDecode(f"a frame that was left out is sampled ({max_area_px} px)")
 
 

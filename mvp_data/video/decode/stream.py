@@ -1,79 +1,23 @@
-"""The decoder interface: one pass over a video gives the time, a tiny frame and, on request, the image of each frame.
+"""The interface of a decoder: one pass over a video gives every frame in order, with strictly rising times.
 
-There are three back ends: `decode_pyav` (the default), `decode_ffmpeg` and `decode_decord`. A back end refuses files
-that it is known to decode wrongly (`Skip(UNSUPPORTED_CODEC)`), because a wrong frame is worse than no frame.
+There are three back ends: `pyav` (the default), `ffmpeg` and `decord`. A back end refuses files that it is known to
+decode wrongly (`Skip(UNSUPPORTED_CODEC)`), because a wrong frame is worse than no frame.
 """
 
-import math
-import os
-import stat
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import numpy as np
+from typing import NamedTuple
 
 from mvp_data.core.errors import Skip, SkipReason
-from mvp_data.core.types import Luma, Picture, Tiny, Turn, VideoInfo
-
-MAX_SIDE_PX = 16384  # well above the largest level of H.264 and HEVC (8192 x 4320)
-MAX_AREA_PX = 1 << 27  # 134 megapixels, 400 MB as RGB: as much as one worker can hold
-ROOM_BYTES = 256 << 20  # if an allocation of this size succeeds, memory is not short
-
-
-UPRIGHT: Turn = (1, 0, 0, 1)
-
-
-class Still(Protocol):
-    """The image of a decoded frame, upright and with square pixels; it becomes RGB when that is requested."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        ...
-
-    def rgb(self) -> Picture:
-        """Return the whole image as RGB [H, W, 3]."""
-        ...
-
-    def cut(self, whole: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> tuple[Picture, Luma]:
-        """Scale the image to `whole` and return RGB and full-range luma of the part of `size` at `corner` (x, y)."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecodedFrame:
-    """One frame of a pass.
-
-    `picture(max_area_px)` returns its image, scaled down so that width x height <= max_area_px, never enlarged. Call it
-    before the next frame is requested; the image itself may be kept. If a stream changes size midway, PyAV gives each
-    image its own size and the other back ends give the size of the first frame, so resize before comparing.
-    """
-
-    pts_s: float  # from the first frame shown: the first is 0.0
-    tiny: Tiny  # as coded (not rotated, pixels not square), full range: black is luma 0, white 255
-    picture: Callable[[int], Still]
-    damaged: bool = False  # it may depend on lost data; PyAV: until the next key frame, ffmpeg: to the end
-    left_out: bool = False  # not decoded: `tiny` is a blend of the frames around it, and there is no image
-
-
-class VideoStream(Protocol):
-    """An open video; `frames()` may be iterated once."""
-
-    info: VideoInfo
-    damaged_packets: int  # so far: packets that failed, frames flagged corrupt, frames dropped for their time
-
-    def frames(self) -> Iterator[DecodedFrame]:
-        """Yield all frames in order, times strictly rising; raises Skip if there are fewer than two."""
-        ...
+from mvp_data.core.types import VideoInfo
+from mvp_data.video.decode.facts import Facts, seconds
+from mvp_data.video.decode.scaling import DecodedFrame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """A key packet at which a pass over a part of a video can begin; `parts` finds them.
+    """A key packet at which a pass over a chunk of a video begins; `video.chunks` chooses it.
 
     Times are in units of `Facts.tick_s`. `place` is the packet's offset in the file (bytes), None if the container
     does not tell it.
@@ -95,89 +39,52 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseNeeds:
-    """What a sparse pass must decode."""
+    """The frames that a sparse pass must decode."""
 
     wanted: Callable[[float, float], bool]  # whether a frame may be sampled: time of the frame before it, and its own
     shots: bool = True  # False: no shots are detected, so only the sampled frames are needed
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """The properties of a stream, read by PyAV from the header and the first frame; all back ends use them."""
+class VideoStream:
+    """An open video. The back ends derive from it; `frames()` holds the rules that are the same for all of them."""
 
-    codec: str
-    header_duration_s: Fraction  # 0 or less if the header has none
-    container: str  # libavformat's name, such as "mov,mp4,m4a,3gp,3g2,mj2"
-    stream: int  # index of the chosen stream
-    moving_streams: int  # how many video streams there were to choose from
-    width_px: int  # as coded, before rotation
-    height_px: int
-    pixel_aspect: Fraction
-    turn: Turn
-    tick_s: Fraction  # unit of the stream's time stamps
+    tick_s: Fraction  # unit of `DecodedFrame.ticks`
+    damaged_packets: int = 0  # so far: packets that failed, frames flagged corrupt, frames dropped for their time
+    start: Start | None = None  # where a pass over a chunk begins; such a pass may give no frame
+
+    def __init__(self, facts: Facts) -> None:
+        """Take the properties of the stream."""
+        self.facts, self.tick_s = facts, facts.tick_s
 
     @property
     def info(self) -> VideoInfo:
         """The properties as displayed."""
-        width, height = square_size(self.width_px, self.height_px, self.pixel_aspect)
-        if self.turn[0] == 0:
-            width, height = height, width
-        return VideoInfo(
-            width_px=width,
-            height_px=height,
-            codec=self.codec,
-            header_duration_s=float(max(self.header_duration_s, Fraction(0))),
-            rotation_deg=round(math.degrees(math.atan2(self.turn[1], self.turn[0]))) % 360,
-        )
+        return self.facts.info
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawFrame:
-    """A frame that a back end gives to `BackEnd.frames`; its time is in units of `BackEnd.tick_s`, None if unknown."""
-
-    ticks: int | None
-    damaged: bool = False
-    left_out: bool = False
-    tiny: Tiny
-    picture: Callable[[int], Still]
-
-
-class BackEnd:
-    """The rules of all back ends: times start at 0 and rise strictly; a video has two frames or more."""
-
-    info: VideoInfo
-    tick_s: Fraction  # unit of the times
-    damaged_packets: int = 0
-    start: Start | None = None  # where a pass over a part begins; such a pass may give no frame
-
-    def raw_frames(self) -> Iterator[RawFrame]:
-        """Yield the decoder's frames in display order."""
+    def raw_frames(self) -> Iterator[DecodedFrame]:
+        """Yield the decoder's frames in display order, without `pts_s`."""
         raise NotImplementedError
 
     def frames(self) -> Iterator[DecodedFrame]:
-        """Yield all frames in order; drop and count a frame that has no time or is not later than the last one."""
+        """Yield all frames in order; drop and count a frame that has no time or is not later than the last one.
+
+        It may be iterated once.
+
+        Raises:
+            Skip: fewer than two frames, or the file cannot be decoded.
+            NeedsFullDecode: a sparse pass left out too much.
+        """
         first, last = self.start.origin if self.start else None, None
         shown = 0
-        for raw in self.raw_frames():
-            if raw.ticks is None or (last is not None and raw.ticks <= last):
+        for frame in self.raw_frames():
+            if frame.ticks is None or (last is not None and frame.ticks <= last):
                 self.damaged_packets += 1
                 continue
-            first, last = raw.ticks if first is None else first, raw.ticks
+            first, last = frame.ticks if first is None else first, frame.ticks
             shown += 1
-            yield DecodedFrame(
-                pts_s=seconds(raw.ticks - first, self.tick_s),
-                tiny=raw.tiny,
-                picture=raw.picture,
-                damaged=raw.damaged,
-                left_out=raw.left_out,
-            )
+            yield replace(frame, pts_s=seconds(frame.ticks - first, self.tick_s))
         if shown < 2 and not self.start:
             raise too_few(shown, self.damaged_packets)
-
-
-def seconds(ticks: int, tick_s: Fraction) -> float:
-    """Return a time in seconds, rounded once."""
-    return ticks * tick_s.numerator / tick_s.denominator
 
 
 def too_few(shown: int, damaged: int) -> Skip:
@@ -185,81 +92,3 @@ def too_few(shown: int, damaged: int) -> Skip:
     if damaged:
         return Skip(SkipReason.DECODE_ERROR, f"only {shown} frames could be decoded, {damaged} packets failed")
     return Skip(SkipReason.NO_MOVING_PICTURE, f"the video stream shows only {shown} frames")
-
-
-def whole_name(path: str | Path) -> str:
-    """Return the absolute path of a regular file that is readable and not empty; raises Skip for any other.
-
-    With an absolute path, libavformat does not take a name such as "http:x" or "concat:a|b" for a protocol. Errors of
-    the operating system must be found here, because libavformat returns the same codes for damaged headers.
-    """
-    name = os.path.abspath(path)
-    try:
-        status = os.stat(name)
-        if not stat.S_ISREG(status.st_mode):
-            raise Skip(SkipReason.UNREADABLE, "not a regular file")
-        if status.st_size == 0:
-            raise Skip(SkipReason.EMPTY_FILE, "zero bytes")
-        with open(name, "rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as e:  # ValueError: a NUL in the name
-        raise Skip(SkipReason.UNREADABLE, getattr(e, "strerror", None) or str(e)) from e
-    return name
-
-
-def stop_without_memory(error: Exception, room_bytes: int = 0) -> None:
-    """Raise MemoryError if memory is short.
-
-    Some decoders report a lack of memory as damage, and some report a forged size as a lack of memory.
-    """
-    bytearray(max(room_bytes, ROOM_BYTES if isinstance(error, MemoryError) else 0))
-
-
-def check_size(width_px: int, height_px: int) -> None:
-    """Raise Skip if a frame is larger than the limits."""
-    if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_AREA_PX:
-        limit = f"{MAX_SIDE_PX} px a side and {MAX_AREA_PX} px in all"
-        raise Skip(SkipReason.UNSUPPORTED_CODEC, f"picture of {width_px}x{height_px} px, the limit is {limit}")
-
-
-def shown_size(width_px: int, height_px: int, pixel_aspect: Fraction, max_area_px: int) -> tuple[int, int]:
-    """Return width and height with square pixels (`square_size`), scaled down together to fit the area.
-
-    >>> shown_size(720, 576, Fraction(16, 15), 10**9), shown_size(1920, 1080, Fraction(1), 100_000)
-    ((768, 576), (421, 237))
-    """
-    width, height = square_size(width_px, height_px, pixel_aspect)
-    scale = math.sqrt(max_area_px / (width * height))
-    if scale >= 1:
-        return width, height
-    # a side has at least 1 px, so the area bounds the other side of a very narrow frame
-    narrow = max(1, math.floor(width * scale))
-    low = max(1, min(math.floor(height * scale), max_area_px // narrow))
-    return min(narrow, max_area_px // low), low
-
-
-def square_size(width_px: int, height_px: int, pixel_aspect: Fraction) -> tuple[int, int]:
-    """Return the size with square pixels; the longer side of the pixels is stretched, so no detail is lost.
-
-    >>> square_size(640, 360, Fraction(2, 3)), square_size(640, 360, Fraction(4, 3))
-    ((640, 540), (853, 360))
-    """
-    if pixel_aspect >= 1:
-        return round(width_px * pixel_aspect), height_px
-    return width_px, round(height_px / pixel_aspect)
-
-
-def quarter_turn(matrix: bytes) -> Turn:
-    """Round a display matrix (nine native 32-bit numbers) to quarter turns."""
-    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
-    if abs(a) >= abs(b):
-        return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
-    return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
-
-
-def turned(picture: Picture, turn: Turn) -> Picture:
-    """Rotate and mirror an image as the display matrix shows it; there are eight ways."""
-    a, b, c, d = turn
-    if a == 0:
-        picture, a, d = picture.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

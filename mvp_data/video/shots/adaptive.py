@@ -1,7 +1,7 @@
-"""Shot detection without a network: cuts (`shots_cuts`) plus fades and dissolves (`shots_gradual`).
+"""Shot detection without a network: cuts (`cuts`), fades and dissolves (`gradual`).
 
-Of each frame it keeps its time and a 16 x 9 luma picture, 152 bytes: 16 MB for an hour at 30 fps. Frames are worked on
-some dozens at once, since for one alone calling numpy costs more than its arithmetic; the answer is the same.
+The detector keeps the time of each frame and 16 x 9 luma pixels, 152 bytes: 16 MB for an hour at 30 frames a second. It
+processes frames in blocks, because a call of numpy costs more than the arithmetic of one frame. The result is the same.
 """
 
 from array import array
@@ -14,15 +14,15 @@ from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Boundary, Tiny
 from mvp_data.video.shots.cuts import CutFinder, half_sizes
 from mvp_data.video.shots.gradual import Span, find_dissolves, find_fades
 
-BLOCK_FRAMES = 32  # worked on at once
-MIN_SHOT_S = 0.2  # music videos go down to 0.28 s; closer boundaries are one event
+BLOCK_FRAMES = 32  # processed together
+MIN_SHOT_S = 0.2  # music videos have shots of 0.28 s; closer boundaries are one event
 
 
 class AdaptiveDetector:
-    """The default detector; see `shots.ShotDetector` for how it is driven."""
+    """The default `ShotDetector`."""
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
+        """Start a video."""
         self._times_s = array("d")
         self._luma = bytearray()
         self._cuts = CutFinder()
@@ -35,10 +35,10 @@ class AdaptiveDetector:
         self._block[self._waiting] = tiny.transpose(2, 0, 1)
         self._waiting += 1
         if self._waiting == len(self._block):
-            self._work()
+            self._process()
 
-    def _work(self) -> None:
-        """Bring the frames that wait to the cuts, and keep their luma for the rest."""
+    def _process(self) -> None:
+        """Pass the waiting frames to the search for cuts, and keep their luma for the rest."""
         if not self._waiting:
             return
         halves = half_sizes(self._block[: self._waiting])
@@ -48,47 +48,32 @@ class AdaptiveDetector:
         self._waiting = 0
 
     def finish(self) -> tuple[Boundary, ...]:
-        """The boundaries; where two kinds claim the same place a fade beats a cut beats a dissolve."""
-        self._work()
+        """Return the boundaries; of two at the same place, a fade beats a cut, and a cut beats a dissolve."""
+        self._process()
         times_s = np.frombuffer(self._times_s, dtype=np.float64)
         cuts = sorted(self._cuts.finish(), key=lambda cut: -cut.strength)
         if len(times_s) < 2:
             return ()
         luma = np.frombuffer(self._luma, dtype=np.uint8).reshape(len(times_s), -1)
         fps = 1.0 / max(float(np.median(np.diff(times_s))), 1e-3)
-        kept = _Timeline(times_s)
+        kept: list[Boundary] = []
         for span in find_fades(luma, fps=fps):
-            kept.add("fade", span)
+            _add(kept, "fade", span, times_s)
         for cut in cuts:
             span = Span(start=cut.index, end=cut.index + cut.mixed)
-            kept.add("dissolve" if cut.mixed else "cut", span)
-        for span in find_dissolves(luma, cuts=kept.starts(), fps=fps):
-            kept.add("dissolve", span)
-        return kept.boundaries()
+            _add(kept, "dissolve" if cut.mixed else "cut", span, times_s)
+        starts = [int(np.searchsorted(times_s, boundary.start_s)) for boundary in kept]
+        for span in find_dissolves(luma, cuts=starts, fps=fps):
+            _add(kept, "dissolve", span, times_s)
+        return tuple(kept)
 
 
-class _Timeline:
-    """Accepts spans, best first, as long as MIN_SHOT_S lies between any two."""
-
-    def __init__(self, times_s: npt.NDArray[np.float64]) -> None:
-        """`times_s` turns frame numbers into times."""
-        self._times_s = times_s
-        self._kept: list[Boundary] = []
-
-    def add(self, kind: str, span: Span) -> None:
-        """Insert a boundary unless it comes too close to one that is already there."""
-        start_s, end_s = float(self._times_s[span.start]), float(self._times_s[span.end])
-        place = bisect_left(self._kept, start_s, key=lambda b: b.start_s)
-        if place > 0 and start_s - self._kept[place - 1].end_s < MIN_SHOT_S:
-            return
-        if place < len(self._kept) and self._kept[place].start_s - end_s < MIN_SHOT_S:
-            return
-        self._kept.insert(place, Boundary(kind=kind, start_s=start_s, end_s=end_s))
-
-    def starts(self) -> list[int]:
-        """First frames of the accepted boundaries, rising."""
-        return [int(np.searchsorted(self._times_s, b.start_s)) for b in self._kept]
-
-    def boundaries(self) -> tuple[Boundary, ...]:
-        """What was accepted, in time order."""
-        return tuple(self._kept)
+def _add(kept: list[Boundary], kind: str, span: Span, times_s: npt.NDArray[np.float64]) -> None:
+    """Insert a boundary in order, unless it is closer than MIN_SHOT_S to one that is there."""
+    start_s, end_s = float(times_s[span.start]), float(times_s[span.end])
+    place = bisect_left(kept, start_s, key=lambda b: b.start_s)
+    if place > 0 and start_s - kept[place - 1].end_s < MIN_SHOT_S:
+        return
+    if place < len(kept) and kept[place].start_s - end_s < MIN_SHOT_S:
+        return
+    kept.insert(place, Boundary(kind=kind, start_s=start_s, end_s=end_s))

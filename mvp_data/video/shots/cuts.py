@@ -1,10 +1,9 @@
-"""Hard cuts, found while the frames go by: a change that stands out, destroys the picture, and lasts.
+"""Finds cuts while the frames arrive: changes that are prominent, affect most of the frame, and last.
 
-A frame is a candidate where the difference to its predecessor is large beside those of its neighbours (the
-idea of PySceneDetect's AdaptiveDetector). Four questions then kill what only looks like a cut: do the frames
-around it differ too (one bad frame)? did most of the picture change (subtitle, pop-up)? is the structure gone
-even if the camera moved or the exposure jumped (pan, shake, aperture)? does the old picture stay away (flash,
-lightning)?
+A frame is a candidate if its difference to the frame before is large compared with those of its neighbours (the idea of
+PySceneDetect's AdaptiveDetector). Four tests reject the candidates that only resemble a cut. The frames around must
+differ too (else: one bad frame), most of the frame must change (else: subtitle, pop-up), the structure must differ at
+every shift (else: pan, shake, exposure), and the old content must not return soon (else: flash, lightning).
 """
 
 from collections import deque
@@ -16,28 +15,28 @@ import numpy.typing as npt
 
 Half = npt.NDArray[np.int16]  # [3, 18, 32], YCbCr: the tiny frame at half size
 
-# All thresholds lie inside wide plateaus; docs/shots.md has the table.
-CUT_MIN = 5.0  # mean difference, 0..255: below it even a dark scene has not changed
+# The results hardly depend on the exact thresholds; docs/shots.md has the table.
+CUT_MIN = 5.0  # mean difference, 0..255: a smaller one means little even in a dark scene
 CUT_RATIO = 1.6  # times the largest neighbouring differences
-CUT_SHARE = 0.45  # least share of the picture that changed
+CUT_SHARE = 0.45  # least share of the frame that changed
 CHANGED = 5  # difference of a pixel that counts as changed
-SAME_STRUCTURE = 0.8  # correlation, at the best shift, from which two pictures show the same thing
-RETURNED = 0.5  # of the cut's own difference: closer than this the old picture is back
-HOLD_S = 0.4  # a new shot keeps the old picture away for so long
+SAME_STRUCTURE = 0.8  # correlation at the best shift: two frames above it show the same content
+RETURNED = 0.5  # of the cut's own difference: a frame closer to the old shot shows it again
+HOLD_S = 0.4  # the old content must not return for so long
 RADIUS = 3  # neighbours on each side, frames
-MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacing); longer ones are dissolves
+MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacing); with more it is a dissolve
 LOOK_AHEAD = RADIUS + MIXED_MAX
-STRAIGHT = 0.8  # difference of the ends, of the sum of the steps between them
+STRAIGHT = 0.8  # least difference of the ends, as a share of the sum of the steps between them
 NOISE = 1.0  # keeps the ratio finite in still video
-NOISE_VARIANCE = 4.0  # keeps a picture without contrast from correlating with another
-BAR_LUMA = 30  # rows and columns darker than this in both pictures are letterbox bars
-SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves at most a sixth of the picture in one frame
-HISTORY_FRAMES = 64  # bound on the memory of pictures, whatever the frame rate
+NOISE_VARIANCE = 4.0  # prevents a correlation of frames without contrast
+BAR_LUMA = 30  # rows and columns darker than this in both frames are letterbox bars
+SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves by at most a sixth of the image per frame
+HISTORY_FRAMES = 64  # bounds the memory, whatever the frame rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """`index` is the first frame that is not the old shot's alone; then come `mixed` frames of both shots."""
+    """`index` is the first frame that does not show the old shot alone; `mixed` frames from there show both shots."""
 
     index: int
     mixed: int
@@ -46,27 +45,27 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pending:
-    """A cut that waits until HOLD_S have passed without a return of `before`."""
+    """A cut that is confirmed if `before` does not return for HOLD_S."""
 
     cut: Cut
     until_s: float
     before: Half
-    limit: float  # a picture closer to `before` is its return
+    limit: float  # a frame closer to `before` is its return
 
 
 def half_sizes(tinies: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """[N, 3, 36, 64] to [N, 3, 18, 32] by the mean of 2 x 2 pixels."""
+    """Scale [N, 3, 36, 64] to [N, 3, 18, 32] by the mean of 2 x 2 pixels."""
     rows = np.add(tinies[:, :, 0::2], tinies[:, :, 1::2], dtype=np.int16)
     return (rows[..., 0::2] + rows[..., 1::2]) >> 2
 
 
 def difference(a: Half, b: Half) -> float:
-    """Mean absolute difference over the picture and its three channels, 0..255."""
+    """Return the mean absolute difference over all pixels and the three channels, 0..255."""
     return float(np.abs(a - b).mean())
 
 
 def active_area(a: Half, b: Half) -> tuple[slice, slice]:
-    """Rows and columns without the bars that both pictures have; everything where little would be left."""
+    """Return rows and columns without the bars that both frames have; all of them if too few would be left."""
     brightest = np.maximum(a[0], b[0])
     rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
     columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)
@@ -76,7 +75,7 @@ def active_area(a: Half, b: Half) -> tuple[slice, slice]:
 
 
 def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int) -> float:
-    """The highest correlation over shifts of one picture against the other by so many rows and columns.
+    """Return the highest correlation over shifts of one image against the other by so many rows and columns.
 
     For each shift only the overlap counts; the sums over all overlaps are one matrix product.
     """
@@ -93,7 +92,7 @@ def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shi
 
 
 def differs_everywhere(a: Half, b: Half) -> bool:
-    """Whether two pictures show different things: most of the area changed and no shift explains it."""
+    """Return whether two frames show different content: most of the area changed, and no shift explains it."""
     rows, columns = active_area(a, b)
     a, b = a[:, rows, columns], b[:, rows, columns]
     if (np.abs(a - b).mean(axis=0) > CHANGED).mean() < CUT_SHARE:
@@ -103,8 +102,8 @@ def differs_everywhere(a: Half, b: Half) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Seen:
-    """A recent frame: its time, its picture, and its difference to the frame before."""
+class _Recent:
+    """A recent frame: its time, its half-size image, and its difference to the frame before."""
 
     pts_s: float
     half: Half
@@ -112,29 +111,29 @@ class _Seen:
 
 
 class CutFinder:
-    """Push half-size pictures in order, any number at once; `finish` gives the cuts."""
+    """Takes half-size frames in order, any number at once; `finish` returns the cuts."""
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
+        """Start a video."""
         self._cuts: list[Cut] = []
         self._pending: list[_Pending] = []
-        self._recent: deque[_Seen] = deque(maxlen=HISTORY_FRAMES)
+        self._recent: deque[_Recent] = deque(maxlen=HISTORY_FRAMES)
         self._count = 0
 
     def push(self, times_s: Iterable[float], halves: npt.NDArray[np.int16]) -> None:
-        """Take the next pictures; with each, the one LOOK_AHEAD before it has all neighbours and is judged."""
+        """Take the next frames; each completes the neighbours of the frame LOOK_AHEAD before it, which is judged."""
         before = self._recent[-1].half if self._recent else halves[0]
         changes = np.abs(np.diff(halves, axis=0, prepend=before[None])).reshape(len(halves), -1)
         steps = changes.sum(axis=1, dtype=np.int32) / changes.shape[1]
         for pts_s, half, step in zip(times_s, halves, steps.tolist(), strict=True):
-            self._recent.append(_Seen(pts_s=pts_s, half=half, step=step))
+            self._recent.append(_Recent(pts_s=pts_s, half=half, step=step))
             self._count += 1
             if self._pending:
                 self._confirm(pts_s, half)
             self._judge(LOOK_AHEAD)
 
     def finish(self) -> list[Cut]:
-        """Judge the last frames with the neighbours there are; a lone last frame is no shot."""
+        """Judge the last frames with fewer neighbours, and return the cuts; a shot has at least two frames."""
         for ahead in range(LOOK_AHEAD - 1, 0, -1):
             self._judge(ahead)
         cuts = self._cuts + [pending.cut for pending in self._pending]
@@ -142,29 +141,29 @@ class CutFinder:
         return sorted(cuts, key=lambda cut: cut.index)
 
     def _judge(self, ahead: int) -> None:
-        """Judge the frame that has `ahead` frames after it as the first that is not the old shot's alone."""
+        """Test whether the frame with `ahead` frames after it is the first that does not show the old shot alone."""
         place = len(self._recent) - 1 - ahead
-        if place < 1 or not self._may_stand_out(place):
+        if place < 1 or not self._may_be_prominent(place):
             return
         recent = list(self._recent)
         for mixed in range(min(MIXED_MAX, ahead - 1), -1, -1):
-            strength = _stands_out(recent, place, mixed)
+            strength = _prominence(recent, place, mixed)
             old, new = recent[place - 1].half, recent[place + mixed].half
             if strength == 0.0 or not differs_everywhere(old, new):
                 continue
             cut = Cut(index=self._count - 1 - ahead, mixed=mixed, strength=strength)
             start_s, limit = recent[place].pts_s, RETURNED * difference(old, new)
-            earlier = [seen for seen in recent[: place - 1] if seen.pts_s > start_s - HOLD_S]
+            earlier = [frame for frame in recent[: place - 1] if frame.pts_s > start_s - HOLD_S]
             later = recent[place + mixed + 1 :]
-            if all(difference(seen.half, new) >= limit for seen in earlier) and all(
-                difference(seen.half, old) >= limit for seen in later
+            if all(difference(frame.half, new) >= limit for frame in earlier) and all(
+                difference(frame.half, old) >= limit for frame in later
             ):
                 pending = _Pending(cut=cut, until_s=start_s + HOLD_S, before=old, limit=limit)
                 self._pending.append(pending)
             return
 
-    def _may_stand_out(self, place: int) -> bool:
-        """Whether `_stands_out` could be true: at little cost, since it is asked of every frame."""
+    def _may_be_prominent(self, place: int) -> bool:
+        """Return whether `_prominence` can be above 0; cheap, because it is called for every frame."""
         step = self._recent[place].step
         if step < CUT_MIN / (MIXED_MAX + 1):
             return False
@@ -172,7 +171,7 @@ class CutFinder:
         return step >= CUT_RATIO * (_two_largest(before) / 2 + NOISE)
 
     def _confirm(self, pts_s: float, half: Half) -> None:
-        """Drop the waiting cuts whose old picture is back, keep those that have waited long enough."""
+        """Drop the waiting cuts whose old content returned; accept those that have waited long enough."""
         waiting = []
         for pending in self._pending:
             if pts_s >= pending.until_s:
@@ -186,16 +185,16 @@ def _two_largest(steps: list[float]) -> float:
     return sum(sorted(steps)[-2:])
 
 
-def _stands_out(recent: list[_Seen], place: int, mixed: int) -> float:
-    """The difference across a cut with so many mixed frames, or 0.0 where it does not stand out.
+def _prominence(recent: list[_Recent], place: int, mixed: int) -> float:
+    """Return the difference across a cut with so many mixed frames, or 0.0 if the cut is not prominent.
 
-    Every step of it is large beside the steps around it, the way is straight (its steps add up to the
-    difference of its ends, which motion's do not), and the frames around differ as much as those next to it.
+    It is prominent if each of its steps is large compared with the steps around, if its path is straight (the steps add
+    up to the difference of the ends, unlike those of motion), and if the frames around differ as much as the ends.
     """
     new = place + mixed
-    steps = [seen.step for seen in recent[place : new + 1]]
+    steps = [frame.step for frame in recent[place : new + 1]]
     around = recent[max(1, place - RADIUS) : place] + recent[new + 1 : new + 1 + RADIUS]
-    bar = CUT_RATIO * (_two_largest([seen.step for seen in around]) / 2 + NOISE)
+    bar = CUT_RATIO * (_two_largest([frame.step for frame in around]) / 2 + NOISE)
     if min(steps) < bar:
         return 0.0
     before, after = recent[max(0, place - 2) : place], recent[new : new + RADIUS]

@@ -1,9 +1,8 @@
-"""Fades and dissolves, found at the end from the 16 x 9 luma pictures of all frames.
+"""Finds fades and dissolves at the end, from 16 x 9 luma pixels of every frame.
 
-A dissolve from A to B is the line (1 - a) A + a B with `a` rising from 0 to 1. So over its length the picture
-goes far (much farther than in as many frames before and after it) and stays near the straight line; motion,
-pans and things that pass the camera leave that line, exposure ramps keep the structure, titles change a part.
-A fade goes through a picture without contrast.
+A dissolve from A to B is the line (1 - a) A + a B, where `a` rises from 0 to 1. So the frames change much more than
+in as many frames before and after, and stay near the straight line. Motion, pans and objects that pass the camera leave
+that line, exposure ramps keep the structure, and titles change only a part. A fade has frames without contrast.
 """
 
 from collections.abc import Sequence
@@ -16,42 +15,43 @@ import numpy.typing as npt
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX
 from mvp_data.video.shots.cuts import NOISE_VARIANCE, SAME_STRUCTURE, best_correlation
 
-Luma = npt.NDArray[np.uint8]  # [N, 144]
+Luma = npt.NDArray[np.uint8]  # [N, 144]: one row per frame
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 
-LENGTHS_S = (0.16, 0.24, 0.32, 0.44, 0.6, 0.8, 1.1, 1.5, 2.0)  # tried for dissolves, each x 1.35 the last
+LENGTHS_S = (0.16, 0.24, 0.32, 0.44, 0.6, 0.8, 1.1, 1.5, 2.0)  # lengths of the windows, each 1.35 times the one before
 DISTANCE_MIN = 10.0  # root mean square luma change from end to end
-RESIDUAL_MAX = 0.5  # distance from the straight line, of its length; motion gives .5 to .9
-SUPPORT_MIN = 0.7  # isolation x (1 - residual / RESIDUAL_MAX): the straighter, the less isolated it may be
-CORRELATION_MAX = 0.7  # of the two ends: above it the picture is the same, only brighter, sharper or moved
-SHARE_MIN = 0.45  # of the picture that changed
+RESIDUAL_MAX = 0.5  # distance from the straight line, as a share of its length; motion has .5 to .9
+SUPPORT_MIN = 0.7  # least isolation x (1 - residual / RESIDUAL_MAX): a straighter path may be less isolated
+CORRELATION_MAX = 0.7  # of the two ends: above it the content is the same, only brighter, sharper or moved
+SHARE_MIN = 0.45  # least share of the frame that changed
 CHANGED = 8.0
-SHIFT_Y, SHIFT_X = 2, 4  # of 9 x 16: how far things may have moved
-STEP_MAX = 0.6  # of the way within a sixth of the length: more is a cut
-GOES_ON = 0.5  # of its mean pace: so fast a transition goes on beyond the window that found it
+SHIFT_Y, SHIFT_X = 2, 4  # of 9 x 16: largest motion
+STEP_MAX = 0.6  # largest share of the path in a sixth of the length: more is a cut
+CONTINUES = 0.5  # least pace, as a share of the mean, at which a transition continues beyond its window
 FRACTIONS = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)
-ROWS = 4096  # worked on at once, to bound memory
+ROWS = 4096  # processed at once, to bound memory
 
-FLAT = 3.0  # deviation of luma below which a picture shows nothing
-FLAT_SHARE = 0.2  # or this share of the contrast on both sides
-REACH_S = 1.0  # how far those sides reach
+FLAT = 3.0  # standard deviation of luma up to which a frame has no contrast
+FLAT_SHARE = 0.2  # or up to this share of the contrast on both sides
+REACH_S = 1.0  # length of these sides
 RAMP_MAX_S = 3.0  # longest fade-out or fade-in
-DIP_S = 0.5  # a shorter one that ends where it began is a flash
-RAMP_MIN_FRAMES = 3  # a fade, not a cut to black
+DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash
+RAMP_MIN_FRAMES = 3  # fewer are a cut to black
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Frames `[start, end)` belong to neither shot; equal for a cut."""
+    """Frames `[start, end)` belong to neither shot; both are equal for a cut."""
 
     start: int
     end: int
 
 
 def find_fades(luma: Luma, *, fps: float) -> list[Span]:
-    """Runs of pictures without contrast that are reached or left gradually, with a picture on both sides."""
-    contrast = np.concatenate([part.astype(np.float32).std(axis=1) for part in _parts(luma)])
+    """Return the runs of frames without contrast that begin or end gradually, with other frames on both sides."""
+    blocks = (luma[i : i + ROWS] for i in range(0, len(luma), ROWS))
+    contrast = np.concatenate([block.astype(np.float32).std(axis=1) for block in blocks])
     reach = max(2, round(REACH_S * fps))
     sides = np.minimum(_running_max(contrast, reach), _running_max(contrast[::-1], reach)[::-1])
     flat = contrast <= np.maximum(FLAT, FLAT_SHARE * sides)
@@ -74,7 +74,7 @@ def find_fades(luma: Luma, *, fps: float) -> list[Span]:
 
 
 def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]:
-    """The best-supported straight transitions that contain no frame of `cuts`, best first."""
+    """Return the straight transitions with the most support that contain no frame of `cuts`, best first."""
     found: list[tuple[float, int, int]] = []
     for length in sorted({max(4, round(length_s * fps)) for length_s in LENGTHS_S}):
         for base in range(0, max(0, len(luma) - length), ROWS):
@@ -94,7 +94,7 @@ def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]
 
 
 def _straight(luma: Luma, *, base: int, length: int, cuts: Sequence[int]) -> list[tuple[float, int, int]]:
-    """(score, start, end) of the windows of one length in one part that pass every test."""
+    """Return (score, start, end) of the windows of one length that pass every test and start in [base, base + ROWS)."""
     start = np.arange(base, min(base + ROWS, len(luma) - length))
     edges = np.array([0, *cuts, len(luma)])
     shot = np.searchsorted(edges, start, side="right")
@@ -103,11 +103,11 @@ def _straight(luma: Luma, *, base: int, length: int, cuts: Sequence[int]) -> lis
     earlier = np.maximum(edges[shot - 1], start - length)
     later = np.minimum(edges[np.minimum(shot, len(edges) - 1)] - 1, start + 2 * length)
     enough = max(3, length // 3)
-    seen = (start - earlier >= enough) & (later - start - length >= enough)
+    has_sides = (start - earlier >= enough) & (later - start - length >= enough)
     change = _distance(luma, start, start + length)
     around = np.maximum(_distance(luma, earlier, start), _distance(luma, start + length, later))
     isolation = change / (around + 2.0)
-    far = seen & (change > DISTANCE_MIN) & (isolation > SUPPORT_MIN)
+    far = has_sides & (change > DISTANCE_MIN) & (isolation > SUPPORT_MIN)
     start, isolation = start[far], isolation[far]
     a, b = luma[start].astype(np.float32), luma[start + length].astype(np.float32)
     residual, step = _line_fit(luma, start, length)
@@ -119,7 +119,7 @@ def _straight(luma: Luma, *, base: int, length: int, cuts: Sequence[int]) -> lis
 
 
 def _line_fit(luma: Luma, start: Ints, length: int) -> tuple[Floats, Floats]:
-    """Largest distance from the line between the ends, and largest step along it; 9 where it turns back."""
+    """Return the largest distance from the line between the ends, and the largest step along it; 9 if it turns back."""
     a, b = luma[start].astype(np.float32), luma[start + length].astype(np.float32)
     way = b - a
     square = (way * way).sum(axis=1) + 1e-6
@@ -137,16 +137,16 @@ def _line_fit(luma: Luma, start: Ints, length: int) -> tuple[Floats, Floats]:
 
 
 def _moved(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> bool:
-    """Whether a shift explains the change: the camera or a large thing moved."""
+    """Return whether a shift explains the change: the camera or a large object moved."""
     first, second = (x.reshape(TINY_HEIGHT_PX // 4, TINY_WIDTH_PX // 4).astype(np.float32) for x in (a, b))
     return best_correlation(first, second, SHIFT_Y, SHIFT_X) > SAME_STRUCTURE
 
 
 def _extent(luma: Luma, start: int, end: int, limits: tuple[int, int]) -> Span:
-    """Where a transition really begins and ends: the way along its line, prolonged from its middle 80 %.
+    """Return the exact extent of a transition, extrapolated from the middle 80 % of the path along its line.
 
-    A window may lie inside a longer transition; so the ends move on, within `limits` and by half the length
-    at most, as long as the way goes on.
+    The window may be inside a longer transition. So the ends move outwards while the path continues, within `limits`
+    and by at most half the length.
     """
     reach = (end - start) // 2
     first, last = max(limits[0], start - reach), min(limits[1] - 1, end + reach)
@@ -158,10 +158,10 @@ def _extent(luma: Luma, start: int, end: int, limits: tuple[int, int]) -> Span:
     high = float(np.flatnonzero(window > 0.9)[0])
     if high <= low:
         return Span(start=start + int(high), end=start + int(low) + 1)
-    margin = 0.125 * (high - low)  # 10 % of a way of which 80 % is known
+    margin = 0.125 * (high - low)  # 10 % of the path; its middle 80 % is known
     begin = max(start, round(start + low - margin) + 1) - first
     stop = max(begin, min(end, round(start + high + margin)) - first)
-    pace = GOES_ON * 0.8 / (high - low)
+    pace = CONTINUES * 0.8 / (high - low)
     while begin >= 2 and along[begin] - along[begin - 2] > 2 * pace:
         begin -= 1
     while stop + 2 < len(along) and along[stop + 2] - along[stop] > 2 * pace:
@@ -170,7 +170,7 @@ def _extent(luma: Luma, start: int, end: int, limits: tuple[int, int]) -> Span:
 
 
 def _ramp(contrast: Floats) -> int:
-    """Frames over which contrast keeps rising, away from a flat run."""
+    """Return the number of frames in which contrast rises, counted from a run without contrast."""
     length = 0
     while length + 2 < len(contrast) and contrast[length + 2] > contrast[length] + 0.5:
         length += 1
@@ -178,28 +178,23 @@ def _ramp(contrast: Floats) -> int:
 
 
 def _running_max(values: Floats, reach: int) -> Floats:
-    """The largest of each value and its `reach` predecessors."""
+    """Return the largest of each value and its `reach` predecessors."""
     padded = np.concatenate([np.repeat(values[:1], reach), values])
     highest: Floats = np.lib.stride_tricks.sliding_window_view(padded, reach + 1).max(axis=1)
     return highest
 
 
 def _distance(luma: Luma, i: Ints, j: Ints) -> Floats:
-    """Root mean square luma difference of frames i and j."""
+    """Return the root mean square luma difference of frames i and j."""
     difference = luma[i].astype(np.float32) - luma[j]
     rms: Floats = np.sqrt((difference * difference).mean(axis=1))
     return rms
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:
-    """Row by row, blind to brightness and contrast; noise counts as none."""
+    """Return the correlation row by row; brightness, contrast and noise have no influence."""
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     floor = NOISE_VARIANCE * a.shape[1]
     norm = np.sqrt(((a * a).sum(axis=1) + floor) * ((b * b).sum(axis=1) + floor))
     correlation: Floats = (a * b).sum(axis=1) / norm
     return correlation
-
-
-def _parts(luma: Luma) -> list[Luma]:
-    """Views of at most ROWS rows."""
-    return [luma[i : i + ROWS] for i in range(0, len(luma), ROWS)]

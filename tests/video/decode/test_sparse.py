@@ -118,7 +118,7 @@ def test_a_frame_left_out_has_a_blended_tiny_frame_and_no_picture(tmp_path: Path
                 left_out += 1
                 assert off < 10
                 with pytest.raises(NeedsFullDecode):
-                    frame.picture(1000)
+                    frame.image(1000)
             else:
                 assert off == 0
             assert frame.pts_s == time_s
