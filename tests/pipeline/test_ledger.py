@@ -36,7 +36,7 @@ def ledger(
     entries = {v.entry.video_id: v.entry for v in videos} | (more or {})
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(
-        problems or [], outcomes, entries, kept, make_puzzles(videos, build.puzzle_options, THRESHOLDS), build
+        problems or [], outcomes, entries, kept, make_puzzles(videos, build.puzzle_options, THRESHOLDS), build.mask
     )
     assert [r.path for r in rows] == sorted(r.path for r in rows)
     assert len(rows) == len(outcomes) + len(problems or []), "nothing lost"

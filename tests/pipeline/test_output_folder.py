@@ -362,7 +362,7 @@ def test_report(tmp_path: Path) -> None:
 def test_two_builds_do_not_meet(tmp_path: Path) -> None:
     with (
         locked(tmp_path / "out"),
-        pytest.raises(OutputError, match="another build is at work"),
+        pytest.raises(OutputError, match="another build is running there"),
         locked(tmp_path / "out"),
     ):
         pass

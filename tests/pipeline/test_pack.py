@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvp_data.bank.bank import Bank
-from mvp_data.config.options import PackConfig
+from mvp_data.config.options import BuildConfig, PackConfig
 from mvp_data.core.errors import OutputError
-from mvp_data.pipeline.pack import Packer, cut, shard_stem
+from mvp_data.pipeline.pack import Packer, Provenance, cut, shard_stem
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.types import Puzzle
@@ -45,7 +45,12 @@ def bank(videos: list[KeptVideo], tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 def packer(videos: Sequence[KeptVideo], bank: Bank, **options: Any) -> Packer:
-    return Packer(videos, bank, config(**OPTIONS, **options), ENCODER, "c0ffee")
+    made = config(**OPTIONS, **options)
+    return Packer(videos, bank, made.pack, provenance(made))
+
+
+def provenance(made: BuildConfig) -> Provenance:
+    return Provenance(config_hash="c0ffee", encoder=ENCODER, mask=made.mask, seed=made.seed)
 
 
 def stub(sizes: list[int]) -> tuple[list[Any], Any]:
@@ -106,7 +111,7 @@ def test_each_task_has_shards_of_its_own(videos: list[KeptVideo], bank: Bank, tm
     """Real records of every task, in shards whose name says which; read back and checked."""
     options = config(**OPTIONS, tasks=",".join(TASKS), val_share=0.0, test_share=0.0)
     puzzles = make_puzzles(videos, options.puzzle_options, replace(THRESHOLDS, low=-0.5)).puzzles
-    packed = Packer(videos, bank, options, ENCODER, "c0ffee").pack(puzzles, tmp_path)
+    packed = Packer(videos, bank, options.pack, provenance(options)).pack(puzzles, tmp_path)
     assert {info.task for info in packed.shards} == set(TASKS)
     for info in packed.shards:
         name = info.name.removesuffix(".tar")[:-7]

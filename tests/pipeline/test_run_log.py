@@ -13,7 +13,7 @@ from mvp_data.core.errors import OutputError
 from mvp_data.pipeline import run_log as module
 from mvp_data.pipeline.ledger import LEDGER_NAME
 from mvp_data.pipeline.output_folder import STARTED_NAME
-from mvp_data.pipeline.run_log import STATUS_NAME, Journal
+from mvp_data.pipeline.run_log import STATUS_NAME, RunLog
 from mvp_data.pipeline.status import read_status, to_text
 from mvp_data.system.locks import LOCK_NAME, locked_folder
 from mvp_data.system.signals import Stopped
@@ -21,30 +21,30 @@ from tests.samples import make_folder, make_shard
 
 
 def test_times_counts_and_rates() -> None:
-    journal = Journal()
-    with journal.step("scan"):
+    log = RunLog()
+    with log.step("scan"):
         pass
-    with journal.step("mine", "mining", total=4, unit="video") as advance:
+    with log.step("mine", "mining", total=4, unit="video") as advance:
         advance(3)
         advance(1)
         time.sleep(0.1)
-    assert list(journal.seconds) == list(journal.cpu_seconds) == ["scan", "mine"]
-    assert journal.seconds["mine"] >= 0.1
-    assert list(journal.rates) == ["videos a second, mine"]
-    assert 4 <= journal.rates["videos a second, mine"] <= 40
+    assert list(log.seconds) == list(log.cpu_seconds) == ["scan", "mine"]
+    assert log.seconds["mine"] >= 0.1
+    assert list(log.rates) == ["videos a second, mine"]
+    assert 4 <= log.rates["videos a second, mine"] <= 40
 
 
 def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.05)
     monkeypatch.setattr(module, "LOG_EVERY_S", 0.1)
-    journal = Journal(log_json=True)
-    with journal.kept_in(tmp_path), journal.step("extract", "decoding", total=2, unit="video") as advance:
-        journal.video("a\n.mp4", "ab", "", "")
+    log = RunLog(log_json=True)
+    with log.kept_in(tmp_path), log.step("extract", "decoding", total=2, unit="video") as advance:
+        log.video("a\n.mp4", "ab", "", "")
         advance(1)
         time.sleep(0.5)
-        journal.video("b.mp4", "cd", "timeout", "not done")
+        log.video("b.mp4", "cd", "timeout", "not done")
         advance(1)
-    journal.warn("a thing to know")
+    log.warn("a thing to know")
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
@@ -71,9 +71,9 @@ def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, mon
 )
 def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, state: str, because: str) -> None:
     def run() -> None:
-        journal = Journal()
-        with journal.kept_in(tmp_path), journal.step("extract", total=9, unit="video") as advance:
-            journal.video("a.mp4", "", "unreadable", "")
+        log = RunLog()
+        with log.kept_in(tmp_path), log.step("extract", total=9, unit="video") as advance:
+            log.video("a.mp4", "", "unreadable", "")
             advance(1)
             raise error
 
@@ -88,15 +88,15 @@ def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, st
 
 
 def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
-    journal = Journal()
+    log = RunLog()
     with (
         locked_folder(tmp_path, unusable="", busy="") as lock,
-        journal.kept_in(tmp_path, lock),
-        journal.step("embed", total=10, unit="frame") as advance,
+        log.kept_in(tmp_path, lock),
+        log.step("embed", total=10, unit="frame") as advance,
     ):
         advance(5)
         time.sleep(0.1)
-        journal._write("running")
+        log._write("running")
         status = read_status(tmp_path)
         assert (status.state, status.pid, status.host) == ("running", os.getpid(), socket.gethostname())
         assert "embed, 5 of 10 frames (50%), " in to_text(status)
@@ -117,7 +117,7 @@ def test_a_lock_is_touched_while_a_run_is_at_work(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.02)
     with locked_folder(tmp_path, unusable="", busy="") as lock:
         os.utime(tmp_path / LOCK_NAME, (0, 0))
-        with Journal().kept_in(tmp_path, lock):
+        with RunLog().kept_in(tmp_path, lock):
             until = time.monotonic() + 10
             while (tmp_path / LOCK_NAME).stat().st_mtime < 1000:
                 assert time.monotonic() < until
@@ -135,24 +135,24 @@ def test_folders_without_a_run(tmp_path: Path) -> None:
 
 
 def test_what_was_known_before_tells_nothing_of_the_rate(tmp_path: Path) -> None:
-    journal = Journal()
-    with journal.kept_in(tmp_path), journal.step("extract", total=1010, unit="video") as advance:
+    log = RunLog()
+    with log.kept_in(tmp_path), log.step("extract", total=1010, unit="video") as advance:
         advance(1000, known=True)
         time.sleep(0.2)
         advance(2)
-        journal._write("running")
+        log._write("running")
         status = read_status(tmp_path)
         assert (status.done, status.known, status.total) == (1002, 1000, 1010)
         assert 1 < status.per_second < 10.1
         assert "1,002 of 1,010 videos (99%), 1,000 of them from before" in to_text(status)
-    assert journal.rates["videos a second, extract"] < 10.1
+    assert log.rates["videos a second, extract"] < 10.1
 
 
 def test_tasks_that_share_a_bank_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "0123456789ab" / "frames" / "ab").mkdir(parents=True)
     (tmp_path / "0123456789ab" / "frames" / "ab" / "abc.parquet").touch()
     assert "a bank, 1 video in it" in to_text(read_status(tmp_path))
-    first, second = Journal(), Journal()
+    first, second = RunLog(), RunLog()
     with pytest.raises(OutputError), first.kept_in(tmp_path, task="0-of-2"):
         raise OutputError("disk full")
     with second.kept_in(tmp_path, task="1-of-2"):
@@ -174,7 +174,7 @@ def test_a_damaged_status_says_nothing(tmp_path: Path, text: str) -> None:
 
 def test_a_full_disk_does_not_hide_what_ended_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
-        with Journal().kept_in(tmp_path):
+        with RunLog().kept_in(tmp_path):
             monkeypatch.setattr(os, "fsync", no_space)
             raise OutputError("the bank is full")
 
