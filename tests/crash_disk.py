@@ -1,4 +1,4 @@
-"""What a build under test does to the disk, what a power cut takes back of it, and what is there in the end."""
+"""The changes that a build under test makes to the disk, and a simulated power cut that undoes some of them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Event:
 
     @property
     def stage(self) -> str:
-        """Which part of a build makes this change; "" for what may come at any time."""
+        """The step of a build that makes this change; "" for a change that may come at any time."""
         name = Path(self.path).name
         if name in (".lock", ".status.json") and self.what == "remove":
             return "end"
@@ -49,7 +49,7 @@ def read_log(log: Path) -> tuple[Event, ...]:
 
 
 def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int]) -> None:
-    """What a power cut may do: the second half of what was written and not synced turns to zeros, names go back."""
+    """Simulate a power cut: zero the second half of unsynced content, and undo unsynced renames."""
     dirty: set[Path] = set()
     renamed: dict[Path, Path] = {}
     for event in events:
@@ -74,9 +74,9 @@ def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int])
 
 
 def snapshot(place: Path) -> dict[str, str]:
-    """What a run left: the hash of each file below `place` by name; of the report without times and places.
+    """Return the hash of each file below `place` by name; that of the report without times and paths.
 
-    Not of the list of files seen, which holds times of files and is right whatever is missing from it.
+    The list of known files is left out: it holds times of files, and it is right even if it is incomplete.
     """
     found: dict[str, str] = {}
     for path in sorted(place.rglob("*")):
@@ -111,7 +111,7 @@ def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[list
 
 
 def unsynced(events: Sequence[Event], kept: Mapping[str, str]) -> list[str]:
-    """Which of the kept files a power cut could take back or empty although the run went on.
+    """List the kept files that a power cut could remove or empty although the run continued.
 
     Each must come by a rename, with an fsync of the content before it and one of its folder before the next rename.
     """

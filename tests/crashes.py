@@ -30,7 +30,7 @@ OPTIONS = (
     *("--tasks", "mvp=0.5,select=0.5", "--shard-samples", "4", "--val-share", "0", "--test-share", "0.4"),
 )
 LIMIT_S = 120.0  # a build takes seconds
-ORPHAN_S = 15.0  # so long may a worker go on with its video when its parent is dead
+ORPHAN_S = 15.0  # longest time that a worker may continue its video after its parent died
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ class Site:
 
 
 def make_site(folder: Path, embedder: str) -> Site:
-    """Three little films, one of them in a tar and thus fetched; a copy, and files that are no videos."""
+    """Make three short videos, one of them in a tar and thus fetched; a copy, and files that are not videos."""
     films = folder / "films"
     (films / "deep").mkdir(parents=True)
     for seed in range(3):
@@ -168,7 +168,7 @@ def _execute(command: Sequence[str], kill: Kill, environment: Mapping[str, str],
 
 
 def _place(kill: Kill, events: Sequence[Event]) -> int:
-    """How many changes there are up to the one to be killed at; others may have gone on for a moment, or for long."""
+    """Count the changes up to the one at which the build is killed; other processes may have continued after it."""
     for number, event in enumerate(events):
         if number == kill.at if isinstance(kill.at, int) else kill.at in str(event):
             return number + 1
@@ -187,7 +187,7 @@ def members(group: int) -> list[int]:
 
 
 def end(group: int) -> None:
-    """Kill what is left of a run, and wait for it."""
+    """Kill the remaining processes of a run, and wait for them."""
     while left := members(group):
         for pid in left:
             with suppress(ProcessLookupError):
@@ -217,7 +217,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What came of a trial."""
+    """The result of a trial."""
 
     trial: Trial
     hit: tuple[tuple[str, str], ...]  # (stage, point) of each kill that hit

@@ -3,9 +3,9 @@
     python -m tests.faults                 all kinds, a few points of each
     python -m tests.faults full --all      a disk that runs full, at the first, second and last write of every file
 
-A preloaded library (`faults.c`, made by the C compiler that has to be there) stands between the build with its
-workers and the system, so what fails is what fails on a real machine: calls of Python, PyArrow and libavformat alike.
-Exit code 1 if a build ends otherwise than it should; a table says how they ended.
+A preloaded library (`faults.c`, compiled when needed) intercepts the system calls of the build and its workers, so the
+calls fail as on a real machine, whether Python, PyArrow or libavformat makes them. A table shows how the builds ended;
+the exit code is 1 if one of them ended in a wrong way.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Trial:
     kind: str
     at: int  # which call failed first
     path: str  # of that call
-    ended: str  # stopped | went on
+    ended: str  # stopped | finished
     message: str
     fault: str = ""  # what was not as it should be
 
@@ -164,7 +164,7 @@ def build(config: BuildConfig) -> tuple[str, str]:
         report = build_module.build(config)
     except MvpError as error:
         return "stopped", str(error)
-    return "went on", f"{report.samples} samples"
+    return "finished", f"{report.samples} samples"
 
 
 @contextlib.contextmanager
@@ -203,7 +203,7 @@ class Bench:
     def _reference(self) -> dict[str, str]:
         self._clean()
         ended, message = build(self._config)
-        if ended != "went on" or message.startswith("0 "):
+        if ended != "finished" or message.startswith("0 "):
             raise RuntimeError(f"the undisturbed build is of no use: {message}")
         return contents(self._place / "out")
 
@@ -251,26 +251,26 @@ class Bench:
         if "\n" in message or len(message) > 600:
             faults.append("not one line")
         of_sources = kind.of_sources or "/spool/" in path  # where copies of sources lie
-        faults += self._resume(broken=ended != "went on", of_sources=of_sources)
+        faults += self._resume(broken=ended != "finished", of_sources=of_sources)
         shown = path.replace(str(self._folder), "")
         return Trial(kind=kind.name, at=at, path=shown, ended=ended, message=message, fault=", ".join(faults))
 
     def _resume(self, *, broken: bool, of_sources: bool) -> list[str]:
-        """What is wrong after the run that goes on where the broken one ended."""
+        """Run the build again; return the faults of the resumed run."""
         faults = []
         if not broken and not of_sources and contents(self._place / "out") != self._whole:
-            faults.append("it went on to another result")
+            faults.append("it finished with another result")
         with not_hanging():
             try:
                 ended, message = build(self._config)
             except Exception as error:  # noqa: BLE001 - as above
-                return [*faults, f"going on: {type(error).__name__}: {error}"]
-        if ended != "went on":
-            return [*faults, f"going on: {message}"]
+                return [*faults, f"resumed: {type(error).__name__}: {error}"]
+        if ended != "finished":
+            return [*faults, f"resumed: {message}"]
         now = contents(self._place / "out")
         if now != self._whole:
             differ = sorted({name for name in now | self._whole if now.get(name) != self._whole.get(name)})
-            faults.append(f"going on gave other {', '.join(differ)}")
+            faults.append(f"the resumed run gave other {', '.join(differ)}")
         left = [str(p.relative_to(self._place)) for p in self._place.rglob("*.tmp")]
         return [*faults, f"left {', '.join(left)}"] if left else faults
 
@@ -293,12 +293,12 @@ def spread(points: Sequence[int], most: int) -> list[int]:
 
 def table(trials: Sequence[Trial]) -> str:
     """How the builds ended, a row a kind of fault."""
-    lines = ["| fault | builds | stopped with a message | went on | wrong |", "|---|---|---|---|---|"]
+    lines = ["| fault | builds | stopped with a message | finished | wrong |", "|---|---|---|---|---|"]
     for name in dict.fromkeys(t.kind for t in trials):
         own = [t for t in trials if t.kind == name]
         ended = Counter(t.ended for t in own)
         wrong = sum(bool(t.fault) for t in own)
-        lines.append(f"| {name} | {len(own)} | {ended['stopped']} | {ended['went on']} | {wrong} |")
+        lines.append(f"| {name} | {len(own)} | {ended['stopped']} | {ended['finished']} | {wrong} |")
     return "\n".join(lines)
 
 
@@ -308,7 +308,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", help=", ".join(kind.name for kind in KINDS))
     parser.add_argument("--points", type=int, default=6, help="calls of each kind to break")
     parser.add_argument("--all", action="store_true", help="the first, second and last call of each sort on each file")
-    parser.add_argument("--half-done", action="store_true", help="break builds that go on, not fresh ones")
+    parser.add_argument("--half-done", action="store_true", help="break resumed builds, not new ones")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if "MVP_FAULTS" not in os.environ:

@@ -1,4 +1,4 @@
-"""Damage with a seed: files as bad luck leaves them, and as somebody who knows the format would forge them.
+"""Seeded damage: files as accidents leave them, and files that an attacker would forge.
 
     for data in mutants([good], 100, "some", "name"):
         ...
@@ -81,7 +81,7 @@ BYTES: dict[str, Callable[[bytes, random.Random, bytes], bytes]] = {
 
 
 def mutants(seeds: Sequence[bytes], count: int, *parts: str | int) -> Iterator[bytes]:
-    """`count` spoilt copies of the seeds, with one to three kinds of damage each."""
+    """`count` damaged copies of the seeds, with one to three kinds of damage each."""
     for number in range(count):
         rng = generator(*parts, number)
         data, other = rng.choice(seeds), rng.choice(seeds)
@@ -178,7 +178,7 @@ def header(data: bytes, rng: random.Random, _: bytes) -> bytes:
 VIDEO = {f.__name__: f for f in (flip, truncate, splice, zero, swap_boxes, header)}
 
 
-def spoilt_video(kind: str, files: Sequence[bytes], *parts: str | int) -> bytes:
+def damaged_video(kind: str, files: Sequence[bytes], *parts: str | int) -> bytes:
     """One of the files with damage of one kind, `VIDEO` has them all; what a mutation leaves empty holds one byte."""
     rng = generator("video", kind, *parts)
     return VIDEO[kind](rng.choice(files), rng, rng.choice(files)) or b"\0"

@@ -1,4 +1,4 @@
-"""Builds that are killed come out as if they had not been; `benchmarks/crash.py` does it at every change of a file."""
+"""A killed build gives the same result after it resumes; `benchmarks/crash.py` kills at every change of a file."""
 
 import sys
 
@@ -16,10 +16,10 @@ def site(tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return undisturbed(make_site(tmp_path_factory.mktemp("site"), tinyvit))
 
 
-def test_a_build_killed_in_every_stage_comes_out_the_same(site: Site) -> None:
+def test_a_build_killed_in_every_stage_gives_the_same_result(site: Site) -> None:
     kills = (
-        Kill(at="rename bank/tmp/", power_cut=True),  # of pictures: without facts beside them they are nothing
-        Kill(at="rename bank/tmp/", whom="parent"),  # its worker goes on, and meets the next run
+        Kill(at="rename bank/tmp/", power_cut=True),  # the images; without their facts they do not count
+        Kill(at="rename bank/tmp/", whom="parent"),  # its worker continues, and meets the next run
         Kill(at=".npy"),
         Kill(at="write out/.select-shard-000000", torn=True),
         Kill(at="synced out/.index.json", power_cut=True),
@@ -38,7 +38,7 @@ def test_a_worker_that_dies_leaves_nothing_behind(site: Site) -> None:
     assert verdict.sound, verdict
 
 
-def test_what_is_written_outlives_a_power_cut(site: Site) -> None:
+def test_written_files_survive_a_power_cut(site: Site) -> None:
     """Each file is synced before it gets its name, and its folder after that."""
     assert site.run is not None
     assert unsynced(site.run.events, site.expected) == []

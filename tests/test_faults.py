@@ -59,7 +59,7 @@ def config_for(src: Path, place: Path, **options: Any) -> BuildConfig:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a build puts out that nothing happens to."""
+    """The files of an undisturbed build."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "load_embedder", lambda _: Thumbnails())
@@ -105,7 +105,9 @@ def test_a_worker_lost_in_any_way_costs_its_own_video(reel: Path, whole: dict[st
     assert contents(tmp_path / "out") == whole
 
 
-def test_a_source_that_changes_is_not_taken_for_what_it_was(reel: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def test_a_changed_source_is_not_mixed_up_with_its_old_version(
+    reel: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
     shutil.copytree(reel, tmp_path / "src")
     shutil.copy(reel / "film 4.mp4", tmp_path / "other.mp4")
     with acts(
@@ -205,7 +207,7 @@ def limited(what: int, most: int) -> Iterator[None]:
         resource.setrlimit(what, (soft, hard))
 
 
-def test_what_the_system_refuses_stops_a_build_and_spoils_nothing(
+def test_a_refused_system_call_stops_a_build_and_damages_nothing(
     reel: Path, whole: dict[str, str], tmp_path: Path
 ) -> None:
     """One place, failing in another way at each run: files that may not grow, no descriptors, folders that vanish."""

@@ -49,7 +49,7 @@ from mvp_train.models.load import base_of
 from mvp_train.recipe import from_values, read_recipe
 from tests.clips import VARIANTS, render_variant
 from tests.parsers import CONFIG, RECIPE, Parser, parsers
-from tests.poison import VIDEO, spoilt_video
+from tests.poison import VIDEO, damaged_video
 from tests.samples import make_record, make_sample
 from tests.shards.test_tar import pack
 from tests.web import serve
@@ -405,7 +405,7 @@ def test_spoilt_videos(tmp_path: Path, tinyvit: str) -> None:
     folder.mkdir()
     for number in range(4):
         for kind in VIDEO:
-            (folder / f"{kind} {number}.mp4").write_bytes(spoilt_video(kind, [c.read_bytes() for c in clips], number))
+            (folder / f"{kind} {number}.mp4").write_bytes(damaged_video(kind, [c.read_bytes() for c in clips], number))
     options = {"bank": str(tmp_path / "bank"), "workers": 2, "video_timeout_s": 60, "max_failures": 0}
     config = from_options({"src": [str(folder)], "out": str(tmp_path / "out"), **options})
     found = scan(config.src)

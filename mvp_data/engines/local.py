@@ -1,4 +1,4 @@
-"""The engine `local`: runs jobs in processes of this machine, any of which may be killed at any moment.
+"""The engine `local`: runs jobs in processes of this machine; any process may be killed at any moment.
 
 Each worker has a pipe of its own, so a killed worker does not affect the others. Pool libraries share one queue and its
 locks among all workers: when the kernel kills a worker that waits for its next job, because memory is short, the whole

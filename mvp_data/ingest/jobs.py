@@ -83,7 +83,7 @@ class Job:
 
 
 class ResultKind(StrEnum):
-    """What a job has found or done."""
+    """The kinds of result of a job."""
 
     VERSION = "version"  # `stamp`: the version of the file that the server has
     PLANNED = "planned"  # `plan`: a long video, whose first chunk is in the bank

@@ -22,7 +22,7 @@ class Fake(Worker):
 
 
 class FakeHost:
-    """Workers that answer at once; `act(worker, job)` is the answer, and None is no answer."""
+    """Workers that answer at once; `act(worker, job)` is the answer, or None for no answer."""
 
     def __init__(self, act: Callable[[Fake, Any], Answer | WorkerDied | None], room: int = 2) -> None:
         self.act, self.size, self.started, self.there = act, room, list[Fake](), set[Fake]()

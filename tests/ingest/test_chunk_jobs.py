@@ -162,12 +162,12 @@ def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: st
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mvp_data import frames
 from mvp_data.engines import local
 from mvp_data.ingest import scheduler
+from mvp_data.video import extract
 from tests.ingest.test_chunk_jobs import config_for, here, scan
 
-extract_part, begun = frames.extract_part, []
+extract_part, begun = extract.extract_part, []
 
 def killed_at_the_third(path, part, **options):
     begun.append(part)
@@ -175,7 +175,7 @@ def killed_at_the_third(path, part, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return extract_part(path, part, **options)
 
-frames.extract_part, local.run_all = killed_at_the_third, here
+extract.extract_part, local.run_all = killed_at_the_third, here
 films, out = map(Path, sys.argv[1:])
 scheduler.extract_all(scan([str(films)]).sources, config_for(films, out))
 """

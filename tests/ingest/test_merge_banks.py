@@ -31,7 +31,7 @@ def built(config: BuildConfig) -> BuildReport:
 
 @pytest.fixture(scope="module")
 def banks(config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """What two tasks put into banks of their own."""
+    """The banks that two tasks have filled."""
     folder = tmp_path_factory.mktemp("tasks")
     found = [folder / f"bank-{n}" for n in range(2)]
     reports = [
@@ -92,7 +92,7 @@ def test_a_failure_gives_way_to_a_video(config: BuildConfig, banks: list[Path], 
     assert ours.facts(good) == ("", "")
 
 
-def test_what_is_no_bank(banks: list[Path], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bank(banks: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for bank, problem in (("missing", "no such folder"), ("empty", "holds no bank"), ("bank", "no such folder")):
         with pytest.raises(OutputError, match=problem):
@@ -126,7 +126,7 @@ def test_tasks_are_numbered_from_zero(config: BuildConfig) -> None:
             index(config, num_tasks=3, task_index=number)
 
 
-def test_a_merge_that_was_killed_goes_on(banks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_merge_resumes(banks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy, done = module._copy, []
 
     def killed(source: Path, target: Path, workspace: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_file_that_was_seen_is_not_read_again(films: Path, tmp_path: Path, in_
     assert again[1].video_id not in ("", first[1].video_id)
 
 
-def test_what_lies_behind_a_url_is_not_fetched_again(films: Path, tmp_path: Path, in_process: list[str]) -> None:
+def test_a_file_behind_a_url_is_not_fetched_again(films: Path, tmp_path: Path, in_process: list[str]) -> None:
     (tmp_path / "web").mkdir()
     for name in ("film 0.mp4", "text.mp4"):
         shutil.copy2(films / name, tmp_path / "web" / name)
@@ -217,7 +217,7 @@ def test_what_a_disk_gives_wrong_once_is_not_kept(
     assert outcome.skip == ""
 
 
-def test_what_failed_is_tried_again_when_asked(
+def test_a_failed_video_is_tried_again_on_request(
     films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_for(films / "film 0.mp4", tmp_path / "out")
@@ -292,7 +292,7 @@ def started(films: Path, tinyvit: str, folder: Path) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
-def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
+def test_after_a_signal_the_running_videos_finish(
     films: Path, tinyvit: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     running = started(films, tinyvit, tmp_path)
@@ -309,8 +309,8 @@ def test_told_to_stop_the_videos_in_hand_end_and_the_way_on_is_said(
     assert not list((tmp_path / "out.bank" / "tmp").iterdir())
 
 
-def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
-    """A job in hand that would take a minute."""
+def test_after_a_second_signal_it_stops_at_once(tmp_path: Path) -> None:
+    """A running job that would take a minute."""
     script = tmp_path / "script.py"
     script.write_text(
         "import time\n"
@@ -339,7 +339,7 @@ def test_told_twice_it_stops_at_once(tmp_path: Path) -> None:
     assert running.stderr is not None
     os.killpg(running.pid, signal.SIGINT)
     assert running.stderr.readline() + running.stderr.readline() != ""
-    assert running.poll() is None, "once is not enough while a video is in hand"
+    assert running.poll() is None, "one signal does not stop a running video"
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=20)
     assert out == ""

@@ -1,4 +1,4 @@
-"""Shards: cut where they should be, pictures byte for byte, and records that say what the puzzle says."""
+"""Shards: their limits, the images byte for byte, and records that agree with the puzzles."""
 
 import json
 from collections.abc import Sequence
@@ -130,7 +130,7 @@ def _order(name: str) -> tuple[int, str]:
     return ["shard", "val", "test"].index(name.split("-", maxsplit=1)[0]), name
 
 
-def test_pictures_are_the_banks(
+def test_images_are_those_of_the_bank(
     videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank, tmp_path: Path
 ) -> None:
     by_id = {v.entry.video_id: v for v in videos}
@@ -180,7 +180,7 @@ def test_records_say_what_the_puzzle_says(videos: list[KeptVideo], puzzles: tupl
 def test_shards_stay_below_their_size(
     videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank, tmp_path: Path
 ) -> None:
-    """Small pictures: headers, padding and JSON are most of such a shard, and count as well."""
+    """With small images, headers, padding and JSON are most of a shard; they count too."""
     packed = packer(videos, bank, shard_mb=0.1).pack(puzzles, tmp_path)
     assert len(packed.shards) > 5
     for shard in packed.shards:

@@ -1,4 +1,4 @@
-"""What a run says of itself: lines for machines, a status file, and what `mvp-data status` makes of it."""
+"""The log of a run: JSON lines, the status file, and `mvp-data status`."""
 
 import json
 import os
@@ -34,7 +34,9 @@ def test_times_counts_and_rates() -> None:
     assert 4 <= log.rates["videos a second, mine"] <= 40
 
 
-def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_event_is_a_line_of_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.05)
     monkeypatch.setattr(module, "LOG_EVERY_S", 0.1)
     log = RunLog(log_json=True)
@@ -44,7 +46,7 @@ def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, mon
         time.sleep(0.5)
         log.video("b.mp4", "cd", "timeout", "not done")
         advance(1)
-    log.warn("a thing to know")
+    log.warn("a warning")
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
@@ -69,7 +71,9 @@ def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, mon
     ],
     ids=["told to stop", "Ctrl-C", "failed"],
 )
-def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, state: str, because: str) -> None:
+def test_the_status_of_a_run_that_stopped_or_failed(
+    tmp_path: Path, error: BaseException, state: str, because: str
+) -> None:
     def run() -> None:
         log = RunLog()
         with log.kept_in(tmp_path), log.step("extract", total=9, unit="video") as advance:
@@ -87,7 +91,7 @@ def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, st
     assert "the same command again" in text
 
 
-def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
+def test_a_running_build_is_distinguished_from_a_killed_one(tmp_path: Path) -> None:
     log = RunLog()
     with (
         locked_folder(tmp_path, unusable="", busy="") as lock,
@@ -113,7 +117,7 @@ def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
     assert "killed (process" in to_text(status)
 
 
-def test_a_lock_is_touched_while_a_run_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_touched_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.02)
     with locked_folder(tmp_path, unusable="", busy="") as lock:
         os.utime(tmp_path / LOCK_NAME, (0, 0))
@@ -134,7 +138,7 @@ def test_folders_without_a_run(tmp_path: Path) -> None:
     assert read_status(tmp_path).state == "killed"
 
 
-def test_what_was_known_before_tells_nothing_of_the_rate(tmp_path: Path) -> None:
+def test_known_videos_do_not_count_toward_the_rate(tmp_path: Path) -> None:
     log = RunLog()
     with log.kept_in(tmp_path), log.step("extract", total=1010, unit="video") as advance:
         advance(1000, known=True)
@@ -148,7 +152,7 @@ def test_what_was_known_before_tells_nothing_of_the_rate(tmp_path: Path) -> None
     assert log.rates["videos a second, extract"] < 10.1
 
 
-def test_tasks_that_share_a_bank_are_told_apart(tmp_path: Path) -> None:
+def test_tasks_that_share_a_bank_have_a_status_each(tmp_path: Path) -> None:
     (tmp_path / "0123456789ab" / "frames" / "ab").mkdir(parents=True)
     (tmp_path / "0123456789ab" / "frames" / "ab" / "abc.parquet").touch()
     assert "a bank, 1 video in it" in to_text(read_status(tmp_path))
@@ -167,12 +171,12 @@ def test_a_build_without_a_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"state": "running"}', "[" * 5000, '{"state": {}, "skipped": 1}'])
-def test_a_damaged_status_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_damaged_status_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / STATUS_NAME).write_text(text)
     assert read_status(tmp_path).state == "empty"
 
 
-def test_a_full_disk_does_not_hide_what_ended_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_hide_the_error_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
         with RunLog().kept_in(tmp_path):
             monkeypatch.setattr(os, "fsync", no_space)

@@ -21,7 +21,7 @@ Local = fsspec.implementations.local.LocalFileSystem
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """A small build, with something of a run beside it."""
+    """A small build, with a status file of a run."""
     folder = tmp_path / "shards"
     folder.mkdir()
     make_folder(folder, [make_shard(folder / f"shard-00000{n}.tar", count=n + 1) for n in range(2)])
@@ -53,7 +53,7 @@ def test_all_of_a_build_arrives_and_nothing_else(shards: Path, bucket: Path) -> 
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_the_index_comes_last_and_the_same_command_goes_on(
+def test_the_index_comes_last_and_the_same_command_resumes(
     shards: Path, bucket: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two shards and a card."""
@@ -75,7 +75,7 @@ def test_killed_before_its_last_step_it_is_done_by_the_next(shards: Path, bucket
 
 
 def breaks(put: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """A store that fails at this file, half of which has arrived."""
+    """A store that fails at this file after it has received half of it."""
     calls = []
 
     def put_file(self: Any, source: str, target: str, **options: Any) -> None:
