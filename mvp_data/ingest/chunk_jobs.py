@@ -2,7 +2,7 @@
 
 The first job decodes the first chunk, the following jobs decode the others side by side, and the last job joins them.
 Chunks that are in the bank are not decoded again, so a run that is killed loses at most the chunks in progress. The
-order of the chunks does not influence the result, see `parts`.
+order of the chunks does not influence the result, see `video.chunks`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from mvp_data.engines.base import extend_deadline
 from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job
 from mvp_data.ingest.read_twice import read_twice
 
-if TYPE_CHECKING:  # `frames` loads the decoders
+if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Part
 
 

@@ -13,7 +13,7 @@ from mvp_data.core.errors import SkipReason
 from mvp_data.core.types import Location, Source
 from mvp_data.sources.known_files import Sight
 
-if TYPE_CHECKING:  # `frames` loads the decoders
+if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Part
 
 # These are not facts about the bytes of a file, so they are not remembered: every run tries such a source again.

@@ -131,10 +131,8 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: Ma
     if kept < needed:
         return SkipReason.STATIC.value, f"{found}: {fewer}"
     if not refused:  # only with the policy whole_shot; the others try every run of K frames
-        return (
-            SkipReason.NO_PUZZLE.value,
-            f"no shot has {k} different frames and enough others around it: {ADVICE['policy']}",
-        )
+        found = f"no shot has {k} different frames and enough others around it"
+        return SkipReason.NO_PUZZLE.value, f"{found}: {ADVICE['policy']}"
     # Advice for the reason that was nearest to a puzzle, otherwise for the most frequent one.
     most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))
     return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
@@ -150,8 +148,8 @@ def _faster(entry: VideoEntry, needed: int) -> str:
     return f"--max-fps {rate:g} would sample it faster (short videos are decoded again)"
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(found.items()))
 
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
