@@ -1,4 +1,4 @@
-"""Whole builds on small films rendered here: real decoder, real encoder, real FAISS, real shards."""
+"""Whole builds of short synthetic videos, with a real decoder, encoder and FAISS."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def config(films: Path, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def before(films: Path) -> dict[Path, tuple[bytes, int]]:
-    """The sources as they were: bytes and time of change of every file."""
+    """Bytes and modification time of every source before the build."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in films.rglob("*") if path.is_file()}
 
 
@@ -52,7 +52,7 @@ def built(config: BuildConfig, before: dict[Path, tuple[bytes, int]]) -> BuildRe
 
 
 def vary(config: BuildConfig, out: Path, **options: Any) -> BuildConfig:
-    """The same build into another folder, from the same bank unless said otherwise, with other options."""
+    """Return the configuration with another output folder and other options; the bank is the same by default."""
     return from_options({**config.to_options(), "bank": config.bank_folder, "out": out, **options})
 
 
