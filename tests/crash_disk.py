@@ -13,7 +13,7 @@ _VOLATILE = ("seconds", "cpu_seconds", "rates", "workers", "out", "bank")  # of 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change, as a thread was about to make it; paths below the run's folder."""
+    """A change that a thread is about to make; paths are relative to the folder of the run."""
 
     thread: int
     what: str
@@ -42,7 +42,7 @@ class Event:
 
 
 def read_log(log: Path) -> tuple[Event, ...]:
-    """The changes, in order."""
+    """Read the changes, in order."""
     data = log.read_bytes() if log.exists() else b""
     whole = len(data) // RECORD_BYTES * RECORD_BYTES
     return tuple(Event(*json.loads(data[at : at + RECORD_BYTES])) for at in range(0, whole, RECORD_BYTES))
@@ -95,13 +95,13 @@ def snapshot(place: Path) -> dict[str, str]:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a finished run must not leave a file of this name."""
+    """Return whether a finished run must not leave a file of this name."""
     last = Path(name).name
     return last.startswith((".", "fetched-")) or last.endswith(".tmp") or last == "started.json"
 
 
 def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """(differences, leftovers): files that are missing or of other content, and files that should not be there."""
+    """Return (differences, leftovers): missing or different files, and files that must not exist."""
     differences = [
         f"{name}: {'missing' if name not in found else 'differs'}"
         for name in expected

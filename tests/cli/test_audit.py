@@ -1,4 +1,4 @@
-"""`mvp-data audit` from end to end: exit codes, streams, files, errors of one line."""
+"""The command `mvp-data audit`: exit codes, streams, files, and errors of one line."""
 
 import json
 import sys
@@ -101,7 +101,7 @@ def test_errors_are_one_line(
 
 
 def rewritten(shard: Path, target: Path, old: bytes, new: bytes) -> Path:
-    """The shard with some bytes exchanged for as many others."""
+    """Replace some bytes of a shard by as many others."""
     data = shard.read_bytes()
     assert len(old) == len(new)
     assert old in data
@@ -110,7 +110,7 @@ def rewritten(shard: Path, target: Path, old: bytes, new: bytes) -> Path:
 
 
 def undecodable(shard: Path, target: Path) -> Path:
-    """The size of a picture is there, the picture is not."""
+    """The header of the JPEG is whole, its data is damaged."""
     samples = list(read_shard(shard))
     data = samples[5].candidates[0]
     broken = data[: data.index(b"\xff\xc4")] + b"\xff\xd9"

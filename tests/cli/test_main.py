@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and with which exit code."""
+"""The command line: its output, its errors and its exit codes."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from mvp_data.core.version import __version__
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Runs `mvp-data ...` in this process; gives exit code, standard output and standard error."""
+    """A function that runs `mvp-data` in this process and returns (exit code, standard output, standard error)."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
 
@@ -60,7 +60,7 @@ def test_the_version(run) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_whole_session(run, films: Path, tinyvit: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Build from a file of options, look inside, ask for reasons, resume, refuse, overwrite."""
+    """Build from a file of options, inspect, read the ledger, resume, be refused, overwrite."""
     options = {"src": str(films), "out": str(tmp_path / "out"), "embedder": tinyvit, "limit": 5}
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(options))
     code, out, err = run("build", "--config", tmp_path / "build.yaml", "--limit", 6)

@@ -78,7 +78,7 @@ def test_no_worker_is_started_without_a_job() -> None:
 
 
 def test_a_result_may_cause_further_jobs() -> None:
-    """As a long video does whose parts come after its beginning."""
+    """A long video causes the jobs of its chunks."""
     further = deque([1])
 
     class Todo:

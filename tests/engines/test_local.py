@@ -95,7 +95,7 @@ def test_a_job_out_of_time_is_killed_and_the_rest_continues() -> None:
 
 
 def test_a_job_that_makes_progress_gets_more_time() -> None:
-    """As a long video does."""
+    """A long video reports progress after each stretch."""
     done = run("slow", "hang", workers=2, timeout_s=1.2)
     assert done["slow", 0] == "slow 0"
     assert done["hang", 1] == Lost("timeout", "not done after 1.2 s")

@@ -1,4 +1,4 @@
-"""Several machines fill banks of their own; merged, they give the shards of one machine."""
+"""Merged banks of several machines give the same shards as one machine."""
 
 import os
 import shutil
@@ -123,7 +123,7 @@ def test_nothing_but_plain_files_of_a_bank_is_taken(config: BuildConfig, banks: 
 
 def test_tasks_are_numbered_from_zero(config: BuildConfig) -> None:
     for number in (-1, 3):
-        with pytest.raises(ConfigError, match="numbered from 0"):
+        with pytest.raises(ConfigError, match=f"{number} is not between 0 and 2"):
             index(config, num_tasks=3, task_index=number)
 
 

@@ -112,7 +112,7 @@ def test_a_reason_to_skip_is_kept_and_not_found_out_again(films: Path, tmp_path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Pass 1 without worker processes, so that it can be watched and disturbed; the paths it worked on."""
+    """Run the jobs of pass 1 in this process; the paths that they read."""
     worked: list[str] = []
 
     def run_all(work: Any, jobs: Any, **_: Any) -> Iterator[Any]:
@@ -165,7 +165,7 @@ def test_a_file_behind_a_url_is_not_fetched_again(films: Path, tmp_path: Path, i
 def test_a_file_that_changes_while_it_is_read_is_not_taken(
     films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Its id was computed of other bytes than were decoded."""
+    """Its id was computed from other bytes than those that were decoded."""
     film = tmp_path / "film.mp4"
     shutil.copy2(films / "film 0.mp4", film)
     extract = extract_module.extract
@@ -196,7 +196,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(
 def test_what_a_disk_gives_wrong_once_is_not_kept(
     films: Path, tmp_path: Path, in_process: list[str], monkeypatch: pytest.MonkeyPatch, glitch: str
 ) -> None:
-    """libavformat tells a read that failed from a damaged file as little as we can, and the file is whole again."""
+    """libavformat cannot distinguish a failed read from a damaged file; at the second read the file is whole."""
     extract, times = extract_module.extract, []
 
     def once(path: Path, **options: Any) -> VideoEntry:

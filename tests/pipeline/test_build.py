@@ -163,7 +163,7 @@ def test_a_seed_changes_the_samples(config: BuildConfig, built: BuildReport, tmp
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The paths that are opened for decoding; the work is done in this process so that it can be watched."""
+    """The paths that are opened for decoding; the jobs run in this process."""
     from mvp_data.video import extract
 
     paths: list[str] = []
@@ -308,7 +308,7 @@ def test_a_finished_build_says_again_what_it_said(config: BuildConfig, built: Bu
 
 
 def test_an_interrupted_build_resumes(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    """A folder without its index, with half of the bank gone, a torn temporary file and a stale shard."""
+    """A folder without its index, with half of the bank, an incomplete temporary file and an old shard."""
     out = tmp_path / "out"
     shutil.copytree(built.bank, tmp_path / "bank")
     done = vary(config, out, bank=tmp_path / "bank")
@@ -339,7 +339,7 @@ def test_sources_from_a_manifest_keep_their_columns(config: BuildConfig, films: 
 
 
 def test_sources_that_are_not_local_files(config: BuildConfig, films: Path, tmp_path: Path) -> None:
-    """From memory, from a tar, and by a file URL: the same video, so the same samples."""
+    """A video from memory, from a tar and from a file URL gives the same samples."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/film.mp4", (films / "film 2.mp4").read_bytes())
     with tarfile.open(tmp_path / "videos.tar", "w") as tar:
@@ -356,7 +356,7 @@ def test_sources_that_are_not_local_files(config: BuildConfig, films: Path, tmp_
 
 
 def test_nothing_usable(config: BuildConfig, tmp_path: Path) -> None:
-    """No index, so nobody takes the folder for a dataset; the ledger still says why."""
+    """The folder has no index, so it cannot be taken for a dataset; the ledger has the reasons."""
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "text.mp4").write_text("no video")
     report = build(vary(config, tmp_path / "out", src=str(tmp_path / "videos")))

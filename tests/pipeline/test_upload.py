@@ -1,4 +1,4 @@
-"""A finished build in another place, seen through fsspec's local files; what a store may do wrong is made up."""
+"""Uploads of a finished build through fsspec's local files; faults of a store are simulated."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_all_of_a_build_arrives_and_nothing_else(shards: Path, bucket: Path) -> 
 def test_the_index_comes_last_and_the_same_command_resumes(
     shards: Path, bucket: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two shards and a card."""
+    """An upload of two shards and a card."""
     with monkeypatch.context() as patch:
         patch.setattr(Local, "put_file", breaks(Local.put_file, at))
         with pytest.raises(OutputError, match=r"file://.*deep: No route; run the same command again to resume"):
@@ -127,7 +127,7 @@ def test_places_that_cannot_be_written(shards: Path, url: str) -> None:
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_files_of_others_are_left_alone(shards: Path, bucket: Path, same_size: bool) -> None:
-    """One of the same size would pass for what an earlier run had sent."""
+    """A foreign file of the same size must not count as sent by an earlier run."""
     bucket.mkdir(parents=True)
     size = (shards / "shard-000000.tar").stat().st_size if same_size else 1
     (bucket / "shard-000000.tar").write_bytes(bytes(size))
