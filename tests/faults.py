@@ -208,7 +208,7 @@ class Bench:
         return contents(self._place / "out")
 
     def leave_half_done(self) -> None:
-        """Start each later build from the files of one that was broken while it wrote its index, and other leftovers."""
+        """Start each later build from the files of one that was broken while it wrote its index."""
         full = KINDS[0]
         self._clean()
         self._plan.record(full, self._under(full))

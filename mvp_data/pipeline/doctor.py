@@ -28,7 +28,7 @@ from mvp_data.engines.base import Limits, Lost
 from mvp_data.engines.local import can_limit_memory, run_all
 
 DISTRIBUTION = "masked-video-prediction"
-EXTRAS = ("clip", "shots", "decord", "ffmpeg", "ray", "train")
+EXTRAS = ("audit", "clip", "shots", "decord", "ffmpeg", "ray", "train")
 CHECK_TIMEOUT_S = 120.0  # torch may take a minute to load from a slow disk
 WORKER_MB = 300  # a worker takes 90 to 170 MB for videos up to 1080p
 LEAST_FREE_MB = 1000
@@ -37,7 +37,7 @@ REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 _REQUIREMENT = re.compile(r"([\w.-]+)([^;]*)(?:;.*?(?:extra == [\"'](\w+)[\"'])?)?")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The result of one check."""
 
@@ -80,7 +80,6 @@ def checks(folder: Path) -> tuple[Check, ...]:
 
 def examine(to_try: Sequence[Check]) -> tuple[Row, ...]:
     """Run the checks; return a row about the worker processes, and one for each check in order."""
-    numbers = range(len(to_try))
     done: dict[int, tuple[str, str, str]] = {}
     try:
         results = run_all(_try, list(enumerate(to_try)), workers=2, limits=Limits(timeout_s=CHECK_TIMEOUT_S))
@@ -93,8 +92,8 @@ def examine(to_try: Sequence[Check]) -> tuple[Row, ...]:
     except (MvpError, OSError) as error:
         start = ("missing", f"cannot be started: {error}", "raise the limits on processes and open files (ulimit -a)")
     unknown = ("missing", "not tried, because no worker process can be started", "see the first row")
-    rows = [Row(name=to_try[n].name, needed=to_try[n].needed, **_named(done.get(n, unknown))) for n in numbers]
-    return (Row(name="worker processes", needed=True, **_named(start)), *rows)
+    rows = [Row(check.name, *done.get(n, unknown), needed=check.needed) for n, check in enumerate(to_try)]
+    return (Row("worker processes", *start, needed=True), *rows)
 
 
 def unfit(rows: Sequence[Row]) -> list[str]:
@@ -119,10 +118,6 @@ def to_text(rows: Sequence[Row]) -> str:
     lacking = unfit(rows)
     verdict = f"cannot build here: see {', '.join(lacking)}" if lacking else "this machine can build"
     return "\n".join([*lines, "", verdict])
-
-
-def _named(found: tuple[str, str, str]) -> dict[str, str]:
-    return dict(zip(("state", "detail", "remedy"), found, strict=True))
 
 
 def _try(job: tuple[int, Check]) -> tuple[str, str, str]:

@@ -33,8 +33,8 @@ def act(job: tuple[str, int]) -> str:
     if what == "grow":
         hoard = bytearray()
         while True:
-            hoard += bytes(20_000_000)
-            time.sleep(0.05)
+            hoard += bytes(10_000_000)
+            time.sleep(0.1)
     if what == "wall":
         bytearray(20_000_000_000)
     if what == "slow":
