@@ -79,7 +79,7 @@ def one(
     if meanwhile:
         meanwhile(out)
     ended = place.ended(f"{out.name}.log", process, limit_s=300)
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     return row(where, out, time.monotonic() - began_s, place)
 
 

@@ -1,9 +1,10 @@
-"""Real Ray clusters for tests. All their processes end with the test.
+"""Real Ray clusters for tests; no process is left afterwards, however a test ends.
 
-Ray starts a dozen processes, some in their own sessions, which may outlive their parent and keep its pipes, terminals
-and folders open. So Ray never runs in the process of a test. Each `Site` has a temporary folder with a short name
-(sockets are in it), which is in the environment of all its processes. Output goes to files. At the end, all processes
-are killed that have the folder in their environment or a file of it open.
+Ray starts a dozen processes, some in their own sessions, which may outlive their parent and keep the pipes, terminals
+and folders that they inherited. A test therefore runs Ray in other processes only. A `Site` has its own temporary
+folder, with a short name because Ray puts sockets into it. All processes of the site have the folder in their
+environment and write their output to files. The end of the site kills all processes that have the folder in their
+environment, or one of its files open.
 """
 
 import os
@@ -35,41 +36,41 @@ needs_ray = pytest.mark.skipif(
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that has ended, or was killed when its time was over."""
+    """The result of a command that has ended, or was killed at its time limit."""
 
-    code: int  # -9 where it was killed
-    said: str
+    code: int  # -9 if it was killed
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the processes of one test live."""
+    """The folder and the processes of one test."""
 
     folder: Path
     started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def start(self, name: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
-        """Python with these arguments, in a session of its own; what it says goes to a file called `name`."""
+        """Start Python with these arguments in its own session; its output goes to the file `name`."""
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
         places = {"TMPDIR": str(self.folder), "RAY_TMPDIR": str(self.folder), "PYTHONPATH": str(ROOT)}
-        with (self.folder / name).open("wb") as said:
+        with (self.folder / name).open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 env={**os.environ, **quiet, **places},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self.started.append(process)
         return process
 
-    def said(self, name: str) -> str:
-        """The output so far of the process with this name."""
+    def output(self, name: str) -> str:
+        """Return the output of a process so far."""
         return (self.folder / name).read_text(errors="replace")
 
     def run(self, name: str, arguments: Sequence[str], *, limit_s: float) -> Ended:
-        """The same, waited for."""
+        """Start Python with these arguments, and wait for its end."""
         return self.ended(name, self.start(name, arguments), limit_s=limit_s)
 
     def ended(self, name: str, process: "subprocess.Popen[bytes]", *, limit_s: float) -> Ended:
@@ -80,12 +81,12 @@ class Site:
             process.kill()
             process.wait()
             code = -signal.SIGKILL
-        return Ended(code, self.said(name))
+        return Ended(code, self.output(name))
 
     def processes(self) -> list[int]:
-        """All that live and were started from here, by whomever."""
-        # Ray's processes change their titles, which overwrites the head of what their environment was: see also what
-        # they have open.
+        """Return the ids of all running processes that were started from here, directly or not."""
+        # Ray's processes change their titles, which overwrites the start of their environment; so also look at the
+        # files that they have open.
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -95,7 +96,7 @@ class Site:
         return [process_id for process_id in found if process_id != os.getpid()]
 
     def await_none(self, limit_s: float = 30.0) -> list[str]:
-        """The command lines of those that are still there after a while; none, if all is well."""
+        """Wait until no process is left; return the command lines of those that are still running at the limit."""
         until = time.monotonic() + limit_s
         while (left := self.processes()) and time.monotonic() < until:
             time.sleep(0.1)
@@ -107,7 +108,7 @@ class Site:
         return lines
 
     def end(self) -> None:
-        """Kill all that is left, and wait for those that were started from here."""
+        """Kill all processes that are left, and wait for those that this process started."""
         until = time.monotonic() + 20
         while (left := self.processes()) and time.monotonic() < until:
             for process_id in left:
@@ -123,7 +124,7 @@ class Site:
 
 @contextmanager
 def site() -> Iterator[Site]:
-    """A place for a test; all that runs there is killed at the end."""
+    """Yield a site for a test; kill all its processes at the end."""
     folder = Path(tempfile.mkdtemp(prefix="mvpt-", dir="/tmp"))
     place = Site(folder)
     try:

@@ -1,4 +1,4 @@
-"""The disk of a build under test: its changes, the effect of a power cut on them, and the final files."""
+"""The changes that a build under test makes to the disk, and a simulated power cut that undoes some of them."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ _VOLATILE = ("seconds", "cpu_seconds", "rates", "workers", "out", "bank")  # of 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change, as a thread was about to make it; paths below the run's folder."""
+    """A change that a thread is about to make; paths are relative to the folder of the run."""
 
     thread: int
     what: str
@@ -25,7 +25,7 @@ class Event:
 
     @property
     def stage(self) -> str:
-        """Which part of a build makes this change; "" for what may come at any time."""
+        """The step of a build that makes this change; "" for a change that may come at any time."""
         name = Path(self.path).name
         if name in (".lock", ".status.json") and self.what == "remove":
             return "end"
@@ -42,14 +42,14 @@ class Event:
 
 
 def read_log(log: Path) -> tuple[Event, ...]:
-    """The changes, in order."""
+    """Read the changes, in order."""
     data = log.read_bytes() if log.exists() else b""
     whole = len(data) // RECORD_BYTES * RECORD_BYTES
     return tuple(Event(*json.loads(data[at : at + RECORD_BYTES])) for at in range(0, whole, RECORD_BYTES))
 
 
 def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int]) -> None:
-    """Apply a power cut: the second half of unsynced data becomes zeros, and unsynced renames are undone."""
+    """Simulate a power cut: zero the second half of unsynced content, and undo unsynced renames."""
     dirty: set[Path] = set()
     renamed: dict[Path, Path] = {}
     for event in events:
@@ -74,9 +74,9 @@ def lose_cache(place: Path, events: Sequence[Event], before: Mapping[Path, int])
 
 
 def snapshot(place: Path) -> dict[str, str]:
-    """The hash of each file below `place` by name; of the report without times and paths.
+    """Return the hash of each file below `place` by name; that of the report without times and paths.
 
-    Not of the list of files seen, which holds times of files and is right whatever is missing from it.
+    The list of known files is left out: it holds times of files, and it is right even if it is incomplete.
     """
     found: dict[str, str] = {}
     for path in sorted(place.rglob("*")):
@@ -95,13 +95,13 @@ def snapshot(place: Path) -> dict[str, str]:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a finished run must not leave a file of this name."""
+    """Return whether a finished run must not leave a file of this name."""
     last = Path(name).name
     return last.startswith((".", "fetched-")) or last.endswith(".tmp") or last == "started.json"
 
 
 def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """(differences, leftovers): files that are missing or of other content, and files that should not be there."""
+    """Return (differences, leftovers): missing or different files, and files that must not exist."""
     differences = [
         f"{name}: {'missing' if name not in found else 'differs'}"
         for name in expected
@@ -111,7 +111,7 @@ def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[list
 
 
 def unsynced(events: Sequence[Event], kept: Mapping[str, str]) -> list[str]:
-    """Which of the kept files a power cut could take back or empty although the run continued.
+    """List the kept files that a power cut could remove or empty although the run continued.
 
     Each must come by a rename, with an fsync of the content before it and one of its folder before the next rename.
     """

@@ -1,4 +1,4 @@
-"""Inside a build under test: writes down every change of its files just before it is made, and kills it at one.
+"""Runs inside a build under test: logs each change of a file just before it is made, and kills the build at one.
 
 `crashes.py` puts this module into the parent and into every worker through a `sitecustomize` on PYTHONPATH. All of them
 append to one log of records of one length: a record's place in it is the number of its event, whichever process it is
@@ -36,7 +36,7 @@ class _Hook:
         self.root, self.at, self.torn, self.whom = root + os.sep, at, torn, whom
 
     def watched(self, path: Any) -> str:
-        """The absolute path if it is below the root, or ""."""
+        """Return the absolute path if it is below the root, otherwise ""."""
         try:
             path = path.fileno() if hasattr(path, "fileno") else path
             name = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.path.abspath(os.fsdecode(path))
@@ -69,7 +69,7 @@ class _Hook:
         else:
             os.kill(leader if self.whom == "parent" else os.getpid(), signal.SIGKILL)
         if self.whom != "parent" or leader == os.getpid():
-            time.sleep(60)  # never continues
+            time.sleep(60)  # it is killed before that
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(args[2], int) and args[2] & _WRITING:

@@ -1,7 +1,8 @@
-"""Kill a real build at a chosen moment, run the same command again, and compare all it left with an undisturbed one.
+"""Kills a real build at a chosen moment, runs the same command again, and compares the files with an undisturbed build.
 
-As SQLite tests its crashes: every change that a build makes to its files has a number (see `crash_hook`), so each can
-be tried, also with half of a write done and with all that no fsync has put on disk lost, as after a power cut.
+It follows the crash tests of SQLite: each change that a build makes to its files has a number (see `crash_hook`), so a
+build can be killed at each of them, also in the middle of a write, or with the loss of all unsynced data, as after a
+power cut.
 """
 
 import json
@@ -30,12 +31,12 @@ OPTIONS = (
     *("--tasks", "mvp=0.5,select=0.5", "--shard-samples", "4", "--val-share", "0", "--test-share", "0.4"),
 )
 LIMIT_S = 120.0  # a build takes seconds
-ORPHAN_S = 15.0  # time limit for a worker to end after its parent
+ORPHAN_S = 15.0  # longest time that a worker may continue its video after its parent died
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kill:
-    """When and how a run ends: before a change, or after a time."""
+    """The moment at which a run is killed: before a change, or after a time."""
 
     at: int | str = -1  # the number of the change, or a part of the words for it, such as "rename out/"
     after_s: float = LIMIT_S
@@ -60,18 +61,18 @@ class Run:
 
     @property
     def stage(self) -> str:
-        """Where it ended."""
+        """The last event before the kill."""
         return next((stage for event in reversed(self.events) if (stage := event.stage)), "start")
 
     @property
     def point(self) -> str:
-        """The change it was about to make, in words."""
+        """The change that was to come next, as text."""
         return str(self.events[-1]) if self.events else "before the first change"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A corpus, and what an undisturbed build of it gives."""
+    """A corpus, and the result of an undisturbed build."""
 
     folder: Path
     embedder: str
@@ -79,12 +80,12 @@ class Site:
     run: Run | None = None
 
     def sources(self, order: int = 1) -> list[str]:
-        """The arguments that name the corpus; order -1 turns them round."""
+        """The arguments that name the corpus; order -1 reverses them."""
         return [word for name in ("films", "box.tar")[::order] for word in ("--src", str(self.folder / name))]
 
 
 def make_site(folder: Path, embedder: str) -> Site:
-    """Three small films, one of them in a tar and thus fetched; a copy, and files that are not videos."""
+    """Make three short videos, one of them in a tar and thus fetched; a copy, and files that are not videos."""
     films = folder / "films"
     (films / "deep").mkdir(parents=True)
     for seed in range(3):
@@ -103,7 +104,7 @@ def make_site(folder: Path, embedder: str) -> Site:
 
 
 def undisturbed(site: Site, workers: int = 1) -> Site:
-    """The site with the result of a whole build."""
+    """Return the site with the result of an undisturbed build."""
     place = site.folder / "undisturbed"
     run = run_build(site, place, workers=workers)
     assert run.code == 0, run.error
@@ -116,7 +117,7 @@ def undisturbed(site: Site, workers: int = 1) -> Site:
 def run_build(
     site: Site, place: Path, kill: Kill | None = None, *, workers: int = 1, order: int = 1, sources: Path | None = None
 ) -> Run:
-    """`mvp-data build` into `place`/out and `place`/bank, in a process group of its own, until its end or its kill."""
+    """Run `mvp-data build` into `place`/out and `place`/bank in its own process group, until it ends or is killed."""
     place.mkdir(exist_ok=True)
     log = site.folder / f"{place.name}.log"
     log.unlink(missing_ok=True)
@@ -146,7 +147,7 @@ def run_build(
 
 
 def _execute(command: Sequence[str], kill: Kill, environment: Mapping[str, str], place: Path) -> tuple[int, int, str]:
-    """(exit code, process group, last words) of a command that is killed when its time is over."""
+    """Return (exit code, process group, last output) of a command; it is killed at the time limit."""
     with tempfile.TemporaryFile() as said:  # no pipe: a worker that outlives its parent would hold its end
         process = subprocess.Popen(
             command,
@@ -168,7 +169,7 @@ def _execute(command: Sequence[str], kill: Kill, environment: Mapping[str, str],
 
 
 def _place(kill: Kill, events: Sequence[Event]) -> int:
-    """The number of changes before the kill; other processes may have continued for some time."""
+    """Count the changes up to the one at which the build is killed; other processes may have continued after it."""
     for number, event in enumerate(events):
         if number == kill.at if isinstance(kill.at, int) else kill.at in str(event):
             return number + 1
@@ -176,7 +177,7 @@ def _place(kill: Kill, events: Sequence[Event]) -> int:
 
 
 def members(group: int) -> list[int]:
-    """The processes of a group that live; one that nobody has waited for does not."""
+    """Return the running processes of a group, without zombies."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -196,7 +197,7 @@ def end(group: int) -> None:
 
 
 def outlived(group: int) -> bool:
-    """Whether processes of a run are there long after its parent's death; they are ended."""
+    """Return whether processes of a run still exist long after the death of their parent; kill them."""
     until = time.monotonic() + ORPHAN_S
     while members(group):
         if time.monotonic() > until:
@@ -208,7 +209,7 @@ def outlived(group: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One build, killed once or more; `resumed` says what is other in the runs after the first."""
+    """A build that is killed once or more; `resumed` names the option that differs in later runs."""
 
     kills: tuple[Kill, ...]
     resumed: str = "same"  # or workers, renamed, reordered
@@ -227,12 +228,12 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is lost, left over or other than it should be."""
+        """Whether no file is missing, left over or different."""
         return not (self.differences or self.leftovers or self.failed)
 
 
 def attempt(site: Site, trial: Trial, name: str) -> Verdict:
-    """Run, kill, resume until the build is through, and compare; the folder of the trial is removed at the end."""
+    """Run, kill and resume until the build is finished, and compare the files; remove the folder afterwards."""
     place = site.folder / name
     sources = site.folder
     hit: list[tuple[str, str]] = []
@@ -268,13 +269,13 @@ def attempt(site: Site, trial: Trial, name: str) -> Verdict:
 
 
 def _stage(run: Run, site: Site, place: Path) -> str:
-    """Where a run ended; mining begins when the last vectors are there, and leaves no trace."""
+    """Return the stage in which a run ended; mining, which changes no file, begins after the last vectors."""
     embedded = all((place / name).exists() for name in site.expected if name.endswith(".npy"))
     return "mine" if run.stage == "embed" and embedded else run.stage
 
 
 def _moved(site: Site, to: Path) -> Path:
-    """The corpus under another name, its files made in another order, so that a folder may list them in another one."""
+    """Copy the corpus under another name and in another order, so that the folder may list its files differently."""
     for path in sorted((site.folder / "films").rglob("*"), reverse=True):
         if path.is_file():
             target = to / path.relative_to(site.folder)

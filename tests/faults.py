@@ -1,11 +1,11 @@
-"""Builds on a disk that fails: every call of a kind is made to fail once, and the build is then run again.
+"""Builds on a disk that fails: each call of a kind fails once, and the build is then run again.
 
     python -m tests.faults                 all kinds, a few points of each
     python -m tests.faults full --all      a disk that runs full, at the first, second and last write of every file
 
-A preloaded library (`faults.c`, compiled for the test) intercepts system calls of the build and its workers, so that
-calls of Python, PyArrow and libavformat fail as on a real machine. It prints a table of the results; the exit code is
-1 if a build ended in an unexpected way.
+A preloaded library (`faults.c`, compiled when needed) intercepts the system calls of the build and its workers, so the
+calls fail as on a real machine, whether Python, PyArrow or libavformat makes them. A table shows how the builds ended;
+the exit code is 1 if one of them ended in a wrong way.
 """
 
 import argparse
@@ -47,7 +47,7 @@ _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f-]+\.tmp$")
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A way in which a disk fails."""
+    """A kind of disk failure."""
 
     name: str
     error: int
@@ -74,12 +74,12 @@ KINDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One build with one fault, and the one after it."""
+    """A build with one fault, and the build after it."""
 
     kind: str
     at: int  # which call failed first
     path: str  # of that call
-    ended: str  # stopped | completed
+    ended: str  # stopped | finished
     message: str
     fault: str = ""  # what was not as it should be
 
@@ -95,32 +95,32 @@ class Plan:
             self._map = mmap.mmap(file.fileno(), self._LAYOUT.size)
 
     def set(self, kind: Kind, under: Path, at: int) -> None:
-        """From the `at`-th call on; 0 only counts."""
+        """Let the `at`-th call and later ones fail; 0 only counts them."""
         folder = os.fsencode(under) + b"/"
         self._map[:] = self._LAYOUT.pack(0, at, kind.error, kind.lasting, kind.calls, 0, folder, b"")
 
     def clear(self) -> None:
-        """No more faults."""
+        """Stop the faults."""
         self._map[:] = bytes(self._LAYOUT.size)
 
     def record(self, kind: Kind, under: Path) -> None:
-        """From now on break nothing, and write down what could be broken."""
+        """Break nothing from now on, and record the calls that could be broken."""
         self._calls.write_bytes(b"")
         self.set(kind, under, 0)
 
     def recorded(self) -> list[tuple[str, str]]:
-        """(kind of call, file) of each call since `record`, a temporary file by the name it is made for."""
+        """Return (kind of call, file) of each call since `record`; a temporary file has its later name."""
         lines = (line.split(" ", 1) for line in os.fsdecode(self._calls.read_bytes()).splitlines())
         return [(call, _TEMPORARY.sub(r"\1", path)) for call, path in lines]
 
     @property
     def first(self) -> str:
-        """The path of the call that failed first."""
+        """Return the path of the first call that failed."""
         return os.fsdecode(self._LAYOUT.unpack(self._map[:])[7].split(b"\0")[0])
 
 
 class Thumbnails:
-    """An embedder without weights: the picture itself, tiny. It is not calibrated, so the build does that too."""
+    """An embedder without weights that returns a small copy of the frame. The build must calibrate it."""
 
     encoder = Encoder(name="test:thumbnails", weights_sha256="0" * 64, dimension=192, engine="numpy")
 
@@ -131,7 +131,7 @@ class Thumbnails:
 
 
 def compiled(folder: Path) -> Path:
-    """The library; FileNotFoundError where there is no compiler."""
+    """Return the compiled library. Raises FileNotFoundError without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         raise FileNotFoundError("needs a C compiler on Linux")
@@ -142,7 +142,7 @@ def compiled(folder: Path) -> Path:
 
 
 def preloaded(arguments: Sequence[str], films: Path, *, captured: bool = True) -> "subprocess.CompletedProcess[str]":
-    """This module as a program of its own, with the library in place."""
+    """Run this module as a program with the library preloaded."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         plan = Path(folder) / "plan"
         plan.write_bytes(bytes(Plan._LAYOUT.size))
@@ -153,18 +153,18 @@ def preloaded(arguments: Sequence[str], films: Path, *, captured: bool = True) -
 
 
 def contents(out: Path) -> dict[str, str]:
-    """The sha256 of all that a build put out, but for the times in its report."""
+    """Return the sha256 of each file of a build, without the times of its report."""
     names = sorted(p for p in out.iterdir() if p.name != "report.json" and not p.name.startswith("."))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in names}
 
 
 def build(config: BuildConfig) -> tuple[str, str]:
-    """How a build ended, and its message; raises what a user would see as a traceback."""
+    """Return how a build ended, and its message. An error that a user would see as a traceback is raised."""
     try:
         report = build_module.build(config)
     except MvpError as error:
         return "stopped", str(error)
-    return "completed", f"{report.samples} samples"
+    return "finished", f"{report.samples} samples"
 
 
 @contextlib.contextmanager
@@ -182,7 +182,7 @@ def not_hanging() -> Iterator[None]:
 
 
 class Bench:
-    """A folder with a build in it that is broken again and again."""
+    """A folder whose build is broken many times."""
 
     def __init__(self, films: Path, folder: Path) -> None:
         self._films, self._folder, self._plan = films, folder, Plan()
@@ -203,12 +203,12 @@ class Bench:
     def _reference(self) -> dict[str, str]:
         self._clean()
         ended, message = build(self._config)
-        if ended != "completed" or message.startswith("0 "):
+        if ended != "finished" or message.startswith("0 "):
             raise RuntimeError(f"the undisturbed build is of no use: {message}")
         return contents(self._place / "out")
 
     def leave_half_done(self) -> None:
-        """Let every build from now on find what one left that was broken while it wrote its index, and litter."""
+        """Start each later build from the files of one that was broken while it wrote its index."""
         full = KINDS[0]
         self._clean()
         self._plan.record(full, self._under(full))
@@ -224,7 +224,7 @@ class Bench:
         self._place.rename(self._half)
 
     def points(self, kind: Kind) -> list[int]:
-        """The calls to break: the first, second and last of each sort on each file of an undisturbed build."""
+        """Return the calls to break: the first, second and last of each kind on each file of an undisturbed build."""
         self._clean()
         self._plan.record(kind, self._under(kind))
         build(self._config)
@@ -234,7 +234,7 @@ class Bench:
         return sorted({n for numbers in of_file.values() for n in (*numbers[:2], numbers[-1])})
 
     def trial(self, kind: Kind, at: int) -> Trial:
-        """Break a fresh build at one call, then run it again on a sound disk."""
+        """Break a new build at one call, then run it again without faults."""
         self._clean()
         faults = []
         self._plan.set(kind, self._under(kind), at)
@@ -251,26 +251,26 @@ class Bench:
         if "\n" in message or len(message) > 600:
             faults.append("not one line")
         of_sources = kind.of_sources or "/spool/" in path  # where copies of sources lie
-        faults += self._resume(broken=ended != "completed", of_sources=of_sources)
+        faults += self._resume(broken=ended != "finished", of_sources=of_sources)
         shown = path.replace(str(self._folder), "")
         return Trial(kind=kind.name, at=at, path=shown, ended=ended, message=message, fault=", ".join(faults))
 
     def _resume(self, *, broken: bool, of_sources: bool) -> list[str]:
-        """The faults of the run that resumes the broken one."""
+        """Run the build again; return the faults of the resumed run."""
         faults = []
         if not broken and not of_sources and contents(self._place / "out") != self._whole:
-            faults.append("it completed with another result")
+            faults.append("it finished with another result")
         with not_hanging():
             try:
                 ended, message = build(self._config)
             except Exception as error:  # noqa: BLE001 - as above
-                return [*faults, f"resuming: {type(error).__name__}: {error}"]
-        if ended != "completed":
-            return [*faults, f"resuming: {message}"]
+                return [*faults, f"resumed: {type(error).__name__}: {error}"]
+        if ended != "finished":
+            return [*faults, f"resumed: {message}"]
         now = contents(self._place / "out")
         if now != self._whole:
             differ = sorted({name for name in now | self._whole if now.get(name) != self._whole.get(name)})
-            faults.append(f"resuming gave other {', '.join(differ)}")
+            faults.append(f"the resumed run gave other {', '.join(differ)}")
         left = [str(p.relative_to(self._place)) for p in self._place.rglob("*.tmp")]
         return [*faults, f"left {', '.join(left)}"] if left else faults
 
@@ -287,18 +287,18 @@ class Bench:
 
 
 def spread(points: Sequence[int], most: int) -> list[int]:
-    """At most so many of them, evenly."""
+    """Return at most `count` of them, evenly spaced."""
     return [points[round(i * (len(points) - 1) / max(1, most - 1))] for i in range(min(most, len(points)))]
 
 
 def table(trials: Sequence[Trial]) -> str:
-    """How the builds ended, a row a kind of fault."""
-    lines = ["| fault | builds | stopped with a message | completed | wrong |", "|---|---|---|---|---|"]
+    """Return a table of how the builds ended, with a row for each kind of fault."""
+    lines = ["| fault | builds | stopped with a message | finished | wrong |", "|---|---|---|---|---|"]
     for name in dict.fromkeys(t.kind for t in trials):
         own = [t for t in trials if t.kind == name]
         ended = Counter(t.ended for t in own)
         wrong = sum(bool(t.fault) for t in own)
-        lines.append(f"| {name} | {len(own)} | {ended['stopped']} | {ended['completed']} | {wrong} |")
+        lines.append(f"| {name} | {len(own)} | {ended['stopped']} | {ended['finished']} | {wrong} |")
     return "\n".join(lines)
 
 
@@ -308,7 +308,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", help=", ".join(kind.name for kind in KINDS))
     parser.add_argument("--points", type=int, default=6, help="calls of each kind to break")
     parser.add_argument("--all", action="store_true", help="the first, second and last call of each sort on each file")
-    parser.add_argument("--half-done", action="store_true", help="break builds that resume an earlier one")
+    parser.add_argument("--half-done", action="store_true", help="break resumed builds, not new ones")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if "MVP_FAULTS" not in os.environ:

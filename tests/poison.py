@@ -1,9 +1,9 @@
-"""Seeded damage: random damage of files, and forged fields of known formats.
+"""Seeded damage: files as accidents leave them, and files that an attacker would forge.
 
     for data in mutants([good], 100, "some", "name"):
         ...
 
-tests/test_hostile.py uses a few of them, benchmarks/hostile.py thousands.
+Used by tests/test_hostile.py in small number and by benchmarks/hostile.py in large.
 """
 
 import io
@@ -36,10 +36,10 @@ def generator(*parts: str | int) -> random.Random:
 
 def flip(data: bytes, rng: random.Random, _: bytes) -> bytes:
     """A few bits, anywhere."""
-    damaged = bytearray(data)
+    spoilt = bytearray(data)
     for _n in range(rng.choice((1, 3, 20, max(1, len(data) // 2000)))):
-        damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(damaged)
+        spoilt[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(spoilt)
 
 
 def truncate(data: bytes, rng: random.Random, _: bytes) -> bytes:
@@ -142,15 +142,15 @@ def forged_tars(data: bytes, count: int, *parts: str | int) -> Iterator[bytes]:
         starts = [member.offset for member in tar]
     for number in range(count):
         rng = generator("tar", *parts, number)
-        damaged = bytearray(data)
+        spoilt = bytearray(data)
         for _ in range(rng.choice((1, 1, 2))):
             at = rng.choice(starts)
             offset, size = fields[rng.choice((*fields, "size", "type", "type"))]
             value = rng.choice((*TAR_POISON, rng.randbytes(size), b"7" * (size - 1) + b"\0"))[:size]
-            damaged[at + offset : at + offset + len(value)] = value
-            damaged[at + 148 : at + 156] = b"        "
-            damaged[at + 148 : at + 156] = b"%06o\0 " % (sum(damaged[at : at + 512]) % 8**6)
-        yield bytes(damaged)
+            spoilt[at + offset : at + offset + len(value)] = value
+            spoilt[at + 148 : at + 156] = b"        "
+            spoilt[at + 148 : at + 156] = b"%06o\0 " % (sum(spoilt[at : at + 512]) % 8**6)
+        yield bytes(spoilt)
 
 
 def swap_boxes(data: bytes, rng: random.Random, _: bytes) -> bytes:
@@ -166,13 +166,13 @@ def swap_boxes(data: bytes, rng: random.Random, _: bytes) -> bytes:
 
 def header(data: bytes, rng: random.Random, _: bytes) -> bytes:
     """Sizes, durations and counts at the ends of their ranges: in the boxes of an MP4, else in the first kilobyte."""
-    damaged = bytearray(data)
+    spoilt = bytearray(data)
     for _n in range(rng.choice((1, 2, 4))):
         places = [at for name in HEADER_BOXES for at in _find(data, name)]
         at = rng.choice(places) + 4 + 4 * rng.randrange(1, 24) if places else rng.randrange(4, min(1024, len(data)))
         number = struct.pack(">I", rng.choice(EXTREMES) & 0xFFFFFFFF)
-        damaged[at : at + 4] = number[: max(0, len(damaged) - at)]
-    return bytes(damaged)
+        spoilt[at : at + 4] = number[: max(0, len(spoilt) - at)]
+    return bytes(spoilt)
 
 
 VIDEO = {f.__name__: f for f in (flip, truncate, splice, zero, swap_boxes, header)}

@@ -1,6 +1,7 @@
-"""A Ray cluster of two nodes on this machine, until it is killed: `python -m tests.ray_nodes FOLDER CPUS`.
+"""Runs a Ray cluster of two nodes on this machine until it is killed: `python -m tests.ray_nodes FOLDER CPUS`.
 
-FOLDER/address appears when it is there. FOLDER/kill makes it kill the second node, and FOLDER/killed says that it has.
+FOLDER/address appears when the cluster is ready. Create FOLDER/kill to kill the second node; FOLDER/killed appears
+afterwards.
 """
 
 import sys
@@ -30,19 +31,19 @@ def main(folder: Path, cpus: int) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """In one step, since others wait for it."""
+    """Write a file in one step, because another process waits for it."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.rename(path)
 
 
 def start_nodes(place: Site, *, cpus: int = 1, limit_s: float = 90.0) -> str:
-    """Start such a cluster at a place, whose end is its end; returns its address."""
+    """Start such a cluster, which ends with the site; return its address."""
     process = place.start("nodes.log", ["-m", "tests.ray_nodes", str(place.folder), str(cpus)])
     until = time.monotonic() + limit_s
     while not (place.folder / "address").exists():
-        assert process.poll() is None, place.said("nodes.log")
-        assert time.monotonic() < until, place.said("nodes.log")
+        assert process.poll() is None, place.output("nodes.log")
+        assert time.monotonic() < until, place.output("nodes.log")
         time.sleep(0.1)
     return (place.folder / "address").read_text()
 

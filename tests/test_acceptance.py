@@ -39,8 +39,8 @@ def test_one_worker_and_two_give_the_same_bytes(clips: BuildReport, corpus: Path
         assert hashlib.sha256((tmp_path / "out" / shard.name).read_bytes()).hexdigest() == shard.sha256
 
 
-def test_bad_company_takes_no_sample_away(clips: BuildReport, corpus: Path, tinyvit: str, tmp_path: Path) -> None:
-    """Together with the nasty files, the clips give the same puzzles; only corpus distractors may differ."""
+def test_damaged_files_take_no_sample_away(clips: BuildReport, corpus: Path, tinyvit: str, tmp_path: Path) -> None:
+    """Among the nasty files the clips give the same puzzles; only corpus distractors may differ."""
     built(corpus, tmp_path / "out", tinyvit, bank=clips.bank)
     rows = {row.path for row in read_ledger(tmp_path / "out")}
     assert rows == {path.relative_to(corpus).as_posix() for path in corpus.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Builds that are killed and resumed give the same files; `benchmarks/crash.py` kills at every change of a file."""
+"""A killed build gives the same result after it resumes; `benchmarks/crash.py` kills at every change of a file."""
 
 import sys
 
@@ -12,13 +12,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @pytest.fixture(scope="module")
 def site(tinyvit: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A small corpus, and what an undisturbed build of it leaves."""
+    """A small corpus, and the files of an undisturbed build."""
     return undisturbed(make_site(tmp_path_factory.mktemp("site"), tinyvit))
 
 
-def test_a_build_killed_in_every_stage_gives_the_same_files(site: Site) -> None:
+def test_a_build_killed_in_every_stage_gives_the_same_result(site: Site) -> None:
     kills = (
-        Kill(at="rename bank/tmp/", power_cut=True),  # of images, which are not used without the facts of the video
+        Kill(at="rename bank/tmp/", power_cut=True),  # the images; without their facts they do not count
         Kill(at="rename bank/tmp/", whom="parent"),  # its worker continues, and meets the next run
         Kill(at=".npy"),
         Kill(at="write out/.select-shard-000000", torn=True),
@@ -30,7 +30,7 @@ def test_a_build_killed_in_every_stage_gives_the_same_files(site: Site) -> None:
 
 
 def test_a_worker_that_dies_leaves_nothing_behind(site: Site) -> None:
-    """Its video is tried again in the same run, and what it had fetched and begun to write goes."""
+    """Its video is tried again in the same run, and its incomplete files are removed."""
     assert site.run is not None
     first = next(n for n, event in enumerate(site.run.events) if str(event).startswith("rename bank/tmp/"))
     verdict = attempt(site, Trial(kills=(Kill(at=first, whom="self"),)), "worker")
@@ -38,7 +38,7 @@ def test_a_worker_that_dies_leaves_nothing_behind(site: Site) -> None:
     assert verdict.sound, verdict
 
 
-def test_what_is_written_outlives_a_power_cut(site: Site) -> None:
-    """Each file is synced before it gets its name, and its folder after that."""
+def test_written_files_survive_a_power_cut(site: Site) -> None:
+    """Each file is synced before it gets its name, and its folder afterwards."""
     assert site.run is not None
     assert unsynced(site.run.events, site.expected) == []

@@ -1,7 +1,7 @@
-"""Builds under faults from below, in disks, sources, clocks, networks and processes, each followed by a sound run.
+"""Builds with faults in disks, sources, clocks, networks and processes, each followed by an undisturbed run.
 
-What counts is the same throughout: a message or a row in the ledger, no traceback, and then the very bytes of a build
-that nothing ever happened to. `python -m tests.faults` breaks many more calls.
+Each test expects a message or a row in the ledger, no traceback, and then the same bytes as those of an undisturbed
+build. `python -m tests.faults` breaks many more calls.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ SMALL = {"hidden_frames": 2, "context_frames": 4, "distractors": 2, "samples_per
 
 @pytest.fixture(scope="module")
 def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few short films; tests that change them take copies."""
+    """A few short videos; tests that change them use copies."""
     folder = tmp_path_factory.mktemp("reel")
     for seed in range(FILMS):
         film(folder / f"film {seed}.mp4", seed=seed, seconds=6)
@@ -59,7 +59,7 @@ def config_for(src: Path, place: Path, **options: Any) -> BuildConfig:
 
 @pytest.fixture(scope="module")
 def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The output of a build without faults."""
+    """The files of an undisturbed build."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "load_embedder", lambda _: Thumbnails())
@@ -70,7 +70,7 @@ def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 
 @contextlib.contextmanager
 def acts(**planned: Any) -> Iterator[None]:
-    """Let workers do this; film_3 stands for `film 3.mp4`."""
+    """Make the workers act in this way on each video; film_3 means `film 3.mp4`."""
     named = {f"{name.replace('_', ' ')}.mp4" if name.startswith("film") else name: act for name, act in planned.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVP_ACTS", json.dumps(named))
@@ -105,7 +105,9 @@ def test_a_worker_lost_in_any_way_costs_its_own_video(reel: Path, whole: dict[st
     assert contents(tmp_path / "out") == whole
 
 
-def test_a_source_that_changes_is_not_taken_for_what_it_was(reel: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def test_a_changed_source_is_not_mixed_up_with_its_old_version(
+    reel: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
     shutil.copytree(reel, tmp_path / "src")
     shutil.copy(reel / "film 4.mp4", tmp_path / "other.mp4")
     with acts(
@@ -151,7 +153,7 @@ def test_slow_workers_and_jumping_clocks_change_nothing(
 
 
 class _Stalls(BaseHTTPRequestHandler):
-    """Sends half of `film 0.mp4` and then nothing."""
+    """A server that sends half of `film 0.mp4` and then stalls."""
 
     over = threading.Event()
     data = b""
@@ -196,7 +198,7 @@ def test_a_server_that_stalls_costs_its_own_video(reel: Path, tmp_path: Path) ->
 
 @contextlib.contextmanager
 def limited(what: int, most: int) -> Iterator[None]:
-    """A limit of the system on this process and its workers."""
+    """Set a resource limit of this process and its workers."""
     soft, hard = resource.getrlimit(what)
     resource.setrlimit(what, (most, hard))
     try:
@@ -205,11 +207,11 @@ def limited(what: int, most: int) -> Iterator[None]:
         resource.setrlimit(what, (soft, hard))
 
 
-def test_what_the_system_refuses_stops_a_build_and_spoils_nothing(
+def test_a_refused_system_call_stops_a_build_and_damages_nothing(
     reel: Path, whole: dict[str, str], tmp_path: Path
 ) -> None:
-    """One place, failing in another way at each run: files that may not grow, no descriptors, folders that vanish."""
-    gc.collect()  # what an earlier test left open, and what would be closed on the way
+    """One folder, with another fault in each run: files may not grow, no descriptors, removed folders."""
+    gc.collect()  # close files that earlier tests have left open
     held = len(os.listdir("/proc/self/fd"))
     config = config_for(reel, tmp_path, workers=1)
     messages = []
@@ -267,7 +269,7 @@ def test_a_folder_that_cannot_be_synced_is_an_output_error(tmp_path: Path, monke
 
 @pytest.mark.slow
 def test_a_small_disk_that_grows(reel: Path, whole: dict[str, str], tmp_path: Path) -> None:
-    """A real file system that is full, again and again; it needs a kernel that lets users mount one of their own."""
+    """A real file system that is full several times; the kernel must allow users to mount one."""
     program = (
         "import json, subprocess, sys\n"
         "from pathlib import Path\n"
@@ -337,7 +339,7 @@ def test_builds_that_share_a_bank_at_the_same_time(reel: Path, whole: dict[str, 
 
 @pytest.mark.slow
 def test_calls_that_fail_at_chosen_moments(reel: Path) -> None:
-    """A few of the calls that `python -m tests.faults` breaks, each on a build of its own."""
+    """A few of the calls that `python -m tests.faults` breaks, each in a separate build."""
     if shutil.which("cc") is None or sys.platform != "linux":
         pytest.skip("needs a C compiler on Linux")
     done = faults.preloaded(["full", "misread", "source sector", "--points", "2", "--json"], reel)

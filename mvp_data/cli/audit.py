@@ -12,13 +12,13 @@ def audit_command(
     shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for report.html and audit.json.")] = None,
     embedder: Annotated[str, typer.Option("--embedder", help="Another encoder than the build's.")] = "",
-    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Compare by encoder too.")] = True,
+    embedding: Annotated[bool, typer.Option("--embedding/--no-embedding", help="Use an encoder too.")] = True,
     fail_on: Annotated[
-        str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins, or too little was asked.")
+        str, typer.Option("--fail-on", help="leak: exit with 1 if a leak solver wins, or there are too few puzzles.")
     ] = "none",
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether the puzzles can be won without understanding them.
+    """Measure whether solvers that do not understand the videos win the puzzles.
 
     Examples:
 

@@ -1,18 +1,13 @@
-"""The commands `mvp-data build` and `mvp-data index`.
-
-Their options are made from the fields of the configuration, so the two cannot differ.
-"""
+"""The commands `mvp-data build` and `mvp-data index`. Their options are the fields of the configuration."""
 
 import inspect as signatures
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mvp_data.cli.common import AsJson, fail
+from mvp_data.cli.common import AsJson, fail, print_json
 from mvp_data.config.fields import value_type
 from mvp_data.config.options import all_options, from_options, read_yaml
 from mvp_data.core.text import counts, times
@@ -25,7 +20,7 @@ PANELS = {
     "decode": "Decoding and shots",
     "frames": "Frames",
     "embed": "Similarity",
-    "mask": "Hidden frames",
+    "mask": "Hidden segment",
     "mine": "Distractors",
     "puzzle": "Puzzles",
     "pack": "Shards",
@@ -37,7 +32,7 @@ Sources = Annotated[
     typer.Option("--src", help="Folder, file, glob, manifest, tar of videos or URL; may be given several times."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
-LogJson = Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON, a line an event, without bars.")]
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON lines, without bars.")]
 
 
 def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -71,12 +66,12 @@ def build_command(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; new or empty.")] = None,
     config: ConfigFile = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in OUT.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the sources and options, and stop.")] = False,
     as_json: AsJson = False,
     log_json: LogJson = False,
     **options: Any,
 ) -> None:
-    """Make shards of puzzles out of videos. The same command resumes what was interrupted.
+    """Build shards of puzzles from videos. After an interruption the same command resumes.
 
     Examples:
 
@@ -89,11 +84,11 @@ def build_command(
     chosen = from_options(_merge(config, {"src": src, "out": out, **options}))
     if dry_run:
         options = {**chosen.to_options(), "bank": str(chosen.bank_folder)}
-        _say_plan(options, chosen.src, chosen.limit, as_json=as_json)
+        _print_plan(options, chosen.src, chosen.limit, as_json=as_json)
         return
     report = _resumable(lambda: build(chosen, overwrite=overwrite, log_json=log_json))
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        print_json(report)
     else:
         typer.echo(to_text(report))
     if not report.samples:
@@ -106,13 +101,13 @@ def build_command(
 def index_command(
     src: Sources = None,
     config: ConfigFile = None,
-    num_tasks: Annotated[int, typer.Option("--num-tasks", help="Share the sources between this many runs.")] = 1,
-    task_index: Annotated[int, typer.Option("--task-index", help="Which of them this is, from 0.")] = 0,
+    num_tasks: Annotated[int, typer.Option("--num-tasks", help="Number of runs that share the sources.")] = 1,
+    task_index: Annotated[int, typer.Option("--task-index", help="Number of this run, from 0.")] = 0,
     as_json: AsJson = False,
     log_json: LogJson = False,
     **options: Any,
 ) -> None:
-    """Fill a bank (decode, cut, sample, embed) and stop; `build --bank` goes on from there.
+    """Decode, cut, sample and embed videos into a bank, for a later `build --bank`.
 
     Examples:
 
@@ -123,10 +118,10 @@ def index_command(
     merged = _merge(config, {"src": src, **options})
     if not merged.get("bank"):
         fail("no bank: give --bank a folder")
-    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # never created
+    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # not created
     report = _resumable(lambda: index(chosen, num_tasks=num_tasks, task_index=task_index, log_json=log_json))
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        print_json(report)
         return
     typer.echo(f"{report.videos} videos of {report.sources} sources are in {report.bank}")
     typer.echo(f"  skipped   {counts(report.skipped)}")
@@ -134,7 +129,7 @@ def index_command(
 
 
 def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the file; those given on the command line replace them."""
+    """Return the options of the file, replaced by those of the command line."""
     from_file = read_yaml(config) if config is not None else {}
     return {**from_file, **{name: value for name, value in given.items() if value is not None}}
 
@@ -147,15 +142,15 @@ def _resumable(run: Callable[[], Any]) -> Any:
         fail("stopped; run the same command again to resume", code)
 
 
-def _say_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+def _print_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *, as_json: bool) -> None:
     from mvp_data.embedding.load import load_embedder
     from mvp_data.sources.scan import scan
 
-    load_embedder(options["embedder"])  # an encoder that stops the build also stops the plan
+    load_embedder(options["embedder"])  # if this fails, the build would fail too
     found = scan(src, limit=limit)
     plan = {"sources": len(found.sources), "problems": len(found.problems), "options": dict(options)}
     if as_json:
-        typer.echo(json.dumps(plan, indent=1))
+        print_json(plan)
         return
     typer.echo(f"would decode {plan['sources']} sources ({plan['problems']} files are not usable), with:")
     for name, value in options.items():

@@ -1,7 +1,9 @@
 """Parts that several commands share: the option `--json`, and errors on standard error."""
 
+import json
 import sys
-from typing import Annotated, NoReturn
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -9,6 +11,15 @@ from mvp_data.core.text import printable
 from mvp_data.pipeline.run_log import log_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+
+
+def print_json(value: Any) -> None:
+    """Print a dataclass, a list of dataclasses or a JSON value to standard output."""
+
+    def plain(other: Any) -> Any:
+        return asdict(other) if is_dataclass(other) and not isinstance(other, type) else str(other)
+
+    typer.echo(json.dumps(value, indent=1, default=plain))
 
 
 def complain(message: str, event: str = "error") -> None:

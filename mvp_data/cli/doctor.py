@@ -7,9 +7,7 @@ import typer
 from mvp_data.cli.common import AsJson
 
 
-def doctor_command(
-    as_json: AsJson = False,
-) -> None:
+def doctor_command(as_json: AsJson = False) -> None:
     """Try everything that building and training need; exit code 1 if a build with default options cannot run here.
 
     Example:

@@ -1,13 +1,11 @@
 """The command `mvp-data export`."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 from mvp_data.core.text import counts, plural
 from mvp_data.export.catalogue import TARGETS
 
@@ -19,9 +17,10 @@ def export_command(
     to: Annotated[str, typer.Option("--to", help=f"{', '.join(_FIRST)} or {_LAST}.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the export; new or empty.")],
     thinking: Annotated[bool, typer.Option("--thinking", help="Ask for reasoning before the answer.")] = False,
-    timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each context frame was taken.")] = False,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="State the time of each context frame.")] = False,
     pass_rates: Annotated[
-        Path | None, typer.Option("--pass-rates", help="Parquet of `mvp-train filter`: leave out what teaches nothing.")
+        Path | None,
+        typer.Option("--pass-rates", help="Parquet of `mvp-train filter`: leave out too easy and too hard puzzles."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
     as_json: AsJson = False,
@@ -40,7 +39,7 @@ def export_command(
     prompt = PromptConfig(thinking=thinking, timestamps=timestamps)
     report = export(shards, out, to=to, prompt=prompt, pass_rates=pass_rates, overwrite=overwrite)
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        print_json(report)
         return
     typer.echo(f"{plural(report.samples, 'sample')} for {report.to}: {report.out}")
     typer.echo(f"  splits    {counts(report.splits)}")

@@ -12,12 +12,12 @@ from mvp_data.core.errors import ConfigError
 def inspect_command(
     path: Annotated[Path, typer.Argument(help="A shard, or a folder of shards.")],
     as_json: AsJson = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page that shows puzzles.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with puzzles.")] = None,
     puzzles: Annotated[int, typer.Option("--puzzles", help="Puzzles on that page.", min=1)] = 24,
-    sample: Annotated[str, typer.Option("--sample", help="The sample to show, here and first on the page.")] = "",
-    task: Annotated[str, typer.Option("--task", help="The task to show, where there are several.")] = "",
+    sample: Annotated[str, typer.Option("--sample", help="The sample to print, and to show first on the page.")] = "",
+    task: Annotated[str, typer.Option("--task", help="The task to show, if there are several.")] = "",
 ) -> None:
-    """Show what is in a shard: a table, one puzzle in words, and on request a page to look at.
+    """Show the content of a shard: a table, one puzzle as text, and optionally an HTML page.
 
     Examples:
 
@@ -41,4 +41,4 @@ def inspect_command(
         if path.is_dir() and html.resolve().parent == path.resolve():
             raise ConfigError(f"{html}: is in the folder of shards, which must hold nothing else; choose another one")
         shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
-        typer.echo(f"{shown} puzzles to look at: {html.resolve().as_uri()}", err=as_json)
+        typer.echo(f"{shown} puzzles: {html.resolve().as_uri()}", err=as_json)

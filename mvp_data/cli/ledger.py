@@ -1,13 +1,11 @@
 """The command `mvp-data ledger`."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 
 
 def ledger_command(
@@ -15,7 +13,7 @@ def ledger_command(
     skipped: Annotated[bool, typer.Option("--skipped", help="Only the files that gave no samples.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what became of every source file, and why.
+    """Print the outcome of each source file, and the reason.
 
     Example:
 
@@ -26,9 +24,9 @@ def ledger_command(
 
     rows = [row for row in read_ledger(out) if not skipped or row.outcome == "skipped"]
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        print_json(rows)
         return
     for row in rows:
-        what = f"{row.samples} samples" if row.outcome == "used" else row.reason
+        outcome = f"{row.samples} samples" if row.outcome == "used" else row.reason
         detail = row.detail or f"{row.frames_kept} of {row.frames_sampled} frames kept, {row.shots} shots"
-        typer.echo(f"{printable(row.path)}\n    {what}: {printable(detail)}")
+        typer.echo(f"{printable(row.path)}\n    {outcome}: {printable(detail)}")

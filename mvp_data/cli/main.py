@@ -1,4 +1,4 @@
-"""The entry point `mvp-data`: registers the commands, and turns expected errors into one line and an exit code."""
+"""The entry point `mvp-data`: registers the commands, and reports an expected error as one line and an exit code."""
 
 import os
 import sys

@@ -1,21 +1,19 @@
 """The command `mvp-data merge`."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 
 
 def merge_command(
-    banks: Annotated[list[Path], typer.Argument(help="Banks of `mvp-data index`; they stay as they are.")],
-    bank: Annotated[Path, typer.Option("--bank", help="The bank to bring them into; made if need be.")],
+    banks: Annotated[list[Path], typer.Argument(help="Banks of `mvp-data index`; they are not changed.")],
+    bank: Annotated[Path, typer.Option("--bank", help="The bank to merge into; created if needed.")],
     as_json: AsJson = False,
 ) -> None:
-    """Bring banks that several machines filled together. Where all share one bank there is nothing to merge.
+    """Merge the banks of several machines into one. Machines that share one bank do not need this.
 
     Example:
 
@@ -30,8 +28,8 @@ def merge_command(
 
     report = merge(banks, bank)
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=1, default=str))
+        print_json(report)
         return
-    typer.echo(f"{plural(report.copied, 'video')} of {plural(report.banks, 'bank')} brought into {report.bank}")
-    typer.echo(f"  there before  {report.known}")
-    typer.echo(f"  had failed    {report.replaced} there, and went well elsewhere")
+    typer.echo(f"{plural(report.copied, 'video')} of {plural(report.banks, 'bank')} copied into {report.bank}")
+    typer.echo(f"  known     {report.known}")
+    typer.echo(f"  replaced  {report.replaced} failures that succeeded elsewhere")

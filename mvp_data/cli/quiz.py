@@ -12,11 +12,11 @@ from mvp_data.core.errors import ConfigError, OutputError
 
 def quiz_command(
     shards: Annotated[Path, typer.Argument(help="A folder of shards, or one shard.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write a page; it saves its answers as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a page that saves the answers as JSON.")] = None,
     grade: Annotated[Path | None, typer.Option("--grade", help="Grade the answers that a page saved.")] = None,
     results: Annotated[Path | None, typer.Option("--results", help="File for the graded answers, as JSON.")] = None,
-    n: Annotated[int, typer.Option("--n", help="Puzzles.", min=1)] = 30,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed asks other puzzles.")] = 0,
+    n: Annotated[int, typer.Option("--n", help="Number of puzzles.", min=1)] = 30,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed chooses other puzzles.")] = 0,
     split: Annotated[str, typer.Option("--split", help="Only train, val or test.")] = "",
     task: Annotated[str, typer.Option("--task", help="Only puzzles of this task, such as mvp.")] = "",
     as_json: AsJson = False,

@@ -1,21 +1,19 @@
 """The command `mvp-data upload`."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 
 
 def upload_command(
     shards: Annotated[Path, typer.Argument(help="A finished build.")],
-    url: Annotated[str, typer.Argument(help="Folder to bring it to: s3://, gs://, az:// or file://.")],
+    url: Annotated[str, typer.Argument(help="Folder to copy it to: s3://, gs://, az:// or file://.")],
     as_json: AsJson = False,
 ) -> None:
-    """Bring a finished build into an object store, its index last. The same command goes on with what is missing.
+    """Copy a finished build to an object store, its index last. After an interruption the same command resumes.
 
     Example:
 
@@ -29,7 +27,7 @@ def upload_command(
     with Progress(count, "uploading", "file") as bar:
         report = upload(shards, url, lambda _: bar.update())
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=1))
+        print_json(report)
         return
     typer.echo(f"{plural(report.files, 'file')}, {report.bytes} bytes, are in {report.url}")
-    typer.echo(f"  there before  {report.known}")
+    typer.echo(f"  known     {report.known}")

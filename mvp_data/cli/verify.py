@@ -1,13 +1,12 @@
 """The command `mvp-data verify`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 from mvp_data.core.errors import ConfigError
 
 
@@ -17,7 +16,7 @@ def verify_command(
     bank: Annotated[Path | None, typer.Option("--bank", help="The bank to repair from [SHARDS.bank].")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every byte, picture and rule of a finished build; exit code 0 only if all is well.
+    """Check all bytes, images and rules of a finished build; the exit code is 0 only if everything is right.
 
     Examples:
 
@@ -39,7 +38,7 @@ def verify_command(
         found = done.after
         if as_json:
             facts = {"rebuilt": done.rebuilt, "failed": done.failed, "after": {**asdict(found), "ok": found.ok}}
-            typer.echo(json.dumps(facts, indent=1))
+            print_json(facts)
         else:
             typer.echo("\n".join([f"made again: {', '.join(done.rebuilt) or 'nothing'}", *done.failed, ""]))
             typer.echo(to_text(found))

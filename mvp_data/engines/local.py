@@ -1,4 +1,4 @@
-"""The engine `local`: runs jobs in processes of this machine, any of which may be killed at any moment.
+"""The engine `local`: runs jobs in processes of this machine; any process may be killed at any moment.
 
 Each worker has a pipe of its own, so a killed worker does not affect the others. Pool libraries share one queue and its
 locks among all workers: when the kernel kills a worker that waits for its next job, because memory is short, the whole
@@ -65,7 +65,7 @@ class _Worker(Generic[Job]):
             self.result = Lost("crash", f"its process died ({_cause(self.process.exitcode)})", self.note)
 
     def check_limits(self) -> None:
-        """Give the job up if it exceeds a limit."""
+        """Set the result to `Lost` if the job exceeds a limit."""
         if self.result is not _NO_RESULT:
             return
         if self.deadline_s <= time.monotonic():
@@ -203,10 +203,8 @@ def _start(work: Callable[[Job], Result], limits: Limits) -> "_Worker[Job]":
         ours.recv()
     except EOFError:
         worker.end()
-        raise MvpError(
-            "no worker process can be started; a script that builds shards must do it "
-            'under `if __name__ == "__main__":`'
-        ) from None
+        advice = 'a script that builds shards must do it under `if __name__ == "__main__":`'
+        raise MvpError(f"no worker process can be started; {advice}") from None
     return worker
 
 

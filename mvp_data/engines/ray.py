@@ -177,7 +177,7 @@ def _set_environment(*, own: bool) -> None:
     if own and len(tempfile.gettempdir()) > LONGEST_TEMP_DIR:
         os.environ.setdefault("RAY_TMPDIR", "/tmp")
     if own and "ray" not in sys.modules:
-        # Ray listens on all network interfaces; without a token anyone who reaches its ports could run code here.
+        # Ray listens on all network interfaces; without a token, any client that reaches its ports could run code here.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # for this run only; Ray would put one in HOME
 

@@ -18,7 +18,7 @@ from mvp_data.engines.base import extend_deadline
 from mvp_data.ingest.jobs import PASSING, ChunkPlan, Job
 from mvp_data.ingest.read_twice import read_twice
 
-if TYPE_CHECKING:  # `frames` loads the decoders
+if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Chunk
 
 

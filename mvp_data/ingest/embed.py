@@ -31,7 +31,7 @@ JOB_FRAMES = 512  # least frames of a job on a cluster: a second of work or more
 
 
 class Jpegs(Sequence[Picture]):
-    """Images that are decoded each time they are read: in the encoder's threads, and never all at once."""
+    """Images that are decoded each time they are read: in the threads of the encoder, and never all at once."""
 
     def __init__(self, jpegs: Sequence[bytes]) -> None:
         self._jpegs = jpegs

@@ -13,7 +13,7 @@ from mvp_data.core.errors import SkipReason
 from mvp_data.core.types import Location, Source
 from mvp_data.sources.known_files import FileState
 
-if TYPE_CHECKING:  # `frames` loads the decoders
+if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Chunk
 
 # These are not facts about the bytes of a file, so they are not remembered: every run tries such a source again.
@@ -83,7 +83,7 @@ class Job:
 
 
 class ResultKind(StrEnum):
-    """What a job has found or done."""
+    """The kinds of result of a job."""
 
     VERSION = "version"  # `stamp`: the version of the file that the server has
     PLANNED = "planned"  # `plan`: a long video, whose first chunk is in the bank

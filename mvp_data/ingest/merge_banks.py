@@ -82,14 +82,10 @@ def _merge_video(bank: Path, into: Path, extract_hash: str, video_id: str) -> st
         failed = ours.facts(video_id)[0] in FAILURES and theirs.facts(video_id)[0] not in FAILURES
         result = "replaced" if failed else "known"
     if result != "known":
-        for relative in (
-            entry.with_suffix(".jpgs"),
-            entry,
-        ):  # the entry last: its presence means that the video is complete
+        for relative in (entry.with_suffix(".jpgs"), entry):  # the entry last: it means that the video is complete
             _copy(bank / relative, into / relative, into / "tmp")
-    if result != "known" or cmp(
-        bank / entry, into / entry, shallow=False
-    ):  # the vectors belong to exactly these frames
+    # Vectors belong to the frames of one entry: if the two banks have different entries, they are not copied.
+    if result != "known" or cmp(bank / entry, into / entry, shallow=False):
         for path in sorted(bank.glob(f"{extract_hash}/vectors/*/{video_id[:2]}/{video_id}.npy")):
             target = into / path.relative_to(bank)
             if not target.exists():

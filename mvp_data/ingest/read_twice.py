@@ -29,9 +29,8 @@ def read_twice(decode: Callable[..., VideoEntry], blob: IO[bytes], check: Callab
         extend_deadline()
         again, skip_again = _attempt(decode, _Discard())
         if _comparable(first, skip) != _comparable(again, skip_again):
-            raise Skip(
-                SkipReason.UNREADABLE, "two reads gave different results; check the disk or network, and run again"
-            )
+            problem = "two reads gave different results; check the disk or network, and run again"
+            raise Skip(SkipReason.UNREADABLE, problem)
     if first is None:
         assert skip is not None
         raise skip

@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What changes the state of a source."""
+    """The events that change the state of a source."""
 
     ASK = "ask"  # the scheduler asks for the version first
     DECODE = "decode"  # the scheduler decodes at once
@@ -66,7 +66,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What a transition asks the scheduler to do."""
+    """The work that a transition leaves to the scheduler."""
 
     ended: Mapping[Source, str] = field(default_factory=dict)  # sources that have ended, with the stamps of their files
     unneeded: ChunkPlan | None = None  # its chunks can be removed from the bank

@@ -17,7 +17,7 @@ from mvp_data.ingest.read_twice import read_twice
 from mvp_data.sources.fetch import fingerprint, local_file
 from mvp_data.sources.known_files import FileState, file_state, remote_stamp, stamp
 
-if TYPE_CHECKING:  # `frames` loads the decoders
+if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Chunk
 
 
@@ -70,7 +70,7 @@ def _work(job: Job) -> JobResult:
 
 
 def _stamp(job: Job, before: FileState | None) -> str:
-    """The stamp of a local file; empty for a copy, whose own times mean nothing."""
+    """Return the stamp of a local file; empty for a copy, because its times are not those of the source."""
     return stamp(job.source.location, before) if job.location == job.source.location else ""
 
 

@@ -1,7 +1,7 @@
-"""Whether this machine can build and train: each thing that is needed is tried, not only looked for.
+"""The command `doctor`: tries everything that building and training need on this machine.
 
-Every check runs in a worker process of the kind that decodes videos, so a library that crashes costs one row of the
-table, and a table with rows in it shows that such processes can be started here.
+Each check runs in a worker process like those that decode videos, so a library that crashes costs only its row of the
+table.
 """
 
 import importlib.metadata
@@ -28,18 +28,18 @@ from mvp_data.engines.base import Limits, Lost
 from mvp_data.engines.local import can_limit_memory, run_all
 
 DISTRIBUTION = "masked-video-prediction"
-EXTRAS = ("clip", "shots", "decord", "ffmpeg", "ray", "train")
+EXTRAS = ("audit", "clip", "shots", "decord", "ffmpeg", "ray", "train")
 CHECK_TIMEOUT_S = 120.0  # torch may take a minute to load from a slow disk
-WORKER_MB = 300  # with room: one takes 90 to 170 MB for videos up to 1080p
+WORKER_MB = 300  # a worker takes 90 to 170 MB for videos up to 1080p
 LEAST_FREE_MB = 1000
 LEAST_DESCRIPTORS = 256
 REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 _REQUIREMENT = re.compile(r"([\w.-]+)([^;]*)(?:;.*?(?:extra == [\"'](\w+)[\"'])?)?")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the answer."""
+    """The result of one check."""
 
     name: str
     state: str  # ok | warning | missing
@@ -50,15 +50,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One thing to try, in a process of its own."""
+    """One thing to try; `examine` runs in a worker process and returns (state, detail, remedy)."""
 
     name: str
-    examine: Callable[[], tuple[str, str, str]]  # state, detail, remedy
+    examine: Callable[[], tuple[str, str, str]]
     needed: bool = False
 
 
 def checks(folder: Path) -> tuple[Check, ...]:
-    """All there is to try; `folder` is where builds are to go."""
+    """Return all checks; `folder` is where builds will be written."""
     return (
         Check(name="mvp-data", examine=_tool),
         Check(name="packages", examine=partial(_packages, ""), needed=True),
@@ -79,8 +79,7 @@ def checks(folder: Path) -> tuple[Check, ...]:
 
 
 def examine(to_try: Sequence[Check]) -> tuple[Row, ...]:
-    """A row a check, in their order, and before them one on the processes in which they run."""
-    numbers = range(len(to_try))
+    """Run the checks; return a row about the worker processes, and one for each check in order."""
     done: dict[int, tuple[str, str, str]] = {}
     try:
         results = run_all(_try, list(enumerate(to_try)), workers=2, limits=Limits(timeout_s=CHECK_TIMEOUT_S))
@@ -92,23 +91,23 @@ def examine(to_try: Sequence[Check]) -> tuple[Row, ...]:
         start = ("ok", "can be started and answer", "")
     except (MvpError, OSError) as error:
         start = ("missing", f"cannot be started: {error}", "raise the limits on processes and open files (ulimit -a)")
-    unknown = ("missing", "not tried, for want of worker processes", "see the first row")
-    rows = [Row(name=to_try[n].name, needed=to_try[n].needed, **_named(done.get(n, unknown))) for n in numbers]
-    return (Row(name="worker processes", needed=True, **_named(start)), *rows)
+    unknown = ("missing", "not tried, because no worker process can be started", "see the first row")
+    rows = [Row(check.name, *done.get(n, unknown), needed=check.needed) for n, check in enumerate(to_try)]
+    return (Row("worker processes", *start, needed=True), *rows)
 
 
 def unfit(rows: Sequence[Row]) -> list[str]:
-    """What keeps a build with default options from running here."""
+    """Return the names of the missing parts that a build with default options needs."""
     return [row.name for row in rows if row.needed and row.state == "missing"]
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """The rows, and whether a build can run."""
+    """Format the rows as JSON; `ok` means that a build can run."""
     return json.dumps({"ok": not unfit(rows), "rows": [asdict(row) for row in rows]}, indent=1)
 
 
 def to_text(rows: Sequence[Row]) -> str:
-    """The rows as a table, a remedy under each that has one, and what follows from them."""
+    """Format the rows as a table with remedies, and say whether a build can run."""
     width = max(len(row.name) for row in rows)
     lines = []
     for row in rows:
@@ -121,12 +120,8 @@ def to_text(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", verdict])
 
 
-def _named(found: tuple[str, str, str]) -> dict[str, str]:
-    return dict(zip(("state", "detail", "remedy"), found, strict=True))
-
-
 def _try(job: tuple[int, Check]) -> tuple[str, str, str]:
-    """One check in a worker; what the project's own errors say is an answer too."""
+    """Run one check in a worker; an error of this package is a result too."""
     try:
         return job[1].examine()
     except MvpError as error:
@@ -138,11 +133,11 @@ def _tool() -> tuple[str, str, str]:
 
 
 def _packages(extra: str) -> tuple[str, str, str]:
-    """The packages that this one, or one of its extras, asks for."""
+    """Check the packages that this one, or one of its extras, requires."""
     try:
         wanted = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        return "warning", "not installed as a package, so what it needs is not known", "pip install -e ."
+        return "warning", "not installed as a package, so its requirements are unknown", "pip install -e ."
     wrong, right = [], []
     for requirement in wanted:
         found = _REQUIREMENT.fullmatch(requirement)
@@ -172,14 +167,14 @@ def _cores() -> tuple[str, str, str]:
 
 
 def _memory() -> tuple[str, str, str]:
-    """Of the machine or of this container, whichever has less."""
+    """Check the memory of the machine, or of this container if it has less."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return "ok", "how much there is cannot be seen on this system", ""
+        return "ok", "unknown on this system", ""
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     total_mb, free_mb = kib["MemTotal"] / 1000 * 1.024, kib["MemAvailable"] / 1000 * 1.024
-    with suppress(OSError, ValueError):  # no container; or a limit of "max", which is none
+    with suppress(OSError, ValueError):  # not a container, or the limit is "max"
         group = Path("/sys/fs/cgroup")
         limit_mb = int((group / "memory.max").read_text()) / 1e6
         facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
@@ -195,7 +190,7 @@ def _memory() -> tuple[str, str, str]:
 def _memory_limit() -> tuple[str, str, str]:
     if can_limit_memory():
         return "ok", "a video that takes too much memory is stopped", ""
-    return "warning", "--video-memory-mb has no effect on this system", "mind videos of very large pictures"
+    return "warning", "--video-memory-mb has no effect on this system", "avoid videos with very large frames"
 
 
 def _descriptors() -> tuple[str, str, str]:
@@ -210,7 +205,7 @@ def _descriptors() -> tuple[str, str, str]:
 
 
 def _space(folder: Path) -> tuple[str, str, str]:
-    """Something is written there, since a quota shows in no other way."""
+    """Write to the folder, because only that shows a quota."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))
@@ -224,14 +219,14 @@ def _space(folder: Path) -> tuple[str, str, str]:
 
 
 def _decoder(backend: str, package: str) -> tuple[str, str, str]:
-    """The back end at work on a clip of each codec."""
+    """Decode a clip of each codec with the back end."""
     from mvp_data.video.decode.codec_check import trial
 
     try:
         found = trial(backend)
     except MissingDependencyError as error:
-        said, _, line = str(error).rpartition(": ")
-        return "missing", said, line
+        problem, _, command = str(error).rpartition(": ")
+        return "missing", problem, command
     except OSError as error:
         return "missing", f"no clip can be tried ({error.strerror})", "see temporary files"
     version = importlib.metadata.version(package)
@@ -246,7 +241,7 @@ def _decoder(backend: str, package: str) -> tuple[str, str, str]:
 
 
 def _encoder(name: str) -> tuple[str, str, str]:
-    """The weights' hash; the default ones also look at a picture."""
+    """Check the hash of the weights; embed an image with the default ones."""
     (row,) = (row for row in listing() if row.name == name)
     if row.state != "present":
         return "missing", f"weights {row.state}: {row.path}", f"mvp-data weights fetch {name}"
@@ -256,7 +251,7 @@ def _encoder(name: str) -> tuple[str, str, str]:
 
     embedder = load_embedder(f"builtin:{name}", threads=1)
     embedder.embed([np.zeros((8, 8, 3), np.uint8)])
-    return "ok", f"weights present and at work on {embedder.encoder.engine}: {row.path}", ""
+    return "ok", f"weights present; it runs on {embedder.encoder.engine}: {row.path}", ""
 
 
 def _neighbours() -> tuple[str, str, str]:
@@ -272,8 +267,8 @@ def _gpu() -> tuple[str, str, str]:
     try:
         import torch
     except ImportError:
-        return "missing", "not looked for: torch is not installed", f"pip install '{DISTRIBUTION}[train]'"
+        return "missing", "not checked: torch is not installed", f"pip install '{DISTRIBUTION}[train]'"
     if not torch.cuda.is_available():
-        return "warning", f"torch {torch.__version__} sees none", "training wants one; building does not"
+        return "warning", f"torch {torch.__version__} sees none", "only training needs one"
     names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     return "ok", f"torch {torch.__version__} sees {', '.join(names)}", ""

@@ -1,4 +1,4 @@
-"""The ledger: one row for every source file, used or skipped, with the reason and what to do about it."""
+"""The ledger: one row for each source file, used or skipped, with the reason and advice."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mvp_data.config.options import BuildConfig
+from mvp_data.config.options import MaskConfig
 from mvp_data.core.errors import ShardError, SkipReason
 from mvp_data.core.types import VideoEntry
 from mvp_data.ingest.jobs import Outcome
@@ -16,11 +16,11 @@ from mvp_data.sources.scan import ScanProblem
 from mvp_data.system.parquet import schema_of, write_rows
 
 LEDGER_NAME = "ledger.parquet"
-LEAST_CONTEXT = 4  # fewer visible frames are no context to advise
-MOST_FPS = 16  # frames nearer to each other than this seldom differ
-LAST_RULES = ("few_distractors", "no_decoy", "difficulty")  # what they refuse has passed all others
+LEAST_CONTEXT = 4  # least --context-frames that is advised
+MOST_FPS = 16  # at higher rates neighbouring frames seldom differ
+LAST_RULES = ("few_distractors", "no_decoy", "difficulty")  # a segment that they refuse has passed all other rules
 ADVICE = {
-    "policy": "choose another --mask-policy, say free",
+    "policy": "choose another --mask-policy, such as free",
     "little_context": "lower --context-frames",
     "no_motion": "too little moves in it: leave it out",
     "repeated_hidden": "lower --hidden-frames, or leave it out: it is too still or repeats itself",
@@ -31,12 +31,12 @@ ADVICE = {
     "few_distractors": "add videos of the same shape, or lower --distractors",
     "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
     "difficulty": "widen --difficulty",
-}  # by the reason that came nearest to a puzzle, else the commonest
+}  # by reason, see `_why_none`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerRow:
-    """One source file. Numbers are 0 and texts empty where the file did not get that far."""
+    """A source file. Values of steps that it did not reach are 0 or empty."""
 
     path: str
     outcome: str  # used | skipped
@@ -53,7 +53,7 @@ class LedgerRow:
     frames_rejected: str = "{}"  # JSON: reason -> count
     segments_refused: str = "{}"  # JSON: reason -> count
     damaged_packets: int = 0
-    decoded_share: float = 0.0  # of the video's frames; 1 where none was left out
+    decoded_share: float = 0.0  # decoded frames / all frames of the video
 
 
 def make_ledger(
@@ -62,28 +62,23 @@ def make_ledger(
     entries: Mapping[str, VideoEntry],
     kept: Mapping[str, KeptVideo],
     puzzle_set: PuzzleSet,
-    config: BuildConfig,
+    mask: MaskConfig,
 ) -> tuple[LedgerRow, ...]:
-    """All rows, sorted by path; of sources with the same bytes the first stands for all."""
+    """Return all rows, sorted by path; a source with the same bytes as an earlier one is a duplicate."""
     samples = Counter(puzzle.episode.strip.video_id for puzzle in puzzle_set.puzzles)
     first: dict[str, str] = {}
     rows = [LedgerRow(path=p.path, outcome="skipped", reason=p.reason.value, detail=p.detail) for p in problems]
     for outcome in outcomes:
         path, video_id = outcome.source.path, outcome.video_id
         if video_id in first:
-            detail = f"same bytes as {first[video_id]}"
-            row = LedgerRow(
-                path=path,
-                outcome="skipped",
-                reason=SkipReason.DUPLICATE.value,
-                detail=detail,
-                video_id=video_id,
-            )
-        elif outcome.skip:
-            row = LedgerRow(path=path, outcome="skipped", reason=outcome.skip, detail=outcome.detail, video_id=video_id)
+            reason, detail = SkipReason.DUPLICATE.value, f"same bytes as {first[video_id]}"
+        else:
+            reason, detail = outcome.skip, outcome.detail
+        if reason:
+            row = LedgerRow(path=path, outcome="skipped", reason=reason, detail=detail, video_id=video_id)
         else:
             refused = puzzle_set.video_drops.get(video_id, {})
-            row = _video_row(path, entries[video_id], kept.get(video_id), samples[video_id], refused, config)
+            row = _video_row(path, entries[video_id], kept.get(video_id), samples[video_id], refused, mask)
         if video_id:
             first.setdefault(video_id, path)
         rows.append(row)
@@ -93,14 +88,13 @@ def make_ledger(
 def _video_row(
     path: str,
     entry: VideoEntry,
-    kept: KeptVideo | None,  # None where no frame was usable
+    kept: KeptVideo | None,  # None: no frame was usable
     samples: int,
     refused: Mapping[str, int],
-    config: BuildConfig,
+    mask: MaskConfig,
 ) -> LedgerRow:
-    rejected = entry.frames.rejections()
     kept_frames = len(kept.kept) if kept else 0
-    reason, detail = ("", "") if samples else _why_none(entry, kept_frames, refused, config)
+    reason, detail = ("", "") if samples else _why_none(entry, kept_frames, refused, mask)
     return LedgerRow(
         path=path,
         outcome="used" if samples else "skipped",
@@ -114,16 +108,16 @@ def _video_row(
         shots=len(entry.boundaries) + 1,
         frames_sampled=len(entry.frames),
         frames_kept=kept_frames,
-        frames_rejected=json.dumps(rejected, sort_keys=True),
+        frames_rejected=json.dumps(entry.frames.rejections(), sort_keys=True),
         segments_refused=json.dumps(refused, sort_keys=True),
         damaged_packets=entry.damaged_packets,
         decoded_share=round(entry.decoded_share, 4),
     )
 
 
-def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: BuildConfig) -> tuple[str, str]:
-    """Reason and advice for a video that decoded well and still gives no sample."""
-    k, context = config.mask.hidden_frames, config.mask.context_frames
+def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: MaskConfig) -> tuple[str, str]:
+    """Return reason and detail for a video that was decoded and gives no sample."""
+    k, context = mask.hidden_frames, mask.context_frames
     needed, usable = k + context, len(entry.usable)
     rejected = entry.frames.rejections()
     why = f" ({_counts(rejected)})" if rejected else ""
@@ -135,17 +129,16 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], config: 
         return SkipReason.TOO_SHORT.value, f"{found}: {_faster(entry, needed) or fewer}"
     if kept < needed:
         return SkipReason.STATIC.value, f"{found}: {fewer}"
-    if not refused:  # whole_shot alone: other policies try every run of K frames
-        return (
-            SkipReason.NO_PUZZLE.value,
-            f"no shot has {k} different frames and enough others around it: {ADVICE['policy']}",
-        )
+    if not refused:  # only with the policy whole_shot; the others try every run of K frames
+        found = f"no shot has {k} different frames and enough others around it"
+        return SkipReason.NO_PUZZLE.value, f"{found}: {ADVICE['policy']}"
+    # Advice for the reason that was nearest to a puzzle, otherwise for the most frequent one.
     most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))
     return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
 
 
 def _faster(entry: VideoEntry, needed: int) -> str:
-    """The rate that would give a short video enough frames, if there is a sensible one; a fifth is lost on the way."""
+    """Advise the sampling rate that gives a short video enough frames, if there is one; a fifth of them is rejected."""
     rate = entry.rate_fps
     while rate < MOST_FPS and rate * entry.duration_s * 0.8 < needed:
         rate *= 2
@@ -154,8 +147,8 @@ def _faster(entry: VideoEntry, needed: int) -> str:
     return f"--max-fps {rate:g} would sample it faster (short videos are decoded again)"
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(found.items()))
 
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
@@ -164,10 +157,10 @@ def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
 
 
 def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
-    """The rows of a finished build.
+    """Read the rows of a finished build.
 
     Raises:
-        ShardError: there is no ledger, or it is not one.
+        ShardError: the ledger is missing or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -176,6 +169,6 @@ def read_ledger(folder: Path) -> tuple[LedgerRow, ...]:
     try:
         return tuple(LedgerRow(**row) for row in pq.read_table(path).to_pylist())
     except FileNotFoundError as error:
-        raise ShardError(f"{path}: not there; give the --out folder of a finished build") from error
+        raise ShardError(f"{path}: does not exist; give the --out folder of a finished build") from error
     except (OSError, pa.ArrowException, TypeError) as error:
         raise ShardError(f"{path}: cannot be read as a ledger ({error})") from error

@@ -1,4 +1,4 @@
-"""From puzzles to shards: look up the JPEGs in the bank, write records, cut into shards."""
+"""Writes puzzles to shards: plans the shards, makes the records, and copies the JPEGs from the bank."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from tarfile import BLOCKSIZE, RECORDSIZE
 
 from mvp_data.bank.bank import Bank
-from mvp_data.config.options import BuildConfig, PackConfig
+from mvp_data.config.options import MaskConfig, PackConfig
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.types import Encoder
 from mvp_data.core.version import __version__
@@ -23,29 +23,34 @@ SHARD_STEMS = {"train": "shard", "val": "val", "test": "test"}  # shard-000000.t
 
 
 def shard_stem(task: str, split: str) -> str:
-    """How the names of these shards begin: `shard` and `val` for `mvp`, `jigsaw-shard` for another task."""
+    """Return the start of the names of these shards: `shard` or `val` for `mvp`, `jigsaw-shard` for another task."""
     return TASKS[task].shard_stem(SHARD_STEMS[split])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """What was written: the shards, and the record of every sample with the shard it went to."""
+    """The shards that were written, and (name of its shard, record) of each sample."""
 
     shards: tuple[ShardInfo, ...]
     records: tuple[tuple[str, Record], ...]
 
 
-class Packer:
-    """Writes the puzzles of one build; holds what is the same for all of them."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """The facts about a build that each of its records states."""
 
-    def __init__(
-        self, videos: Sequence[KeptVideo], bank: Bank, config: BuildConfig, encoder: Encoder, config_hash: str
-    ) -> None:
+    config_hash: str
+    encoder: Encoder
+    mask: MaskConfig
+    seed: int
+
+
+class Packer:
+    """Writes the puzzles of one build."""
+
+    def __init__(self, videos: Sequence[KeptVideo], bank: Bank, config: PackConfig, made: Provenance) -> None:
         self._videos: Mapping[str, KeptVideo] = {v.entry.video_id: v for v in videos}
-        self._bank = bank
-        self._config = config
-        self._encoder = encoder
-        self._config_hash = config_hash
+        self._bank, self._config, self._made = bank, config, made
 
     def pack(self, puzzles: Sequence[Puzzle], out: Path, on_sample: Callable[[], object] = lambda: None) -> Packed:
         """Write every puzzle to a shard of its task and split.
@@ -68,23 +73,23 @@ class Packer:
         return Packed(shards=tuple(shards), records=tuple(records))
 
     def plan(self, puzzles: Sequence[Puzzle]) -> Iterator[tuple[str, list[Puzzle]]]:
-        """(file name, puzzles) of each shard; tasks differ in their members, so each has shards of its own."""
+        """Yield (file name, puzzles) of each shard. Tasks have separate shards, because their members differ."""
         by_kind: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
         for puzzle in puzzles:
             by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
         for task, split in ((task, split) for task in TASKS for split in SPLITS if (task, split) in by_kind):
             chosen = sorted(by_kind[task, split], key=self._rank)
-            for number, members in enumerate(cut(chosen, self._tar_bytes, self._config.pack)):
+            for number, members in enumerate(cut(chosen, self._tar_bytes, self._config)):
                 yield f"{shard_stem(task, split)}-{number:06d}.tar", members
 
     def _rank(self, puzzle: Puzzle) -> tuple[float, int, str]:
-        """By difficulty for a curriculum, or in an order that mixes the videos."""
-        easy_first = self._config.pack.shard_order == "easy_first"
-        mixed = stable_hash("pack", self._config.seed, puzzle.key)
+        """Return a sort key: by difficulty for a curriculum, or one that mixes the videos."""
+        easy_first = self._config.shard_order == "easy_first"
+        mixed = stable_hash("pack", self._made.seed, puzzle.key)
         return (puzzle.difficulty if easy_first else 0.0, mixed, puzzle.key)
 
     def _tar_bytes(self, puzzle: Puzzle) -> int:
-        """What a sample adds to its shard: each member is padded to whole blocks and has one more for its header."""
+        """Return the size of a sample in its shard: each member has a header block, and is padded to whole blocks."""
         video = self._video(puzzle)
         context = video.entry.frames.jpeg_bytes[list(puzzle.episode.context)].tolist()
         pool = (int(self._videos[c.frame.video_id].entry.frames.jpeg_bytes[c.frame.index]) for c in puzzle.candidates)
@@ -92,7 +97,7 @@ class Packer:
         return sum((2 + (size - 1) // BLOCKSIZE) * BLOCKSIZE for size in sizes)
 
     def sample(self, puzzle: Puzzle) -> Sample:
-        """A puzzle with its pixels: the bank's JPEGs byte for byte, so that no second encoding marks any of them."""
+        """Return a puzzle with its images: the JPEGs of the bank, because a second encoding could be a shortcut."""
         with ExitStack() as stack:
             names = sorted({puzzle.episode.strip.video_id, *(c.frame.video_id for c in puzzle.candidates)})
             jpeg = {v: stack.enter_context(self._bank.jpegs(self._videos[v].entry)) for v in names}
@@ -104,8 +109,8 @@ class Packer:
             )
 
     def record(self, puzzle: Puzzle) -> Record:
-        """The JSON side of a sample, with its full provenance."""
-        video, episode = self._video(puzzle), puzzle.episode
+        """Return the JSON of a sample."""
+        video, episode, made = self._video(puzzle), puzzle.episode, self._made
         frames = video.entry.frames
         return Record(
             key=puzzle.key,
@@ -117,18 +122,18 @@ class Packer:
             width_px=video.entry.width_px,
             height_px=video.entry.height_px,
             mask_start=episode.mask_start,
-            mask_policy=self._config.mask.mask_policy,
+            mask_policy=made.mask.mask_policy,
             hidden_start_s=frames[episode.hidden[0]].time_s,
             hidden_end_s=frames[episode.hidden[-1]].time_s,
             sampled_fps=video.entry.rate_fps,
             difficulty=puzzle.difficulty,
             doubt=puzzle.doubt,
             margin=puzzle.margin,
-            seed=self._config.seed,
-            config_hash=self._config_hash,
+            seed=made.seed,
+            config_hash=made.config_hash,
             tool_version=__version__,
-            encoder_name=self._encoder.name,
-            encoder_weights_sha256=self._encoder.weights_sha256,
+            encoder_name=made.encoder.name,
+            encoder_weights_sha256=made.encoder.weights_sha256,
             video_id=video.entry.video_id,
             video_path=video.source.path,
             video_group=video.group,
@@ -159,9 +164,9 @@ class Packer:
 
 
 def cut(puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig) -> Iterator[list[Puzzle]]:
-    """Runs of puzzles that fit a shard, by number and by size; one that is larger than a shard gets its own."""
+    """Yield the puzzles of each shard, within the limits of samples and bytes; a larger puzzle has its own shard."""
     members: list[Puzzle] = []
-    size = RECORDSIZE  # at most this much ends every tar
+    size = RECORDSIZE  # at most this many bytes end a tar
     for puzzle in puzzles:
         more = tar_bytes(puzzle)
         if members and (len(members) == config.shard_samples or size + more > config.shard_mb * 1e6):

@@ -1,4 +1,4 @@
-"""What a run says of itself: the report that `build` returns and writes."""
+"""The reports of a run: `build` and `index` return them, and `report.json` keeps that of a build."""
 
 import json
 from collections import Counter
@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mvp_data.config.options import BuildConfig
+from mvp_data.config.options import PuzzleConfig
 from mvp_data.core.errors import OutputError
 from mvp_data.core.text import counts, plural, times
 from mvp_data.pipeline.ledger import LedgerRow
 from mvp_data.pipeline.output_folder import REPORT_NAME
 from mvp_data.pipeline.pack import Packed
-from mvp_data.pipeline.run_log import Journal
 from mvp_data.puzzles.corpus import Thresholds
 from mvp_data.puzzles.make import PuzzleSet
 from mvp_data.shards.record import SPLITS
@@ -24,37 +23,37 @@ MAX_REPORT_BYTES = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """What a build did; `report.json` holds the same."""
+    """The results of a build, as in `report.json`."""
 
     out: Path
     bank: Path
     samples: int
     shards: int
     sources: int  # files found, usable or not
-    used: int  # of them, videos that gave samples
-    skipped: dict[str, int]  # the others by reason
+    used: int  # videos that gave samples
+    skipped: dict[str, int]  # the other sources, by reason
     refused: dict[str, int] = field(default_factory=dict)  # hidden segments that gave no puzzle, by reason
     origins: dict[str, int] = field(default_factory=dict)  # distractors by origin
-    shortfalls: dict[str, int] = field(default_factory=dict)  # quota an origin could not give, taken from others
+    shortfalls: dict[str, int] = field(default_factory=dict)  # distractors that an origin lacked and others gave
     splits: dict[str, int] = field(default_factory=dict)  # samples
     tasks: dict[str, int] = field(default_factory=dict)  # samples
     shares: dict[str, float] = field(default_factory=dict)  # of the tasks, as asked for
     decoys: int = 0  # samples with a decoy run
-    foreign_decoys: int = 0  # of them, with a run of another video: easy
-    rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are no key frames
-    encoder: str = ""  # its name, and what it ran on
+    foreign_decoys: int = 0  # of these, the samples whose decoy run is from another video, which is easy
+    rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are not used, by reason
+    encoder: str = ""  # its name and device
     thresholds: dict[str, float] = field(default_factory=dict)
     indexes: dict[str, dict[str, float | str]] = field(default_factory=dict)  # neighbour search: kind and recall
     seconds: dict[str, float] = field(default_factory=dict)  # wall-clock time by step
-    cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same with all processes added up
-    rates: dict[str, float] = field(default_factory=dict)  # things done a second, by step
-    workers: dict[str, float] = field(default_factory=dict)  # of pass 1: how many, share of time at work, peak MB
-    already_complete: bool = False  # nothing was done: the folder held this very build
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same, summed over all processes
+    rates: dict[str, float] = field(default_factory=dict)  # items a second, by step
+    workers: dict[str, float] = field(default_factory=dict)  # of pass 1: number, share of time busy, peak MB
+    already_complete: bool = False  # the folder already held this build
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexReport:
-    """What filling a bank did."""
+    """The results of `index`."""
 
     bank: Path
     sources: int
@@ -64,22 +63,23 @@ class IndexReport:
 
 
 def make_report(
-    config: BuildConfig,
+    out: Path,
+    bank: Path,
     rows: Sequence[LedgerRow],
     puzzle_set: PuzzleSet,
     packed: Packed,
+    puzzle: PuzzleConfig,
     thresholds: Thresholds,
-    workers: Mapping[str, float],
-    journal: Journal,
 ) -> BuildReport:
-    """Add up what the ledger, the puzzles and the shards say."""
+    """Sum up the ledger, the puzzles and the shards. Encoder, workers and times stay empty."""
     splits = Counter(record.split for _, record in packed.records)
     rejected: Counter[str] = Counter()
     for row in rows:
         rejected.update(json.loads(row.frames_rejected))
+    decoys = [{c.origin for c in record.candidates if c.decoy >= 0} for _, record in packed.records]
     return BuildReport(
-        out=config.out,
-        bank=config.bank_folder,
+        out=out,
+        bank=bank,
         samples=len(packed.records),
         shards=len(packed.shards),
         sources=len(rows),
@@ -90,34 +90,28 @@ def make_report(
         shortfalls=puzzle_set.shortfalls,
         splits={split: splits[split] for split in SPLITS},
         tasks=dict(Counter(record.task for _, record in packed.records)),
-        shares={task: round(share, 4) for task, share in config.puzzle.task_shares},
-        decoys=sum(any(c.decoy >= 0 for c in record.candidates) for _, record in packed.records),
-        foreign_decoys=sum(
-            any(c.decoy >= 0 and c.origin == "corpus" for c in record.candidates) for _, record in packed.records
-        ),
+        shares={task: round(share, 4) for task, share in puzzle.task_shares},
+        decoys=sum(bool(origins) for origins in decoys),
+        foreign_decoys=sum("corpus" in origins for origins in decoys),
         rejected_frames=dict(rejected),
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
-        seconds=journal.seconds,
-        cpu_seconds=journal.cpu_seconds,
-        rates=journal.rates,
-        workers=dict(workers),
     )
 
 
-def stored_report(config: BuildConfig) -> BuildReport:
-    """The report of the finished build that lies in the output folder.
+def stored_report(out: Path, bank: Path) -> BuildReport:
+    """Return the report of the finished build in `out`, with the folders as they are named now.
 
     Raises:
-        OutputError: there is none that can be read.
+        OutputError: it is missing or damaged.
     """
     known = {f.name for f in fields(BuildReport)}
-    stored = {name: value for name, value in read_report(config.out).items() if name in known}
-    return BuildReport(**{**stored, "out": config.out, "bank": config.bank_folder, "already_complete": True})
+    stored = {name: value for name, value in read_report(out).items() if name in known}
+    return BuildReport(**{**stored, "out": out, "bank": bank, "already_complete": True})
 
 
 def to_text(report: BuildReport) -> str:
-    """The report as a few lines, with the command that comes next."""
+    """Format the report as a few lines, with the command to run next."""
     if report.already_complete:
         return (
             f"{report.out} already holds this build: {report.samples} samples in {plural(report.shards, 'shard')}. "
@@ -144,19 +138,19 @@ def to_text(report: BuildReport) -> str:
 
 
 def _asked(shares: Mapping[str, float]) -> str:
-    """The shares asked for, where there are several: rules and partners may have left others."""
+    """Return the shares that were asked for; the rules may have refused more puzzles of one task than of another."""
     asked = ", ".join(f"{task} {share:.0%}" for task, share in shares.items())
     return f" (asked for: {asked})" if len(shares) > 1 else ""
 
 
 def write_report(out: Path, report: Mapping[str, Any]) -> None:
-    """Write `report.json`: counts and times of this run."""
+    """Write `report.json`."""
     with atomic_write(out / REPORT_NAME) as file:
         file.write((json.dumps(report, indent=1, sort_keys=True, default=str) + "\n").encode())
 
 
 def read_report(out: Path) -> dict[str, Any]:
-    """What `report.json` holds.
+    """Read `report.json`.
 
     Raises:
         OutputError: it is missing or damaged.

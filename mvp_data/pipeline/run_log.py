@@ -1,4 +1,4 @@
-"""A run as others see it: a bar for people, JSON lines for machines, a status file for `mvp-data status`, and times."""
+"""The log of a run: a progress bar or JSON lines, a status file for `mvp-data status`, and the times of each step."""
 
 import json
 import os
@@ -23,14 +23,14 @@ STATUS_EVERY_S = 2.0
 LOG_EVERY_S = 10.0
 
 
-class Journal:
-    """Keeps the times of every step, and tells them to whoever listens; CPU time includes workers that have ended."""
+class RunLog:
+    """Measures the steps of a run and reports its progress. CPU time includes worker processes that have ended."""
 
     def __init__(self, *, log_json: bool = False) -> None:
-        """`log_json`: one JSON object a line on stderr instead of bars."""
-        self.seconds: dict[str, float] = {}
+        """With `log_json`, write JSON lines to stderr instead of progress bars."""
+        self.seconds: dict[str, float] = {}  # wall-clock time by step
         self.cpu_seconds: dict[str, float] = {}
-        self.rates: dict[str, float] = {}  # things done a second, for steps that count
+        self.rates: dict[str, float] = {}  # items a second, for steps that count items
         self._log_json = log_json
         self._began, self._stage_s = _now(), time.monotonic()
         self._skipped: Counter[str] = Counter()
@@ -39,7 +39,7 @@ class Journal:
 
     @contextmanager
     def step(self, name: str, label: str = "", *, total: int = 0, unit: str = "") -> Iterator[Callable[..., None]]:
-        """Time the block under this name; what it yields is to be told how many things are done, and if of old."""
+        """Time the block; yield `advance(count, known)`, which counts items and whether an earlier run did them."""
         self._stage = {"stage": name, "done": 0, "known": 0, "total": total, "unit": unit}
         self._stage_s = start_s = time.perf_counter()
         cpu_start_s = sum(os.times()[:4])
@@ -56,24 +56,23 @@ class Journal:
         self.seconds[name] = round(took_s, 3)
         self.cpu_seconds[name] = round(sum(os.times()[:4]) - cpu_start_s, 3)
         if unit:
-            self.rates[f"{unit}s a second, {name}"] = round(
-                (self._stage["done"] - self._stage["known"]) / max(took_s, 1e-9), 3
-            )
+            new = self._stage["done"] - self._stage["known"]
+            self.rates[f"{unit}s a second, {name}"] = round(new / max(took_s, 1e-9), 3)
         self.log("step done", name=name, done=self._stage["done"], seconds=self.seconds[name])
 
     def video(self, path: str, video_id: str, skip: str, detail: str) -> None:
-        """Note what became of a source."""
+        """Log the outcome of a source."""
         self._skipped.update([skip] * bool(skip))
         self.log("video", path=path, video_id=video_id, skip=skip, detail=detail)
 
     def log(self, event: str, **facts: Any) -> None:
-        """One line, where lines are wanted."""
+        """Write one JSON line, if `log_json` is set."""
         if self._log_json:
-            sys.stderr.write(log_line(event, **facts))  # in one piece: a thread writes as well
+            sys.stderr.write(log_line(event, **facts))  # one call: another thread writes too
             sys.stderr.flush()
 
     def warn(self, text: str) -> None:
-        """Something to know that stops nothing."""
+        """Report a problem that does not stop the run."""
         if self._log_json:
             self.log("warning", message=text)
         else:
@@ -81,12 +80,12 @@ class Journal:
 
     @property
     def stopping(self) -> str:
-        """What to say when a signal has come."""
+        """The text to print when a signal arrives."""
         return log_line("stopping", message=STOPPING) if self._log_json else f"\n{STOPPING}\n"
 
     @contextmanager
     def kept_in(self, folder: Path, lock: Lock | None = None, *, task: str = "") -> Iterator[None]:
-        """Keep a status file in the folder while the block runs, and after it if that ends badly; touch the lock.
+        """Keep a status file in `folder` and touch the lock while the block runs; the file stays if the block fails.
 
         Runs that share a folder have a `task` each, such as `1-of-8`.
         """
@@ -111,7 +110,7 @@ class Journal:
             if state == "done":
                 remove(self._status)
             else:
-                with suppress(OutputError):  # a full disk, say: what ended the run is the news
+                with suppress(OutputError):  # such as a full disk; the error that ended the run matters more
                     self._write(state, message)
             self.log(state, message=message)
 
@@ -120,7 +119,7 @@ class Journal:
         while not over.wait(STATUS_EVERY_S):
             if lock is not None:
                 lock.touch()
-            with suppress(OutputError):  # the run itself will meet it
+            with suppress(OutputError):  # the main thread will meet the same error
                 self._write("running")
             if self._stage["unit"] and time.monotonic() - logged_s >= LOG_EVERY_S:
                 logged_s = time.monotonic()
@@ -151,7 +150,7 @@ class Journal:
 
 
 def log_line(event: str, **facts: Any) -> str:
-    """An event as a line of JSON."""
+    """Format an event as one line of JSON."""
     return json.dumps({"time": _now(), "event": event, **facts}, default=str) + "\n"
 
 

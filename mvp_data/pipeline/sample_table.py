@@ -14,7 +14,7 @@ from mvp_data.system.parquet import schema_of, write_rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleRow:
-    """One row of `samples.parquet`: a sample without its pixels."""
+    """A sample without its images."""
 
     key: str
     task: str
@@ -24,7 +24,7 @@ class SampleRow:
     video_path: str
     video_group: str
     k: int
-    l: int  # noqa: E741 - the name of the paper
+    l: int  # noqa: E741 - the name in the paper
     answer: str  # "C, A, F, B"
     width_px: int
     height_px: int
@@ -35,25 +35,25 @@ class SampleRow:
     hidden_end_s: float
     sampled_fps: float
     difficulty: float
-    difficulty_bucket: int  # tenth of the scale, 0 to 9
-    doubt: str  # why its order may be argued about, or empty
+    difficulty_bucket: int  # 0 to 9: tenths of the scale
+    doubt: str  # why its order may be ambiguous, or empty
     margin: float
-    decoys: int  # distractors that form a decoy run
+    decoys: int  # distractors in a decoy run
     neighbourhood: int  # distractors by origin
     same_video: int
     corpus: int
-    distractor_similarity: float  # the highest
-    extra: str  # the manifest's other columns, as one JSON object
+    distractor_similarity: float  # the maximum
+    extra: str  # the other columns of the manifest, as a JSON object
 
 
 def write_samples(out: Path, records: Sequence[tuple[str, Record]]) -> None:
-    """Write `samples.parquet`, a row a sample in the order of the shards."""
+    """Write `samples.parquet`, its rows in the order of the shards."""
     rows = [sample_row(shard, record) for shard, record in records]
     write_rows(out / SAMPLES_NAME, rows, schema_of(SampleRow, integer_bits=64))
 
 
 def sample_row(shard: str, record: Record) -> dict[str, Any]:
-    """The row of `samples.parquet` for a sample of this shard."""
+    """Return the row of a sample of this shard."""
     distractors = [c for c in record.candidates if c.order < 0]
     origins = [c.origin for c in distractors]
     derived = {

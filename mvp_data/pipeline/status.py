@@ -1,4 +1,4 @@
-"""Where a build stands: at work, finished, stopped, failed or killed, and what to do next."""
+"""The state of a build, read from its folder, and what to do next."""
 
 import json
 import socket
@@ -18,14 +18,15 @@ from mvp_data.system.locks import is_fresh, is_held, lives
 
 _MAX_BYTES = 1 << 20
 _HELP = {
-    "complete": "look at them: mvp-data inspect {folder}    check them: mvp-data verify {folder}",
-    "stopped": "run the same command again: it goes on where this one ended",
-    "killed": "run the same command again: what is decoded and embedded lies in the bank, whole",
-    "failed": "mend what it says, then run the same command again: it goes on where this one ended",
+    "complete": "look at the samples: mvp-data inspect {folder}    check them: mvp-data verify {folder}",
+    "stopped": "run the same command again to resume",
+    "killed": "run the same command again to resume: decoded and embedded videos are in the bank",
+    "failed": "fix the cause, then run the same command again to resume",
     "without samples": "why: mvp-data ledger {folder} --skipped",
     "bank": "build shards from it: mvp-data build --src VIDEOS --bank {folder} --out SHARDS",
     "empty": "no build has begun here: mvp-data build --src VIDEOS --out {folder}",
 }
+_WORDS = {"empty": "nothing here", "without samples": "ended without a sample"}
 _TEXTS = ("state", "message", "host", "began", "updated", "stage", "unit")
 _COUNTS = ("pid", "done", "known", "total")
 _NUMBERS = ("per_second", "seconds_left")
@@ -33,19 +34,19 @@ _NUMBERS = ("per_second", "seconds_left")
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What is known of a run from its folder; texts are empty and numbers 0 where nothing is."""
+    """The state of a run; unknown texts are empty, and unknown numbers are 0."""
 
     folder: Path
     state: str  # running | complete | without samples | stopped | failed | killed | bank | empty
     message: str = ""  # why it failed
-    task: str = ""  # `1-of-8`, where a bank has several
+    task: str = ""  # `1-of-8`, if a bank has several
     pid: int = 0
     host: str = ""
-    began: str = ""  # UTC, ISO 8601, as all times here
+    began: str = ""  # UTC, ISO 8601
     updated: str = ""
-    stage: str = ""  # of the steps in `report.json`
+    stage: str = ""  # a step of `report.json`
     done: int = 0
-    known: int = 0  # of them, from earlier runs
+    known: int = 0  # the part of `done` from earlier runs
     total: int = 0
     unit: str = ""
     per_second: float = 0
@@ -53,15 +54,15 @@ class Status:
     skipped: dict[str, int] = field(default_factory=dict)  # sources so far, by reason
     samples: int = 0  # of a finished build
     shards: int = 0
-    videos: int = 0  # in a bank, with those that were skipped
-    tasks: "tuple[Status, ...]" = ()  # that are at work in a bank, or died
+    videos: int = 0  # entries of a bank, skipped ones included
+    tasks: "tuple[Status, ...]" = ()  # runs of a bank that have not ended well
 
 
 def read_status(folder: Path) -> Status:
-    """Look at the `--out` folder of a build, or the bank of `mvp-data index`; nothing is changed.
+    """Read the state of the output folder of a build, or of the bank of an `index`; it is not changed.
 
     Raises:
-        OutputError: there is no such folder.
+        OutputError: the folder does not exist.
         ShardError: the index in it is damaged.
     """
     if not folder.is_dir():
@@ -87,39 +88,39 @@ def read_status(folder: Path) -> Status:
 
 
 def _run(folder: Path, path: Path, *, held: bool) -> Status:
-    """What one status file says; `empty` where there is none."""
-    said = _said(path)
-    if held or _speaks(path, said):
+    """Return the state in a status file; `empty` if the file is missing or damaged."""
+    facts = _facts(path)
+    if held or _is_alive(path, facts):
         state = "running"
-    elif not said:
+    elif not facts:
         return Status(folder=folder, state="empty")
     else:
-        state = "killed" if said["state"] == "running" else said["state"]
+        state = "killed" if facts["state"] == "running" else facts["state"]
     task = path.stem.removeprefix(".status").lstrip("-")
-    return Status(folder=folder, task=task, **{**said, "state": state})
+    return Status(folder=folder, task=task, **{**facts, "state": state})
 
 
-def _said(path: Path) -> dict[str, Any]:
-    """What a run last wrote of itself; nothing where there is no such file, or a damaged one."""
+def _facts(path: Path) -> dict[str, Any]:
+    """Read a status file; return nothing if it is missing or damaged."""
     try:
         with path.open("rb") as file:
-            said = json.loads(file.read(_MAX_BYTES))
-        facts = {name: str(said[name]) for name in _TEXTS} | {name: float(said[name]) for name in _NUMBERS}
-        facts |= {name: int(said[name]) for name in _COUNTS}
-        return {**facts, "skipped": {str(reason): int(count) for reason, count in said["skipped"].items()}}
+            loaded = json.loads(file.read(_MAX_BYTES))
+        facts = {name: str(loaded[name]) for name in _TEXTS} | {name: float(loaded[name]) for name in _NUMBERS}
+        facts |= {name: int(loaded[name]) for name in _COUNTS}
+        return {**facts, "skipped": {str(reason): int(count) for reason, count in loaded["skipped"].items()}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _speaks(path: Path, said: dict[str, Any]) -> bool:
-    """Whether a run that holds no lock of its own, as `index`, is still writing."""
-    if not said or said["state"] != "running" or not is_fresh(path):
+def _is_alive(path: Path, facts: dict[str, Any]) -> bool:
+    """Return whether a run that holds no lock, such as `index`, still writes this file."""
+    if not facts or facts["state"] != "running" or not is_fresh(path):
         return False
-    return said["host"] != socket.gethostname() or lives(int(said["pid"]))
+    return facts["host"] != socket.gethostname() or lives(int(facts["pid"]))
 
 
 def to_text(status: Status) -> str:
-    """A few lines, with the command that comes next."""
+    """Format the state as a few lines, with the command to run next."""
     lines = [f"{status.folder}{status.task and f', task {status.task}'}: {_state(status)}"]
     lines += [to_text(task) for task in status.tasks]
     if status.stage:
@@ -127,7 +128,7 @@ def to_text(status: Status) -> str:
     if status.skipped:
         lines.append(f"  skipped   {counts(status.skipped)}")
     if status.began:
-        lines.append(f"  began     {status.began}, last heard of {status.updated}")
+        lines.append(f"  began     {status.began}, last update {status.updated}")
     if status.message:
         lines.append(f"  because   {printable(status.message)}")
     if status.state in _HELP and not status.task:
@@ -136,21 +137,19 @@ def to_text(status: Status) -> str:
 
 
 def _state(status: Status) -> str:
-    where = f" (process {status.pid} on {status.host})" if status.host else ""
     if status.state == "complete":
         return f"complete, {plural(status.samples, 'sample')} in {plural(status.shards, 'shard')}"
     if status.state == "bank":
         return f"a bank, {plural(status.videos, 'video')} in it"
-    words = {"running": "at work", "empty": "nothing here", "without samples": "ended without a sample"}
-    return words.get(status.state, status.state) + where
+    where = f" (process {status.pid} on {status.host})" if status.host else ""
+    return _WORDS.get(status.state, status.state) + where
 
 
 def _step(status: Status) -> str:
     if not status.total:
         return status.stage
-    text = (
-        f"{status.stage}, {status.done:,.0f} of {status.total:,.0f} {status.unit}s ({status.done / status.total:.0%})"
-    )
+    share = status.done / status.total
+    text = f"{status.stage}, {status.done:,.0f} of {status.total:,.0f} {status.unit}s ({share:.0%})"
     if status.known:
         text += f", {status.known:,} of them from before"
     if status.state == "running" and status.seconds_left >= 0:

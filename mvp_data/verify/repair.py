@@ -16,9 +16,8 @@ from mvp_data.core.version import __version__
 from mvp_data.pipeline.dataset_card import card_facts, write_card
 from mvp_data.pipeline.ledger import LEDGER_NAME, read_ledger
 from mvp_data.pipeline.output_folder import CARD_NAME, REPORT_NAME, SAMPLES_NAME, locked
-from mvp_data.pipeline.pack import Packed, Packer
+from mvp_data.pipeline.pack import Packed, Packer, Provenance
 from mvp_data.pipeline.report import make_report, stored_report, write_report
-from mvp_data.pipeline.run_log import Journal
 from mvp_data.pipeline.sample_table import SampleRow, write_samples
 from mvp_data.puzzles.corpus import kept_videos
 from mvp_data.puzzles.make import PuzzleSet
@@ -77,6 +76,10 @@ class _Repairer:
         if self._index.tool_version != __version__:
             written, advice = self._index.tool_version, "repair it with that version"
             raise OutputError(f"{folder}: written by mvp-data {written}, this is {__version__}: {advice}")
+        config, encoder = self._config, self._encoder
+        self._made = Provenance(
+            config_hash=self._index.config_hash, encoder=encoder, mask=config.mask, seed=config.seed
+        )
         self.rebuilt: list[str] = []
         self.failed: list[str] = []  # one line for each file
 
@@ -119,7 +122,7 @@ class _Repairer:
         videos = kept_videos(source, entries, bank, self._encoder, self._thresholds, pack, seed)
         with Progress(len(videos), "mining", "video") as bar:
             puzzle_set = mine_all(videos, self._config.puzzle_options, self._thresholds, bar.update)
-        return puzzle_set, Packer(videos, bank, self._config, self._encoder, self._index.config_hash)
+        return puzzle_set, Packer(videos, bank, self._config.pack, self._made)
 
     def _shards(self, broken: Sequence[ShardInfo]) -> None:
         """Write the broken shards; a shard whose sha256 differs from the index is not replaced."""
@@ -149,12 +152,13 @@ class _Repairer:
         if REPORT_NAME in self._broken:
             puzzle_set, _ = self._pass_2()
             packed, rows = Packed(shards=index.shards, records=tuple(records)), read_ledger(out)
-            report = make_report(self._config, rows, puzzle_set, packed, self._thresholds, {}, Journal())  # no times
+            folders = out, self._config.bank_folder
+            report = make_report(*folders, rows, puzzle_set, packed, self._config.puzzle, self._thresholds)
             write_report(out, asdict(replace(report, encoder=str(self._encoder))))
             self.rebuilt.append(REPORT_NAME)
         if CARD_NAME in self._broken:
-            facts = card_facts(self._config, index.config_hash, self._encoder, stored_report(self._config))
-            write_card(out, index.shards, facts)
+            report = stored_report(out, self._config.bank_folder)
+            write_card(out, index.shards, card_facts(self._made, self._config.mine.distractors, report))
             self.rebuilt.append(CARD_NAME)
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and with which exit code."""
+"""The command line: its output, its errors and its exit codes."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from mvp_data.core.version import __version__
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Runs `mvp-data ...` in this process; gives exit code, standard output and standard error."""
+    """A function that runs `mvp-data` in this process and returns (exit code, standard output, standard error)."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
 
@@ -60,7 +60,7 @@ def test_the_version(run) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_whole_session(run, films: Path, tinyvit: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Build from a file of options, look inside, ask for reasons, resume, refuse, overwrite."""
+    """Build from a file of options, inspect, read the ledger, resume, be refused, overwrite."""
     options = {"src": str(films), "out": str(tmp_path / "out"), "embedder": tinyvit, "limit": 5}
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(options))
     code, out, err = run("build", "--config", tmp_path / "build.yaml", "--limit", 6)
@@ -125,7 +125,7 @@ BAD = {
     ),
     "unknown keys in a file": (["build", "--config", "{tmp}/typo.yaml"], "fsp, hiden_frames"),
     "a key of the wrong type": (["build", "--config", "{tmp}/type.yaml"], "fps: must be float"),
-    "a file that is no mapping": (["build", "--config", "{tmp}/list.yaml"], "mapping"),
+    "a file without a mapping": (["build", "--config", "{tmp}/list.yaml"], "mapping"),
     "a file that is not there": (["build", "--config", "{tmp}/none.yaml"], "cannot be read"),
     "an output folder with other files": (["build", "--src", "{films}", "--out", "{tmp}"], "not a build's"),
     "an output folder that is a source": (["build", "--src", "{films}", "--out", "{films}"], "also a --src"),
@@ -139,7 +139,7 @@ BAD = {
     ),
     "an index without a bank": (["index", "--src", "{films}"], "give --bank"),
     "a shard that is not there": (["inspect", "{tmp}/none.tar"], "none.tar"),
-    "a shard that is no tar": (["inspect", "{tmp}/typo.yaml"], "typo.yaml"),
+    "a shard that is not a tar": (["inspect", "{tmp}/typo.yaml"], "typo.yaml"),
     "a folder without a build": (["inspect", "{tmp}/empty"], "no index.json"),
     "a ledger that is not there": (["ledger", "{tmp}/empty"], "--out folder"),
     "weights that nobody knows": (["weights", "fetch", "vgg"], "no embedder"),

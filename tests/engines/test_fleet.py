@@ -22,7 +22,7 @@ class Fake(Worker):
 
 
 class FakeHost:
-    """Workers that answer at once; `act(worker, job)` is the answer, and None is no answer."""
+    """Workers that answer at once; `act(worker, job)` is the answer, or None for no answer."""
 
     def __init__(self, act: Callable[[Fake, Any], Answer | WorkerDied | None], room: int = 2) -> None:
         self.act, self.size, self.started, self.there = act, room, list[Fake](), set[Fake]()
@@ -78,7 +78,7 @@ def test_no_worker_is_started_without_a_job() -> None:
 
 
 def test_a_result_may_cause_further_jobs() -> None:
-    """As a long video does whose parts come after its beginning."""
+    """A long video causes the jobs of its chunks."""
     further = deque([1])
 
     class Todo:

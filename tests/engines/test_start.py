@@ -1,4 +1,4 @@
-"""The seam between a build and those who do its work."""
+"""The engine that the options choose."""
 
 import socket
 import sys
@@ -43,7 +43,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("address", ["ray://head:1", "head", "head:port", "head:70000"])
-def test_what_is_no_address(tmp_path: Path, address: str) -> None:
+def test_an_address_must_be_host_and_port(tmp_path: Path, address: str) -> None:
     config = from_options({"src": "videos", "out": tmp_path / "out", "engine": "ray", "ray_address": address})
     with pytest.raises(ConfigError, match=f"{address} is not HOST:PORT"), engine_for(config):
         pass

@@ -76,7 +76,7 @@ def install(acts: dict[str, list[Any]]) -> None:
 
 
 def jump() -> None:
-    """Make the clock of the day jump back and forth; the monotonic one goes on."""
+    """Make the wall clock jump back and forth; the monotonic clock continues."""
     real, signs = time.time, itertools.cycle((-1, 1))
     time.time = lambda: real() + next(signs) * YEARS_S
 

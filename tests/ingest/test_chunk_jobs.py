@@ -1,4 +1,4 @@
-"""A long video through pass 1: its parts as jobs of their own, at their real length of 20 minutes."""
+"""A long video in pass 1: its chunks are separate jobs, here with their real length of 20 minutes."""
 
 import shutil
 import signal
@@ -35,7 +35,7 @@ SLOW = {"fps": 1 / 30, "max_fps": 1 / 30, "min_frames": 2}  # all frames of such
 
 @pytest.fixture(scope="module")
 def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of an hour, a frame each half minute, its copy, and a short one."""
+    """A video of an hour with a frame each half minute, its copy, and a short video."""
     folder = tmp_path_factory.mktemp("long")
     slide_show(folder / "long.mkv")
     shutil.copy(folder / "long.mkv", folder / "again.mkv")
@@ -44,7 +44,7 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def slide_show(path: Path) -> None:
-    """A film of an hour, a frame each half minute."""
+    """Make a video of an hour with a frame each half minute."""
     count = 2 * MINUTES
     world = journey(1, count // 3)
 
@@ -67,23 +67,23 @@ def config_for(src: Path, out: Path, **options: object) -> BuildConfig:
 
 
 def stored(config: BuildConfig) -> dict[str, bytes]:
-    """Everything that pass 1 leaves in the bank, but the list of files seen."""
+    """Return the content of the bank after pass 1, without the list of known files."""
     return all_of(config.bank_folder)
 
 
 def all_of(root: Path) -> dict[str, bytes]:
-    """The same of any folder."""
+    """Return the content of a folder, without the list of known files."""
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != "seen.txt"}
 
 
 def here(work: Callable[[Any], Any], jobs: Iterator[Any], **_: object) -> Iterator[tuple[Any, Any]]:
-    """`run_all` in this process."""
+    """Run the jobs in this process, in place of `run_all`."""
     yield from ((job, work(job)) for job in jobs)
 
 
 @pytest.fixture(scope="module")
 def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Piece:
-    """The bank of a pass over the whole film."""
+    """The bank after one pass over the whole video."""
     config = config_for(long_films, tmp_path_factory.mktemp("one") / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extract, "CHUNK_S", 1e9)
@@ -94,7 +94,7 @@ def in_one_piece(long_films: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The beginnings of the parts that are extracted; the work is done in this process so that it can be watched."""
+    """The start times of the chunks that are extracted; the jobs run in this process."""
     begun: list[float] = []
     extract_chunk = extract.extract_chunk
 
@@ -107,24 +107,24 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return begun
 
 
-def test_parts_are_worked_once_and_the_last_one_joins_them(
+def test_chunks_are_decoded_once_and_the_last_job_joins_them(
     long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path
 ) -> None:
     config = config_for(long_films, tmp_path / "out")
     outcomes = extract_all(scan([str(long_films)]).sources, config)
     assert [(o.source.path, o.skip) for o in outcomes] == EXPECTED
-    assert extracted == [0, 1200, 2400, 0, 0], "the last two are the short film, which gives nothing"
+    assert extracted == [0, 1200, 2400, 0, 0], "the last two are the short video, which gives nothing"
     assert stored(config) == in_one_piece[1]
 
 
-def test_parts_pass_through_a_store(
+def test_chunks_pass_through_a_store(
     long_films: Path,
     in_one_piece: Piece,
     extracted: list[float],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Workers with a bank of their own for each job; also after a run that was lost with all that its driver had."""
+    """Each job has its own bank; also after a run whose driver lost everything."""
     config = config_for(long_films, tmp_path / "out", engine="ray", store=f"file://{tmp_path / 'store'}")
     sources = scan([str(long_films)]).sources
     with monkeypatch.context() as patch:
@@ -148,8 +148,8 @@ def test_parts_pass_through_a_store(
     assert all_of(tmp_path / "store") == stored(config), "no part is left"
 
 
-def test_parts_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: str, tmp_path: Path) -> None:
-    """With three workers: the film and its copy at once, their parts side by side."""
+def test_chunks_change_no_byte(long_films: Path, in_one_piece: Piece, tinyvit: str, tmp_path: Path) -> None:
+    """Three workers process the video and its copy, and their chunks, at the same time."""
     options = {"embedder": tinyvit, "val_share": 0.0}
     in_parts = build(config_for(long_films, tmp_path / "parts", workers=3, **options))
     kept = stored(config_for(long_films, tmp_path / "parts"))
@@ -181,7 +181,7 @@ scheduler.extract_all(scan([str(films)]).sources, config_for(films, out))
 """
 
 
-def test_a_killed_run_loses_a_part_at_most(
+def test_a_killed_run_loses_one_chunk_at_most(
     long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path
 ) -> None:
     config = config_for(long_films, tmp_path / "out")
@@ -194,8 +194,10 @@ def test_a_killed_run_loses_a_part_at_most(
     assert stored(config) == in_one_piece[1]
 
 
-def test_parts_that_outlived_their_video_are_swept(long_films: Path, extracted: list[float], tmp_path: Path) -> None:
-    """A run may be killed between the last step of a video and the removal of its parts."""
+def test_chunks_that_remain_after_their_video_is_done_are_removed(
+    long_films: Path, extracted: list[float], tmp_path: Path
+) -> None:
+    """A run may be killed between the last step of a video and the removal of its chunks."""
     config = config_for(long_films, tmp_path / "out")
     extract_all(scan([str(long_films)]).sources, config)
     before = stored(config)

@@ -1,4 +1,4 @@
-"""Pictures of the bank on their way to the encoder; whole banks are embedded in test_scheduler."""
+"""Embedding of the images in a bank; test_scheduler embeds whole banks."""
 
 import io
 import pickle
@@ -23,16 +23,16 @@ from tests.builders import films, jpeg_of, store
 from tests.embedding.test_base import toy_model
 
 
-def test_pictures_are_decoded_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     Image.new("L", (8, 6), 90).save(buffer, "JPEG")
     asked: list[bytes] = []
     monkeypatch.setattr(embed, "decoded", lambda jpeg: asked.append(jpeg) or decoded(jpeg))
-    pictures = Jpegs([b"no picture", buffer.getvalue(), buffer.getvalue()])
+    pictures = Jpegs([b"not an image", buffer.getvalue(), buffer.getvalue()])
     assert len(pictures) == 3
     assert pictures[1].shape == (6, 8, 3)  # grey ones become RGB
     assert [picture.shape for picture in pictures[1:]] == [(6, 8, 3)] * 2
-    assert len(asked) == 3, "the first one, which is none, was never looked at"
+    assert len(asked) == 3, "the first one, which is not an image, was not read"
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -64,7 +64,7 @@ class Stopping:
 
 
 def test_what_was_embedded_before_it_was_stopped_is_kept(tmp_path: Path) -> None:
-    videos = films(3, frames=30)  # 64 pictures a batch: two videos, and four pictures of the third
+    videos = films(3, frames=30)  # 64 frames a batch: two videos, and four frames of the third
     bank = Bank(tmp_path / "bank", "h")
     for video in videos:
         store(bank, video)

@@ -1,4 +1,4 @@
-"""Several machines fill banks of their own; merged, they give the shards of one machine."""
+"""Merged banks of several machines give the same shards as one machine."""
 
 import os
 import shutil
@@ -20,7 +20,8 @@ def config(films: Path, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) 
     (folder / "films").mkdir()
     for name in ("film 0.mp4", "film 1.mp4", "text.mp4"):
         shutil.copy2(films / name, folder / "films")
-    options = {"embedder": tinyvit, "workers": 1, "val_share": 0.0}
+    small = {"hidden_frames": 2, "context_frames": 2, "distractors": 2, "fps": 1.0, "min_frames": 2, "max_pixels": 6272}
+    options = {"embedder": tinyvit, "workers": 1, "val_share": 0.0, "test_share": 0.0, **small}
     return from_options({"src": str(folder / "films"), "out": folder / "shards", **options})
 
 
@@ -31,7 +32,7 @@ def built(config: BuildConfig) -> BuildReport:
 
 @pytest.fixture(scope="module")
 def banks(config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """What two tasks put into banks of their own."""
+    """The banks that two tasks have filled."""
     folder = tmp_path_factory.mktemp("tasks")
     found = [folder / f"bank-{n}" for n in range(2)]
     reports = [
@@ -92,7 +93,7 @@ def test_a_failure_gives_way_to_a_video(config: BuildConfig, banks: list[Path], 
     assert ours.facts(good) == ("", "")
 
 
-def test_what_is_no_bank(banks: list[Path], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bank(banks: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for bank, problem in (("missing", "no such folder"), ("empty", "holds no bank"), ("bank", "no such folder")):
         with pytest.raises(OutputError, match=problem):
@@ -122,11 +123,11 @@ def test_nothing_but_plain_files_of_a_bank_is_taken(config: BuildConfig, banks: 
 
 def test_tasks_are_numbered_from_zero(config: BuildConfig) -> None:
     for number in (-1, 3):
-        with pytest.raises(ConfigError, match="numbered from 0"):
+        with pytest.raises(ConfigError, match=f"{number} is not between 0 and 2"):
             index(config, num_tasks=3, task_index=number)
 
 
-def test_a_merge_that_was_killed_goes_on(banks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_merge_resumes(banks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy, done = module._copy, []
 
     def killed(source: Path, target: Path, workspace: Path) -> None:

@@ -1,4 +1,4 @@
-"""What runs on a node, in this process."""
+"""The functions that run on a node, here in this process."""
 
 import sys
 from collections.abc import Iterator

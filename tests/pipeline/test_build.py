@@ -1,4 +1,4 @@
-"""Whole builds on small films rendered here: real decoder, real encoder, real FAISS, real shards."""
+"""Whole builds of short synthetic videos, with a real decoder, encoder and FAISS."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def config(films: Path, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def before(films: Path) -> dict[Path, tuple[bytes, int]]:
-    """The sources as they were: bytes and time of change of every file."""
+    """Bytes and modification time of every source before the build."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in films.rglob("*") if path.is_file()}
 
 
@@ -52,7 +52,7 @@ def built(config: BuildConfig, before: dict[Path, tuple[bytes, int]]) -> BuildRe
 
 
 def vary(config: BuildConfig, out: Path, **options: Any) -> BuildConfig:
-    """The same build into another folder, from the same bank unless said otherwise, with other options."""
+    """Return the configuration with another output folder and other options; the bank is the same by default."""
     return from_options({**config.to_options(), "bank": config.bank_folder, "out": out, **options})
 
 
@@ -85,7 +85,7 @@ def test_every_file_is_used_or_skipped_with_its_reason(built: BuildReport, films
     assert built.used + sum(built.skipped.values()) == built.sources == len(on_disk)
 
 
-def test_what_lies_beside_the_shards_agrees_with_them(built: BuildReport) -> None:
+def test_the_tables_agree_with_the_shards(built: BuildReport) -> None:
     records = [sample.record for path in shard_paths(built.out) for sample in read_shard(path)]
     rows = pq.read_table(built.out / "samples.parquet").to_pylist()
     assert [row["key"] for row in rows] == [record.key for record in records]
@@ -163,7 +163,7 @@ def test_a_seed_changes_the_samples(config: BuildConfig, built: BuildReport, tmp
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The paths that are opened for decoding; the work is done in this process so that it can be watched."""
+    """The paths that are opened for decoding; the jobs run in this process."""
     from mvp_data.video import extract
 
     paths: list[str] = []
@@ -263,10 +263,10 @@ def test_a_finished_build_of_other_files_is_refused_before_any_is_decoded(
     assert not (built.out / STATUS_NAME).exists()
 
 
-def test_a_video_that_failed_then_and_not_now_is_taken_in(
+def test_a_video_that_succeeds_on_retry_is_added(
     config: BuildConfig, built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of time: --retry mends it, without --overwrite."""
+    """A timeout: --retry tries it again, without --overwrite."""
     run_all = local.run_all
 
     def one_is_killed(work: Any, jobs: Any, **limits: Any) -> Iterator[Any]:
@@ -307,8 +307,8 @@ def test_a_finished_build_says_again_what_it_said(config: BuildConfig, built: Bu
     assert again == dataclasses.replace(built, already_complete=True)
 
 
-def test_an_interrupted_build_goes_on(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    """A folder without its index, with half of the bank gone, a torn temporary file and a stale shard."""
+def test_an_interrupted_build_resumes(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
+    """A folder without its index, with half of the bank, an incomplete temporary file and an old shard."""
     out = tmp_path / "out"
     shutil.copytree(built.bank, tmp_path / "bank")
     done = vary(config, out, bank=tmp_path / "bank")
@@ -338,8 +338,8 @@ def test_sources_from_a_manifest_keep_their_columns(config: BuildConfig, films: 
     assert ledger(tmp_path / "out")["gone.mp4"].reason == "unreadable"
 
 
-def test_sources_that_are_no_local_files(config: BuildConfig, films: Path, tmp_path: Path) -> None:
-    """From memory, from a tar, and by a file URL: the same video, so the same samples."""
+def test_sources_that_are_not_local_files(config: BuildConfig, films: Path, tmp_path: Path) -> None:
+    """A video from memory, from a tar and from a file URL gives the same samples."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/film.mp4", (films / "film 2.mp4").read_bytes())
     with tarfile.open(tmp_path / "videos.tar", "w") as tar:
@@ -356,7 +356,7 @@ def test_sources_that_are_no_local_files(config: BuildConfig, films: Path, tmp_p
 
 
 def test_nothing_usable(config: BuildConfig, tmp_path: Path) -> None:
-    """No index, so nobody takes the folder for a dataset; the ledger still says why."""
+    """The folder has no index, so it cannot be taken for a dataset; the ledger has the reasons."""
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "text.mp4").write_text("no video")
     report = build(vary(config, tmp_path / "out", src=str(tmp_path / "videos")))
@@ -366,7 +366,7 @@ def test_nothing_usable(config: BuildConfig, tmp_path: Path) -> None:
 
 
 def test_the_folder_opens_as_a_dataset(built: BuildReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it lies there, through the header of its card: no mention of tars or splits."""
+    """The folder is loaded through the header of its card, without a mention of tars or splits."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 

@@ -54,7 +54,7 @@ def test_decord_is_only_trusted_with_some() -> None:
     assert codec_check.undecodable("decord") == ("VP9", "AV1", "MPEG-2", "MJPEG", "ProRes")
 
 
-def test_a_codec_that_is_lacking_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_or_wrong_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong:
         def __init__(self, video):  # type: ignore[no-untyped-def]
             self.video = video

@@ -1,4 +1,4 @@
-"""One row for every source, whatever became of it."""
+"""The ledger: one row for each source, with its outcome."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ def ledger(
     entries = {v.entry.video_id: v.entry for v in videos} | (more or {})
     kept = {v.entry.video_id: v for v in videos}
     rows = make_ledger(
-        problems or [], outcomes, entries, kept, make_puzzles(videos, build.puzzle_options, THRESHOLDS), build
+        problems or [], outcomes, entries, kept, make_puzzles(videos, build.puzzle_options, THRESHOLDS), build.mask
     )
     assert [r.path for r in rows] == sorted(r.path for r in rows)
     assert len(rows) == len(outcomes) + len(problems or []), "nothing lost"
@@ -88,7 +88,7 @@ def test_problems_and_skips() -> None:
 
 
 def test_duplicates() -> None:
-    """The first one in the order of the scan stands for all; also where the video cannot be used."""
+    """Later sources with the same bytes are duplicates of the first, also if the video cannot be used."""
     outcomes = [
         outcome("a.mp4", "film00"),
         outcome("b.mp4", "film00"),
@@ -133,7 +133,7 @@ def test_static() -> None:
 
 @pytest.mark.parametrize(("reject", "reason"), [("black", "too_short"), ("frozen", "static")])
 def test_a_video_without_one_usable_frame(reject: str, reason: str) -> None:
-    """It decoded, so it is in the bank; it has no vectors, so pass 2 never sees it."""
+    """The video is in the bank, but it has no vectors, so pass 2 does not use it."""
     frames = tuple(Frame(time_s=float(t), shot=0, reject=reject) for t in range(30))
     entry = replace(kept_video(walk(2)).entry, video_id="dark", frames=FrameTable.of(frames))
     row = ledger([], [outcome("a.mp4", "dark")], more={"dark": entry})["a.mp4"]

@@ -1,4 +1,4 @@
-"""The output folder in every state a run can find it in, and the files beside the shards."""
+"""The output folder in each state that a run can find, and the files next to the shards."""
 
 import json
 import os
@@ -45,7 +45,7 @@ LEFTOVERS = (
 
 
 def claim(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
-    """What a build does with its folder: look first, and take it over if there is something to do."""
+    """Do as a build does with its folder: check it, and start if there is work to do."""
     with locked(out):
         index = prepare(out, config_hash, overwrite=overwrite)
         if index is None:
@@ -54,7 +54,7 @@ def claim(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
 
 
 def finished(out: Path) -> None:
-    """A finished build of OWN."""
+    """Make the files of a finished build of OWN."""
     out.mkdir(exist_ok=True)
     make_folder(out, [make_shard(out / "shard-000000.tar", 2)])
     for name in (SAMPLES_NAME, "ledger.parquet", REPORT_NAME, CARD_NAME):
@@ -62,7 +62,7 @@ def finished(out: Path) -> None:
 
 
 def unfinished(out: Path, config_hash: str = OWN) -> None:
-    """What a killed build leaves."""
+    """Make the files that a killed build leaves."""
     out.mkdir(exist_ok=True)
     (out / STARTED_NAME).write_text(json.dumps({"config_hash": config_hash}))
     for name in (*OWN_FILES[:2], *LEFTOVERS):
@@ -219,7 +219,7 @@ def test_killed_while_writing_the_first_file(tmp_path: Path, leftover: str) -> N
 
 @pytest.mark.parametrize("state", ["new", "unfinished", "finished"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_killed_anywhere_the_same_command_goes_on(
+def test_killed_anywhere_the_same_command_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, overwrite: bool
 ) -> None:
     """Stop after each single change to the disk, then run again."""
@@ -256,11 +256,11 @@ def test_killed_anywhere_the_same_command_goes_on(
             assert budget > 0
             return
         if (out / INDEX_NAME).exists():
-            assert (out / "shard-000000.tar").exists(), "while there is an index, all it names is there"
+            assert (out / "shard-000000.tar").exists(), "if the index exists, so do all files that it names"
         again = claim(out, OWN, overwrite=overwrite)
         assert again is None
         assert started(out)
-    pytest.fail("never came to an end")
+    pytest.fail("did not end")
 
 
 def test_places_that_cannot_be_used(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_report(tmp_path: Path) -> None:
 def test_two_builds_do_not_meet(tmp_path: Path) -> None:
     with (
         locked(tmp_path / "out"),
-        pytest.raises(OutputError, match="another build is at work"),
+        pytest.raises(OutputError, match="another build is running there"),
         locked(tmp_path / "out"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Shards: cut where they should be, pictures byte for byte, and records that say what the puzzle says."""
+"""Shards: their limits, the images byte for byte, and records that agree with the puzzles."""
 
 import json
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvp_data.bank.bank import Bank
-from mvp_data.config.options import PackConfig
+from mvp_data.config.options import BuildConfig, PackConfig
 from mvp_data.core.errors import OutputError
-from mvp_data.pipeline.pack import Packer, cut, shard_stem
+from mvp_data.pipeline.pack import Packer, Provenance, cut, shard_stem
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.types import Puzzle
@@ -45,7 +45,12 @@ def bank(videos: list[KeptVideo], tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 def packer(videos: Sequence[KeptVideo], bank: Bank, **options: Any) -> Packer:
-    return Packer(videos, bank, config(**OPTIONS, **options), ENCODER, "c0ffee")
+    made = config(**OPTIONS, **options)
+    return Packer(videos, bank, made.pack, provenance(made))
+
+
+def provenance(made: BuildConfig) -> Provenance:
+    return Provenance(config_hash="c0ffee", encoder=ENCODER, mask=made.mask, seed=made.seed)
 
 
 def stub(sizes: list[int]) -> tuple[list[Any], Any]:
@@ -106,7 +111,7 @@ def test_each_task_has_shards_of_its_own(videos: list[KeptVideo], bank: Bank, tm
     """Real records of every task, in shards whose name says which; read back and checked."""
     options = config(**OPTIONS, tasks=",".join(TASKS), val_share=0.0, test_share=0.0)
     puzzles = make_puzzles(videos, options.puzzle_options, replace(THRESHOLDS, low=-0.5)).puzzles
-    packed = Packer(videos, bank, options, ENCODER, "c0ffee").pack(puzzles, tmp_path)
+    packed = Packer(videos, bank, options.pack, provenance(options)).pack(puzzles, tmp_path)
     assert {info.task for info in packed.shards} == set(TASKS)
     for info in packed.shards:
         name = info.name.removesuffix(".tar")[:-7]
@@ -125,7 +130,7 @@ def _order(name: str) -> tuple[int, str]:
     return ["shard", "val", "test"].index(name.split("-", maxsplit=1)[0]), name
 
 
-def test_pictures_are_the_banks(
+def test_images_are_those_of_the_bank(
     videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank, tmp_path: Path
 ) -> None:
     by_id = {v.entry.video_id: v for v in videos}
@@ -175,7 +180,7 @@ def test_records_say_what_the_puzzle_says(videos: list[KeptVideo], puzzles: tupl
 def test_shards_stay_below_their_size(
     videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank, tmp_path: Path
 ) -> None:
-    """Small pictures: headers, padding and JSON are most of such a shard, and count as well."""
+    """With small images, headers, padding and JSON are most of a shard; they count too."""
     packed = packer(videos, bank, shard_mb=0.1).pack(puzzles, tmp_path)
     assert len(packed.shards) > 5
     for shard in packed.shards:

@@ -1,4 +1,4 @@
-"""What a run says of itself: lines for machines, a status file, and what `mvp-data status` makes of it."""
+"""The log of a run: JSON lines, the status file, and `mvp-data status`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from mvp_data.core.errors import OutputError
 from mvp_data.pipeline import run_log as module
 from mvp_data.pipeline.ledger import LEDGER_NAME
 from mvp_data.pipeline.output_folder import STARTED_NAME
-from mvp_data.pipeline.run_log import STATUS_NAME, Journal
+from mvp_data.pipeline.run_log import STATUS_NAME, RunLog
 from mvp_data.pipeline.status import read_status, to_text
 from mvp_data.system.locks import LOCK_NAME, locked_folder
 from mvp_data.system.signals import Stopped
@@ -21,30 +21,32 @@ from tests.samples import make_folder, make_shard
 
 
 def test_times_counts_and_rates() -> None:
-    journal = Journal()
-    with journal.step("scan"):
+    log = RunLog()
+    with log.step("scan"):
         pass
-    with journal.step("mine", "mining", total=4, unit="video") as advance:
+    with log.step("mine", "mining", total=4, unit="video") as advance:
         advance(3)
         advance(1)
         time.sleep(0.1)
-    assert list(journal.seconds) == list(journal.cpu_seconds) == ["scan", "mine"]
-    assert journal.seconds["mine"] >= 0.1
-    assert list(journal.rates) == ["videos a second, mine"]
-    assert 4 <= journal.rates["videos a second, mine"] <= 40
+    assert list(log.seconds) == list(log.cpu_seconds) == ["scan", "mine"]
+    assert log.seconds["mine"] >= 0.1
+    assert list(log.rates) == ["videos a second, mine"]
+    assert 4 <= log.rates["videos a second, mine"] <= 40
 
 
-def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_event_is_a_line_of_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.05)
     monkeypatch.setattr(module, "LOG_EVERY_S", 0.1)
-    journal = Journal(log_json=True)
-    with journal.kept_in(tmp_path), journal.step("extract", "decoding", total=2, unit="video") as advance:
-        journal.video("a\n.mp4", "ab", "", "")
+    log = RunLog(log_json=True)
+    with log.kept_in(tmp_path), log.step("extract", "decoding", total=2, unit="video") as advance:
+        log.video("a\n.mp4", "ab", "", "")
         advance(1)
         time.sleep(0.5)
-        journal.video("b.mp4", "cd", "timeout", "not done")
+        log.video("b.mp4", "cd", "timeout", "not done")
         advance(1)
-    journal.warn("a thing to know")
+    log.warn("a warning")
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
@@ -69,11 +71,13 @@ def test_a_line_an_event(capsys: pytest.CaptureFixture[str], tmp_path: Path, mon
     ],
     ids=["told to stop", "Ctrl-C", "failed"],
 )
-def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, state: str, because: str) -> None:
+def test_the_status_of_a_run_that_stopped_or_failed(
+    tmp_path: Path, error: BaseException, state: str, because: str
+) -> None:
     def run() -> None:
-        journal = Journal()
-        with journal.kept_in(tmp_path), journal.step("extract", total=9, unit="video") as advance:
-            journal.video("a.mp4", "", "unreadable", "")
+        log = RunLog()
+        with log.kept_in(tmp_path), log.step("extract", total=9, unit="video") as advance:
+            log.video("a.mp4", "", "unreadable", "")
             advance(1)
             raise error
 
@@ -87,16 +91,16 @@ def test_a_run_that_ended_badly_says_so(tmp_path: Path, error: BaseException, st
     assert "the same command again" in text
 
 
-def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
-    journal = Journal()
+def test_a_running_build_is_distinguished_from_a_killed_one(tmp_path: Path) -> None:
+    log = RunLog()
     with (
         locked_folder(tmp_path, unusable="", busy="") as lock,
-        journal.kept_in(tmp_path, lock),
-        journal.step("embed", total=10, unit="frame") as advance,
+        log.kept_in(tmp_path, lock),
+        log.step("embed", total=10, unit="frame") as advance,
     ):
         advance(5)
         time.sleep(0.1)
-        journal._write("running")
+        log._write("running")
         status = read_status(tmp_path)
         assert (status.state, status.pid, status.host) == ("running", os.getpid(), socket.gethostname())
         assert "embed, 5 of 10 frames (50%), " in to_text(status)
@@ -113,11 +117,11 @@ def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path) -> None:
     assert "killed (process" in to_text(status)
 
 
-def test_a_lock_is_touched_while_a_run_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_touched_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATUS_EVERY_S", 0.02)
     with locked_folder(tmp_path, unusable="", busy="") as lock:
         os.utime(tmp_path / LOCK_NAME, (0, 0))
-        with Journal().kept_in(tmp_path, lock):
+        with RunLog().kept_in(tmp_path, lock):
             until = time.monotonic() + 10
             while (tmp_path / LOCK_NAME).stat().st_mtime < 1000:
                 assert time.monotonic() < until
@@ -134,25 +138,25 @@ def test_folders_without_a_run(tmp_path: Path) -> None:
     assert read_status(tmp_path).state == "killed"
 
 
-def test_what_was_known_before_tells_nothing_of_the_rate(tmp_path: Path) -> None:
-    journal = Journal()
-    with journal.kept_in(tmp_path), journal.step("extract", total=1010, unit="video") as advance:
+def test_known_videos_do_not_count_toward_the_rate(tmp_path: Path) -> None:
+    log = RunLog()
+    with log.kept_in(tmp_path), log.step("extract", total=1010, unit="video") as advance:
         advance(1000, known=True)
         time.sleep(0.2)
         advance(2)
-        journal._write("running")
+        log._write("running")
         status = read_status(tmp_path)
         assert (status.done, status.known, status.total) == (1002, 1000, 1010)
         assert 1 < status.per_second < 10.1
         assert "1,002 of 1,010 videos (99%), 1,000 of them from before" in to_text(status)
-    assert journal.rates["videos a second, extract"] < 10.1
+    assert log.rates["videos a second, extract"] < 10.1
 
 
-def test_tasks_that_share_a_bank_are_told_apart(tmp_path: Path) -> None:
+def test_tasks_that_share_a_bank_have_a_status_each(tmp_path: Path) -> None:
     (tmp_path / "0123456789ab" / "frames" / "ab").mkdir(parents=True)
     (tmp_path / "0123456789ab" / "frames" / "ab" / "abc.parquet").touch()
     assert "a bank, 1 video in it" in to_text(read_status(tmp_path))
-    first, second = Journal(), Journal()
+    first, second = RunLog(), RunLog()
     with pytest.raises(OutputError), first.kept_in(tmp_path, task="0-of-2"):
         raise OutputError("disk full")
     with second.kept_in(tmp_path, task="1-of-2"):
@@ -167,14 +171,14 @@ def test_a_build_without_a_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"state": "running"}', "[" * 5000, '{"state": {}, "skipped": 1}'])
-def test_a_damaged_status_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_damaged_status_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / STATUS_NAME).write_text(text)
     assert read_status(tmp_path).state == "empty"
 
 
-def test_a_full_disk_does_not_hide_what_ended_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_hide_the_error_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
-        with Journal().kept_in(tmp_path):
+        with RunLog().kept_in(tmp_path):
             monkeypatch.setattr(os, "fsync", no_space)
             raise OutputError("the bank is full")
 

@@ -1,4 +1,4 @@
-"""A finished build in another place, seen through fsspec's local files; what a store may do wrong is made up."""
+"""Uploads of a finished build through fsspec's local files; faults of a store are simulated."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ Local = fsspec.implementations.local.LocalFileSystem
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """A small build, with something of a run beside it."""
+    """A small build, with a status file of a run."""
     folder = tmp_path / "shards"
     folder.mkdir()
     make_folder(folder, [make_shard(folder / f"shard-00000{n}.tar", count=n + 1) for n in range(2)])
@@ -53,10 +53,10 @@ def test_all_of_a_build_arrives_and_nothing_else(shards: Path, bucket: Path) -> 
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_the_index_comes_last_and_the_same_command_goes_on(
+def test_the_index_comes_last_and_the_same_command_resumes(
     shards: Path, bucket: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two shards and a card."""
+    """An upload of two shards and a card."""
     with monkeypatch.context() as patch:
         patch.setattr(Local, "put_file", breaks(Local.put_file, at))
         with pytest.raises(OutputError, match=r"file://.*deep: No route; run the same command again to resume"):
@@ -75,7 +75,7 @@ def test_killed_before_its_last_step_it_is_done_by_the_next(shards: Path, bucket
 
 
 def breaks(put: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """A store that fails at this file, half of which has arrived."""
+    """A store that fails at this file after it has received half of it."""
     calls = []
 
     def put_file(self: Any, source: str, target: str, **options: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_damaged_or_unfinished_build_is_not_sent(shards: Path, bucket: Path) -
     shard = next(shards.glob("*.tar"))
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + b"x")
-    with pytest.raises(ShardError, match="is not what the index says"):
+    with pytest.raises(ShardError, match="differs from the index"):
         upload(shards, f"file://{bucket}")
     shard.unlink()
     with pytest.raises(ShardError, match="cannot be read"):
@@ -114,7 +114,7 @@ def test_a_damaged_or_unfinished_build_is_not_sent(shards: Path, bucket: Path) -
 def test_another_build_is_left_alone(shards: Path, bucket: Path, left: str) -> None:
     bucket.mkdir(parents=True)
     (bucket / left).write_text("{}")
-    with pytest.raises(OutputError, match="another build lies there"):
+    with pytest.raises(OutputError, match="holds another build"):
         upload(shards, f"file://{bucket}")
     assert content(bucket) == {left: b"{}"}
 
@@ -127,11 +127,11 @@ def test_places_that_cannot_be_written(shards: Path, url: str) -> None:
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_files_of_others_are_left_alone(shards: Path, bucket: Path, same_size: bool) -> None:
-    """One of the same size would pass for what an earlier run had sent."""
+    """A foreign file of the same size must not count as sent by an earlier run."""
     bucket.mkdir(parents=True)
     size = (shards / "shard-000000.tar").stat().st_size if same_size else 1
     (bucket / "shard-000000.tar").write_bytes(bytes(size))
-    with pytest.raises(OutputError, match=r"shard-000000.tar is there, not of this build"):
+    with pytest.raises(OutputError, match=r"holds another shard-000000\.tar"):
         upload(shards, f"file://{bucket}")
     assert content(bucket) == {"shard-000000.tar": bytes(size)}
 
@@ -139,7 +139,7 @@ def test_files_of_others_are_left_alone(shards: Path, bucket: Path, same_size: b
 def test_a_build_is_not_sent_into_itself(shards: Path) -> None:
     before = content(shards)
     for place in (shards, shards / "inner"):
-        with pytest.raises(OutputError, match="lies in the build itself"):
+        with pytest.raises(OutputError, match="is inside the build itself"):
             upload(shards, f"file://{place}")
     assert content(shards) == before
 

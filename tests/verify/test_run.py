@@ -32,7 +32,7 @@ from mvp_data.embedding.calibration import Calibration
 from mvp_data.ingest.jobs import Outcome
 from mvp_data.pipeline import build
 from mvp_data.pipeline.output_folder import locked
-from mvp_data.pipeline.run_log import Journal
+from mvp_data.pipeline.run_log import RunLog
 from mvp_data.pipeline.sample_table import write_samples
 from mvp_data.shards.index import read_index, write_index
 from mvp_data.shards.tar import Sample, read_shard, write_shard
@@ -82,7 +82,7 @@ def small_build(out: Path, count: int = 4, **options: Any) -> BuildConfig:
         calibration=Calibration(repeat=0.95, ambiguous=0.9, scene=0.5, unrelated=-0.4),
     )
     made.out.mkdir()
-    build._make(made, build.build_hash(made, ENCODER), done, Journal())
+    build._make(made, build.build_hash(made, ENCODER), done, RunLog())
     return made
 
 
@@ -623,7 +623,7 @@ def test_the_columns_of_a_manifest_are_restored(folder: Path) -> None:
 
 
 def test_a_repair_refuses_while_a_build_runs(folder: Path) -> None:
-    with locked(folder), pytest.raises(OutputError, match="another build is at work there"):
+    with locked(folder), pytest.raises(OutputError, match="another build is running there"):
         repair(folder)
 
 
