@@ -1,4 +1,4 @@
-"""Train and evaluate video language models on the shards of `mvp_data`: recipes, rows, reward, training and evaluation.
+"""Train and evaluate video language models on shards: recipes, dataset rows, reward weights, GRPO and evaluation.
 
-Must not know how shards are made: it uses only the core, system, tasks and shards modules of `mvp_data`.
+It must not know how shards are made: it imports only `core`, `system`, `tasks` and `shards` of `mvp_data`.
 """

@@ -1,4 +1,5 @@
-"""`mvp-data audit`: solvers that must not win try to solve finished shards, and each is scored against chance.
+"""`mvp-data audit`: solvers without understanding try to solve finished shards; none may do better than guessing.
 
-It must not read the bank or the configuration: a finished shard is all that it sees.
+`solvers` has every solver, `scoring` the verdicts. This package must not read the bank or the configuration: it sees
+only finished shards.
 """

@@ -1,4 +1,4 @@
-"""The feature cache between the two passes (the bank): frames, shots and vectors of every video, decoded once.
+"""The feature cache between the two passes: frames, shots and vectors of every video, decoded once.
 
-It must not know how they are computed, nor which puzzles use them.
+It must not know how the vectors are computed or which puzzles use them.
 """

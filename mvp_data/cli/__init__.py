@@ -1,4 +1,4 @@
-"""The command `mvp-data`: one module for each subcommand, which parses arguments, calls the package and prints.
+"""The command `mvp-data`: one module for each subcommand parses arguments, calls the package and prints the result.
 
-Nothing else in the package imports it. It must not compute anything itself.
+It must not compute anything itself, and no other package imports it.
 """

@@ -1,4 +1,5 @@
-"""Every option of a build, one field each; the command line, the YAML file and docs/options.md are made from them.
+"""The options of a build: `options` has one field for each, `fields` checks the values of such fields.
 
-It must not import an implementation: it lists the names of detectors, decoders and policies, and a test compares them.
+The command line, the YAML file and docs/options.md are made from the fields. This package must not import an
+implementation: it lists the names of detectors, decoders and policies, and a test compares them with the code.
 """

@@ -1,4 +1,5 @@
-"""Values, errors and small pure functions that all packages use: types, seeds, text, HTML, JPEG headers, statistics.
+"""Values and small pure functions that all packages use: types, errors, seeds, text, HTML, JPEG headers, statistics.
 
-It must not import other packages of this project, read data files, or know what a task is.
+`containers` lists the file extensions of videos. This package must not import another one of this project, open a file
+that holds data, or know what a task is.
 """

@@ -1,4 +1,5 @@
-"""Turns images into unit vectors, with one module per kind of embedder; also thresholds and nearest-neighbour search.
+"""Frames in, unit vectors out, with one module for each embedder; `load` picks one by name.
 
-It must not know videos or puzzles.
+It also has the weights, the thresholds of each encoder and nearest-neighbour search. It must not know videos or
+puzzles.
 """

@@ -1,4 +1,5 @@
-"""Engines run a job function over jobs: in processes of this machine, or on a Ray cluster.
+"""Engines run a job function over jobs: in processes of this machine, or on a cluster (`fleet`, with Ray in `ray`).
 
-They must not know what the jobs are about: no videos, banks, encoders, and not the configuration of a build.
+`start` picks the engine by name. Engines must not know what the jobs are about: no videos, no banks, no encoders, and
+not the configuration of a build.
 """

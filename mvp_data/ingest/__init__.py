@@ -1,4 +1,5 @@
-"""Pass 1: brings every source into the bank, decoded in worker processes and then embedded; merges banks.
+"""Pass 1: brings every source into the bank, decoded in worker processes and then embedded; also merges banks.
 
-It must not know about puzzles or shards. Only `scheduler` knows the whole configuration; an engine runs the jobs.
+`states` is the map of it: what can become of a video, and what happens next. Only `scheduler` knows the whole
+configuration. This package must not know puzzles or shards.
 """

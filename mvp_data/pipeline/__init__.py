@@ -1,4 +1,5 @@
-"""The commands `build`, `index`, `status`, `upload` and `doctor`: runs both passes and writes the output folder.
+"""`mvp-data build`, `index`, `status`, `upload` and `doctor`: runs both passes and writes the output folder.
 
-It must not decode, embed or judge a puzzle itself: `ingest` and `puzzles` do that.
+`pack` turns a puzzle into the record and images of a sample. This package must not decode a video, embed a frame or
+judge a puzzle: `ingest` and `puzzles` do that.
 """

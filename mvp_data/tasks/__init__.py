@@ -1,4 +1,6 @@
-"""Tasks: the question of a puzzle, the form of its answer, how an answer is graded, and what a random guess scores.
+"""Tasks: the question of a puzzle, the form of its answer, the metrics of an answer, and their chance levels.
 
-It must not know how puzzles are made, stored or shown. Other packages use its `Task` objects and never compare names.
+`catalogue` lists the tasks. `grading` has the terms of the reward and `chance` their means under guessing;
+`mvp_train.reward` only weights them. This package must not know how puzzles are made, stored or shown. Other packages
+read the fields of a `Task` and never compare its name.
 """

@@ -1,4 +1,4 @@
-"""Checks a finished build, byte by byte and rule by rule, and repairs it from its bank.
+"""`mvp-data verify`: checks a finished build, byte by byte and rule by rule, and repairs it from its bank.
 
-It may use the whole package except the command line; nothing but the command line imports it.
+It may use the whole package except the command line. Only the command line imports it.
 """

@@ -1,4 +1,4 @@
-"""Turns one video file into shots and sampled frames with their quality and JPEGs, in chunks if the video is long.
+"""Pass 1 for one file: a video in; shots, sampled frames, their quality and JPEGs out, in chunks if the file is long.
 
 It must not know the bank, another video or a puzzle.
 """

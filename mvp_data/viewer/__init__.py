@@ -1,4 +1,4 @@
 """`mvp-data inspect`: finished shards as tables, JSON and a web page.
 
-It reads only the shards.
+It must not read anything but the shards.
 """

@@ -1,4 +1,4 @@
-"""Asking a model the samples of some shards, scoring its answers, and reporting them with confidence intervals.
+"""Asks a model the samples of some shards, scores its answers, and reports them with confidence intervals.
 
-Must not know how models are loaded or trained: a model is anything that answers prompts.
+It must not know how models are loaded or trained: a model is anything that answers prompts.
 """

@@ -1,4 +1,4 @@
-"""Vision-language models and their processors: finding them on this machine, loading them, and generating answers.
+"""Finds vision-language models and their processors on this machine, loads them, and generates answers.
 
-Must not know shards, rewards, or what the answers are used for.
+It must not know shards, rewards, or how the answers are used.
 """

@@ -1,4 +1,4 @@
-"""GRPO training with TRL: checking a recipe, planning a run, its output folder, its log, and resuming it.
+"""GRPO training with TRL: checks a recipe, plans a run, and writes its output folder and log; a run can be resumed.
 
-Must not know the command line or how a trained model is evaluated, except for the page that shows completions.
+It must not know the command line, nor how a trained model is evaluated.
 """
