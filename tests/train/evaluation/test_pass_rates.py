@@ -16,7 +16,7 @@ import pytest
 from mvp_data.core.errors import ConfigError, OutputError
 from mvp_train.dataset import Samples
 from mvp_train.evaluation.ask import AskConfig
-from mvp_train.evaluation.pass_rates import Counts, measure_pass_rates
+from mvp_train.evaluation.pass_rates import LOG_SUFFIX, Counts, measure_pass_rates
 from mvp_train.reward import score
 from tests.train.evaluation.test_evaluate import ABOUT, Looker, chosen, make_samples
 
@@ -147,7 +147,7 @@ measure_pass_rates(lambda: Killed(slips=0.5), samples, Path(sys.argv[1]), ASK, A
         command = [sys.executable, "-c", code, str(out)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert (tmp_path / "rates.parquet.journal").read_bytes().count(b"\n") == 1 + 13 - left
+        assert (tmp_path / f"rates.parquet{LOG_SUFFIX}").read_bytes().count(b"\n") == 1 + 13 - left
     model = half_right()
     measure_pass_rates(lambda: model, samples, out, ASK, ABOUT)
     assert model.batches == 1
@@ -192,8 +192,8 @@ def test_rates_of_another_run_are_refused(
     with pytest.raises(OutputError, match=problem):
         measure_pass_rates(never, samples, out, ask, about)
     out.rename(tmp_path / "kept")
-    (tmp_path / "rates.parquet.journal").write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"])
-    with pytest.raises(OutputError, match=rf"journal: of another run, {problem}"):
+    (tmp_path / f"rates.parquet{LOG_SUFFIX}").write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"])
+    with pytest.raises(OutputError, match=rf"{LOG_SUFFIX}: of another run, {problem}"):
         measure_pass_rates(never, samples, out, ask, about)
 
 
