@@ -149,15 +149,7 @@ def test_the_picture_of_the_architecture_shows_todays_imports() -> None:
 
 
 # A step takes the options that it uses. Only these modules name the whole configuration.
-KNOW_THE_WHOLE = {
-    "__init__",
-    "config.options",
-    "pipeline.build",
-    "ingest.scheduler",
-    "verify.run",
-    "verify.repair",
-    "puzzles.corpus",
-}
+KNOW_THE_WHOLE = {"__init__", "config.options", "pipeline.build", "ingest.scheduler", "verify.run", "verify.repair"}
 
 
 def test_few_modules_know_the_whole_configuration() -> None:
