@@ -303,7 +303,7 @@ def test_grey_and_progressive_images(tmp_path: Path) -> None:
         return file.getvalue()
 
     samples = []
-    for number in range(30):
+    for number in range(SAMPLES):
         made = plant_sample(number, PLANTS["control"])
         pool = [
             again(data, progressive=c.order < 0, quality=90)
