@@ -25,7 +25,7 @@ def quiz(parts: list[object], limit: int) -> tuple[int, str]:
 
 
 def test_values_are_escaped() -> None:
-    values = {"state": EVIL, "conclusion": EVIL, "facts": EVIL, "parts": [], "verdicts": {EVIL: EVIL}, "metrics": {}}
+    values = {"state": EVIL, "conclusion": EVIL, "facts": EVIL, "parts": [], "results": {EVIL: EVIL}, "metrics": {}}
     page = render("mvp_data.audit", "report.html", title=EVIL, **values)
     assert "<b onclick" not in page
     assert unescape(page).count(EVIL) == 7
