@@ -104,12 +104,13 @@ def extract_chunk(
     def one_pass(*, sparse: bool) -> VideoEntry:
         slowest = chunk.start is not None
         grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=chunk.video_id, slowest=slowest)
-        needs = SparseNeeds(wanted=grid.may_cover, shots=decode.shots != "none") if sparse else None
+        detector = shot_detector(decode.shots)
+        needs = SparseNeeds(wanted=grid.may_cover, shots=detector.needs != "nothing") if sparse else None
         with open_video(path, backend=decode.decoder, start=chunk.start, needs=needs) as video:
-            return _read(video, chunk, shot_detector(decode.shots), grid, _Writer(blob, frames, chunk, on_progress))
+            return _read(video, chunk, detector, grid, _Writer(blob, frames, chunk, on_progress))
 
     begin = blob.tell()
-    if decode.decode == "sparse" and decode.shots != "transnetv2":  # which needs every frame
+    if decode.decode == "sparse" and shot_detector(decode.shots).needs != "every frame":
         try:
             return one_pass(sparse=True)
         except NeedsFullDecode:

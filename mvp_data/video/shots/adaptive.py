@@ -6,6 +6,7 @@ processes frames in blocks, because a call of numpy costs more than the arithmet
 
 from array import array
 from bisect import bisect_left
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ MIN_SHOT_S = 0.2  # music videos have shots of 0.28 s; closer boundaries are one
 
 class AdaptiveDetector:
     """The default `ShotDetector`."""
+
+    needs: ClassVar[Literal["every frame", "changes", "nothing"]] = "changes"
 
     def __init__(self) -> None:
         """Start a video."""

@@ -7,7 +7,7 @@ boundaries = detector.finish()
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 from mvp_data.config.options import METHODS
 from mvp_data.core.errors import ConfigError
@@ -16,7 +16,13 @@ from mvp_data.video.shots.adaptive import AdaptiveDetector
 
 
 class ShotDetector(Protocol):
-    """Sees every decoded frame once, in order, and keeps little of each."""
+    """Sees the decoded frames once, in order, and keeps little of each.
+
+    `needs` says which frames it must see. With "changes", it may see a blend of two nearly equal frames instead of a
+    frame between them that sparse decoding leaves out.
+    """
+
+    needs: ClassVar[Literal["every frame", "changes", "nothing"]]
 
     def push(self, pts_s: float, tiny: Tiny) -> None:
         """Take the next frame: its time, and its tiny frame [36, 64, 3] in YCbCr."""
@@ -27,6 +33,8 @@ class ShotDetector(Protocol):
 
 class NoShots:
     """Treats the whole video as one shot."""
+
+    needs: ClassVar[Literal["every frame", "changes", "nothing"]] = "nothing"
 
     def push(self, pts_s: float, tiny: Tiny) -> None:
         """Ignore the frame."""

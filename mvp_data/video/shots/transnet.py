@@ -10,7 +10,7 @@ import warnings
 from array import array
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ MPS_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 
 class TransNetDetector:
     """A `ShotDetector` that runs the network; raises MissingDependencyError without the extra."""
+
+    needs: ClassVar[Literal["every frame", "changes", "nothing"]] = "every frame"
 
     def __init__(self) -> None:
         """Load the network, once per process."""

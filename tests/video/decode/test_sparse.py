@@ -443,6 +443,8 @@ def test_blended() -> None:
 class NoShots:
     """Replaces the TransNetV2 network."""
 
+    needs = "every frame"
+
     def push(self, pts_s: float, tiny: object) -> None: ...
 
     def finish(self) -> tuple[()]:
