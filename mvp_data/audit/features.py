@@ -51,7 +51,10 @@ FLAT_RANGE = 24  # a row is flat if its brightest and darkest pixel are closer t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisiblePart:
-    """The inputs of a model. The pool is shuffled by the key, so ties between candidates do not depend on labels."""
+    """The parts of a sample that a model sees.
+
+    The pool is shuffled, with the sample's key as seed: how a solver breaks a tie then does not depend on the labels.
+    """
 
     key: str  # for error messages
     k: int

@@ -1,8 +1,9 @@
-"""From answers to results: the metrics of each form of answer, intervals over clusters, and a test against luck.
+"""Turns the answers of solvers into results: metrics, confidence intervals over clusters, and a test against luck.
 
-A pool may hold two coherent runs, the hidden one and a decoy. A solver that takes one of them without knowing which is
-exactly right a quarter of the time, although it knows nothing about the right answer. So solvers that see frames are
-judged on metrics in which such a solver scores as a guess does, for all pools alike; docs/audit.md gives the reasons.
+A pool may hold two coherent runs of frames: the hidden segment and a decoy. A solver that finds both runs and guesses
+which one is hidden, and in which direction, is exactly right a quarter of the time without looking at the context. So
+solvers that see frames are judged only on metrics in which such a solver scores no better than a guess. This holds for
+every pool, with or without a decoy; docs/audit.md gives the reasons.
 """
 
 import math

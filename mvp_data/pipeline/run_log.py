@@ -85,9 +85,10 @@ class RunLog:
 
     @contextmanager
     def kept_in(self, folder: Path, lock: Lock | None = None, *, task: str = "") -> Iterator[None]:
-        """Keep a status file in `folder` and touch the lock while the block runs; the file stays if the block fails.
+        """Update a status file in `folder`, and the lock's time stamp, until the block ends.
 
-        Runs that share a folder have a `task` each, such as `1-of-8`.
+        The status file is removed on success and kept on failure. Runs that share a folder each need their own `task`,
+        such as `1-of-8`.
         """
         self._status = folder / (f".status-{task}.json" if task else STATUS_NAME)
         over = threading.Event()

@@ -168,11 +168,13 @@ class _Hashing(io.RawIOBase):
 def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, int, int]]) -> None:
     """Record the key and shape of a sample; raises `ShardError` for a repeated key or another shape."""
     if record.key in keys:
-        raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
+        raise ShardError(f"{record.key}: the key occurs twice in one shard: {REBUILD}")
     keys.add(record.key)
     shapes.add((record.task, record.split, record.k, record.l, len(record.context)))
     if len(shapes) > 1:
-        raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
+        raise ShardError(
+            f"{record.key}: (task, split, k, l, context) must not differ in one shard: {sorted(shapes)}: {REBUILD}"
+        )
 
 
 def _samples(file: IO[bytes]) -> Iterator[Sample]:
