@@ -39,7 +39,7 @@ class RunLog:
 
     @contextmanager
     def step(self, name: str, label: str = "", *, total: int = 0, unit: str = "") -> Iterator[Callable[..., None]]:
-        """Time the block; yield `advance(count, known)`, which counts items and whether an earlier run did them."""
+        """Time the block; yield `advance(count, known)`, which counts items; `known`: an earlier run did them."""
         self._stage = {"stage": name, "done": 0, "known": 0, "total": total, "unit": unit}
         self._stage_s = start_s = time.perf_counter()
         cpu_start_s = sum(os.times()[:4])
@@ -80,7 +80,7 @@ class RunLog:
 
     @property
     def stopping(self) -> str:
-        """The text to print when a signal arrives."""
+        """The text to print when a signal stops the run."""
         return log_line("stopping", message=STOPPING) if self._log_json else f"\n{STOPPING}\n"
 
     @contextmanager

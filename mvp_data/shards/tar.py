@@ -220,7 +220,7 @@ def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[st
             yield group, end
             group = {}
         if name in group:
-            raise ShardError(f"{name}: comes twice: {REBUILD}")
+            raise ShardError(f"{name}: occurs twice: {REBUILD}")
         if len(group) == _MAX_MEMBERS:
             raise ShardError(f"{name}: more than {_MAX_MEMBERS} files of one key: {REBUILD}")
         group[name] = data

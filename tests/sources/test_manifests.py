@@ -135,7 +135,7 @@ def test_malformed_manifests_name_file_and_line(tmp_path: Path, name: str, data:
         ({"file": ["a"]}, "no `path` column"),
         ({"path": ["a", None]}, "row 2: `path` must be text"),
         ({"path": [1]}, "row 1: `path` must be text"),
-        ({"path": ["a"], "big": ["x" * (manifests.MAX_LINE_BYTES + 1)]}, "row 1: `big` is longer"),
+        ({"path": ["a"], "big": ["x" * (manifests.MAX_LINE_BYTES + 1)]}, "row 1: the value of `big` has more"),
     ],
 )
 def test_malformed_parquet(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:

@@ -202,7 +202,7 @@ def test_rates_of_other_samples_are_refused(samples: Samples, whole: Path, tmp_p
     other = make_samples(tmp_path / "shards", 13, distractors=3)
     assert other.keys == samples.keys
     for one in (fewer, other):
-        with pytest.raises(OutputError, match="samples differ"):
+        with pytest.raises(OutputError, match="differs in samples"):
             measure_pass_rates(never, one, whole, ASK, ABOUT)
 
 
