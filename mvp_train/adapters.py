@@ -41,7 +41,7 @@ class SwiftReward:
         self.args = args
 
     def __call__(self, completions: Sequence[str], solution: Sequence[str], **_: Any) -> list[float]:
-        """The rewards of a batch; `solution` has the right answer of each completion."""
+        """The reward of each completion; `solution` holds the right answers, in the same order."""
         return [_score(text, truth).reward for text, truth in zip(completions, solution, strict=True)]
 
 

@@ -174,7 +174,7 @@ def _of_tasks(samples: Samples, data: DataConfig) -> Samples:
     if missing := sorted({*data.tasks} - {*column.unique().to_pylist()}):
         problem = f"data.tasks: split {data.split!r} has no samples of {', '.join(missing)} ({_counts(column)})"
         if len(missing) == len({*data.tasks}):
-            raise ConfigError(f"{problem}: name others, or build them with `mvp-data build --tasks`")
+            raise ConfigError(f"{problem}: choose other tasks, or build these with `mvp-data build --tasks`")
         print(problem, file=sys.stderr)
     return samples.where(pc.is_in(column, value_set=pa.array(data.tasks)))
 

@@ -199,7 +199,7 @@ def _column(name: str, values: Sequence[T] | None, kind: type[T]) -> Sequence[T]
 
 
 def _text(completion: Completion) -> str:
-    """The text of a completion; the last message of a conversation."""
+    """The text of a completion; for a conversation, the text of its last message."""
     if isinstance(completion, str):
         return completion
     content = completion[-1].get("content") if completion else None

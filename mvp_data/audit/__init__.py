@@ -1,4 +1,4 @@
-"""`mvp-data audit`: solvers without understanding try to solve finished shards; none may do better than guessing.
+"""`mvp-data audit`: simple solvers look for shortcuts in finished shards; a shortcut is a way to beat guessing.
 
 `solvers` has every solver, `scoring` compares each with chance. This package must not read the bank or the
 configuration: it sees only finished shards.

@@ -1,8 +1,7 @@
 """Measurements of a sample for the solvers of the audit: a few small arrays.
 
-`visible_part` takes from a record only the inputs of a model: the images, the labels, the place of the gap, and K.
-Images are decoded at reduced size (libjpeg scales while it decodes), so most of the time is spent on the entropy code
-of the JPEGs.
+`visible_part` takes from a sample only the inputs of a model: the images, the labels, the position of the gap, and K.
+Images are decoded at reduced size (libjpeg scales while it decodes), so most of the time goes into entropy decoding.
 """
 
 import hashlib
@@ -51,7 +50,10 @@ FLAT_RANGE = 24  # a row is flat if its brightest and darkest pixel are closer t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisiblePart:
-    """The inputs of a model. The pool is shuffled by the key, so ties between candidates do not depend on labels."""
+    """The parts of a sample that a model sees.
+
+    The pool is shuffled, with the sample's key as seed: how a solver breaks a tie then does not depend on the labels.
+    """
 
     key: str  # for error messages
     k: int
@@ -72,7 +74,7 @@ class Measurements:
 
 
 class Embeddings:
-    """Vectors of JPEGs. It caches the last few thousand, since samples of one video share images."""
+    """Embeds JPEGs; caches the last few thousand vectors, because samples of one video share images."""
 
     CACHED = 8192  # 20 MB with 320 dimensions
 
@@ -174,7 +176,11 @@ def image_features(luma: Luma, grid_px: int) -> Floats:
 
 
 def _grid(steps: npt.NDArray[np.floating], grid_px: int) -> tuple[Any, Any]:
-    """How much larger steps between columns [n, W - 1] are at the edges of the file's blocks, and of any grid."""
+    """How much stronger the steps between columns [n, W - 1] are at JPEG block edges than elsewhere: two values [n].
+
+    The first is for the block grid of this file; the second is for the strongest of all shifted grids, which shows an
+    earlier compression.
+    """
     if grid_px == 1:
         return np.zeros(len(steps)), np.zeros(len(steps))
     phases = np.log1p(np.stack([steps[:, phase::grid_px].mean(axis=1) for phase in range(grid_px)]))
@@ -183,7 +189,7 @@ def _grid(steps: npt.NDArray[np.floating], grid_px: int) -> tuple[Any, Any]:
 
 
 def _flat_edges(flat: npt.NDArray[np.bool_]) -> Floats:
-    """The share of rows (or columns) of [n, rows] that form flat borders at the two edges."""
+    """The share of the rows (or columns) of each image that are flat borders; `flat` [n, rows] marks flat ones."""
     rows = flat.shape[1]
     ends = (~flat).argmax(axis=1) + (~flat[:, ::-1]).argmax(axis=1)
     shares: Floats = np.where(flat.all(axis=1), rows, ends) / rows

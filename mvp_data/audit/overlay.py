@@ -1,8 +1,8 @@
 """Finds a burnt-in clock or counter in the visible frames of a sample.
 
-Such a region is small. It has strong edges, and its darkest and brightest levels are constant (the same ink on the same
-ground). It changes from each frame to the next, but not everywhere: the ground around and between the digits is
-constant. Leaves and water change as steadily, but everywhere.
+Such a region is small. It has strong edges, and its darkest and brightest levels are constant: digits of one colour on
+a background of one colour. Only a part of it changes from one frame to the next, because the background around and
+between the digits is constant. Leaves and water also change in every frame, but in all of their area.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,9 @@ MOST_SHARE = 0.03  # of the frame
 def overlay(luma: Luma, rest: Iterable[npt.NDArray[np.uint8]], *, k: int, at: int) -> Space | None:
     """Distances inside the region for frames [n + 2, H, W]: the pool, then the two context frames at the gap.
 
-    The first `at` of those two are before the gap. None if there is no such region. `rest`, the other context frames
-    [H, W], is read only as far as needed, mostly not at all: the two frames must share a region with `k` of the pool.
+    `at` of those two frames are before the gap. Returns None if there is no such region. `rest`, the other context
+    frames [H, W], is read only as far as needed. Usually that is not at all, because the two frames must share a region
+    with `k` candidates of the pool.
     """
     n = len(luma) - 2
     frames = [*luma[n:]]
@@ -58,7 +59,10 @@ def overlay(luma: Luma, rest: Iterable[npt.NDArray[np.uint8]], *, k: int, at: in
 
 
 def _counting(cells: Cells) -> Mask:
-    """Whether each cell of [frames, m, 64] keeps ink and ground and changes in each frame, but not everywhere: [m]."""
+    """Whether each cell of [frames, m, 64] looks like a counter: [m].
+
+    Its darkest and brightest levels are constant, and a part of it, but not all, changes in each frame.
+    """
     still: Mask = np.count_nonzero(np.ptp(cells, axis=0) <= STILL_RANGE, axis=1) >= STILL_SHARE * cells.shape[2]
     steps = np.maximum(cells[1:], cells[:-1]) - np.minimum(cells[1:], cells[:-1])
     still &= (steps.mean(axis=2) >= LEAST_CHANGE).all(axis=0)

@@ -76,7 +76,7 @@ def to_json(found: Audit) -> str:
 
 
 def gate(found: Audit, fail_on: str) -> str:
-    """Why the audit does not pass, or an empty string. An audit of too few samples or videos does not pass."""
+    """The reason why the audit fails, or an empty string. An audit of too few samples or videos fails."""
     if fail_on == "none":
         return ""
     if found.leaks:
@@ -178,7 +178,7 @@ def _conclusion(found: Audit) -> str:
 
 
 def _unsure(found: Audit) -> str:
-    """The leak solvers whose win may be luck."""
+    """The names of the leak solvers with the verdict `unsure`: they are above chance, but it may be luck."""
     doubtful = (r.name for part in found.parts for r in part.results if r.kind == LEAK and r.verdict == "unsure")
     return ", ".join(dict.fromkeys(doubtful))
 

@@ -3,9 +3,10 @@
     >>> audit(Path("shards/")).leaks  # doctest: +SKIP
     ()
 
-A leak solver uses labels, the candidates alone, their files or a burnt-in clock. If it beats chance, the answer can be
-found without the context. A content solver compares what a model should compare, so it may beat chance; its score shows
-how far similarity gets. Each task is judged separately. docs/audit.md describes each solver.
+A leak solver uses only labels, the candidates alone, their files or a burnt-in clock. If it beats chance, the puzzles
+have a shortcut. A content solver compares the candidates with the context, as a model should, so it may beat chance;
+its score shows how many puzzles similarity alone can solve. Each task is judged separately. docs/audit.md describes
+each solver.
 """
 
 import zlib
@@ -74,7 +75,7 @@ class Audit:
 
     @property
     def leaks(self) -> tuple[str, ...]:
-        """The leak solvers that win, with the task where there are several."""
+        """The leak solvers that win, each with its task if there are several tasks."""
         several = len(self.parts) > 1
         return tuple(f"{part.task} {name}" if several else name for part in self.parts for name in part.leaks)
 
@@ -219,7 +220,7 @@ def twins(images: npt.NDArray[np.uint64], least: int) -> Numbers:
 
 
 def merged(count: int, pairs: Numbers) -> Numbers:
-    """The number of the connected component of each of `count` things, from 0; `pairs` [p, 2] are the connections.
+    """The connected component of each of `count` nodes, numbered from 0; `pairs` [p, 2] are the edges.
 
     >>> merged(5, np.array([[0, 3], [3, 4]])).tolist()
     [0, 1, 2, 0, 0]
@@ -253,7 +254,7 @@ def _spread(path: Path, total: int, wanted: int) -> Iterator[Sample]:
 
 
 def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
-    """Refuse samples of several builds, or of several shapes within a task: one score for both has no meaning."""
+    """Refuse samples of several builds, or of several shapes within a task: a joint score would mean nothing."""
     of_task = first.setdefault(record.task, record)
     shapes = [(r.k, r.l, len(r.context)) for r in (of_task, record)]
     if shapes[0] != shapes[1]:
@@ -266,7 +267,7 @@ def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
 
 
 def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) -> Audit:
-    """Judge all tasks; the level of `wins` depends on the number of questions of all of them."""
+    """Judge all tasks; the confidence level for `wins` depends on the number of comparisons in all of them."""
     answered = {}
     missing = ""
     for tally in (tallies[name] for name in TASKS if name in tallies):

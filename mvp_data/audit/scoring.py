@@ -1,8 +1,9 @@
-"""From answers to results: the metrics of each form of answer, intervals over clusters, and a test against luck.
+"""Turns the answers of solvers into results: metrics, confidence intervals over clusters, and a test against luck.
 
-A pool may hold two coherent runs, the hidden one and a decoy. A solver that takes one of them without knowing which is
-exactly right a quarter of the time, although it knows nothing about the right answer. So solvers that see frames are
-judged on metrics in which such a solver scores as a guess does, for all pools alike; docs/audit.md gives the reasons.
+A pool may hold two coherent runs of frames: the hidden segment and a decoy. A solver that finds both runs and guesses
+which one is hidden, and in which direction, is exactly right a quarter of the time without looking at the context. So
+solvers that see frames are judged only on metrics in which such a solver scores no better than a guess. This holds for
+every pool, with or without a decoy; docs/audit.md gives the reasons.
 """
 
 import math
@@ -27,7 +28,7 @@ RARE = 5.0  # with fewer hits expected, no interval of their share can be truste
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One solver. `judged` names the metrics that its verdict uses, `wins_on` those on which it beats chance."""
+    """The result of one solver. Its verdict uses the metrics in `judged`; it beats chance on those in `wins_on`."""
 
     name: str
     kind: str  # baseline | leak | content
@@ -63,7 +64,7 @@ def metrics(question: Question) -> tuple[str, ...]:
 
 
 def judged(question: Question, *, sees_frames: bool) -> tuple[str, ...]:
-    """The metrics that decide the verdict on a solver; a solver that sees frames earns none of them by runs alone."""
+    """The metrics that decide the verdict; for one that sees frames, those that finding a run does not improve."""
     if question.slots == 1:
         return ("exact",)
     if not question.ordered:
@@ -108,7 +109,7 @@ def seeing_runs(question: Question) -> dict[str, float]:
 
 
 def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
-    """Values and weights of each metric, from the right slot (or -1) of each label of the answers [samples, slots].
+    """A sample's value and weight by metric; `right` [samples, slots] is the right slot of each answered label or -1.
 
     A score is the weighted mean of the values. All samples weigh 1, except for `given`: there a sample weighs as much
     as it has pairs of chosen hidden frames, so one without a pair does not count.
@@ -120,21 +121,21 @@ def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats
 
 
 def questions(answers: Answers) -> int:
-    """The number of chances that the leak solvers have to win by luck."""
+    """The number of comparisons with chance: one for each leak solver and each metric that judges it."""
     return sum(len(_judged(answers, name)) for name in answers.right if answers.kind(name) == LEAK)
 
 
 def sure_level(count: int) -> float:
-    """The level of each interval that makes 95 % for `count` questions together (Bonferroni)."""
+    """The level of each of `count` intervals that hold together with 95 % confidence (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, count)
 
 
 def judge(answers: Answers, sure: float) -> list[Result]:
     """A result for each solver, leak solvers before content solvers; `sure` is the level of a `wins`.
 
-    One set of samples answers many questions: with 95 % for each, luck alone would answer one in forty with yes. So a
-    solver `wins` only where the wider interval is above chance, 95 % for all leak solvers together. Where only its own
-    95 % interval is, the verdict is `unsure`.
+    There are many comparisons on one set of samples: with a 95 % interval for each, one in forty would be above chance
+    by luck alone. So a solver `wins` only if the wider interval, which holds for all leak solvers together with 95 %
+    confidence, is above chance. If only its own 95 % interval is, the verdict is `unsure`.
     """
     levels = guessing(answers.question)
     names = sorted(answers.right, key=lambda name: KINDS.index(answers.kind(name)))
@@ -169,10 +170,11 @@ def judge(answers: Answers, sure: float) -> list[Result]:
 
 
 def luck(exact: Floats, clusters: Numbers, level: float) -> float | None:
-    """The probability that guessing hits in as many clusters, where hits are rare; None where an interval is reliable.
+    """The probability that guessing is exactly right in at least as many clusters; None where such hits are not rare.
 
-    One hit in 78 samples lifts a score interval above 1/1680, although guessing has one in every twentieth such set.
-    The number of clusters with a hit is at most about Poisson, whether or not samples of a cluster hit together.
+    For rare hits an interval misleads: one hit in 78 samples lifts it above a chance of 1/1680, although guessing has a
+    hit in one of twenty such sets. The number of clusters with a hit is at most about Poisson-distributed, whether or
+    not the samples of a cluster hit together.
     """
     expected = len(exact) * level
     if expected >= RARE:

@@ -4,8 +4,9 @@ A solver answers one sample at a time (`solve`), or all samples of a task after 
 add one, write its function here and list it in `SOLVERS`.
 
 Samples that share a video group or a run of candidates form a cluster. A solver never learns on the cluster that it
-answers: many builds have one split, so the clusters are dealt into folds, and each fold is answered by what was learned
-on the others. Two puzzles on one pool with opposite answers, one in each fold, would teach the opposite of the truth.
+answers: many builds have one split, so the clusters are divided into folds, and each fold is answered by a solver that
+learned on the others. Without clusters, two puzzles with one pool and opposite answers could be in different folds;
+each would then teach the wrong answer to the other.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ class Solver:
     least_slots: int = 1  # fewest labels in an answer
 
     def kind_in(self, task: Task) -> str:
-        """Its kind in a task. Comparing candidates with each other is a leak only where a pool can have decoys."""
+        """Leak or content solver in this task. Comparing the candidates is a leak only where a pool can have decoys."""
         return CONTENT if self.among_candidates and not task.decoys else self.kind
 
 
@@ -124,7 +125,7 @@ def folds(clusters: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
 
 
 def by_label(samples: Samples) -> Numbers:
-    """For each slot the label that is most often right there, the surest slots first."""
+    """For each slot, the label that is most often right there; slots with the clearest choice are filled first."""
     question = samples.question
     answers = np.zeros((len(samples.right), question.slots), np.intp)
     for learn, ask in folds(samples.clusters):

@@ -1,4 +1,4 @@
-"""The command `mvp-data export`."""
+"""The command `mvp-data export`: write samples in the format of another training framework."""
 
 from pathlib import Path
 from typing import Annotated

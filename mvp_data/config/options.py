@@ -118,7 +118,7 @@ class MineConfig:
     )
     similarity_high: float | None = option(
         None,
-        "Similarity at which a distractor or a pair of hidden frames is ambiguous (cosine) [calibrated].",
+        "Similarity from which a distractor or a pair of hidden frames counts as ambiguous (cosine) [calibrated].",
         low=-1,
         high=1,
     )

@@ -68,7 +68,7 @@ def check_free(page: Path, mark: bytes) -> None:
             if file.read(len(mark)) == mark:
                 return
     maker = mark.partition(b"a page of ")[2].removesuffix(b" -->").decode()
-    raise OutputError(f"{page}: exists and is not a page of {maker}: choose another name")
+    raise OutputError(f"{page}: exists and was not written by {maker}: choose another name")
 
 
 @cache

@@ -29,7 +29,7 @@ class Embedder(Protocol):
     encoder: Encoder
 
     def embed(self, images: Sequence[Picture], /) -> Vectors:
-        """One row for each image, in order."""
+        """The unit vectors [N, D] of the images, one row per image, in the same order."""
         ...
 
 

@@ -62,8 +62,8 @@ SHIPPED: Mapping[str, Calibration] = {
 def calibrate(embedder: Embedder, images_by_video: Mapping[str, Sequence[Picture]], *, seed: int) -> Calibration:
     """The thresholds of an encoder, measured on key frames (in order, without black ones) of preferably 20+ videos.
 
-    They depend only on the images, the video names and the seed. A single video is compared with itself: pairs at least
-    half of it apart replace pairs of different videos, which makes `scene` and `unrelated` too high for other videos.
+    They depend only on the images, the video names and the seed. If there is only one video, pairs of images at least
+    half the video apart replace pairs of different videos; `scene` and `unrelated` are then too high for other videos.
     Raises ConfigError for fewer than two images.
     """
     names = shuffled([name for name in sorted(images_by_video) if images_by_video[name]], seed)[:MAX_VIDEOS]
@@ -91,7 +91,7 @@ def jitter(
     light: float = JITTER_LIGHT,
     jpeg_quality: int = JITTER_JPEG_QUALITY,
 ) -> Picture:
-    """A copy as another video encoder or an unsteady camera would make it; it depends only on the seed and the index.
+    """A copy as an unsteady camera or another encoder would make it, the same for the same image, seed and index.
 
     `crop` and `light` are shares. With 0, that kind of jitter is left out; with `jpeg_quality` 0, the compression.
     """

@@ -53,13 +53,13 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """The encoder's name; of a file only the last part, so that moving the file does not change it."""
+        """The encoder's name. It has only the file name of a weights file, so moving the file does not change it."""
         weights = Path(self.weights).name if self.is_file else self.weights
         return f"{PREFIX}{self.model}/{weights}{BF16 if self.bf16 else ''}"
 
 
 def parse(spec: str) -> Spec:
-    """Raises ConfigError where the model or the weights are missing."""
+    """Parse a spec. Raises ConfigError if it lacks the model or the weights."""
     body = spec.removeprefix(PREFIX)
     model, _, weights = body.removesuffix(BF16).partition("/")
     if not model or not weights:
@@ -242,9 +242,10 @@ def _load_model(open_clip: ModuleType, spec: Spec, path: Path) -> Any:
 
 
 def _preparation(open_clip: ModuleType, spec: Spec) -> dict[str, Any]:
-    """Mean and deviation of the images that the weights were trained on, where known.
+    """Mean and standard deviation for normalising the images, as in the training of the weights; empty if unknown.
 
-    A file does not contain them. It gets those of the model's tags if all tags agree, as for SigLIP and MobileCLIP.
+    A weights file does not contain them, so those of the model's tags are used if all of them agree, as for SigLIP and
+    MobileCLIP.
     """
     tags = [spec.weights]
     if spec.is_file:

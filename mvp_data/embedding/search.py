@@ -1,6 +1,6 @@
 """Nearest neighbours among frame vectors with FAISS: exact for small sets, inverted lists of quantised vectors above.
 
-The same vectors give the same bits for any number of threads: steps for which this does not hold run on one thread.
+Results are the same to the bit for any number of threads: steps that are not reproducible run on one thread.
 """
 
 from collections.abc import Iterator
@@ -130,7 +130,7 @@ class Neighbours:
 
 
 def spread(vectors: Vectors, rows: int) -> Vectors:
-    """A copy of `rows` rows of a matrix, evenly spread through it, or of all where there are fewer."""
+    """A copy of `rows` evenly spread rows of a matrix, or of all rows if it has fewer."""
     places = np.linspace(0, len(vectors) - 1, min(rows, len(vectors))).astype(np.int64)
     return np.ascontiguousarray(vectors[places], dtype=np.float32)
 

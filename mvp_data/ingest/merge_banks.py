@@ -56,7 +56,7 @@ def merge(banks: Sequence[Path], into: Path) -> MergeReport:
 
 def _extract_hashes(bank: Path, into: Path) -> list[str]:
     if not bank.is_dir():
-        raise OutputError(f"{bank}: no such folder; name the banks of mvp-data index")
+        raise OutputError(f"{bank}: no such folder; give the banks that mvp-data index wrote")
     if bank.resolve() == into.resolve():
         raise OutputError(f"{bank}: is the bank to merge into; leave it out of the list")
     found = sorted(path.name for path in bank.iterdir() if _EXTRACT_HASH.fullmatch(path.name) and path.is_dir())

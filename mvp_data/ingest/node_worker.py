@@ -43,7 +43,7 @@ class NodeCheck:
                 raise OutputError(f"node {node} does not find this run in {store}: give a --store that every node has")
         elif not self.mark.is_file() or not os.access(self.mark.parent, os.W_OK):
             folder = self.mark.parent.parent
-            wanted = "give --bank a folder that every node has under this name"
+            wanted = "give --bank a folder that every node can write to under the same path"
             raise OutputError(f"node {node} cannot write to the bank {folder}: {wanted}")
 
     def clean(self) -> None:

@@ -47,8 +47,8 @@ class _Indexed:
 def index(config: BuildConfig, *, num_tasks: int = 1, task_index: int = 0, log_json: bool = False) -> IndexReport:
     """Run pass 1 only: decode, cut, sample and embed every source into the bank, for a later `build`.
 
-    With `num_tasks`, this is run number `task_index` (from 0) of several that share the sources between them. They
-    may share a bank, or have one each for `merge`.
+    With `num_tasks`, the sources are divided between that many runs, and this is run `task_index` (from 0). The runs
+    may share a bank, or write one each, to be joined with `merge`.
 
     Raises:
         MvpError: the sources, the bank or the weights cannot be used.
@@ -80,7 +80,7 @@ def build(config: BuildConfig, *, overwrite: bool = False, log_json: bool = Fals
     """Build shards of puzzles from videos; after an interruption the same call resumes.
 
     The same corpus, configuration and seed give the same bytes, with any number of workers. A video that cannot be
-    used does not raise: the ledger has its reason. Worker processes are spawned, so a script that calls this needs
+    used raises no error; the ledger gives the reason. Worker processes are spawned, so a script that calls this needs
     `if __name__ == "__main__":`.
 
     Raises:
@@ -147,7 +147,7 @@ def _make(config: BuildConfig, config_hash: str, done: _Indexed, log: RunLog) ->
 
 
 def _scan(config: BuildConfig, log: RunLog) -> ScanResult:
-    """Find the sources; files of this build itself are not sources."""
+    """Find the sources; the files of this build do not count as sources."""
     with log.step("scan"):
         return scan(config.src, limit=config.limit, leave_out=(config.out, config.bank_folder))
 
@@ -155,7 +155,7 @@ def _scan(config: BuildConfig, log: RunLog) -> ScanResult:
 def _extract(
     config: BuildConfig, found: ScanResult, log: RunLog, engine: Engine
 ) -> tuple[tuple[Outcome, ...], dict[str, float]]:
-    """Bring every source into the bank; return the outcomes, and the use of the worker processes."""
+    """Extract every source into the bank; return the outcomes, and the resources that the workers used."""
     if missing := undecodable(config.decode.decoder):
         log.warn(
             f"the {config.decode.decoder} back end cannot decode {', '.join(missing)} here: such videos are skipped as "
@@ -219,7 +219,7 @@ def _write_tables(
 ) -> None:
     """Write all files except the shards; the index last, because its presence means that the build is complete.
 
-    A build without samples has no index, so that nobody takes the folder for a dataset.
+    A build without samples has no index, so its folder cannot be mistaken for a dataset.
     """
     out = config.out
     write_ledger(out, rows)

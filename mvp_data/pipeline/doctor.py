@@ -1,7 +1,6 @@
 """The command `doctor`: tries everything that building and training need on this machine.
 
-Each check runs in a worker process like those that decode videos, so a library that crashes costs only its row of the
-table.
+Each check runs in a worker process, as decoding does, so a library that crashes fails only its own check.
 """
 
 import importlib.metadata
@@ -97,7 +96,7 @@ def examine(to_try: Sequence[Check]) -> tuple[Row, ...]:
 
 
 def unfit(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the missing parts that a build with default options needs."""
+    """Return the names of the failed checks that a build with default options needs."""
     return [row.name for row in rows if row.needed and row.state == "missing"]
 
 
@@ -121,7 +120,7 @@ def to_text(rows: Sequence[Row]) -> str:
 
 
 def _try(job: tuple[int, Check]) -> tuple[str, str, str]:
-    """Run one check in a worker; an error of this package is a result too."""
+    """Run one check in a worker; turn an `MvpError` into a result."""
     try:
         return job[1].examine()
     except MvpError as error:
@@ -205,7 +204,7 @@ def _descriptors() -> tuple[str, str, str]:
 
 
 def _space(folder: Path) -> tuple[str, str, str]:
-    """Write to the folder, because only that shows a quota."""
+    """Check the free space of the folder by writing to it, because only that detects a quota."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))

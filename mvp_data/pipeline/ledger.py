@@ -116,7 +116,7 @@ def _video_row(
 
 
 def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: MaskConfig) -> tuple[str, str]:
-    """Return reason and detail for a video that was decoded and gives no sample."""
+    """Return the reason and detail for a video that was decoded but has no sample."""
     k, context = mask.hidden_frames, mask.context_frames
     needed, usable = k + context, len(entry.usable)
     rejected = entry.frames.rejections()
@@ -138,7 +138,7 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: Ma
 
 
 def _faster(entry: VideoEntry, needed: int) -> str:
-    """Advise the sampling rate that gives a short video enough frames, if there is one; a fifth of them is rejected."""
+    """Suggest a rate that gives a short video enough frames, if there is one; assumes that 1 frame in 5 is rejected."""
     rate = entry.rate_fps
     while rate < MOST_FPS and rate * entry.duration_s * 0.8 < needed:
         rate *= 2

@@ -97,14 +97,14 @@ def _refuse_foreign(out: Path, names: Set[str], foreign: list[str], *, overwrite
 
 
 def refuse_other_sources(out: Path, finished: Index, found: ScanResult) -> None:
-    """Raise OutputError if a finished build is of other files: before the sources are decoded, not after."""
+    """Raise OutputError if the finished build was made from other sources; called before the sources are decoded."""
     before = {row.path for row in read_ledger(out)}
     if before != {s.path for s in found.sources} | {p.path for p in found.problems}:
         raise _other_sources(out, finished)
 
 
 def lacks_retried(out: Path, finished: Index, corpus: str, retried: Set[str]) -> bool:
-    """Return whether a finished build must be built again, since a video that it lacks succeeds now.
+    """Return whether to build again because a video that failed in the finished build may succeed now.
 
     Args:
         out: the folder.
@@ -113,7 +113,7 @@ def lacks_retried(out: Path, finished: Index, corpus: str, retried: Set[str]) ->
         retried: the reasons that this run tries again.
 
     Raises:
-        OutputError: the build differs for another reason: its sources are other files.
+        OutputError: the build differs for another reason, so it was made from other sources.
     """
     if finished.config.get("corpus") == corpus:
         return False
@@ -147,7 +147,7 @@ def finish(out: Path) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a build, or a killed one, writes files of this name into its folder."""
+    """Return whether a build, finished or killed, leaves files of this name in its folder."""
     plain = re.sub(r"^\.(.+)\.[0-9a-f-]+\.tmp$", r"\1", name)  # the temporary file of an atomic write
     shard = plain.removeprefix(".").removesuffix(OFFSETS_NAME)  # a single shard has an offset index of its own
     stem, _, number = shard.rpartition("-")

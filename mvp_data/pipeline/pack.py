@@ -29,7 +29,7 @@ def shard_stem(task: str, split: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """The shards that were written, and (name of its shard, record) of each sample."""
+    """The shards that were written, and a pair (shard name, record) for each sample."""
 
     shards: tuple[ShardInfo, ...]
     records: tuple[tuple[str, Record], ...]
@@ -37,7 +37,7 @@ class Packed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """The facts about a build that each of its records states."""
+    """The facts about a build that are stored in each of its records."""
 
     config_hash: str
     encoder: Encoder
@@ -83,7 +83,7 @@ class Packer:
                 yield f"{shard_stem(task, split)}-{number:06d}.tar", members
 
     def _rank(self, puzzle: Puzzle) -> tuple[float, int, str]:
-        """Return a sort key: by difficulty for a curriculum, or one that mixes the videos."""
+        """Return the sort key of a puzzle: its difficulty for a curriculum, otherwise a hash that mixes the videos."""
         easy_first = self._config.shard_order == "easy_first"
         mixed = stable_hash("pack", self._made.seed, puzzle.key)
         return (puzzle.difficulty if easy_first else 0.0, mixed, puzzle.key)

@@ -1,4 +1,4 @@
-"""The reports of a run: `build` and `index` return them, and `report.json` keeps that of a build."""
+"""The reports that `build` and `index` return; that of a build is also stored as `report.json`."""
 
 import json
 from collections import Counter
@@ -138,7 +138,7 @@ def to_text(report: BuildReport) -> str:
 
 
 def _asked(shares: Mapping[str, float]) -> str:
-    """Return the shares that were asked for; the rules may have refused more puzzles of one task than of another."""
+    """Return the requested task shares as text; actual ones differ if the rules refuse more puzzles of one task."""
     asked = ", ".join(f"{task} {share:.0%}" for task, share in shares.items())
     return f" (asked for: {asked})" if len(shares) > 1 else ""
 

@@ -39,7 +39,7 @@ class RunLog:
 
     @contextmanager
     def step(self, name: str, label: str = "", *, total: int = 0, unit: str = "") -> Iterator[Callable[..., None]]:
-        """Time the block; yield `advance(count, known)`, which counts items and whether an earlier run did them."""
+        """Time the block; yield `advance(count, known)`, which counts items; `known`: an earlier run did them."""
         self._stage = {"stage": name, "done": 0, "known": 0, "total": total, "unit": unit}
         self._stage_s = start_s = time.perf_counter()
         cpu_start_s = sum(os.times()[:4])
@@ -80,14 +80,15 @@ class RunLog:
 
     @property
     def stopping(self) -> str:
-        """The text to print when a signal arrives."""
+        """The text to print when a signal stops the run."""
         return log_line("stopping", message=STOPPING) if self._log_json else f"\n{STOPPING}\n"
 
     @contextmanager
     def kept_in(self, folder: Path, lock: Lock | None = None, *, task: str = "") -> Iterator[None]:
-        """Keep a status file in `folder` and touch the lock while the block runs; the file stays if the block fails.
+        """Update a status file in `folder`, and the lock's time stamp, until the block ends.
 
-        Runs that share a folder have a `task` each, such as `1-of-8`.
+        The status file is removed on success and kept on failure. Runs that share a folder each need their own `task`,
+        such as `1-of-8`.
         """
         self._status = folder / (f".status-{task}.json" if task else STATUS_NAME)
         over = threading.Event()

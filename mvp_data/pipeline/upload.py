@@ -32,7 +32,7 @@ def upload(shards: Path, url: str, on_file: Callable[[str], object] = lambda _: 
     Each shard is compared with its hash in the index before it is sent, and its size with that in the store afterwards.
 
     Raises:
-        MvpError: the build is unfinished or damaged, the URL holds other files, or the store cannot be written.
+        MvpError: the build is unfinished or damaged, there are other files at the URL, or the store cannot be written.
     """
     data = index_bytes(shards)
     names = _checked(shards, data)

@@ -1,4 +1,7 @@
-"""The corpus of pass 2: the de-duplicated frames of each video with their vectors, and the thresholds."""
+"""The corpus that pass 2 of a build makes puzzles from.
+
+It has the de-duplicated frames of each video with their vectors, and the similarity thresholds.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence

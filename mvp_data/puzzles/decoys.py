@@ -49,12 +49,12 @@ class Run:
 
     @property
     def vectors(self) -> Vectors:
-        """Vectors of the key frames [K, D]."""
+        """The vectors [K, D] of its K frames."""
         return self.video.vectors[self.video.rows(self.segment.hidden)]
 
     @property
     def thumbnails(self) -> tuple[bytes, ...]:
-        """Thumbnail of each key frame."""
+        """The thumbnails of its K frames."""
         return tuple(self.video.entry.frames.thumbnail(frame) for frame in self.segment.hidden)
 
     @property

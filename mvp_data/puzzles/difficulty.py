@@ -22,7 +22,7 @@ WEIGHTS = {"solvers": 0.5, "motion": 0.2, "margin": 0.15, "origin": 0.1, "spacin
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difficulty:
-    """The parts of the difficulty for a solver that compares frames; each is 0 for easy and 1 for hard."""
+    """How hard a puzzle is for a solver that compares frames, in five parts from 0 (easy) to 1 (hard)."""
 
     margin: float  # how close the most similar distractor is to the ambiguity threshold; 0 without any
     spacing: float  # share of sampled frames between hidden ones: 0.5 if every second frame is hidden

@@ -67,9 +67,9 @@ class Miner:
         return {f"{split} {w}x{h}": group.index for (split, w, h), group in made.items()}
 
     def mine(self, episode: Episode, count: int, decoys: Sequence[Distractor] = ()) -> tuple[Distractor, ...]:
-        """`count` distractors of an episode: the `decoys`, then scattered ones; fewer if no more are admissible.
+        """Up to `count` distractors of an episode: first the `decoys`, then single frames that pass the rules.
 
-        Each origin gives its quota. If an origin gives too few, the others give more.
+        Each origin has a quota; if one cannot fill it, the others supply more.
         """
         video = self._videos[episode.strip.video_id]
         view = _view(video, episode)

@@ -240,7 +240,10 @@ def _label(
 
 
 def _doubt(video: KeptVideo, task: str, episode: Episode, thresholds: Thresholds, config: PuzzleOptions) -> str:
-    """Why the order of the hidden run is ambiguous; empty where such runs were refused."""
+    """The reason why the order of the hidden frames is ambiguous, or an empty string.
+
+    Always empty where the options already refuse such segments.
+    """
     if config.mask.reversible == "drop" and TASKS[task].needs_order:
         return ""
     found = doubt(video, video.rows(episode.hidden), video.rows(episode.context), thresholds)

@@ -39,7 +39,9 @@ class Episode:
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.mask_start <= len(self.strip.frames) - self.k:
-            raise ValueError(f"mask [{self.mask_start}, +{self.k}) outside a strip of {len(self.strip.frames)} frames")
+            raise ValueError(
+                f"{self.k} frames from {self.mask_start} are not inside a strip of {len(self.strip.frames)}"
+            )
 
     @property
     def hidden(self) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ class Graded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """The figures of all answers, or of those to one task."""
+    """One row of the score table: the figures of all answers, or of those to one task."""
 
     name: str  # all, or a task
     puzzles: int

@@ -1,7 +1,7 @@
 """Copies of remote shards in a cache folder, fetched once and checked.
 
-The copy of a folder is a folder of shards, whose name is made of hashes of the URL and of `index.json`. A changed index
-gives another copy, so a file with the right size is the right file and is never fetched again.
+The name of a copied folder contains hashes of its URL and of its `index.json`. If the index changes, there is a new
+copy; so within a copy, a file with the right size is the right file and is never fetched again.
 """
 
 import hashlib

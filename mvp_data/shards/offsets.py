@@ -27,7 +27,7 @@ _ROWS_PER_BATCH = 1 << 16  # in memory while the index is made
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFiles:
-    """The shard files of a folder, or a single tar, for which `infos` is empty; `state` changes when they change."""
+    """The shard files of a folder or a single tar (then `infos` is empty); `state` changes if the files change."""
 
     paths: tuple[Path, ...]
     sizes: tuple[int, ...]

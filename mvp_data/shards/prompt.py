@@ -73,7 +73,7 @@ def _gap(record: Record) -> Piece:
 
 
 def _question(record: Record, config: PromptConfig) -> str:
-    """The question, with an example that is not a valid answer, so that repeating it earns nothing."""
+    """The question, with an example of the format. The example is not a valid answer, so copying it earns nothing."""
     asked = record.question
     order = "first to last" if asked.ordered else "in any order"
     letters = f"{asked.slots} different letters, {order}" if asked.slots > 1 else "one letter"

@@ -89,7 +89,7 @@ def open_shards(location: str | Path, *, cache: Path | None = None, quiet: bool 
 
 
 class _File:
-    """A file descriptor that is closed after its last use, so threads may use one that has left the cache."""
+    """A file descriptor that is closed after its last use: a thread may still use it after the cache drops it."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
@@ -101,7 +101,7 @@ class _File:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _open(path: Path, state: str) -> _File:
-    """An open shard; a new build under the same name has another `state`, and so another entry in the cache."""
+    """An open shard, cached by path and `state`: a new build with the same file names has another `state`."""
     return _File(path)
 
 

@@ -267,7 +267,7 @@ def _check_candidates(record: Record) -> None:
 
 
 def _check_times(record: Record) -> None:
-    """Time runs forward through context and hidden frames, and the gap is where `mask_start` says."""
+    """Check that times increase through context and hidden frames, and that the gap is at `mask_start`."""
     _require(all(isinstance(c, ContextFrame) for c in record.context), "a context frame is not a ContextFrame")
     size = len(record.context)
     _require(1 <= size <= MAX_CONTEXT, f"{size} context frames, not 1 to {MAX_CONTEXT}")

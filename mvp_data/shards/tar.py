@@ -168,11 +168,13 @@ class _Hashing(io.RawIOBase):
 def _check_in(record: Record, keys: set[str], shapes: set[tuple[str, str, int, int, int]]) -> None:
     """Record the key and shape of a sample; raises `ShardError` for a repeated key or another shape."""
     if record.key in keys:
-        raise ShardError(f"{record.key}: the key comes twice in one shard: {REBUILD}")
+        raise ShardError(f"{record.key}: the key occurs twice in one shard: {REBUILD}")
     keys.add(record.key)
     shapes.add((record.task, record.split, record.k, record.l, len(record.context)))
     if len(shapes) > 1:
-        raise ShardError(f"{record.key}: task, split, k, l, context {sorted(shapes)} in one shard: {REBUILD}")
+        raise ShardError(
+            f"{record.key}: (task, split, k, l, context) must not differ in one shard: {sorted(shapes)}: {REBUILD}"
+        )
 
 
 def _samples(file: IO[bytes]) -> Iterator[Sample]:
@@ -218,7 +220,7 @@ def _groups(members: Iterator[tuple[str, bytes, int]]) -> Iterator[tuple[dict[st
             yield group, end
             group = {}
         if name in group:
-            raise ShardError(f"{name}: comes twice: {REBUILD}")
+            raise ShardError(f"{name}: occurs twice: {REBUILD}")
         if len(group) == _MAX_MEMBERS:
             raise ShardError(f"{name}: more than {_MAX_MEMBERS} files of one key: {REBUILD}")
         group[name] = data

@@ -104,7 +104,7 @@ def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         for number, line in _lines(path, file):
             size += len(line)
             if size > MAX_LINE_BYTES:  # with quoted line breaks a row may have any number of lines
-                raise SourceError(f"{path}, line {number}: a row of more than {MAX_LINE_BYTES} bytes")
+                raise SourceError(f"{path}, line {number}: the row has more than {MAX_LINE_BYTES} bytes")
             yield line
 
     rows = csv.reader(lines(), strict=True)
@@ -142,7 +142,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         except (ValueError, RecursionError) as err:
             raise SourceError(f"{where}: not JSON ({err})") from err
         if not isinstance(found, _Pairs):
-            raise SourceError(f'{where}: not an object; write {{"path": ...}} on each line')
+            raise SourceError(f'{where}: not a JSON object; write {{"path": ...}} on each line')
         _check_columns(where, [name for name, _ in found])
         try:
             row = _row(where, found)
@@ -194,7 +194,9 @@ def _row(where: str, cells: list[tuple[str, object]]) -> ManifestRow:
         else:
             extra.append((valid_unicode(name), valid_unicode(_text(value))))
             if len(extra[-1][1]) > MAX_LINE_BYTES:
-                raise SourceError(f"{where}: `{valid_unicode(name)}` is longer than {MAX_LINE_BYTES} characters")
+                raise SourceError(
+                    f"{where}: the value of `{valid_unicode(name)}` has more than {MAX_LINE_BYTES} characters"
+                )
     return ManifestRow(path=path, extra=tuple(extra))
 
 

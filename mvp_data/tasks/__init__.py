@@ -2,5 +2,5 @@
 
 `catalogue` lists the tasks. `grading` has the terms of the reward and `chance` their means under guessing;
 `mvp_train.reward` only weights them. This package must not know how puzzles are made, stored or shown. Other packages
-read the fields of a `Task` and never compare its name.
+read the fields of a `Task` and never branch on its name.
 """

@@ -63,11 +63,11 @@ class Findings:
     broken: dict[str, None] = field(default_factory=dict)  # damaged files, in the order found
 
     def looked_at(self, check: str, count: int = 1) -> None:
-        """Count the objects of a check."""
+        """Add `count` to the number of objects that a check has examined."""
         self.checks[check].looked_at += count
 
     def add(self, finding: Finding, advice: str) -> None:
-        """Count a finding."""
+        """Count a finding; keep its text, followed by `advice`, if it is among the first of its check."""
         check = self.checks[finding.check]
         check.warnings += finding.warning
         check.problems += not finding.warning

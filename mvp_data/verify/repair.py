@@ -67,7 +67,7 @@ def repair(folder: str | Path, *, bank: Path | None = None) -> Repair:
 
 
 class _Repairer:
-    """One round of repair: the broken shards, or the broken tables if all shards are whole."""
+    """One round of repair: rebuilds the broken shards or, if all shards are whole, the broken tables."""
 
     def __init__(self, folder: Path, bank: Path | None, broken: Sequence[str]) -> None:
         self._folder, self._broken = folder, set(broken)

@@ -146,8 +146,8 @@ class _ShardChecks:
     def shard(self, info: ShardInfo, add: Callable[[int], None]) -> None:
         """Check one shard; `add` receives the number of bytes read.
 
-        A problem in a shard whose sha256 differs from the index is damage. With the right sha256 it is a defect of the
-        build.
+        A problem in a shard counts as damage if the shard's sha256 differs from the index, and otherwise as a defect of
+        the build.
         """
         path, findings = self._folder / info.name, self._findings
         findings.looked_at("bytes")
@@ -225,7 +225,7 @@ class _ShardChecks:
             findings.looked_at(check, count)
 
     def _sample(self, info: ShardInfo, sample: Sample) -> list[Finding]:
-        """Check one sample alone, and against the samples before it."""
+        """Check one sample by itself and against the samples before it."""
         record = sample.record
         for name in ("records", "keys", "shape", "splits", "repeats", "margin", "encoding"):
             self._findings.looked_at(name)

@@ -41,7 +41,7 @@ def _frame_findings(record: Record) -> Iterator[Finding]:
 
 
 def _similarity_findings(record: Record, thresholds: Mapping[str, float]) -> Iterator[Finding]:
-    """The similarities of a record against the thresholds, and its margin against both."""
+    """Check that distractors are within the similarity thresholds, and that the margin agrees with them."""
     ambiguous, low = thresholds["ambiguous"], thresholds["low"]
     most = max(c.similarity for c in record.candidates)
     if record.margin < -SLACK or abs(record.margin - (ambiguous - most)) > SLACK:
@@ -89,7 +89,7 @@ def _pixel_findings(sample: Sample) -> Iterator[Finding]:
 
 
 def _shown_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
-    """Pairs of images that are the same to the pixel rule of the build, `differ`.
+    """Pairs of images that are equal under the build's pixel rule, `differ`.
 
     The build applied it before JPEG coding, so a pair near its limit may be judged differently here: that is a warning.
     It is a problem only if the difference is as small as that of two JPEGs of one frame.

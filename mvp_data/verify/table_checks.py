@@ -159,8 +159,8 @@ def report_finding(
 ) -> Finding | None:
     """The first difference between `report.json` and the other files, or why it cannot be read.
 
-    If it contradicts only the ledger, either file may be wrong. The finding then names the ledger: only a build can
-    write that again, and it writes both.
+    If it contradicts only the ledger, either file may be wrong. The finding then names the ledger, because only a new
+    build can replace that, and it writes both files.
     """
     path = folder / REPORT_NAME
     if path.exists() and not path.is_file():

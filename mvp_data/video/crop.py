@@ -16,10 +16,10 @@ BAR_MOST = 0.6  # if bars take a larger share of a side, the video is dark
 
 
 def letterbox(images: Iterable[Picture]) -> tuple[float, float, float, float]:
-    """Return the area inside black bars as shares (left, top, right, bottom) of the sides.
+    """Return the area inside black bars as shares (left, top, right, bottom) of width and height.
 
-    Bars must be in every image that is not black itself; `(0, 0, 1, 1)` if there are none. Reading stops at the first
-    image that shows that.
+    A bar must be in every image that is not black itself. Without bars the result is `(0, 0, 1, 1)`; reading stops as
+    soon as that is certain.
     """
     height = width = 0
     for image in images:

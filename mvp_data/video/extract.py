@@ -162,7 +162,7 @@ def _read(video: VideoStream, chunk: Chunk, detector: ShotDetector, grid: Sample
 
 
 class _Writer:
-    """Holds the first samples until rate, crop and size are settled, and writes each later one at once."""
+    """Buffers the first samples until rate, crop and size are settled, then writes each sample immediately."""
 
     def __init__(self, blob: IO[bytes], config: FramesConfig, chunk: Chunk, on_progress: Callable[[], object]) -> None:
         self._blob, self._config = blob, config

@@ -19,11 +19,11 @@ def rates(fps: float, max_fps: float) -> tuple[float, ...]:
 
 
 class SampleGrid:
-    """Decides for each frame, in order, whether it is sampled, and later which samples a slower rate keeps.
+    """Decides for each frame, in order, whether to sample it, and which samples to keep when the rate is halved.
 
-    The grid of a rate r is `phase mod 1/r + i/r`, with a phase in [0, 1/fps) that is a function of seed and video. A
-    frame is sampled when it is the first one shown at or after a grid time. The grid of half the rate is a subset, so
-    thinning gives exactly the frames that sampling at the slower rate would have given.
+    The grid points of a rate r are the times `phase mod 1/r + i/r`; `phase` is in [0, 1/fps) and depends only on the
+    seed and the video. A frame is sampled if it is the first one shown at or after a grid point. Half the rate keeps
+    every second grid point, so thinning leaves exactly the samples that the slower rate would have given.
     """
 
     def __init__(self, *, fps: float, max_fps: float, seed: int, video_id: str, slowest: bool = False) -> None:

@@ -17,7 +17,7 @@ from mvp_data.tasks.catalogue import TASKS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """The distribution of a number over `count` frames."""
+    """Minimum, median and maximum of a value over `count` frames."""
 
     count: int
     min: float

@@ -154,7 +154,9 @@ def _check_header(path: Path, found: bytes, wanted: Mapping[str, Any]) -> None:
         raise OutputError(f"{path}: not a file of mvp-train filter; choose another --out") from error
     differs = [name for name, value in json.loads(_line(wanted)).items() if values.get(name) != value]
     if differs:
-        raise OutputError(f"{path}: of another run, {', '.join(differs)} differ; delete it or choose another --out")
+        raise OutputError(
+            f"{path}: is from a run that differs in {', '.join(differs)}; delete it or choose another --out"
+        )
 
 
 def _read_output(out: Path, header: Mapping[str, Any]) -> list[PassRate]:

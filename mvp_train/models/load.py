@@ -48,7 +48,7 @@ def find_model(config: ModelConfig) -> Path:
         return folder
     if len(folder.parts) != 2 or folder.is_absolute():
         raise ConfigError(
-            f"{config.path}: no such folder; name a folder, or a Hub model such as Qwen/Qwen2.5-VL-7B-Instruct"
+            f"{config.path}: no such folder; give a folder, or a Hub model such as Qwen/Qwen2.5-VL-7B-Instruct"
         )
     return _cached(config)
 
@@ -281,5 +281,5 @@ def _cached(config: ModelConfig) -> Path:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{index}: damaged ({one_line(error)}); download it again with: {fetch}") from error
     if missing and not (folder / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"{config.path}: {len(missing)} files of weights are missing; download them with: {fetch}")
+        raise ConfigError(f"{config.path}: {len(missing)} weight files are missing; download them with: {fetch}")
     return folder

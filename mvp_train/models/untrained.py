@@ -109,9 +109,9 @@ def save(
     text: Mapping[str, Any] | None = None,
     vision: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write an untrained model with its tokenizer and processor to `folder`, whole or not at all; return the folder.
+    """Write an untrained model with its tokenizer and processor to `folder` atomically; return the folder.
 
-    `text` and `vision` replace sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`. Raises
+    `text` and `vision` override sizes of the named `Shape`, for example `text={"num_hidden_layers": 3}`. Raises
     `ConfigError` if there is no model of this name.
     """
     import transformers
@@ -136,7 +136,7 @@ def find_shape(name: str) -> Shape:
     """The shape of this name; `ConfigError` lists the names that exist."""
     if name not in SHAPES:
         known = ", ".join(f"random:{known}" for known in SHAPES)
-        raise ConfigError(f"model.path: unknown random:{name}; choose one of {known}")
+        raise ConfigError(f"model.path: there is no model random:{name}; choose one of {known}")
     return SHAPES[name]
 
 

@@ -26,7 +26,9 @@ class VllmModel:
         quiet_libraries()
         folder = with_weights(config)
         if base_of(folder) is not None:
-            raise ConfigError(f"{folder}: a LoRA adapter; merge it into its base, or use --engine transformers")
+            raise ConfigError(
+                f"{folder}: is a LoRA adapter; merge it into its base model, or use --engine transformers"
+            )
         try:
             import vllm
         except ImportError as error:

@@ -42,7 +42,7 @@ def plan(recipe: Recipe, *, overwrite: bool = False) -> Plan:
     config = _config(recipe)
     model = find_model(recipe.model)
     if base_of(model) is not None:
-        raise ConfigError(f"{model}: a LoRA adapter; merge it into its base model first (docs/training.md)")
+        raise ConfigError(f"{model}: is a LoRA adapter; merge it into its base model first (docs/training.md)")
     lora_config(recipe.lora)
     processor = load_processor(model)
     needed = config.generation_batch_size // config.num_generations

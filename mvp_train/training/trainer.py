@@ -1,6 +1,6 @@
-"""Carry out a plan with TRL's trainer, with our clock, our log and an exact resume.
+"""Runs a training `Plan` with TRL's GRPO trainer; adds step times, a run log and an exact resume.
 
-The only module that names TRL; importing it is slow.
+Only this module imports TRL, which is slow.
 """
 
 import shutil

@@ -222,7 +222,7 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_part_of_the_samples_is_evenly_spread(control: Path) -> None:
+def test_audited_samples_are_evenly_spread(control: Path) -> None:
     found = audit(control, samples=20)
     assert (found.samples, found.samples_of, found.parts[0].video_groups) == (20, SAMPLES, 20)
     with pytest.raises(ConfigError, match="at least 1"):
@@ -248,7 +248,7 @@ def test_gaps_at_an_edge(mask_start: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("k", "others", "context"), [(1, 1, 1), (2, 0, 2), (6, 1, 3), (1, 4, 1), (3, 14, 2)])
-def test_other_shapes(k: int, others: int, context: int, tmp_path: Path) -> None:
+def test_every_shape_of_puzzle_can_be_audited(k: int, others: int, context: int, tmp_path: Path) -> None:
     samples = [make_sample(i, k=k, distractors=others, context=context, mask_start=context // 2) for i in range(6)]
     write_shard(tmp_path / "a.tar", samples)
     (part,) = audit(tmp_path / "a.tar").parts

@@ -86,7 +86,7 @@ def test_means_and_chance() -> None:
         assert estimate.low <= estimate.mean <= estimate.high
 
 
-def test_many_guessers_and_no_false_alarm() -> None:
+def test_guessing_rarely_raises_a_false_alarm() -> None:
     """Nine leak solvers on 40 clean builds: at most one build in forty should fail, so more than three is a defect."""
     alarms = 0
     for trial in range(40):
@@ -170,7 +170,7 @@ def test_hits_win_in_several_videos_and_not_in_one() -> None:
         assert ("exact" in judged_as("labels", right).wins_on) == wins
 
 
-def test_hits_everywhere() -> None:
+def test_many_hits_do_not_overflow() -> None:
     """Hundreds of groups, each with hits: no overflow."""
     for name in ("labels", "overlay"):
         assert judged_as(name, same(900, 0, 1, 2, 3)).wins_on == judged(MVP, sees_frames=name != "labels")

@@ -71,5 +71,5 @@ def test_only_an_older_page_is_replaced(tmp_path: Path) -> None:
     check_free(tmp_path / "old.html", mark)
     (tmp_path / "other.html").write_text("<!doctype html>")
     for taken in (tmp_path / "other.html", tmp_path):
-        with pytest.raises(OutputError, match="exists and is not a page of mvp-data quiz: choose another name"):
+        with pytest.raises(OutputError, match="exists and was not written by mvp-data quiz: choose another name"):
             check_free(taken, mark)

@@ -69,7 +69,7 @@ def test_specs(spec: str, expected: Spec) -> None:
 
 
 @pytest.mark.parametrize("spec", ["open_clip:", "open_clip:ViT-B-32", "open_clip:/x.pt", "open_clip:ViT-B-32/"])
-def test_half_a_spec(spec: str) -> None:
+def test_incomplete_specs_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="open_clip:<model>/<pretrained name or local file>"):
         load_embedder(spec)
 

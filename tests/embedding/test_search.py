@@ -45,7 +45,7 @@ def test_ties_come_in_row_order() -> None:
 
 
 @pytest.mark.parametrize("copies", [40, 500, 3000])
-def test_a_cut_through_many_ties_takes_the_first_rows(copies: int) -> None:
+def test_of_too_many_ties_the_first_rows_are_found(copies: int) -> None:
     """A title card occurs in thousands of frames; which of them are found must not depend on chance."""
     card = np.eye(8, dtype=np.float32)[:1]
     vectors = np.concatenate([walk(50, "ties", dimension=8), np.repeat(card, copies, axis=0)])

@@ -142,7 +142,7 @@ def test_inputs_are_left_as_they_are(films: Path, before: dict[Path, tuple[bytes
 
 
 @pytest.mark.usefixtures("built")
-def test_a_build_speaks_to_no_network(
+def test_a_build_uses_no_network(
     config: BuildConfig, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
@@ -191,7 +191,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     ids=lambda options: next(iter(options)),
 )
 @pytest.mark.usefixtures("built")
-def test_other_puzzles_decode_nothing(
+def test_other_puzzle_options_need_no_decoding(
     config: BuildConfig, decoded: list[str], options: dict[str, Any], tmp_path: Path
 ) -> None:
     report = build(vary(config, tmp_path / "out", **options))
@@ -302,7 +302,7 @@ def test_a_crash_is_tried_once_more(
     assert shas(tmp_path / "out") == shas(built.out)
 
 
-def test_a_finished_build_says_again_what_it_said(config: BuildConfig, built: BuildReport) -> None:
+def test_a_finished_build_returns_the_same_report_again(config: BuildConfig, built: BuildReport) -> None:
     again = build(config)
     assert again == dataclasses.replace(built, already_complete=True)
 

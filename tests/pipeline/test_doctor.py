@@ -49,7 +49,7 @@ def test_pyav_decodes_every_common_codec() -> None:
     assert codec_check.undecodable("pyav") == ()
 
 
-def test_decord_is_only_trusted_with_some() -> None:
+def test_decord_decodes_only_some_codecs() -> None:
     pytest.importorskip("decord")
     assert codec_check.undecodable("decord") == ("VP9", "AV1", "MPEG-2", "MJPEG", "ProRes")
 
@@ -75,7 +75,7 @@ def test_a_missing_or_wrong_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert doctor._decoder("pyav", "av")[0] == "warning"
 
 
-def test_what_cannot_be_tried_is_not_called_undecodable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_decord_no_codec_is_reported_as_undecodable(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(path: Path, *, backend: str) -> None:
         raise MissingDependencyError("the decord back end needs decord: pip install 'x[decord]'")
 
@@ -122,7 +122,7 @@ def test_a_library_that_crashes_costs_one_row() -> None:
     assert "absent   c" in to_text(rows)
 
 
-def test_without_worker_processes_nothing_else_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_worker_processes_every_check_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, workers: int, limits: Limits) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -167,7 +167,7 @@ def test_extras_are_those_of_the_package() -> None:
     assert {*doctor.EXTRAS} == {*declared} - {"dev"}
 
 
-def test_packages_are_those_that_the_distribution_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_required_packages_are_those_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ["numpy>=1.26", "av<19,>=17.1", "nosuch-thing>=1; extra == 'clip'", 'typer>=999; extra == "train"']
     wanted.append("decord>=0.6; (sys_platform != 'darwin' and platform_machine != 'aarch64') and extra == 'decord'")
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: wanted)
@@ -183,7 +183,7 @@ def test_packages_are_those_that_the_distribution_asks_for(monkeypatch: pytest.M
     assert "decord" in doctor._packages("decord")[1]
 
 
-def test_little_room_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_scarce_resources_give_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor._space(tmp_path / "nowhere")[0] == "warning"
     assert doctor._space(tmp_path)[0] == "ok"
     monkeypatch.setattr(doctor, "LEAST_FREE_MB", 1e12)

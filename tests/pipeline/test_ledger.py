@@ -43,7 +43,7 @@ def ledger(
     return {row.path: row for row in rows}
 
 
-def test_used() -> None:
+def test_the_row_of_a_used_video() -> None:
     videos = films(3)
     videos[1] = replace(videos[1], entry=replace(videos[1].entry, left_out_frames=500))
     rows = ledger(videos, [outcome(f"{n}.mp4", f"film{n:02d}") for n in range(3)])
@@ -151,14 +151,14 @@ def test_no_puzzle() -> None:
         assert f"{reason} {count}" in row.detail
 
 
-def test_no_shot_to_hide_whole() -> None:
+def test_no_whole_shot_can_be_hidden() -> None:
     video = kept_video(np.eye(30, 30, dtype=np.float32), name="v0", shots=[n // 2 for n in range(30)])
     row = ledger([video], [outcome("a.mp4", "v0")], mask_policy="whole_shot")["a.mp4"]
     assert (row.reason, row.segments_refused) == ("no_puzzle", "{}")
     assert "--mask-policy" in row.detail
 
 
-def test_goes_round(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     rows = tuple(ledger(films(2), [outcome("ü 🎬\n.mp4", "film00"), outcome("b.mp4", "film01")]).values())
     write_ledger(tmp_path, rows)
     assert read_ledger(tmp_path) == rows

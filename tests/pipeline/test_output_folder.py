@@ -129,7 +129,7 @@ def test_folders_are_foreign_whatever_their_name(tmp_path: Path, overwrite: bool
 
 
 @pytest.mark.parametrize("name", [CARD_NAME, "shard-000000.tar", REPORT_NAME])
-def test_a_build_is_known_by_its_index_or_its_start(tmp_path: Path, name: str) -> None:
+def test_a_build_is_recognised_by_its_index_or_its_mark(tmp_path: Path, name: str) -> None:
     """A lone README.md, or someone else's shards, only look like a build's."""
     (tmp_path / name).write_bytes(b"mine")
     with pytest.raises(OutputError, match="not a build's"):
@@ -263,7 +263,7 @@ def test_killed_anywhere_the_same_command_resumes(
     pytest.fail("did not end")
 
 
-def test_places_that_cannot_be_used(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     for place in ("file", "file/sub"):
         with pytest.raises(OutputError, match="cannot be used as output folder"):
@@ -278,7 +278,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         claim(tmp_path / "out", OWN, overwrite=False)
 
 
-def test_finish(tmp_path: Path) -> None:
+def test_finish_removes_the_mark(tmp_path: Path) -> None:
     claim(tmp_path, OWN, overwrite=False)
     finish(tmp_path)
     finish(tmp_path)
@@ -359,7 +359,7 @@ def test_report(tmp_path: Path) -> None:
     assert json.loads((tmp_path / REPORT_NAME).read_bytes()) == {"a": {"x": 0.5}, "b": 1}
 
 
-def test_two_builds_do_not_meet(tmp_path: Path) -> None:
+def test_two_builds_cannot_use_one_folder(tmp_path: Path) -> None:
     with (
         locked(tmp_path / "out"),
         pytest.raises(OutputError, match="another build is running there"),

@@ -145,7 +145,7 @@ def test_images_are_those_of_the_bank(
                 assert picture == jpeg_of(by_id[candidate.frame.video_id], candidate.frame.index)
 
 
-def test_records_say_what_the_puzzle_says(videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank) -> None:
+def test_records_agree_with_their_puzzles(videos: list[KeptVideo], puzzles: tuple[Puzzle, ...], bank: Bank) -> None:
     by_id = {v.entry.video_id: v for v in videos}
     pack = packer(videos, bank, seed=5)
     gaps = [p for p in puzzles if p.episode.hidden[-1] - p.episode.hidden[0] > 4]  # three in a row span 4 bank frames

@@ -40,7 +40,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_all_of_a_build_arrives_and_nothing_else(shards: Path, bucket: Path) -> None:
+def test_exactly_the_files_of_a_build_are_uploaded(shards: Path, bucket: Path) -> None:
     report = upload(shards, f"file://{bucket}/")
     assert content(bucket) == {
         name: data for name, data in content(shards).items() if name not in ("notes.txt", ".status.json")
@@ -67,7 +67,7 @@ def test_the_index_comes_last_and_the_same_command_resumes(
     assert set(content(bucket)) == {"shard-000000.tar", "shard-000001.tar", "README.md", "index.json"}
 
 
-def test_killed_before_its_last_step_it_is_done_by_the_next(shards: Path, bucket: Path) -> None:
+def test_an_upload_killed_before_its_last_step_is_finished_by_the_next(shards: Path, bucket: Path) -> None:
     upload(shards, f"file://{bucket}")
     (bucket / MARK_NAME).write_text("{}")
     assert upload(shards, f"file://{bucket}").known == 4
@@ -88,7 +88,7 @@ def breaks(put: Callable[..., Any], at: int) -> Callable[..., Any]:
     return put_file
 
 
-def test_bytes_that_do_not_arrive_are_noticed(shards: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_upload_is_detected(shards: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Local, "put_file", lambda self, source, target, **_: Path(target).write_bytes(b"x"))
     with pytest.raises(OutputError, match=r"1 of [0-9]+ bytes have arrived"):
         upload(shards, f"file://{bucket}")
@@ -120,7 +120,7 @@ def test_another_build_is_left_alone(shards: Path, bucket: Path, left: str) -> N
 
 
 @pytest.mark.parametrize("url", ["https://host/x", "plain/folder", "memory://x", "ftp://host/x"])
-def test_places_that_cannot_be_written(shards: Path, url: str) -> None:
+def test_urls_that_cannot_be_written(shards: Path, url: str) -> None:
     with pytest.raises(SourceError, match="cannot write to this URL; use one of file://, s3://"):
         upload(shards, url)
 

@@ -125,7 +125,7 @@ def test_reads_from_a_file_that_gives_few_bytes_at_a_time(shard: Path) -> None:
     assert list(read_shard(Slow(shard.read_bytes()))) == read(shard)
 
 
-def test_is_lazy(shard: Path) -> None:
+def test_samples_are_read_one_at_a_time(shard: Path) -> None:
     """The first sample is returned before the rest is read, so later damage is detected later."""
     first = unpack(shard)[0][0].name.split(".")[0]
     cut = io.BytesIO(shard.read_bytes()[: shard.stat().st_size // 2])
@@ -261,10 +261,10 @@ def spoil_picture(members: Members) -> Members:
     ("spoil", "says"),
     [
         (spoil_missing, "missing files"),
-        (spoil_twice, "comes twice"),
+        (spoil_twice, "occurs twice"),
         (spoil_extra, "files too many"),
         (spoil_scattered, "missing"),
-        (spoil_repeated, "key comes twice"),
+        (spoil_repeated, "key occurs twice"),
         (spoil_renamed, "its key is"),
         (spoil_picture, "a JPEG of \\(0, 0\\) px"),
     ],
@@ -303,7 +303,7 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
         write_shard(path, broken())
     with pytest.raises(ShardError, match="at least one sample"):
         write_shard(path, [])
-    with pytest.raises(ShardError, match="comes twice"):
+    with pytest.raises(ShardError, match="occurs twice"):
         write_shard(path, [make_sample(0), make_sample(0)])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]

@@ -105,8 +105,8 @@ BAD = [
     ("x.csv", b'path\n"' + b"x" * 200_000 + b'"', "line 2: field larger"),
     ("x.csv", b"path\ra.mp4\r", "new-line character"),
     ("x.jsonl", b'{"path": "a"}\n{"path": }\n', "line 2: not JSON"),
-    ("x.jsonl", b'["path"]\n', "line 1: not an object"),
-    ("x.jsonl", b'"path"\n', "line 1: not an object"),
+    ("x.jsonl", b'["path"]\n', "line 1: not a JSON object"),
+    ("x.jsonl", b'"path"\n', "line 1: not a JSON object"),
     ("x.jsonl", b'{"file": "a"}\n', "line 1: no `path` column; the columns are: file"),
     ("x.jsonl", b'{"path": "a", "path": "b"}\n', "line 1: column named twice: path"),
     ("x.jsonl", b'\n{"path": 7}\n', "line 2: `path` must be text and not empty, not 7"),
@@ -135,7 +135,7 @@ def test_malformed_manifests_name_file_and_line(tmp_path: Path, name: str, data:
         ({"file": ["a"]}, "no `path` column"),
         ({"path": ["a", None]}, "row 2: `path` must be text"),
         ({"path": [1]}, "row 1: `path` must be text"),
-        ({"path": ["a"], "big": ["x" * (manifests.MAX_LINE_BYTES + 1)]}, "row 1: `big` is longer"),
+        ({"path": ["a"], "big": ["x" * (manifests.MAX_LINE_BYTES + 1)]}, "row 1: the value of `big` has more"),
     ],
 )
 def test_malformed_parquet(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:

@@ -82,7 +82,7 @@ def test_some_tasks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alone = folder / "select-shard-000000.tar"
     assert chosen(alone, tasks=("select", "arrow")).tasks == {"select": EACH}
     assert capsys.readouterr().err == "data.tasks: split 'train' has no samples of arrow (select 3)\n"
-    with pytest.raises(ConfigError, match=r"has no samples of arrow, mvp \(select 3\): name others, or build them"):
+    with pytest.raises(ConfigError, match=r"has no samples of arrow, mvp \(select 3\): choose other tasks, or build"):
         chosen(alone, tasks=("mvp", "arrow"))
 
 

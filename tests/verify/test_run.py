@@ -361,7 +361,7 @@ def test_a_build_that_is_not_finished(folder: Path) -> None:
     assert "run the same `mvp-data build` command to finish the build" in failed(verify(folder))["index.json"]
 
 
-def test_an_index_may_claim_any_number_of_samples(folder: Path) -> None:
+def test_a_huge_sample_count_in_the_index_is_reported(folder: Path) -> None:
     index = read_index(folder)
     shards = (dataclasses.replace(index.shards[0], samples=10**15), *index.shards[1:])
     extra = 10**15 - index.shards[0].samples

@@ -223,10 +223,10 @@ def test_a_page_too_large_holds_fewer(shards: Path, tmp_path: Path, monkeypatch:
 def test_other_files_are_not_replaced(shards: Path, tmp_path: Path) -> None:
     shard = shards / "shard-000000.tar"
     before = shard.read_bytes()
-    with pytest.raises(OutputError, match="is not a page"):
+    with pytest.raises(OutputError, match="was not written by"):
         write_page(shard, shard)
     assert shard.read_bytes() == before
-    with pytest.raises(OutputError, match="is not a page"):
+    with pytest.raises(OutputError, match="was not written by"):
         write_page(shard, tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         write_page(shard, tmp_path / "nowhere" / "page.html")

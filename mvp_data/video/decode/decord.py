@@ -57,7 +57,7 @@ def refuse_unsafe(facts: Facts) -> None:
     if facts.moving_streams > 1:
         raise _refused(f"{facts.moving_streams} video streams")
     if facts.width_px % 2 or facts.height_px % 2:
-        raise _refused(f"odd size {facts.width_px}x{facts.height_px}; it cuts off a row or column")
+        raise _refused(f"it cuts a row or column off an odd size, {facts.width_px}x{facts.height_px}")
 
 
 def _refused(what: str) -> Skip:

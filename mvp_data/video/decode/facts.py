@@ -58,8 +58,8 @@ def seconds(ticks: int, tick_s: Fraction) -> float:
 def whole_name(path: str | Path) -> str:
     """Return the absolute path of a regular file that is readable and not empty; raises Skip for any other.
 
-    With an absolute path, libavformat does not take a name such as "http:x" or "concat:a|b" for a protocol. Errors of
-    the operating system must be found here, because libavformat returns the same codes for damaged headers.
+    With an absolute path, libavformat does not take a name such as "http:x" or "concat:a|b" for a protocol. Operating
+    system errors must be found here, because libavformat returns the same codes for damaged headers.
     """
     name = os.path.abspath(path)
     try:

@@ -35,7 +35,10 @@ _DAMAGE = re.compile(rb"Error submitting packet to decoder|corrupt decoded frame
 
 @contextmanager
 def open_ffmpeg(path: str | Path) -> Iterator["FfmpegStream"]:
-    """Open a video with ffmpeg for `decode.open_video`; raises Skip, MissingDependencyError; kills ffmpeg at exit."""
+    """Open a video with ffmpeg for `decode.open_video`; ffmpeg is killed when the `with` block ends.
+
+    Raises Skip, MissingDependencyError.
+    """
     binary = find_ffmpeg()
     facts = probe(path)
     command = _command(binary, os.path.abspath(path), facts)

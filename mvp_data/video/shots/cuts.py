@@ -65,7 +65,7 @@ def difference(a: Half, b: Half) -> float:
 
 
 def active_area(a: Half, b: Half) -> tuple[slice, slice]:
-    """Return rows and columns without the bars that both frames have; all of them if too few would be left."""
+    """Return the rows and columns inside the black bars that both frames have, or all of them if too few remain."""
     brightest = np.maximum(a[0], b[0])
     rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
     columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)

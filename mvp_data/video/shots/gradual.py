@@ -1,8 +1,9 @@
-"""Finds fades and dissolves at the end, from 16 x 9 luma pixels of every frame.
+"""Finds fades and dissolves after the last frame, from 16 x 9 luma pixels of every frame.
 
-A dissolve from A to B is the line (1 - a) A + a B, where `a` rises from 0 to 1. So the frames change much more than
-in as many frames before and after, and stay near the straight line. Motion, pans and objects that pass the camera leave
-that line, exposure ramps keep the structure, and titles change only a part. A fade has frames without contrast.
+A dissolve from A to B shows (1 - a) A + a B, where `a` rises from 0 to 1: its frames are on a straight line in pixel
+space. A window of frames is a dissolve if it stays near such a line and changes much more than equally long windows
+before and after it. Motion, pans and objects that pass the camera leave the line, exposure ramps keep the structure of
+the image, and titles change only a part of it. A fade has frames without contrast.
 """
 
 from collections.abc import Sequence

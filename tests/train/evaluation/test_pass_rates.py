@@ -177,9 +177,9 @@ def test_killed_after_the_last_batch(samples: Samples, whole: Path, tmp_path: Pa
 
 
 OTHERS = [
-    (ASK, {"model": {"path": "another"}}, "model differ"),
-    (replace(ASK, rollouts=8), ABOUT, "rollouts differ"),
-    (replace(ASK, prompt=replace(ASK.prompt, thinking=True), seed=6), ABOUT, "prompt, seed differ"),
+    (ASK, {"model": {"path": "another"}}, "model"),
+    (replace(ASK, rollouts=8), ABOUT, "rollouts"),
+    (replace(ASK, prompt=replace(ASK.prompt, thinking=True), seed=6), ABOUT, "prompt, seed"),
 ]
 
 
@@ -193,7 +193,7 @@ def test_rates_of_another_run_are_refused(
         measure_pass_rates(never, samples, out, ask, about)
     out.rename(tmp_path / "kept")
     (tmp_path / f"rates.parquet{LOG_SUFFIX}").write_bytes(pq.read_schema(whole).metadata[b"mvp_train_filter"])
-    with pytest.raises(OutputError, match=rf"{LOG_SUFFIX}: of another run, {problem}"):
+    with pytest.raises(OutputError, match=rf"{LOG_SUFFIX}: is from a run that differs in {problem}"):
         measure_pass_rates(never, samples, out, ask, about)
 
 
@@ -202,7 +202,7 @@ def test_rates_of_other_samples_are_refused(samples: Samples, whole: Path, tmp_p
     other = make_samples(tmp_path / "shards", 13, distractors=3)
     assert other.keys == samples.keys
     for one in (fewer, other):
-        with pytest.raises(OutputError, match="samples differ"):
+        with pytest.raises(OutputError, match="differs in samples"):
             measure_pass_rates(never, one, whole, ASK, ABOUT)
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_log_is_refused(samples: Samples, whole: Path, tmp_path: Path,
     with pytest.raises(OutputError, match="damaged; delete it"):
         measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
     log.write_bytes(spoil)
-    with pytest.raises(OutputError, match=r"of mvp-train filter|of another run"):
+    with pytest.raises(OutputError, match=r"of mvp-train filter|is from a run"):
         measure_pass_rates(never, samples, tmp_path / "rates.parquet", ASK, ABOUT)
 
 
