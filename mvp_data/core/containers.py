@@ -1,7 +1,8 @@
 """Video containers: the demuxers that may be used, and the file extensions of videos and of other files."""
 
 # Containers that hold their own data. Playlists and scripts (hls, dash, concat, image2, sdp) are excluded because
-# they make the decoder open other files and URLs. Audio and image files are included so that they are skipped as such.
+# they make the decoder open other files and URLs. Audio and image formats are included so that such files are skipped
+# with the right reason.
 CONTAINERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,ivf,obu,av1,flv,live_flv,asf,ogg,mxf,gxf,nut,"
     "rm,dv,wtv,yuv4mpegpipe,mjpeg,gif,apng,amv,nsv,vivo,"
@@ -19,6 +20,6 @@ _OTHER = """
     txt vtt webp xls xlsx xml xz yaml yml zip zst 7z
 """
 VIDEO_EXTENSIONS = frozenset("." + name for name in _VIDEO.split())
-# Extensions that may be a video (`.ts`, `.dat`) are missing here: the decoder decides. So are those of audio files,
-# for which the decoder gives a better message.
+# Extensions of files that are not videos. Those that may be a video (`.ts`, `.dat`) are left out: the decoder decides.
+# Those of audio files are left out because the decoder gives a better message.
 OTHER_EXTENSIONS = frozenset("." + name for name in _OTHER.split())

@@ -1,4 +1,4 @@
-"""The errors, as one tree: an `MvpError` stops a command, a `Skip` ends the work on one video."""
+"""All exceptions: an `MvpError` stops a command, a `Skip` ends the work on one video."""
 
 from enum import StrEnum
 
@@ -32,7 +32,7 @@ class ShardError(MvpError):
 
 
 class NeedsFullDecode(Exception):
-    """A sparse pass cannot give the frames of a full pass; the caller repeats it and decodes every frame."""
+    """A sparse pass cannot give the same frames as a full pass; the caller starts again and decodes every frame."""
 
 
 class SkipReason(StrEnum):

@@ -60,7 +60,7 @@ def page_json(value: object) -> "Markup":
 
 
 def check_free(page: Path, mark: bytes) -> None:
-    """Raise `OutputError` if `page` exists but does not begin with `mark`, as an older page does."""
+    """Raise `OutputError` if `page` exists, unless it begins with `mark`: then it is an older page of the same kind."""
     if not page.exists():
         return
     if page.is_file():

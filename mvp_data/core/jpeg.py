@@ -30,8 +30,8 @@ def is_whole(data: bytes) -> bool:
 def jpeg_settings(data: bytes) -> bytes:
     """The headers of a JPEG without its Huffman tables, which depend on the image.
 
-    They hold quantisation, subsampling, size, comments and metadata. If these differed between the frames of a puzzle,
-    they would be a shortcut to the answer.
+    They contain quantisation tables, subsampling, size, comments and metadata. A difference between the frames of a
+    puzzle would be a shortcut to the answer.
     """
     return b"".join(data[start:end] for marker, start, end in _segments(data) if marker not in (HUFFMAN, START_OF_SCAN))
 
@@ -47,7 +47,7 @@ def scan_start(data: bytes) -> int:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, first byte and end of each header segment, up to and including that of the first scan.
+    """(marker, start, end) of each header segment, up to and including the header of the first scan.
 
     The end of a truncated segment is beyond the data.
     """

@@ -1,4 +1,4 @@
-"""Random numbers as a function of names. They depend neither on the order of calls nor on Python's `hash`."""
+"""Random numbers computed from names. They do not depend on the order of calls or on Python's `hash`."""
 
 import hashlib
 from collections.abc import Sequence

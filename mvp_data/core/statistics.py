@@ -33,7 +33,7 @@ class Estimate:
 
 
 def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
-    """The group number of each sample, and the unit of a group; with one video group, each sample is a group."""
+    """The group number of each sample, and the name of the groups; if there is only one, each sample is a group."""
     import numpy as np
 
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -43,7 +43,7 @@ def clusters(groups: Sequence[str]) -> tuple["NDArray[np.intp]", str]:
 def intervals(
     values: "Array", codes: "NDArray[np.intp]", seed: int, *, least: "Array", most: "Array", level: float = 0.95
 ) -> tuple["Array", "Array"]:
-    """Lower and upper ends of the intervals of the column means of `values` [samples, columns], by groups `codes`."""
+    """Lower and upper ends of the intervals of the column means of `values` [samples, columns], grouped by `codes`."""
     import numpy as np
 
     sums, counts = group_sums(values, codes)
@@ -56,11 +56,11 @@ def ratio_intervals(
 ) -> list[tuple["Array", "Array"]]:
     """Lower and upper ends of the intervals of sum / size for each level; both arguments are [clusters, columns].
 
-    The percentiles of a bootstrap over clusters are too narrow for few videos and at the edges: no hit among 20 videos
-    does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927) with the variance of the
-    bootstrap, Student's t for few clusters, and the possible range `least` to `most`. Columns without variance are
-    treated as one yes-or-no answer per cluster. Clusters of size 0 are ignored; with fewer than two others the
-    interval is the whole range.
+    Bootstrap percentiles over clusters are too narrow for few videos and near the ends of the range: no hit among 20
+    videos does not mean that the rate is 0. So they are widened to the score interval (Wilson 1927), computed with the
+    variance of the bootstrap, Student's t for few clusters, and the possible range `least` to `most`. Columns without
+    variance are treated as one yes-or-no answer per cluster. Clusters of size 0 are ignored. With fewer than two
+    clusters left, the interval is the whole range.
     """
     import numpy as np
 

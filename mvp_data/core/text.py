@@ -1,4 +1,4 @@
-"""Text for people: escaped, of limited length, with counts and plurals."""
+"""Formats text for people: escapes it, limits its length, and writes counts and plurals."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def one_line(error: object, limit: int = 500) -> str:
-    """The message of an error without line breaks, and without what exceeds `limit` characters."""
+    """The message of an error on one line, cut to `limit` characters."""
     return " ".join(str(error).split())[:limit]
 
 

@@ -124,7 +124,7 @@ class FrameTable(Sequence[Frame]):
         stored = [thumbnail for thumbnail in thumbnails if thumbnail]
         if any(len(thumbnail) != THUMBNAIL_BYTES for thumbnail in stored):
             raise ValueError(f"a thumbnail must have {THUMBNAIL_BYTES} bytes")
-        # of the frames that have one, in order
+        # only of the frames that have one, in order
         self.thumbnails: Thumbnails = np.frombuffer(b"".join(stored), np.uint8).reshape(-1, THUMBNAIL_BYTES)
         self._reasons = tuple(dict.fromkeys(columns["reject"]))
         numbers = {reason: number for number, reason in enumerate(self._reasons)}
@@ -220,7 +220,7 @@ class VideoEntry:
     rate_fps: float = 0.0  # sampling rate
     width_px: int = 0  # size of the stored frames
     height_px: int = 0
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom; 0..1
     boundaries: tuple[Boundary, ...] = ()
     frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
 

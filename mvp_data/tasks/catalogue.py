@@ -59,7 +59,7 @@ TASKS = {task.name: task for task in (MVP, JIGSAW, SELECT, NEXT, ARROW, ODD_ONE_
 
 
 def parse_shares(text: str) -> tuple[tuple[str, float], ...]:
-    """Tasks with their relative shares, in the order of `TASKS`.
+    """Parse tasks with relative shares (default 1); return them in the order of `TASKS`.
 
     >>> parse_shares("jigsaw, mvp=3")
     (('mvp', 3.0), ('jigsaw', 1.0))

@@ -1,13 +1,14 @@
 """Chance levels: mean and variance of every metric when a valid answer is drawn at random.
 
-A valid answer is an ordered choice of K different labels out of n = K + l, all equally likely. Five counts
-describe it: **h** positives chosen, **c** concordant pairs among them, **m** slots exactly right, **s** = 1 for the
-right set, **x** = 1 for the right answer. Every metric is a count, scaled and shifted. So means and covariances
-follow from the products of counts, which all have short closed forms (docs/reward.md). They are computed in fractions.
+A valid answer is an ordered choice of K different labels out of n = K + l, all equally likely. The K labels of the
+right answer are the *positives*. Five counts describe an answer: **h** positives chosen, **c** concordant pairs among
+them, **m** slots exactly right, **s** = 1 for the right set, **x** = 1 for the right answer. Every metric is one of
+these counts, scaled and shifted. So its mean and variance follow from the means of the counts and of their products,
+which all have short closed forms (docs/reward.md). They are computed in exact fractions.
 
 Where order does not count (`select`), the chosen positives are put into their right slots before grading: then
-m = h, c = h (h - 1) / 2 and x = s, so every metric is a function of h alone. K and l are those of the answer, not of
-the frames: `slots` and `choices - slots` of a `Question`.
+m = h, c = h (h - 1) / 2 and x = s, so every metric is a function of h alone. K and l count labels of the answer, not
+frames: K is `slots` and l is `choices - slots` of a `Question`.
 """
 
 from collections.abc import Mapping
@@ -87,7 +88,7 @@ def _metrics(k: int, l: int, *, ordered: bool) -> dict[str, Affine]:  # noqa: E7
 
 def _moments(k: int, n: int, *, ordered: bool) -> dict[str, Fraction]:
     """Means of the counts ("h") and of their products ("ch": E[c h], letters sorted)."""
-    held = [Fraction(1, perm(n, r)) if r <= n else Fraction(0) for r in range(5)]  # r given slots, r given labels
+    held = [Fraction(1, perm(n, r)) if r <= n else Fraction(0) for r in range(5)]  # P(r given labels in r given slots)
     h1, h2, h3, h4 = (perm(k, r) ** 2 * held[r] for r in range(1, 5))  # E[h (h - 1) ...], r factors: hypergeometric
     whole, right = Fraction(1, perm(n, k)), Fraction(1, comb(n, k))
     if not ordered:

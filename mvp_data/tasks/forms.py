@@ -77,7 +77,7 @@ class Direction:
         return (string.ascii_uppercase[hidden[0].label > hidden[-1].label],)
 
     def from_chosen(self, chosen: Sequence[int], choices: int, key: str) -> tuple[int, ...]:
-        """The direction of most pairs of chosen candidates, compared with the order of the pool.
+        """The direction of most pairs of the chosen candidates in the pool; a tie is decided by a draw from `key`.
 
         >>> Direction().from_chosen((2, 3, 1, 0), 2, "")
         (1,)

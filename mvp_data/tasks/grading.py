@@ -8,10 +8,10 @@ if the right answer does not contain it. The metrics (docs/reward.md):
   average.
 * `order`: share of all pairs of right labels that were chosen and are in the right order. `position`: share of slots
   that hold their right label. With one slot, `order` equals `exact`.
-* `given`: share of the pairs in the right order among the right labels that were chosen; 0 without a pair.
+* `given`: share in the right order among the pairs of right labels that were chosen; 0 if there is no pair.
 * `whole`: 1 for the right set, -1 for a set without any right label, else 0.
 
-Where order does not count, right labels are first put into their right slots.
+Where order does not count, the right labels are put into their right slots before grading.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def grade(slots: Sequence[int], choices: int, *, ordered: bool = True) -> dict[s
 
 
 def grade_all(slots: "NDArray[np.intp]", choices: int, *, ordered: bool = True) -> "dict[str, NDArray[np.float64]]":
-    """All metrics of many answers with `slots` [answers, k], each as an array [answers]."""
+    """Grade many answers, given their `slots` [answers, k]; each metric is an array [answers]."""
     import numpy as np
 
     k = slots.shape[1]
@@ -88,7 +88,7 @@ def _metrics(hits: Any, in_place: Any, rising: Any, k: int, choices: int) -> dic
 
 
 def lowest(metric: str, asked: Question) -> float:
-    """The lowest score in a metric; the highest is 1 for all of them.
+    """The lowest possible score of a metric; the highest is 1 for all of them.
 
     >>> lowest("selection", Question(slots=4, choices=6, ordered=True))
     -0.5

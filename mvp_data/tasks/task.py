@@ -27,7 +27,7 @@ class Question:
 
 
 class AnswerForm(Protocol):
-    """The meaning of the labels of an answer, and the right answer. `forms` has the implementations."""
+    """Defines what the labels of an answer mean and which answer is right; `forms` has the implementations."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -40,7 +40,9 @@ class AnswerForm(Protocol):
         """The labels of the right answer."""
 
     def from_chosen(self, chosen: Sequence[int], choices: int, key: str) -> tuple[int, ...]:
-        """The answer of a solver that chose `chosen` as the hidden frames, first to last; both are numbers of labels.
+        """The answer of a solver that takes the candidates `chosen` for the hidden frames, first to last.
+
+        Candidates and answer are given as numbers of labels (A is 0).
 
         Ties are broken by a draw from the sample's `key`.
         """
@@ -54,7 +56,7 @@ class Task:
     form: AnswerForm
     asks: str  # the question that ends the prompt
     asks_briefly: str  # the same for one line of `inspect`; {k} hidden frames, {n} candidates
-    distractors: int | None = None  # in each pool; None: the number of the configuration
+    distractors: int | None = None  # in each pool; None: as configured
     gap_at_end: bool = False  # whether all context frames are before the gap
     in_a_row: bool = False  # whether the pool shows the hidden frames forwards or backwards instead of shuffled
     needs_order: bool = True  # whether a hidden segment is refused if its order is ambiguous
@@ -83,7 +85,7 @@ class Task:
         return self.distractors is None
 
     def pool_size(self, configured: int) -> int:
-        """Number of distractors in a pool; `configured` is the number of the configuration."""
+        """Number of distractors in a pool; `configured` is the number set in the configuration."""
         return configured if self.distractors is None else self.distractors
 
     def asks_order(self, k: int, l: int) -> bool:  # noqa: E741
@@ -100,9 +102,9 @@ class Task:
         return f"\n{k + l} candidates, shuffled; {k} of them fill the gap, {others}:"
 
     def problem(self, orders: Sequence[int], context_after: int) -> str:
-        """The rule of this task that a sample breaks; empty if it keeps them all.
+        """Describe the rule of this task that a sample breaks; empty if it breaks none.
 
-        `orders` are those of the candidates, as in `Labelled`; `context_after` is the number of frames after the gap.
+        `orders` has the `Labelled.order` of each candidate; `context_after` is the number of frames after the gap.
         """
         l = orders.count(-1)  # noqa: E741
         k = len(orders) - l
@@ -118,5 +120,5 @@ class Task:
 
     @property
     def key_suffix(self) -> str:
-        """The end of a sample's key."""
+        """The end of a sample's key; empty for the main task."""
         return "" if self.main else f"-{self.name}"
