@@ -1,6 +1,7 @@
-"""Detects hidden runs whose order is ambiguous, such as swings, dances, and ways there and back.
+"""Detects hidden runs whose order is ambiguous, such as a swing, a dance, or a walk there and back.
 
-Vectors and thumbnails are judged separately, and a run is refused only if it is ambiguous by both. If one of them can
+A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately,
+and a run is refused only if it is ambiguous by both. If one of them can
 order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
 """
 
@@ -13,10 +14,10 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
-CACHE_SIZE = 64  # results: a hidden run is judged in each possible context, mostly with the same frames
+CACHE_SIZE = 64  # results; a run is judged in each possible context, mostly against the same frames
 
 # A camera shake of 3 % of the frame changes the evidence by this much (root mean square over runs of real clips).
-# For vectors it is 0.033, about half of 1 - `repeat` of the encoder; `direction_evidence` uses that half as the unit.
+# For vectors it is 0.033, which is about (1 - `repeat`) / 2; `direction_evidence` uses that expression as the unit.
 NOISE_LUMA = 1.5  # levels of 255
 
 
@@ -63,8 +64,8 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A frame occurs again if a frame outside the run is ambiguous with it by vector, and by pixels more similar
-    to it than the hidden frames next to it.
+    right. A hidden frame occurs again if some frame outside the run is too similar to it by vector (`ambiguous`), and
+    is more similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)
 
@@ -84,7 +85,7 @@ def _loops(video: KeptVideo, hidden: Places, thresholds: Thresholds) -> bool:
 
 
 def _longest(places: Sequence[Sequence[int]]) -> int:
-    """The most rows that can each give one place so that the places rise: [[5], [2, 9], [7]] -> 2."""
+    """The length of the longest rising sequence with at most one place of each row: [[5], [2, 9], [7]] -> 2."""
     ends: list[tuple[int, int]] = []  # (rows in a chain, its last place)
     for row in places:
         ends += [(1 + max((rows for rows, last in ends if last < place), default=0), place) for place in row]

@@ -111,7 +111,7 @@ class KeptVideo:
 
 
 def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
-    """Entries of the bank. Their thumbnails (576 MB for a million frames) may be in temporary files.
+    """Read entries from the bank. Their thumbnails (576 MB for a million frames) may be in temporary files.
 
     Raises:
         OutputError: an entry is damaged.
@@ -172,7 +172,7 @@ def kept_videos(
 def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:
     """The split of each group of near-duplicate videos, drawn from its name and the seed.
 
-    If the draws leave no group for training, as may happen with a few videos, the group with the highest draw is taken.
+    If the draws leave no group for `train`, as may happen with few videos, the group with the highest draw gets it.
     """
     draws = {group: unit("split", seed, group) for group in sorted(set(groups))}
     splits = {

@@ -20,7 +20,7 @@ from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
 SPACING = 2.0  # largest ratio of the median gaps between key frames of two runs
-COHERENCE = 0.4  # largest difference of the mean cosines of consecutive key frames, as a share of the band
+COHERENCE = 0.4  # largest difference of `Run.coherence`, as a share of the similarity band (`low` to `ambiguous`)
 MAX_PARTNERS = 64  # tried for one run, the most similar first
 NEAREST = 256  # frames of other videos searched for each hidden frame
 
@@ -45,7 +45,7 @@ class Run:
             coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
         )
 
-    # Computed on demand: kept for all runs without a partner, these would use most of the memory of a large build.
+    # Computed on demand: stored for all unpaired runs, they would take most of the memory of a large build.
 
     @property
     def vectors(self) -> Vectors:
@@ -78,7 +78,7 @@ Choose = Callable[[Iterator[Pair]], Pair | None]  # one of the admissible pairs,
 
 
 def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
-    """Disjoint pairs of runs of one video, in an order drawn from the seed; both get the task of the first."""
+    """Disjoint pairs of runs of one video, in an order drawn from the seed; both runs get the task of the first."""
     if len(runs) < 2:
         return
     vectors = np.concatenate([run.vectors for run in runs])
@@ -117,7 +117,7 @@ def _pairs(
     thresholds: Thresholds,
     choose: Choose,
 ) -> Iterator[Pair]:
-    """Pair each run, in this order, with the chosen one of its most similar runs that are still free."""
+    """Pair each run, in `order`, with the free run that `choose` takes from the most similar ones."""
     free = dict.fromkeys(order)
     while free:
         number = next(iter(free))
@@ -145,14 +145,14 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
 
 
 def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the spacing and the coherence of the two runs are too close to give a hint."""
+    """Whether the two runs are so close in spacing and coherence that these give no hint which one is hidden."""
     spacing = sorted((first.spacing_s, second.spacing_s))
     most = COHERENCE * (thresholds.ambiguous - thresholds.low)
     return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most
 
 
 def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the runs are similar, but no frame of one is the same as a frame of the other's span."""
+    """Whether the runs are similar, but no key frame of one repeats a frame of the other's span."""
     similarity = float(np.round(first.vectors @ second.vectors.T, 5).max())
     if similarity < thresholds.low:
         return False
@@ -187,7 +187,7 @@ def _repeats(
 
 
 def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
-    """The other run as distractors; if fewer are needed, consecutive frames whose position the seed draws."""
+    """The other run as distractors; if fewer are needed, a part of it whose position the seed draws."""
     frames = other.segment.hidden
     most = len(frames) - min(count, len(frames))
     first = int(unit("part", seed, run.video.entry.video_id, run.segment.hidden[0]) * (most + 1))

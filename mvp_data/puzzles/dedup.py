@@ -11,9 +11,11 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 
 PROBES = 16  # frames of a video that are looked up among all others; spread over its length
-COPY_SHARE = 0.4  # of a video's probes found in another one at one time offset; chance gives a third
+COPY_SHARE = 0.4  # of the probes must match the other video at one time offset; by chance a third does
 MIN_MATCHES = 3  # so that a shared title card or logo alone does not make two videos copies
-WINDOW_GAPS = 3  # time offsets agree within this many sampling intervals: phases differ, and so do near twins
+# Time offsets agree within this many sampling intervals. They vary because the two sampling grids are shifted, and
+# because the nearest match may be a frame next to the right one.
+WINDOW_GAPS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +29,7 @@ class Track:
 def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
     """Rows kept by the greedy rule of the MVP paper (arXiv 2601.03781).
 
-    The first row is kept; each next one is dropped while its cosine similarity to the last kept row is at or above
+    The first row is kept. A later row is dropped if its cosine similarity to the last kept row is at or above
     `threshold`.
     """
     kept: list[int] = []
@@ -38,14 +40,14 @@ def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
 
 
 def group_videos(tracks: Mapping[str, Track], vectors: Vectors, threshold: float) -> dict[str, str]:
-    """Name a group for every video; copies of each other (re-encodes, crops, trims) share one.
+    """Return the group of every video; copies of each other (re-encodes, crops, trims) share one.
 
     `vectors` [N, D] has the frames of all tracks, and no other rows.
 
     A video joins another when enough of its frames have their nearest match there, at `threshold` or above, and these
     matches have one time offset (temporal voting in video copy detection: Douze et al. 2010, arXiv 0902.2123). The vote
-    keeps apart videos that only look similar: one studio, one game, one street. The name of a group is its smallest
-    video id, so it does not depend on the order of the videos.
+    keeps apart videos that only look similar, such as those of one studio, game or street. The name of a group is its
+    smallest video id, so it does not depend on the order of the videos.
     """
     ids = sorted((video for video, track in tracks.items() if track.rows), key=lambda video: tracks[video].rows.start)
     parent = {video: video for video in tracks}
@@ -70,7 +72,7 @@ def group_videos(tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 def _offsets(
     ids: Sequence[str], tracks: Mapping[str, Track], vectors: Vectors, threshold: float
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """For each video, by other video: the time offsets from its probes to their nearest matches there."""
+    """For each video, the time offsets from its probes to their nearest matches, by matched video."""
     if len(ids) < 2:
         return
     starts = np.array([tracks[video].rows.start for video in ids])

@@ -14,9 +14,9 @@ BUCKETS = 10
 ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0}
 FULL_MOTION = 32.0  # mean change of luma (of 255) from one hidden frame to the next that counts as 1
 
-# The solvers count half, since only they see the whole puzzle. Motion breaks the chain from one hidden frame to the
-# next; similar distractors offer another chain. Origin adds a little, and spacing hardly anything that motion does not
-# already measure (benchmarks/difficulty.py).
+# The solvers have half of the weight, because only they see the whole puzzle. Motion makes consecutive hidden frames
+# less similar; similar distractors may seem to be the next frame. Origin adds a little, and spacing hardly anything
+# that motion does not already measure (benchmarks/difficulty.py).
 WEIGHTS = {"solvers": 0.5, "motion": 0.2, "margin": 0.15, "origin": 0.1, "spacing": 0.05}
 
 

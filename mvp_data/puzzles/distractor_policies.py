@@ -1,4 +1,6 @@
-"""The distractor policies: which admissible distractors, and which partner of a decoy run, are taken first.
+"""The distractor policies: which admissible distractors a puzzle gets, and which partner a decoy run gets.
+
+*Scattered* distractors are chosen one by one; a decoy run (`decoys`) gives all of its frames.
 
 To add a policy, write a class here, add it to `POLICIES`, and add its name to `MINE_ORDERS` of the configuration. A
 test compares the two.
@@ -69,7 +71,7 @@ class DistractorPolicy:
         return search.fill(search.pools, 1)
 
     def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-        """One of the admissible pairs of a decoy run, which come most similar first.
+        """Choose one of the admissible pairs of a run; `pairs` yields the most similar first.
 
         `solved` returns the success of the similarity solvers on both puzzles of a pair.
         """

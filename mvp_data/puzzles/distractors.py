@@ -18,10 +18,10 @@ from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
 from mvp_data.shards import record
 
-# Nearest frames searched for each hidden frame; more if the first ones are all too similar.
+# Nearest frames searched for each hidden frame; the larger number if the smaller one gives too few distractors.
 NEIGHBOURS = (64, 1024)
-FAR = 1e-3  # below the band by more than a rounding error
-ORIGINS = record.ORIGINS[1:]  # all but `hidden`, in the order in which missing distractors are filled up
+FAR = 1e-3  # a similarity this much below the band is not in it, whatever the rounding error
+ORIGINS = record.ORIGINS[1:]  # all but `hidden`, in the order in which they supply missing distractors
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Miner:
     """Finds distractors for episodes by the policy `MineConfig.mine`; `seed` is for its random draws.
 
     Corpus distractors come from videos of the same split, so that no test puzzle shows a frame of a training video.
-    They have the same frame size, so that traces of resampling do not reveal them.
+    The frame size is also the same, so that traces of resampling do not reveal them.
     """
 
     def __init__(self, videos: Sequence[KeptVideo], config: MineConfig, thresholds: Thresholds, seed: int = 0) -> None:
@@ -119,7 +119,7 @@ class Miner:
     def _is_new(self, distractor: Distractor, view: View, chosen: Sequence[Distractor]) -> bool:
         """Whether a frame repeats none of the visible, hidden and chosen frames, by vector and by pixels.
 
-        Hidden frames between the key frames count too: a distractor like one of them would be as right as a key frame.
+        The frames between key frames count as hidden: a distractor like one of them would be as right as a key frame.
         """
         if any(distractor.frame == c.frame for c in chosen):
             return False  # with `repeat` at 1, rounding may hide the repeat
@@ -167,7 +167,7 @@ class Miner:
         number = int(np.searchsorted(group.ends, row, side="right"))
         other = group.videos[number]
         place = row - int(group.ends[number]) + len(other.kept)
-        # The highest to any hidden frame, not only to the one whose neighbour it is.
+        # The highest similarity to any hidden frame, not only to the one whose search found this frame.
         similarity = float(np.round((hidden @ other.vectors[place]).max(), 5))
         if other.group == video.group or not self._in_band(similarity):
             return None

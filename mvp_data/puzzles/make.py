@@ -191,7 +191,7 @@ class _Maker:
 
 
 def _pairing(run: Run) -> tuple[bool, bool]:
-    """The facts in which the two runs of a pair must agree, since both get the same task."""
+    """The properties that must be equal in both runs of a pair, since both get the same task."""
     task = TASKS[run.segment.task]
     return task.gap_at_end, task.needs_order
 

@@ -77,7 +77,7 @@ def _least_context(task: str, config: MaskConfig) -> tuple[int, int]:
 def _with_contexts(
     video: KeptVideo, proposal: _Proposal, config: MaskConfig, thresholds: Thresholds, seed: int
 ) -> HiddenSegment | Drop:
-    """The segment with every context that keeps the rules, or the reason why there is none."""
+    """The segment with every context that breaks no rule, or the reason why there is none."""
     context, size = config.context_frames, len(video.kept)
     start, end = proposal.hidden[0], proposal.end
     before_least, after_least = _least_context(proposal.task, config)

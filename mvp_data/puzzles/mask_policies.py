@@ -12,7 +12,7 @@ import numpy as np
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.types import Places
 
-REACH = 4  # the key frames of a segment are among at most this many times K kept frames
+REACH = 4  # times K: the number of consecutive kept frames from which the K key frames of a segment are taken
 
 Segment: TypeAlias = tuple[Places, int]  # the hidden key frames, and the place after the last hidden frame
 

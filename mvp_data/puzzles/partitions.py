@@ -1,7 +1,7 @@
 """Makes puzzles partition by partition, for a corpus that is too large for one index or one machine.
 
 A partition holds videos with similar vectors. Their decoy runs find partners only in their own partition. Distractors
-also come from its neighbour videos, for which it is the second nearest partition. Distractors farther away are not
+may also come from *neighbour videos*: those whose second nearest partition it is. Distractors farther away are not
 found; benchmarks/partitions.py measures the effect. Each partition can be processed on another machine.
 """
 
@@ -44,7 +44,7 @@ def mine_all(
 
 
 def partition_videos(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:
-    """About `count` partitions; each video is in one of them, and a neighbour video of at most one other.
+    """About `count` partitions; each video is in one of them, and is a neighbour video of at most one other.
 
     Videos of different splits or frame sizes are never in one partition. Each split and size gets partitions in
     proportion to its videos, at least one. The mean of a video's vectors decides its partition; the order of the videos

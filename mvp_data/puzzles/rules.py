@@ -1,4 +1,4 @@
-"""The rules for hidden segments. A puzzle that keeps them has one right answer, and its context leads to it."""
+"""The rules for hidden segments. A puzzle that breaks none has one right answer, which its context shows."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Distances between the candidates and to the frames next to the gap, and exact searches over all answers.
+"""Exact searches over all answers, by the distances among candidates and to the frames next to the gap.
 
 Shortest paths are found by dynamic programming over subsets (Held and Karp 1962). The tables depend only on n and K and
 are cached, so a search is a few array operations.
@@ -46,7 +46,7 @@ def searchable(n: int, k: int) -> bool:
 
 
 def shortest_path(inside: Floats, start: Floats | None, end: Floats | None, k: int) -> Places:
-    """The path through `k` of the n places that costs least, with the steps from `start` and to `end` where given.
+    """The cheapest path through `k` of the n places, including the steps from `start` and to `end` where given.
 
     >>> line = np.array([[0.0, 1, 4, 9], [1, 0, 1, 4], [4, 1, 0, 1], [9, 4, 1, 0]])
     >>> shortest_path(line, line[3], None, 3)
@@ -70,7 +70,7 @@ def shortest_path(inside: Floats, start: Floats | None, end: Floats | None, k: i
 
 
 def best_subset(value: Floats, k: int) -> Places:
-    """The `k` places with the smallest sum of their pairs in `value` [n, n], including the diagonal.
+    """The `k` places with the smallest sum of `value` [n, n] over all of their pairs, including the diagonal.
 
     >>> best_subset(np.array([[0.0, 9, 1], [9, 0, 9], [1, 9, 0]]), 2)
     (0, 2)
@@ -91,10 +91,10 @@ def _members(n: int, k: int) -> Floats:
 
 @lru_cache(maxsize=8)
 def _steps(n: int, k: int) -> tuple[Step, ...]:
-    """For sets of 2, 3 ... k places, one state for each (set, last place): its predecessors and its last place.
+    """One table for each size 2, 3 ... k of a set of places; a row is a state (set, last place).
 
-    Each entry has the rows of (set without last, previous) and the previous places, [states, size - 1] each, and the
-    last places [states].
+    A table has three arrays: the row of each predecessor (set without last, previous) in the table before and its
+    previous place, [states, size - 1] each, and the last place [states].
     """
     rows = {(1 << i, i): i for i in range(n)}
     steps = []

@@ -89,15 +89,15 @@ def success(gap: Gap, others: Features, *, ordered: bool = True) -> float:
         answers = [nearest(distances, k)]
         if searchable(k + l, k):
             answers.append(path(distances, k))
-        # Place of each in the hidden segment; those from K on are distractors.
+        # Position of each in the hidden segment; K or more is a distractor.
         scores += [graded([order[place] for place in answer], l, ordered=ordered) for answer in answers]
     return round(sum(scores) / len(scores), 4)
 
 
 def path_gains(gap: Gap, others: Features) -> Floats:
-    """How much each of the others [l] shortens the right path when it replaces the hidden frame it suits best.
+    """How much each distractor [l] shortens the right path if it replaces the hidden frame that it fits best.
 
-    In shares of the length of that path, summed over both spaces. If it is above 0, the shortest path is a wrong one.
+    A gain is a share of the length of that path, summed over both spaces. Above 0, the shortest path is a wrong one.
     """
     total = np.zeros(len(others.vectors))
     for name in SPACES:
@@ -139,10 +139,10 @@ def path(space: Space, k: int) -> Places:
 
 
 def graded(answer: Sequence[int], l: int, *, ordered: bool = True) -> float:  # noqa: E741
-    """The score in [0, 1] of an answer: places in the hidden segment, from K on those of distractors.
+    """The score in [0, 1] of an answer: K positions in the hidden segment, with K or more for a distractor.
 
-    The mean of selection (if l > 0), order and exact, or of selection and set where order does not count; each is
-    moved so that guessing earns 0 on average. An answer below that scores 0.
+    It is the mean of selection (if l > 0), order and exact, or of selection and set where order does not count. Each
+    is rescaled so that a random answer scores 0 on average. A mean below 0 counts as 0.
 
     >>> graded((0, 1, 2, 3), 4), graded((4, 5, 6, 7), 4), round(graded((0, 1, 2, 4), 4), 2)
     (1.0, 0.0, 0.31)
@@ -155,7 +155,7 @@ def graded(answer: Sequence[int], l: int, *, ordered: bool = True) -> float:  # 
 
 @lru_cache(maxsize=64)
 def _levels(k: int, l: int, ordered: bool) -> tuple[tuple[str, float], ...]:  # noqa: E741
-    """The metrics that count, with what guessing earns; those that every answer earns in full are left out."""
+    """The metrics that count, with their chance levels; metrics in which every answer scores 1 are left out."""
     names = (["selection"] if l else []) + (["order", "exact"] if ordered else ["set"])
     levels = [(name, chance(name, k, l).mean) for name in names]
     return tuple((name, mean) for name, mean in levels if mean < 1)

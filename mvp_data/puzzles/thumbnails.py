@@ -22,7 +22,7 @@ MOVED_SHARE = 0.02  # of all blocks: a hand, a ball, a face that turns
 def differ(first: bytes, second: bytes) -> bool:
     """Whether two thumbnails differ by more than noise, brightness and camera shake.
 
-    This rule complements the encoder, whose vectors differ by noise alone where a frame shows little. A block counts
+    This rule complements the encoder: where a frame shows little, noise alone makes vectors differ. A block counts
     as changed if the other thumbnail has its luma neither in the same block nor in the eight blocks around it. So an
     edge that a shaking camera moves by less than a block is not a change. docs/embedders.md has the noise floor.
     """
@@ -37,7 +37,7 @@ def differ(first: bytes, second: bytes) -> bool:
 
 @lru_cache(maxsize=8192)
 def _around(thumbnail: bytes) -> tuple[Luma, Luma]:
-    """The lowest and the highest luma of each block and the eight blocks around it."""
+    """The lowest and the highest luma among each block and the eight blocks around it."""
     wide = np.pad(blurred(thumbnail), 1, mode="edge")
     low, high = (
         f(f(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])

@@ -1,4 +1,4 @@
-"""The values that the steps of a puzzle pass on: Strip -> Episode -> HiddenSegment -> Puzzle."""
+"""The values that the steps of pass 2 exchange: Strip -> Episode -> HiddenSegment -> Puzzle."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,7 +63,7 @@ class Candidate:
     order: int
     decoy: int  # its position in a decoy run, or -1
     origin: str  # hidden | neighbourhood | same_video | corpus
-    similarity: float  # highest cosine to a hidden frame (of a hidden frame: to another one)
+    similarity: float  # highest cosine to a hidden frame (for a hidden frame: to another one)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ class Puzzle:
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # reversible or looping, where the order is ambiguous and such runs are kept; else empty
+    doubt: str  # why the order is ambiguous (reversible | looping), if such runs are kept; else empty
     margin: float  # the ambiguity threshold minus the highest similarity in the pool
 
     @property
@@ -86,7 +86,7 @@ class Puzzle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HiddenSegment:
-    """A hidden segment for a task, as one episode for each context in which it may be shown; at least one."""
+    """A hidden segment for a task, with an episode for each context in which it may be shown; at least one."""
 
     task: str
     episodes: tuple[Episode, ...]

@@ -1,4 +1,4 @@
-"""Large matrices in temporary files, so that the system can move their pages out of memory."""
+"""Large matrices in temporary files, so that the operating system can page them out."""
 
 import tempfile
 from pathlib import Path
