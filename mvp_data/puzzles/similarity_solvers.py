@@ -49,7 +49,7 @@ def features(vectors: Vectors, thumbnails: Sequence[bytes]) -> Features:
     """The frames with these vectors [n, D] and thumbnails (`Frame.thumbnail`)."""
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
     if len(pixels) != len(vectors):
-        raise ValueError(f"{len(vectors)} vectors and {len(pixels)} thumbnails")
+        raise ValueError(f"one thumbnail per vector is needed, got {len(vectors)} vectors and {len(pixels)} thumbnails")
     return Features(vectors=vectors, thumbnails=pixels.astype(np.float32))
 
 

@@ -40,7 +40,7 @@ class Episode:
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.mask_start <= len(self.strip.frames) - self.k:
             raise ValueError(
-                f"{self.k} frames from {self.mask_start} are not inside a strip of {len(self.strip.frames)}"
+                f"cannot hide {self.k} frames from position {self.mask_start} of a strip of {len(self.strip.frames)}"
             )
 
     @property

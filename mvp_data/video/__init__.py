@@ -1,4 +1,4 @@
-"""Pass 1 for one file: a video in; shots, sampled frames, their quality and JPEGs out, in chunks if the file is long.
+"""Pass 1 for one file: detects shots, samples frames, measures their quality, writes JPEGs; a long file in chunks.
 
 It must not know the bank, another video or a puzzle.
 """

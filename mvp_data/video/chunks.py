@@ -1,10 +1,10 @@
 """Divides a very long video into chunks, so that it delays no other video and needs no more memory than a short one.
 
 The chunks depend on the file and the options alone. Together they give the result of one pass over the whole video: the
-same frames at the same times, with the same bytes. For that, a chunk begins at a key packet, and its pass decodes from
-an earlier key packet to a little after its end; so decoder, sampling and shot detection have the same state as in one
-pass. There is one exception: a transition that is longer than ROLL_S, such as a long stretch of black, may be missed if
-it crosses the border of two chunks.
+same frames at the same times, with the same bytes. To get the same state of decoder, sampling and shot detection, a
+chunk begins at a key packet, and its pass decodes from an earlier key packet to a little after the end of the chunk.
+There is one exception: a transition that is longer than ROLL_S, such as a long stretch of black, may be missed if it
+crosses the edge of a chunk.
 """
 
 import math
@@ -21,14 +21,14 @@ from mvp_data.video.decode.stream import Packet, Start
 from mvp_data.video.extract import ROLL_FRAMES, Chunk, chunk_length_s, judge_in_context
 from mvp_data.video.shots.adaptive import MIN_SHOT_S
 
-ROLL_S = 10.0  # decode so much of the video before and after a chunk
-COUNTED = ("avi",)  # containers without time stamps: a time is the number of frames before it
+ROLL_S = 10.0  # decode this much of the video before and after a chunk
+COUNTED = ("avi",)  # containers without time stamps: a time is a count of frames
 
 
 def plan_chunks(path: Path, *, video_id: str, decode: DecodeConfig, frames: FramesConfig) -> tuple[Chunk, ...]:
     """Return the chunks of a long video in order, without size and crop; () if the video is decoded in one pass.
 
-    One pass is enough if the header states less than one and a half chunks. It is necessary if the video has no key
+    One pass is enough if the header states a duration of less than 1.5 chunks. It is necessary if the video has no key
     packets to begin at or lacks time stamps, or if the back end is not PyAV.
 
     Raises:
@@ -96,7 +96,7 @@ def _cuts(packets: Iterable[Packet], *, origin: int, length: int, roll: int, gap
 
 
 def settled(chunks: tuple[Chunk, ...], first: VideoEntry) -> tuple[Chunk, ...]:
-    """Return the chunks with the frame size and crop that the pass over the first has found.
+    """Return the chunks with the frame size and crop that the pass over the first one found.
 
     If that pass continued to the end of the video (see `extract_chunk`), return only the first.
     """
@@ -105,7 +105,7 @@ def settled(chunks: tuple[Chunk, ...], first: VideoEntry) -> tuple[Chunk, ...]:
 
 
 def merge(entries: Sequence[VideoEntry], trim_s: float) -> VideoEntry:
-    """Return the entry of the whole video from those of its chunks, in order; its JPEGs are theirs in this order."""
+    """Merge the entries of the chunks, in order, into that of the video; the JPEGs have the same order."""
     return judge_in_context(
         replace(
             entries[0],

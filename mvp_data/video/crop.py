@@ -1,4 +1,4 @@
-"""Chooses the crop and the size of a video's frames: without letterbox bars, in whole patches."""
+"""Chooses the crop and the size of a video's frames: no letterbox bars, and a whole number of patches."""
 
 import math
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ import numpy.typing as npt
 from mvp_data.core.types import Picture
 from mvp_data.video.quality import is_black
 
-# Levels are 0..255 after conversion to RGB. A row or column is part of a letterbox bar if in no image more than this
-# share of its pixels reach this level.
+# Levels are 0..255 after conversion to RGB. A row or column is part of a letterbox bar if at most BAR_SHARE of its
+# pixels reach BAR_LUMA in every image.
 BAR_LUMA, BAR_SHARE = 28, 0.02
-BAR_MOST = 0.6  # if bars take a larger share of a side, the video is dark
+BAR_MOST = 0.6  # if bars would take a larger share of a side, the video is dark and has none
 
 
 def letterbox(images: Iterable[Picture]) -> tuple[float, float, float, float]:
@@ -84,8 +84,8 @@ def cover_box(
 ) -> tuple[float, float, float, float]:
     """Return the largest centred box (left, top, right, bottom; pixels) inside `crop` with the shape of `size`.
 
-    Rounding to multiples changes the shape by a few per cent; so much of the longer side is cut off, and nothing is
-    stretched.
+    Rounding to multiples changes the aspect ratio by a few per cent. That part of the longer side is cut off, and
+    nothing is stretched.
     """
     left, top, right, bottom = crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height
     scale = min((right - left) / size[0], (bottom - top) / size[1])
@@ -98,12 +98,12 @@ def cover_box(
 def placed(
     width: int, height: int, crop: tuple[float, float, float, float], size: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the size to scale a whole image to, and the corner (x, y) at which `cover_box` then has exactly `size`.
+    """Return the size to scale a whole image to, and the corner (x, y) of the part of exactly `size` to cut from it.
 
     placed(1280, 720, (0, 0, 1, 1), (448, 252)) -> ((448, 252), (0, 0))
     placed(320, 240, (0, 0, 1, 1), (336, 252)) -> ((336, 252), (0, 0))
 
-    Sizes and corners are integers, so the image may become up to a pixel larger. Nothing outside `crop` is included.
+    The part is `cover_box` in integers, so the image may become up to a pixel larger. Nothing outside `crop` is in it.
     """
     box = cover_box(width, height, crop, size)
     whole_width, left = _placed(width, (box[0], box[2]), (crop[0], crop[2]), size[0])
@@ -112,7 +112,7 @@ def placed(
 
 
 def _placed(length: int, box: tuple[float, float], crop: tuple[float, float], part: int) -> tuple[int, int]:
-    """Return length and corner for one side."""
+    """Return the scaled length and the corner for one side."""
     whole = math.ceil(length * part / (box[1] - box[0]) - 1e-6)
     while (first := math.ceil(crop[0] * whole - 1e-6)) > (last := math.floor(crop[1] * whole + 1e-6) - part):
         whole += 1

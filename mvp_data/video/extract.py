@@ -21,18 +21,18 @@ from mvp_data.video.quality import measure
 from mvp_data.video.sampling import SampleGrid
 from mvp_data.video.shots.detector import ShotDetector, in_transition, shot_detector
 
-HELD_AREA_PX = 1 << 20  # most pixels of an image that waits for crop and size, at 1.5 bytes a pixel
+HELD_AREA_PX = 1 << 20  # largest area of an image held until crop and size are settled; 1.5 bytes a pixel
 BLUR_SHARE = 0.08  # of the video's median sharpness: catches a whip pan or a failed focus, but not a calm sky
-ROLL_FRAMES = 32  # decode at least so many frames before and after a chunk, however slow the video is
-CHUNK_S = 1200.0  # length of a chunk, and of the stretches after which `on_progress` is called
+ROLL_FRAMES = 32  # decode at least this many frames before and after a chunk, however low the frame rate
+CHUNK_S = 1200.0  # length of a chunk, and time between two calls of `on_progress`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """The frames shown in [first_s, end_s) of a video; by default all of them.
 
-    The pass also decodes the frames from `start` on, and `roll_s` (at least ROLL_FRAMES) after the end, because the
-    quality of a frame depends on its surroundings. The first chunk of a video settles frame size and crop.
+    The pass decodes from `start`, which is earlier, to `roll_s` (at least ROLL_FRAMES) after the end, because the
+    quality of a frame depends on the frames around it. The first chunk of a video settles frame size and crop.
     """
 
     video_id: str
@@ -55,7 +55,7 @@ class _Sample:
 
 
 def chunk_length_s(config: FramesConfig) -> float:
-    """Return the length of a chunk, so long that its first half settles rate, crop and size for the whole video."""
+    """Return the length of a chunk: long enough to settle rate, crop and size of the video in its first half."""
     return max(CHUNK_S, 4 * config.min_frames / config.fps)
 
 
@@ -93,7 +93,7 @@ def extract_chunk(
     blob: IO[bytes],
     on_progress: Callable[[], object] = lambda: None,
 ) -> VideoEntry:
-    """Do the same for one chunk, without `judge_in_context`.
+    """Do the same as `extract` for one chunk, without `judge_in_context`.
 
     A first chunk with too few samples to settle crop and size continues to the end of the video.
 
@@ -178,7 +178,7 @@ class _Writer:
 
     @property
     def area_px(self) -> int:
-        """The largest area of an image: no limit if it is written at once."""
+        """The largest area of an image: the decoder's limit if it is written immediately."""
         return MAX_AREA_PX if self.is_settled else max(HELD_AREA_PX, 4 * self._config.max_pixels)
 
     def add(self, sample: _Sample, grid: SampleGrid) -> None:
@@ -214,7 +214,7 @@ class _Writer:
         self._waiting = []
 
     def remember(self, sample: _Sample) -> None:
-        """Only keep the luma of a sample before the chunk, to compare the next one with it."""
+        """Keep only the luma of a sample before the chunk, to compare the next sample with it."""
         self._last_luma = self._resized(sample)[1]
 
     def _resized(self, sample: _Sample) -> tuple[Picture, Luma]:
@@ -245,9 +245,9 @@ class _Writer:
 
 
 def judge_in_context(entry: VideoEntry, trim_s: float) -> VideoEntry:
-    """Number the shots, and reject the frames in transitions, near boundaries, and with strong blur for this video.
+    """Number the shots; reject frames in transitions, near boundaries, and much less sharp than the rest of the video.
 
-    Frames in a gradual transition count to the shot before it: with a cut at 2.0 s and a dissolve in [4.0, 5.0), the
+    Frames in a gradual transition belong to the shot before it: with a cut at 2.0 s and a dissolve in [4.0, 5.0), the
     times 1.9, 2.0, 4.5 and 5.0 s are in the shots 0, 1, 1 and 2.
     """
     starts = [boundary.start_s for boundary in entry.boundaries]

@@ -1,6 +1,6 @@
 """Chooses the frames to sample: a seeded grid of times that gets coarser as the video gets longer.
 
-So the length that the header states, which may be wrong, is not needed.
+It does not need the duration from the header, which may be wrong.
 """
 
 import math
@@ -44,7 +44,7 @@ class SampleGrid:
         return self._level == len(self._rates) - 1
 
     def covers(self, time_s: float) -> range:
-        """Return the grid points that a frame at `time_s` is the first to reach; an empty range: it is not sampled."""
+        """Return the grid points that a frame at `time_s` is the first to reach; if none, it is not sampled."""
         base_s = self._phase_s % (1 / self.rate_fps)
         last = math.floor((time_s - base_s) * self.rate_fps + 1e-6)
         covered = range(self._next, last + 1)

@@ -126,7 +126,7 @@ def quarter_turn(matrix: bytes) -> Turn:
 
 
 def turned(image: Picture, turn: Turn) -> Picture:
-    """Rotate and mirror an image as the display matrix shows it; there are eight ways."""
+    """Rotate and mirror an image for display; there are eight cases."""
     a, b, c, d = turn
     if a == 0:
         image, a, d = image.transpose(1, 0, 2), c, b

@@ -1,7 +1,7 @@
 """The ffmpeg back end: runs the ffmpeg program with ffmpeg-python, frames from a pipe, times from `showinfo`.
 
 It takes three to four times the CPU time of PyAV on 720p, because every frame passes through a pipe as RGB. Use it for
-a certain build of ffmpeg, or to decode in a separate process. It needs ffmpeg 5.1 or later (`-fps_mode`).
+a specific build of ffmpeg, or to decode in a separate process. It needs ffmpeg 5.1 or later (`-fps_mode`).
 """
 
 import os
@@ -123,7 +123,7 @@ class FfmpegStream(VideoStream):
         while len(data := pipe.read(height * width * 3)) == height * width * 3:
             shown += 1
             rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            ticks = self._next_ticks()  # all messages before this frame's have been read then
+            ticks = self._next_ticks()  # by now all messages before this one have been read
             yield scaler.frame_of_rgb(rgb, ticks, damaged=self.damaged_packets > 0)
         code = self.process.wait()
         self._reader.join()

@@ -1,4 +1,4 @@
-"""JPEG images of frames: encoding, decoding, and the luma of one."""
+"""Encodes frames as JPEG, and decodes a JPEG to RGB or luma."""
 
 from io import BytesIO
 
@@ -28,7 +28,7 @@ def decoded(jpeg: bytes) -> Picture:
 
 
 def jpeg_luma(data: bytes) -> Luma:
-    """Return the luma [H, W] of a JPEG; raises Skip if code words are missing or wrong, which Pillow shows as grey."""
+    """Return the luma [H, W] of a JPEG; raises Skip for missing or wrong code words, which Pillow decodes as grey."""
     import av
 
     codec = av.CodecContext.create("mjpeg", "r")

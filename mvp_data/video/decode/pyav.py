@@ -67,7 +67,7 @@ def probe(path: str | Path) -> Facts:
 def shown_times(path: str | Path, stream: int) -> tuple[list[int], int]:
     """Return the display times (ticks, from the first) of a stream's packets, and how many an edit list hides.
 
-    Reads the whole file but decodes nothing. The result is the truth to check a back end against.
+    Reads the whole file but decodes nothing. Back ends are checked against the result.
     """
     with _open_container(path) as container:
         packets = [p for p in container.demux(container.streams[stream]) if p.size and p.pts is not None]
@@ -135,10 +135,10 @@ def _choose_stream(container: "InputContainer") -> "AvVideoStream":
 
 
 class PyAvStream(VideoStream):
-    """One stream of one container, decoded packet by packet so that damage costs single packets."""
+    """One stream of one container, decoded packet by packet, so that damage affects single packets only."""
 
     def __init__(self, container: "InputContainer", needs: SparseNeeds | None = None) -> None:
-        """Decode up to the first frame, because only frames tell the rotation; raises Skip."""
+        """Decode up to the first frame, because the rotation is only known from a frame; raises Skip."""
         self._container, self._stream, self._needs = container, _choose_stream(container), needs
         codec = self._stream.codec_context
         check_size(codec.width, codec.height)

@@ -6,9 +6,9 @@ Swscale's area filter is exact and keeps its tables between frames. Pillow's box
 grain if the ratio is not a whole number. An image stays 4:2:0 until its final size is known and becomes RGB at that
 size: this is a quarter of the work, and JPEG stores 4:2:0 anyway.
 
-Every frame of a video gets a tiny frame, so tiny frames must be cheap. Each of the 36 bands of a large frame is reduced
-from only a few of its lines, but from all their pixels: the mean of 2 of 20 lines is within a few levels of the mean of
-all, at an eighth of the cost. Single pixels would be cheaper, but they flicker on fine grain, and shot detection takes
+Every frame of a video gets a tiny frame, so tiny frames must be cheap. Of each of the 36 bands of a large frame, only
+a few lines are read, but all pixels of these: the mean of 2 of 20 lines is within a few levels of the mean of all, at
+an eighth of the cost. Single pixels would be cheaper, but they flicker on fine grain, and shot detection takes
 flicker for cuts.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
 
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-BAND_LINES = 2  # lines read of each band: one of each field of interlaced video
+BAND_LINES = 2  # lines read of each band: one from each field of interlaced video
 MORE_FROM_PX = 30  # a band of this height and more: BAND_LINES lines of each 30 px
 ALL_BELOW_PX = 8  # a lower band: all lines, because picking them costs as much as scaling them
 
@@ -160,7 +160,7 @@ def lines_read(height_px: int) -> int:
 
 @lru_cache(maxsize=16)
 def chosen_lines(height_px: int, count: int) -> npt.NDArray[np.intp]:
-    """Return the indices of `count` lines of a plane: evenly spread, of both fields in turn."""
+    """Return the indices of `count` lines of a plane: evenly spread, alternating between the two fields."""
     number = np.arange(count)
     lines = (2 * number + 1) * height_px // (2 * count)
     in_turn: npt.NDArray[np.intp] = np.minimum(lines // 2 * 2 + number % 2, height_px - 1)

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 # A group of packets is decoded in full if one of them is larger than this many times the median around it.
 LARGE_LEADER = 1.5  # a cut, or faster motion
-LARGE_DISPOSABLE = 2.0  # something that the frames before and after do not show, such as a flash
+LARGE_DISPOSABLE = 2.0  # content that the frames before and after do not show, such as a flash
 AROUND_GROUPS = 4  # on either side
 GROUP_PACKETS = 16  # a longer group is split
 AHEAD_PACKETS, AHEAD_BYTES = 64, 16 << 20  # at most about this much is held
 
-# NAL unit types: the slices of a picture, and what later packets need, mostly parameter sets.
+# NAL unit types: the slices of a frame, and the units that later packets need, mostly parameter sets.
 _H264_SLICES, _H264_OTHERS = "1-5", "7-8|13|15"
 _HEVC_SLICES, _HEVC_OTHERS = "0-31", "32-34|36-37"
 
@@ -170,7 +170,7 @@ class PacketSelector:
             raise NeedsFullDecode(f"{len(self._expected)} expected frames did not come")
 
     def _start(self, ticks: int) -> None:
-        """Frames expected before the first sound one will not come."""
+        """Begin at the first sound frame; drop the frames expected before it, which will not come."""
         self._origin = ticks if self._origin is None else self._origin
         self._expected = sorted(time for time in self._expected if time >= ticks)
         self._decided = self._latest
@@ -211,7 +211,7 @@ class PacketSelector:
         """Yield the packets of a group to decode; record the times of the others."""
         times = sorted(p.pts for p in group.packets if p.pts is not None and not p.is_discard)
         wanted: set[int] = set()
-        is_calm = is_calm and group.has_leader and min(times, default=0) > self._decided  # else its times run back
+        is_calm = is_calm and group.has_leader and min(times, default=0) > self._decided  # else its times go back
         for time in times:
             if self._needs.wanted(self._seconds(self._decided), self._seconds(time)):
                 wanted.add(time)
@@ -248,7 +248,7 @@ def _no_image(max_area_px: int) -> DecodedImage:
 
 
 def _is_much(ahead: Iterable[_Group]) -> bool:
-    """Return whether so much is held that the first group must be decided now."""
+    """Return whether the buffer is full, so that the first group must be decided now."""
     held = [packet.size for group in ahead for packet in group.packets]
     return len(held) > AHEAD_PACKETS or sum(held) > AHEAD_BYTES
 

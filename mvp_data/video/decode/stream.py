@@ -19,8 +19,7 @@ from mvp_data.video.decode.scaling import DecodedFrame
 class Start:
     """A key packet at which a pass over a chunk of a video begins; `video.chunks` chooses it.
 
-    Times are in units of `Facts.tick_s`. `place` is the packet's offset in the file (bytes), None if the container
-    does not tell it.
+    Times are in units of `Facts.tick_s`. `place` is the packet's offset in the file (bytes), None if unknown.
     """
 
     ticks: int
@@ -41,7 +40,7 @@ class Packet(NamedTuple):
 class SparseNeeds:
     """The frames that a sparse pass must decode."""
 
-    wanted: Callable[[float, float], bool]  # whether a frame may be sampled: time of the frame before it, and its own
+    wanted: Callable[[float, float], bool]  # (time of the frame before, own time) -> whether it may be sampled
     shots: bool = True  # False: no shots are detected, so only the sampled frames are needed
 
 

@@ -72,7 +72,7 @@ class AdaptiveDetector:
 
 
 def _add(kept: list[Boundary], kind: str, span: Span, times_s: npt.NDArray[np.float64]) -> None:
-    """Insert a boundary in order, unless it is closer than MIN_SHOT_S to one that is there."""
+    """Insert a boundary in order, unless it is closer than MIN_SHOT_S to another one."""
     start_s, end_s = float(times_s[span.start]), float(times_s[span.end])
     place = bisect_left(kept, start_s, key=lambda b: b.start_s)
     if place > 0 and start_s - kept[place - 1].end_s < MIN_SHOT_S:

