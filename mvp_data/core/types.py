@@ -82,7 +82,7 @@ class Boundary:
 
     def __post_init__(self) -> None:
         if self.kind not in ("cut", "dissolve", "fade") or not 0 <= self.start_s <= self.end_s:
-            raise ValueError(f"a boundary needs a known kind and 0 <= start_s <= end_s, got {self!r}")
+            raise ValueError(f"a boundary is a cut, dissolve or fade with 0 <= start_s <= end_s, got {self!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

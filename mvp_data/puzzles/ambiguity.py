@@ -1,8 +1,8 @@
 """Detects hidden runs whose order is ambiguous, such as a swing, a dance, or a walk there and back.
 
 A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately,
-and a run is refused only if it is ambiguous by both. If one of them can
-order the run, the puzzle is hard but fair; without such puzzles a solver could sort by similarity alone.
+and a run is refused only if it is ambiguous by both. If one of them can order the run, the puzzle is hard but fair;
+without such puzzles a solver could sort by similarity alone.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The distractor policies: which admissible distractors a puzzle gets, and which partner a decoy run gets.
 
-*Scattered* distractors are chosen one by one; a decoy run (`decoys`) gives all of its frames.
+*Scattered* distractors are chosen one by one, unlike the consecutive frames of a decoy run (`decoys`).
 
 To add a policy, write a class here, add it to `POLICIES`, and add its name to `MINE_ORDERS` of the configuration. A
 test compares the two.

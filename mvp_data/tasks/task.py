@@ -40,9 +40,9 @@ class AnswerForm(Protocol):
         """The labels of the right answer."""
 
     def from_chosen(self, chosen: Sequence[int], choices: int, key: str) -> tuple[int, ...]:
-        """The answer of a solver that takes the candidates `chosen` for the hidden frames, first to last.
+        """The answer of a solver that chose the candidates `chosen` as the hidden frames, first to last.
 
-        Candidates and answer are given as numbers of labels (A is 0).
+        Both are sequences of label numbers (A is 0).
 
         Ties are broken by a draw from the sample's `key`.
         """
