@@ -47,7 +47,7 @@ def start_engine(
 
 
 def _check_address(address: str) -> None:
-    """Raise ConfigError where nothing listens: Ray would try for minutes before it reports that."""
+    """Raise ConfigError if nothing listens at the address; Ray alone would retry for minutes before it fails."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdecimal() or int(port) >= 1 << 16:
         raise ConfigError(
