@@ -14,7 +14,7 @@ _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """The text of a small UTF-8 file; messages name `what` as the expected kind of file.
+    """The text of a small UTF-8 file; error messages use `what` for the expected kind of file.
 
     Raises:
         ConfigError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
@@ -37,7 +37,7 @@ def read_text(path: Path, *, what: str) -> str:
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """The YAML value in `text`; `where` begins the messages. Aliases are refused: a few lines may expand to gigabytes.
+    """Parse YAML; error messages begin with `where`. Aliases are refused: a few lines could expand to gigabytes.
 
     Raises:
         ConfigError: it is not YAML, or has aliases, tags, a duplicate key, or an integer beyond 64 bits.
