@@ -277,7 +277,7 @@ class BuildConfig:
         return self.workers or usable_cores()
 
     def extract_hash(self) -> str:
-        """A hash of all options that affect the data of pass 1; builds with different hashes do not share bank entries."""
+        """A hash of all options that affect the data of pass 1; builds with other hashes do not share bank entries."""
         parts = {"decode": asdict(self.decode), "frames": asdict(self.frames)}
         return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
 

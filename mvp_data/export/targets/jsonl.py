@@ -1,4 +1,4 @@
-"""Plain JSON Lines for a custom loader: messages, image paths in the order of the placeholders, the whole record."""
+"""Plain JSON Lines for a custom loader: messages, image paths in the order of the placeholders, and the record."""
 
 import json
 

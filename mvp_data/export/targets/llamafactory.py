@@ -1,4 +1,4 @@
-"""LLaMA-Factory: sharegpt rows with the right answer. It has no GRPO, so this is for supervised fine-tuning."""
+"""LLaMA-Factory: ShareGPT rows with the right answer, for supervised fine-tuning, because it has no GRPO."""
 
 import json
 
@@ -25,7 +25,7 @@ in this folder.
 
 
 def _dataset_info(report: ExportReport) -> str:
-    """The list of the datasets in a folder, which LLaMA-Factory reads."""
+    """The content of `dataset_info.json`, in which LLaMA-Factory looks up datasets."""
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     columns = {"messages": "messages", "images": "images"}
     info = {

@@ -1,4 +1,4 @@
-"""ms-swift: its standard columns, and `solution`, which it passes to the reward."""
+"""ms-swift: its standard columns, and the column `solution`, which it passes to the reward."""
 
 from mvp_data.export.target import ADAPTERS_FILE, ExportReport, Item, Row, Target, facts, ground_truth, one_message
 

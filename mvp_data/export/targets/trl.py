@@ -7,7 +7,7 @@ from mvp_data.shards.prompt import messages
 
 
 def _row(item: Item) -> Row:
-    """Messages, images, and the truth as columns, which TRL passes to the reward."""
+    """Messages, images, and the ground truth as columns, which TRL passes to the reward."""
     return {"prompt": messages(item.record, item.prompt), "images": item.images, **truth(item), **facts(item)}
 
 

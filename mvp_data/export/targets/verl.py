@@ -1,4 +1,4 @@
-"""verl: rows for its `RLHFDataset`, with the truth in `reward_model` and the rest in `extra_info`."""
+"""verl: rows for its `RLHFDataset`, with the ground truth in `reward_model` and the rest in `extra_info`."""
 
 from mvp_data.export.target import (
     ExportReport,
@@ -14,7 +14,7 @@ from mvp_data.export.target import (
 
 
 def _row(item: Item) -> Row:
-    """One row. verl reports validation for each `data_source`, so that column holds the task."""
+    """One row. `data_source` holds the task, because verl reports validation for each `data_source`."""
     return {
         "data_source": item.record.task,
         "prompt": one_message(item),
