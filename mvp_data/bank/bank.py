@@ -190,7 +190,7 @@ class Bank:
         try:
             file = path.open("rb")
         except FileNotFoundError as error:
-            raise OutputError(f"{path}: is gone; delete its .parquet and run again") from error
+            raise OutputError(f"{path}: is missing; delete its .parquet and run again") from error
         except OSError as error:
             raise damaged(path, error) from error
         with file:
@@ -264,7 +264,7 @@ def damaged(path: Path, error: Exception) -> OutputError:
     After an error of the operating system it does not advise deleting the file, which may be intact.
     """
     if isinstance(error, FileNotFoundError):
-        return OutputError(f"{path}: is gone; run again")
+        return OutputError(f"{path}: is missing; run again")
     if isinstance(error, OSError) and error.errno:  # PyArrow's errors about the content have no errno
         return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); fix the cause and run again")
     return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")

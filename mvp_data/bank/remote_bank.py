@@ -60,7 +60,7 @@ class RemoteBank(Bank):
         """
         if (not super().has(video_id) or self.facts(video_id)[0]) and not self._download(video_id):
             name = self._name(self._path(video_id, ".parquet"))
-            raise OutputError(f"{self._store}/{name}: is gone or damaged; run again")
+            raise OutputError(f"{self._store}/{name}: is missing or damaged; run again")
         return self.facts(video_id)
 
     def upload(self, video_id: str) -> None:

@@ -52,7 +52,7 @@ def check_path_name(path: object) -> None:
         if isinstance(path, str | Path) and b"\0" in os.fsencode(path):
             raise ValueError("NUL")
     except ValueError as error:  # UnicodeEncodeError is one too
-        raise ConfigError(f"{str(path)!r}: not a name that a file can have") from error
+        raise ConfigError(f"{str(path)!r}: not a valid file name") from error
 
 
 def _typed(name: str, value: Any, f: Field[Any]) -> Any:

@@ -231,7 +231,7 @@ class BuildConfig:
             if not isinstance(getattr(self, group), kind):
                 raise ConfigError(f"{group}: must be a {kind.__name__}, not {getattr(self, group)!r}")
         if isinstance(self.src, str):
-            raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
+            raise ConfigError(f"src: must be a tuple of strings, not {self.src!r}")
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
         for name, _ in self.puzzle.task_shares:
             count = TASKS[name].pool_size(self.mine.distractors)
@@ -323,7 +323,7 @@ def from_options(options: Mapping[str, Any]) -> BuildConfig:
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {_hint(unknown, known)}")
     src, out = options.get("src", ()), options.get("out")
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
-        raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
+        raise ConfigError(f"src: must be a string or a list of strings, not {src!r}")
     if not isinstance(out, str | Path):
         raise ConfigError("no output folder: give --out")
     paths = (src,) if isinstance(src, str) else tuple(src)

@@ -58,10 +58,10 @@ def _extract_hashes(bank: Path, into: Path) -> list[str]:
     if not bank.is_dir():
         raise OutputError(f"{bank}: no such folder; give the banks that mvp-data index wrote")
     if bank.resolve() == into.resolve():
-        raise OutputError(f"{bank}: is the bank to merge into; leave it out of the list")
+        raise OutputError(f"{bank}: is also the bank to merge into; remove it from the list")
     found = sorted(path.name for path in bank.iterdir() if _EXTRACT_HASH.fullmatch(path.name) and path.is_dir())
     if not found:
-        raise OutputError(f"{bank}: holds no bank; name the folder given to mvp-data index --bank")
+        raise OutputError(f"{bank}: is not a bank; give the --bank folder of mvp-data index")
     return found
 
 

@@ -36,11 +36,11 @@ class NodeCheck:
         node = platform.node()
         if version() != self.version:
             ours, theirs = (f"mvp-data {tool} on Python {python}" for tool, python in (version(), self.version))
-            raise MissingDependencyError(f"node {node} has {ours}, and the run has {theirs}: install the same there")
+            raise MissingDependencyError(f"node {node} has {ours}, and the run has {theirs}: install the same versions")
         if self.store:
             store = Store(self.store)
             if store.size(self.mark.name) < 0:
-                raise OutputError(f"node {node} does not find this run in {store}: give a --store that every node has")
+                raise OutputError(f"node {node} does not find this run in {store}: give a --store that all nodes use")
         elif not self.mark.is_file() or not os.access(self.mark.parent, os.W_OK):
             folder = self.mark.parent.parent
             wanted = "give --bank a folder that every node can write to under the same path"

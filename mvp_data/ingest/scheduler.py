@@ -217,7 +217,7 @@ class _Scheduler:
         raise SourceError(
             f"{len(self._failed)} videos failed and none succeeded "
             f"({', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}; "
-            f"{first.source.path}: {first.detail}); look at mvp-data doctor, then run again with "
+            f"{first.source.path}: {first.detail}); run mvp-data doctor to find the cause, then run again with "
             f"--retry {','.join(sorted(reasons))}, or with --max-failures 0 to continue"
         )
 

@@ -132,7 +132,7 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
             data = file.read(MAX_ANSWERS_BYTES + 1)
         values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
         if "summary" in values:
-            raise ConfigError(f"{path}: holds graded results: give --grade the answers that a page saved")
+            raise ConfigError(f"{path}: contains graded results: pass the answers that a page saved to --grade")
         items = as_list(values, "answers")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error

@@ -36,7 +36,7 @@ class QuizConfig:
             raise ConfigError(f"{self.puzzles} puzzles: ask for 1 to {MAX_PUZZLES}")
         for name, value, known in (("split", self.split, SPLITS), ("task", self.task, TASKS)):
             if value and value not in known:
-                raise ConfigError(f"{name} {value!r:.40}: there are {', '.join(known)}")
+                raise ConfigError(f"{name} {value!r:.40}: unknown; choose one of {', '.join(known)}")
 
     @classmethod
     def parse(cls, value: object, where: str) -> "QuizConfig":

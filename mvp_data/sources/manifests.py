@@ -65,7 +65,7 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
 def _seekable(path: str) -> Iterator[IO[bytes]]:
     """Open a manifest. A remote one is copied to a temporary file, because Parquet is read from its end."""
     if not urls.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
-        raise SourceError(f"{path}: not a regular file; name a list of videos")
+        raise SourceError(f"{path}: not a regular file; give a list of videos")
     if not urls.scheme_of(path):
         with open(path, "rb") as file:
             yield file

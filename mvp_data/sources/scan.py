@@ -77,7 +77,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
             if found.extra and rival.extra and found.extra != rival.extra:
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
-            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern with videos")
+            raise SourceError(f"--src {src}: no files there; give a folder, file or pattern with videos")
     ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.location)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
@@ -97,7 +97,7 @@ def _named_twice(loser: Source) -> ScanProblem:
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
     """The files of one argument: an existing path, a URL, or a glob."""
     if not src or "\0" in src:
-        raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
+        raise SourceError(f"--src {src!r}: empty, or not a valid file name")
     if not os.path.lexists(src):
         if urls.scheme_of(src) not in ("", "file"):
             return _scan_url(src)

@@ -21,18 +21,18 @@ def read_text(path: Path, *, what: str) -> str:
     """
     try:
         if path.exists() and not path.is_file():  # opening a FIFO would block
-            raise ConfigError(f"{path}: not a file; name {what}")
+            raise ConfigError(f"{path}: not a file; give {what}")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name {what}") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give {what}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text; name {what}") from error
+        raise ConfigError(f"{path}: not UTF-8 text; give {what}") from error
     except ValueError as error:
-        raise ConfigError(f"{str(path)!r}: not a name that a file can have") from error
+        raise ConfigError(f"{str(path)!r}: not a valid file name") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB; name {what}")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB; give {what}")
     return text
 
 

@@ -108,7 +108,7 @@ def summarize(path: Path, task: str = "") -> Summary:
     tally = tallies[task]
     if len(tally.kinds) != 1:
         raise ShardError(
-            f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect each shard alone"
+            f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect one shard at a time"
         )
     ((k, distractors, context),) = tally.kinds
     asked = TASKS[task].question(k, distractors)
