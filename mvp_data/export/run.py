@@ -50,7 +50,7 @@ configs:
 
 # Masked video prediction puzzles, for {to}
 
-Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images a sample, up to {size} px;
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images per sample, up to {size} px;
 a Qwen2.5-VL prompt has fewer than {prompt_tokens} tokens.
 
 ## Train

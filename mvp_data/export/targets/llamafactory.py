@@ -20,7 +20,7 @@ LLaMA-Factory has no GRPO: this is supervised fine-tuning on the right answers, 
       dataset_dir=. media_dir=. dataset=mvp_{train}{val} cutoff_len={report.prompt_tokens + report.answer_tokens} \\
       finetuning_type=lora output_dir=output
 
-in this folder.
+Run this command in this folder.
 """
 
 
