@@ -1,4 +1,4 @@
-"""The feature cache between the two passes (the bank): frames, times, shots and vectors of every video.
+"""The bank, a feature cache between the two passes: frames, times, shots and vectors of every video.
 
     bank/<extract hash>/frames/<ab>/<video id>.parquet    one row per sampled frame; facts and outcome in its metadata
     bank/<extract hash>/frames/<ab>/<video id>.jpgs       the JPEGs, concatenated
@@ -31,7 +31,7 @@ from mvp_data.system.files import atomic_write, make_folder, remove
 from mvp_data.system.locks import Lock
 
 _FACTS = b"mvp"
-GROUP_ROWS = 4096  # frames written at once; all frames of a ten-hour video would take 80 MB
+GROUP_ROWS = 4096  # frames per row group; writing all frames of a ten-hour video at once would take 80 MB
 SPOOL = "spool"  # folder for copies of remote sources; created when one is copied
 
 
@@ -46,7 +46,7 @@ class Bank:
 
     @property
     def workspace(self) -> Path:
-        """The folder for unfinished files; a later run removes those of a killed one."""
+        """The folder for unfinished files; a later run removes those of a killed run."""
         return self._workspace
 
     def create(self) -> None:
@@ -64,7 +64,7 @@ class Bank:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the bank's shared lock. A run that holds it alone, at its start or end, removes unfinished files.
+        """Hold the bank's shared lock. At start and end, remove unfinished files if no other run holds it.
 
         Raises:
             OutputError: the folder is not writable.
@@ -84,13 +84,13 @@ class Bank:
 
     def _sweep(self, lock: Lock) -> None:
         """Remove the files that killed processes left, if no other run holds the lock."""
-        if os.name == "nt" or not lock.only_holder():  # the lock cannot tell on Windows
+        if os.name == "nt" or not lock.only_holder():  # Windows has no lock that could tell
             return
         for folder in (self._workspace, self._root / SPOOL):
             for path in folder.glob("*"):
                 remove(path)
         for path in self._parts.glob("*/*-*"):
-            if self.has(path.name.partition("-")[0]):  # killed after the video was done
+            if self.has(path.name.partition("-")[0]):  # chunks left by a kill after the video was done
                 remove(path)
         lock.share()
 
@@ -180,7 +180,7 @@ class Bank:
 
     @contextmanager
     def jpegs(self, entry: VideoEntry) -> Iterator[Callable[[int], bytes]]:
-        """A function from a frame's index to its JPEG, valid inside the `with` block.
+        """Yield a function that returns the JPEG of a frame index, valid inside the `with` block.
 
         Raises:
             OutputError: the file of JPEGs is missing or damaged.
@@ -190,7 +190,7 @@ class Bank:
         try:
             file = path.open("rb")
         except FileNotFoundError as error:
-            raise OutputError(f"{path}: is gone; delete its .parquet and run again") from error
+            raise OutputError(f"{path}: is missing; delete its .parquet and run again") from error
         except OSError as error:
             raise damaged(path, error) from error
         with file:
@@ -233,22 +233,22 @@ class Bank:
                 data = file.read(size + 1)
         except OSError as error:
             raise damaged(path, error) from error
-        # Only one header is possible, so it is compared and not parsed: no pickle, no zip, no other shape.
+        # Only one header is valid, so compare it instead of parsing it: no pickle, no zip, no other shape.
         if len(data) != size or not data.startswith(header):
             wanted = f"{rows} x {encoder.dimension} numbers"
             raise OutputError(f"{path}: damaged vectors (not {wanted}); delete this file and run again")
         vectors = np.frombuffer(data, np.float16, offset=len(header)).reshape(rows, -1).astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not np.allclose(lengths, 1, atol=0.01):  # float16 moves a length by less than 0.001
+        if not np.allclose(lengths, 1, atol=0.01):  # float16 changes a length by less than 0.001
             raise OutputError(f"{path}: damaged vectors (not of length 1); delete this file and run again")
         return np.asarray(vectors / lengths, dtype=np.float32)
 
     def file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
-        """Open a file of this bank for an atomic write; a later run removes the unfinished file of a killed one."""
+        """Open a file of this bank for an atomic write; a later run removes the unfinished file of a killed run."""
         return atomic_write(path, workspace=self._workspace)
 
     def calibration_path(self, encoder: Encoder, basis: str) -> Path:
-        """The file of the thresholds measured on the set of frames with the hash `basis`."""
+        """The file of the thresholds that were measured on the videos whose ids have the hash `basis`."""
         return self._vectors / encoder_key(encoder) / f"calibration-{basis}.json"
 
     def _path(self, video_id: str, suffix: str) -> Path:
@@ -261,12 +261,12 @@ class Bank:
 def damaged(path: Path, error: Exception) -> OutputError:
     """The error for a file of the bank that cannot be read.
 
-    It does not advise deleting the file after an error of the operating system, since the file may be intact.
+    After an error of the operating system it does not advise deleting the file, which may be intact.
     """
     if isinstance(error, FileNotFoundError):
-        return OutputError(f"{path}: is gone; run again")
-    if isinstance(error, OSError) and error.errno:  # PyArrow's errors about a file's content have none
-        return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); run again when it can be")
+        return OutputError(f"{path}: is missing; run again")
+    if isinstance(error, OSError) and error.errno:  # PyArrow's errors about the content have no errno
+        return OutputError(f"{path}: cannot be read ({os.strerror(error.errno)}); fix the cause and run again")
     return OutputError(f"{path}: damaged bank entry ({error}); delete this file and run again")
 
 

@@ -1,4 +1,4 @@
-"""A bank with a copy of its finished files in an object store, for nodes that share no disk.
+"""A bank that copies its finished files to an object store, for nodes without a shared disk.
 
 Files have the same names in the store and in the bank. A worker has an empty bank for each job: it uploads its finished
 files to the store and downloads those of other workers. The driver downloads all of them into the bank of the run. As
@@ -21,14 +21,14 @@ from mvp_data.system.files import make_folder
 from mvp_data.system.locks import lives
 from mvp_data.system.object_store import Store
 
-SCRATCH_PREFIX = "mvp-scratch-"  # of the folders of jobs, by which `sweep_scratch` finds those of killed workers
+SCRATCH_PREFIX = "mvp-scratch-"  # of the folders of jobs; with it, `sweep_scratch` finds those of killed workers
 
 
 class RemoteBank(Bank):
     """A bank that uploads its files to an object store and downloads missing ones from it."""
 
     def __init__(self, root: Path, extract_hash: str, kind: str = "frames", *, store: Store) -> None:
-        """See `Bank`; `store` has the copies."""
+        """See `Bank`; `store` holds the copies."""
         super().__init__(root, extract_hash, kind)
         self._extract_hash, self._store = extract_hash, store
 
@@ -53,18 +53,18 @@ class RemoteBank(Bank):
         self._upload(entry)
 
     def download(self, video_id: str) -> tuple[str, str]:
-        """Download an entry, unless a used video's entry is here; return its `facts`.
+        """Download an entry, unless it is here and has no skip reason; return its `facts`.
 
         Raises:
             OutputError: the store does not have the complete entry.
         """
         if (not super().has(video_id) or self.facts(video_id)[0]) and not self._download(video_id):
             name = self._name(self._path(video_id, ".parquet"))
-            raise OutputError(f"{self._store}/{name}: is gone or damaged; run again")
+            raise OutputError(f"{self._store}/{name}: is missing or damaged; run again")
         return self.facts(video_id)
 
     def upload(self, video_id: str) -> None:
-        """Upload an entry that is here, unless the store has it; an earlier run may have had no store."""
+        """Upload an entry unless the store has it; an earlier run without a store may have written it."""
         path = self._path(video_id, ".parquet")
         if self._store.size(self._name(path)) != path.stat().st_size:
             self._upload(super().read(video_id))
@@ -80,21 +80,21 @@ class RemoteBank(Bank):
         self._put(self._vector_path(video_id, encoder))
 
     def download_vectors(self, video_id: str, encoder: Encoder) -> None:
-        """Download the vectors of a video, if there are any: it may have no usable frame."""
+        """Download the vectors of a video, if there are any; a video without usable frames has none."""
         path = self._vector_path(video_id, encoder)
         if not path.exists() and self.has_vectors(video_id, encoder):
             self._get(path)
 
     @contextmanager
     def worker_bank(self) -> Iterator["RemoteBank"]:
-        """An empty bank with the same store, for one job of a worker."""
+        """Yield an empty bank with the same store, for one job of a worker."""
         with scratch() as folder:
             bank = RemoteBank(folder, self._extract_hash, store=self._store)
             bank.create()
             yield bank
 
     def _download(self, video_id: str) -> bool:
-        """Download an entry; return whether it was complete. An incomplete one counts as absent and is made again."""
+        """Download an entry; return whether it was complete. An incomplete entry counts as absent."""
         facts, blob = self._path(video_id, ".parquet"), self._path(video_id, ".jpgs")
         data = self._store.read(self._name(facts))
         if data is None:
@@ -137,7 +137,7 @@ def bank_at(root: Path, extract_hash: str, kind: str = "frames", *, store: str =
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder for one job, removed at its end.
+    """Yield a temporary folder for one job, which is removed at the end.
 
     Raises:
         OutputError: it cannot be created.
@@ -161,5 +161,5 @@ def sweep_scratch() -> None:
 
 
 def _prefix() -> str:
-    """With the host name, since machines may share the temporary folder and use the same process ids."""
+    """The prefix of this machine's folders. Machines may share the temporary folder and use the same process ids."""
     return f"{SCRATCH_PREFIX}{''.join(c if c.isalnum() else '-' for c in socket.gethostname())}."

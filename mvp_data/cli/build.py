@@ -1,4 +1,4 @@
-"""The commands `mvp-data build` and `mvp-data index`. Their options are the fields of the configuration."""
+"""The commands `mvp-data build` and `mvp-data index`, whose options are generated from the configuration fields."""
 
 import inspect as signatures
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ LogJson = Annotated[bool, typer.Option("--log-json", help="Log events to stderr 
 
 
 def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace the `**options` of a command by one typed parameter for each option of these panels."""
+    """Replace the `**options` of a command with one typed parameter for each option of these panels."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = signatures.signature(command)
@@ -47,7 +47,7 @@ def _takes_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
             flag = "--" + f.name.replace("_", "-")
             choices = f" One of: {', '.join(f.metadata['choices'])}." if f.metadata["choices"] else ""
             default = "" if f.default is None else f" Default: {f.default}."
-            text = (f.metadata["help"] + choices + default).replace("[", r"\[")  # else markup
+            text = (f.metadata["help"] + choices + default).replace("[", r"\[")  # otherwise Rich reads it as markup
             extra = typer.Option(flag, help=text, show_default=False, rich_help_panel=PANELS[group])
             annotation = Annotated[value_type(f) | None, extra]  # type: ignore[valid-type]
             parameters.append(
@@ -117,8 +117,8 @@ def index_command(
     """
     merged = _merge(config, {"src": src, **options})
     if not merged.get("bank"):
-        fail("no bank: give --bank a folder")
-    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # not created
+        fail("no bank: pass a folder with --bank")
+    chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # a required value; this folder is not created
     report = _resumable(lambda: index(chosen, num_tasks=num_tasks, task_index=task_index, log_json=log_json))
     if as_json:
         print_json(report)
@@ -129,7 +129,7 @@ def index_command(
 
 
 def _merge(config: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the file, replaced by those of the command line."""
+    """Return the options of the file, overridden by those of the command line."""
     from_file = read_yaml(config) if config is not None else {}
     return {**from_file, **{name: value for name, value in given.items() if value is not None}}
 
@@ -146,7 +146,7 @@ def _print_plan(options: Mapping[str, Any], src: tuple[str, ...], limit: int, *,
     from mvp_data.embedding.load import load_embedder
     from mvp_data.sources.scan import scan
 
-    load_embedder(options["embedder"])  # if this fails, the build would fail too
+    load_embedder(options["embedder"])  # fail now rather than in the build
     found = scan(src, limit=limit)
     plan = {"sources": len(found.sources), "problems": len(found.problems), "options": dict(options)}
     if as_json:

@@ -1,4 +1,4 @@
-"""Parts that several commands share: the option `--json`, and errors on standard error."""
+"""Shared parts of the commands: the option `--json`, and messages on standard error."""
 
 import json
 import sys

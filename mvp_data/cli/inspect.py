@@ -39,6 +39,6 @@ def inspect_command(
         from mvp_data.viewer.page import write_page
 
         if path.is_dir() and html.resolve().parent == path.resolve():
-            raise ConfigError(f"{html}: is in the folder of shards, which must hold nothing else; choose another one")
+            raise ConfigError(f"{html}: a folder of shards must hold only shards; choose another folder")
         shown = write_page(path, html, puzzles=puzzles, seed=0, key=sample, task=task)
         typer.echo(f"{shown} puzzles: {html.resolve().as_uri()}", err=as_json)

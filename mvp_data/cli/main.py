@@ -63,7 +63,7 @@ def main() -> None:
     except MvpError as error:
         complain(str(error))
         sys.exit(1)
-    except BrokenPipeError:  # `mvp-data ledger out/ | head`: the reader has closed the pipe
+    except BrokenPipeError:  # the reader of a pipe has ended, as in `mvp-data ledger out/ | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:

@@ -35,7 +35,7 @@ def quiz_command(
         raise ConfigError("give either --out PAGE or --grade ANSWERS")
     for file in (out, results):
         if file is not None and shards.is_dir() and file.resolve().parent == shards.resolve():
-            raise OutputError(f"{file}: a folder of shards holds only shards; choose another folder")
+            raise OutputError(f"{file}: a folder of shards must hold only shards; choose another folder")
     config = score.QuizConfig(puzzles=n, seed=seed, split=split, task=task)
     if grade is not None:
         found = page.grade(shards, grade)

@@ -40,7 +40,7 @@ def verify_command(
             facts = {"rebuilt": done.rebuilt, "failed": done.failed, "after": {**asdict(found), "ok": found.ok}}
             print_json(facts)
         else:
-            typer.echo("\n".join([f"made again: {', '.join(done.rebuilt) or 'nothing'}", *done.failed, ""]))
+            typer.echo("\n".join([f"rebuilt: {', '.join(done.rebuilt) or 'nothing'}", *done.failed, ""]))
             typer.echo(to_text(found))
     if not found.ok:
         raise typer.Exit(1)

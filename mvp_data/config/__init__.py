@@ -1,5 +1,5 @@
-"""The options of a build: `options` has one field for each, `fields` checks the values of such fields.
+"""The options of a build: `options` has one dataclass field for each option, `fields` checks their values.
 
-The command line, the YAML file and docs/options.md are made from the fields. This package must not import an
-implementation: it lists the names of detectors, decoders and policies, and a test compares them with the code.
+The command line, the YAML file and docs/options.md are generated from these fields. This package must not import the
+implementations: it lists the names of detectors, decoders and policies, and a test compares them with the code.
 """

@@ -22,7 +22,7 @@ def option(
 
 
 def check_fields(config: Any) -> None:
-    """Check every option of a configuration; turn integers into floats and texts into paths where the type asks.
+    """Check every option of a configuration; convert integers to float and texts to Path if the field has that type.
 
     Raises:
         ConfigError: a value has the wrong type, is out of range, or is not one of the choices.
@@ -40,19 +40,19 @@ def check_fields(config: Any) -> None:
 
 
 def value_type(f: Field[Any]) -> type:
-    """The plain type of an option: `float` for `float | None`."""
+    """The type of an option without None: `float` for `float | None`."""
     (plain,) = (t for t in getattr(f.type, "__args__", (f.type,)) if t is not type(None))
     assert isinstance(plain, type), f.name
     return plain
 
 
 def check_path_name(path: object) -> None:
-    """Raise `ConfigError` for a text or path that no file can have as its name: with NUL or lone surrogates."""
+    """Raise `ConfigError` for a text or path that cannot be a file name: with NUL or lone surrogates."""
     try:
         if isinstance(path, str | Path) and b"\0" in os.fsencode(path):
             raise ValueError("NUL")
     except ValueError as error:  # UnicodeEncodeError is one too
-        raise ConfigError(f"{str(path)!r}: not a name that a file can have") from error
+        raise ConfigError(f"{str(path)!r}: not a valid file name") from error
 
 
 def _typed(name: str, value: Any, f: Field[Any]) -> Any:

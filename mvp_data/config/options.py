@@ -1,4 +1,4 @@
-"""The options of a build, one field each. The command line, YAML files and docs/options.md are made from them."""
+"""The options of a build, one field each. They define the command line, the YAML files and docs/options.md."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ METHODS = ("adaptive", "transnetv2", "none")
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 DECODES = ("sparse", "full")
 MINE_ORDERS = ("band", "random", "adversarial")
-EXTRACT_VERSION = 2  # raised when pass 1 stores something else for the same options
+EXTRACT_VERSION = 2  # increased when pass 1 stores different data for the same options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PuzzleOptions:
-    """The options that decide the puzzles of a given bank: all that `make_puzzles` reads from a `BuildConfig`."""
+    """The options that determine the puzzles of a given bank: the part of a `BuildConfig` that `make_puzzles` reads."""
 
     mask: MaskConfig
     mine: MineConfig
@@ -231,7 +231,7 @@ class BuildConfig:
             if not isinstance(getattr(self, group), kind):
                 raise ConfigError(f"{group}: must be a {kind.__name__}, not {getattr(self, group)!r}")
         if isinstance(self.src, str):
-            raise ConfigError(f"src: must be a tuple of texts, not {self.src!r}")
+            raise ConfigError(f"src: must be a tuple of strings, not {self.src!r}")
         object.__setattr__(self, "src", tuple(str(src) for src in self.src))
         for name, _ in self.puzzle.task_shares:
             count = TASKS[name].pool_size(self.mine.distractors)
@@ -277,17 +277,17 @@ class BuildConfig:
         return self.workers or usable_cores()
 
     def extract_hash(self) -> str:
-        """A hash of everything that decides what pass 1 stores; builds with different hashes share no bank entries."""
+        """A hash of all options that affect the data of pass 1; builds with other hashes do not share bank entries."""
         parts = {"decode": asdict(self.decode), "frames": asdict(self.frames)}
         return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION})
 
     def content_hash(self) -> str:
-        """A hash of everything that decides the bytes of the shards for a given corpus."""
+        """A hash of all options that affect the bytes of the shards for a given corpus."""
         parts = {name: asdict(getattr(self, name)) for name in GROUPS}
         return digest({**parts, "seed": self.seed, "version": EXTRACT_VERSION, "tool": __version__})
 
     def to_options(self) -> dict[str, Any]:
-        """The flat form: the mapping in a YAML file of options."""
+        """The options as one flat mapping, as in a YAML file."""
         flat: dict[str, Any] = {"src": list(self.src), "out": str(self.out)}
         for group, f in all_options():
             value = getattr(getattr(self, group) if group else self, f.name)
@@ -313,17 +313,17 @@ def digest(value: Any) -> str:
 
 
 def from_options(options: Mapping[str, Any]) -> BuildConfig:
-    """A `BuildConfig` from its flat form, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
+    """Make a `BuildConfig` from flat options, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
 
     Raises:
-        ConfigError: an unknown key (all of them are listed), a value of the wrong type, or out of range.
+        ConfigError: keys are unknown (all are listed), or a value has the wrong type or is out of range.
     """
     known = {f.name: group for group, f in all_options()}
     if unknown := sorted(set(options) - set(known) - {"src", "out"}):
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {_hint(unknown, known)}")
     src, out = options.get("src", ()), options.get("out")
     if not isinstance(src, str | list | tuple) or not all(isinstance(s, str) for s in src):
-        raise ConfigError(f"src: must be a text or a list of texts, not {src!r}")
+        raise ConfigError(f"src: must be a string or a list of strings, not {src!r}")
     if not isinstance(out, str | Path):
         raise ConfigError("no output folder: give --out")
     paths = (src,) if isinstance(src, str) else tuple(src)

@@ -1,4 +1,4 @@
-"""Options of earlier versions. The command line and YAML files refuse them with a message that says what to use now."""
+"""Options of earlier versions. The command line and YAML files refuse them; the message names the replacement."""
 
 from collections.abc import Mapping, Sequence
 

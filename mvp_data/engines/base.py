@@ -23,13 +23,13 @@ class Limits:
 class Lost:
     """A job that got no result.
 
-    `kind` is `timeout`, `memory`, or `crash`, which stands for a dead process and for an unexpected exception.
+    `kind` is `timeout`, `memory` or `crash`; a crash is a dead process or an unexpected exception.
     """
 
     kind: str
     detail: str
     note: str = ""  # the last text that the job passed to `note`
-    process_id: int = field(default=0, compare=False)  # of the worker process that was ended; 0 if it was not
+    process_id: int = field(default=0, compare=False)  # of the worker process that was killed; 0 if it was not
     host: str = field(default="", compare=False)  # name of the machine of that process
 
 
@@ -44,7 +44,7 @@ class Usage:
 class Engine(Protocol):
     """Runs a job function over jobs, each in a process that may be killed."""
 
-    unread_hint: str  # added to the error for a file that a worker cannot read and this process can
+    unread_hint: str  # added to the error if a worker cannot read a file that this process can read
 
     @property
     def worker_count(self) -> int:
@@ -72,7 +72,7 @@ class StatefulEngine(Engine, Protocol):
     def run_stateful(
         self, make: Callable[[], Callable[[Job], Result]], jobs: Iterable[Job], *, gpu: bool
     ) -> Iterator[tuple[Job, Result | Lost]]:
-        """Yield `(job, work(job))` as jobs end, where each worker has called `work = make()` once.
+        """Yield `(job, work(job))` as jobs end; each worker calls `work = make()` once.
 
         `make` is pickled. With `gpu`, each worker has a GPU of its own; otherwise it has a CPU.
         """
@@ -97,7 +97,7 @@ def report_to(parent: Connection) -> None:
 
 
 def note(text: str) -> None:
-    """Record a text about the running job, which `Lost.note` gives back if the job is lost.
+    """Record a text about the running job; if the job is lost, it is in `Lost.note`.
 
     It does nothing outside a worker process.
     """
@@ -105,7 +105,7 @@ def note(text: str) -> None:
 
 
 def extend_deadline() -> None:
-    """Restart the time limit of the running job, which has made progress. It does nothing outside a worker process."""
+    """Restart the time limit of the running job after progress. It does nothing outside a worker process."""
     _report("progress", None)
 
 

@@ -1,7 +1,7 @@
 """Runs jobs on workers on other machines; any worker may be lost at any moment.
 
-Nothing here knows how the workers are reached: a `Host` starts them and carries jobs and answers. `ProcessWorker` and
-`StatefulWorker` are what the host creates on a node.
+This module does not depend on a cluster library: a `Host` starts the workers and exchanges jobs and answers with them.
+On a node, the host creates a `ProcessWorker` or a `StatefulWorker`.
 """
 
 import sys
@@ -15,9 +15,9 @@ from mvp_data.core.errors import MvpError
 from mvp_data.engines.base import Job, Limits, Lost, NodeSetup, Usage
 from mvp_data.engines.local import POLL_S, run_all
 
-MOST_LOSSES = 3  # workers lost with the same job: the job itself may be the cause
-MOST_FAILED_STARTS = 3  # in a row: the cluster has a problem
-NO_WORKER_S = 600.0  # without a single worker: some clusters take minutes to add a machine
+MOST_LOSSES = 3  # workers that one job may lose; then the job itself is probably the cause
+MOST_FAILED_STARTS = 3  # in a row; then the cluster has a problem
+NO_WORKER_S = 600.0  # longest wait without a worker; some clusters take minutes to add a machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +31,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The answer of a worker that is lost, with the reason as far as it is known."""
+    """The answer of a lost worker, with the reason if it is known."""
 
     detail: str
 
 
 class Worker:
-    """A handle of a worker; each host has a subclass of its own."""
+    """A handle of a worker; each host has its own subclass."""
 
 
 class Host(Protocol):
@@ -75,7 +75,7 @@ class _Task(Generic[Job]):
 
 @dataclass(slots=True)
 class _Fleet(Generic[Job]):
-    """The workers by what they do now, and the jobs that wait."""
+    """The workers, grouped by state, and the waiting jobs."""
 
     host: Host
     todo: Iterator[Job]
@@ -93,7 +93,7 @@ class _Fleet(Generic[Job]):
             worker = self.idle.pop()
             self.busy[worker] = task
             self.host.send(worker, task.job)
-        # One job is taken before any worker is started: without a job there is no need for a cluster.
+        # Take one job before starting any worker: without a job, the cluster is not needed.
         if not self.idle and not self.waiting and (task := self._next()):
             self.waiting.append(task)
         if self.waiting and not self.stop():
@@ -114,7 +114,7 @@ class _Fleet(Generic[Job]):
         Raises:
             MvpError: there has been no worker for too long.
         """
-        # In this order the workers that have waited longest for a job come first.
+        # This order puts the workers first that have waited longest for a job.
         received = self.host.receive([*self.starting, *self.busy], POLL_S)
         if self.busy:
             self.last_worker_s = time.monotonic()
@@ -154,10 +154,10 @@ def run_fleet(
 ) -> Iterator[tuple[Job, Any]]:
     """Yield `(job, its result)` for every job, in the order in which jobs end, as `local.run_all` does.
 
-    The job of a lost worker is given to another worker; the job is `Lost` once it has lost MOST_LOSSES workers.
+    The job of a lost worker goes to another worker; after MOST_LOSSES lost workers the result of the job is `Lost`.
 
     Raises:
-        MvpError: a job or a worker at its start returned it, or no worker can be started.
+        MvpError: a job or the start of a worker returned it, or no worker can be started.
     """
     usage = usage or Usage()
     fleet = _Fleet(host, iter(jobs), stop)
@@ -190,7 +190,7 @@ def run_fleet(
 
 
 class ProcessWorker:
-    """A worker on a node: runs jobs in a process of `local`, so limits and reasons are those of one machine."""
+    """A worker on a node: runs jobs in a process of the engine `local`, with the same limits and skip reasons."""
 
     def __init__(self, setup: NodeSetup, work: Callable[[Any], Any], limits: Limits) -> None:
         """Nothing here may raise: the caller would take the node for lost."""
@@ -198,9 +198,9 @@ class ProcessWorker:
         self._results = run_all(work, _until_empty(self._todo), workers=1, limits=limits, usage=self._usage)
 
     def ready(self) -> Answer:
-        """Check the node; the answer is an MvpError if it is not fit."""
+        """Check the node; the answer is an MvpError if the check fails."""
         self._setup.clean()  # after an earlier run that was killed
-        # A spawned process loads the main program first. Here that is Ray's, which would cost a second and 100 MB.
+        # A spawned process imports the main program first. Here that is the program of Ray: a second and 100 MB.
         vars(sys.modules["__main__"]).pop("__file__", None)
         return _answer(self._setup.check)
 
@@ -238,7 +238,7 @@ class StatefulWorker:
 
 
 def _answer(act: Callable[[], Any]) -> Answer:
-    """Call `act`; an MvpError is returned, because one that is raised on a node arrives inside a traceback."""
+    """Call `act`; return an MvpError instead of raising it, because an exception on a node arrives as a traceback."""
     began_s = time.monotonic()
     try:
         result = act()
@@ -248,6 +248,6 @@ def _answer(act: Callable[[], Any]) -> Answer:
 
 
 def _until_empty(todo: "deque[Any]") -> Iterator[Any]:
-    """Yield jobs as they are added; each is read only after it was added."""
+    """Yield jobs from `todo`; the caller adds each job before it asks for the next."""
     while True:
         yield todo.popleft()

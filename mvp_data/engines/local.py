@@ -1,8 +1,8 @@
 """The engine `local`: runs jobs in processes of this machine; any process may be killed at any moment.
 
-Each worker has a pipe of its own, so a killed worker does not affect the others. Pool libraries share one queue and its
-locks among all workers: when the kernel kills a worker that waits for its next job, because memory is short, the whole
-pool breaks or blocks (seen with concurrent.futures and Pebble 5.2).
+Each worker has its own pipe, so a killed worker does not affect the others. Pool libraries share one queue and its
+locks among all workers: when the kernel kills a waiting worker because memory is short, the whole pool breaks or
+blocks (seen with concurrent.futures and Pebble 5.2).
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from mvp_data.core.errors import MvpError
 from mvp_data.engines.base import Job, Limits, Lost, Result, Usage, report_to
 
 JOBS_PER_PROCESS = 1000  # then the process is replaced: decoders leak a few kilobytes with every video
-POLL_S = 0.2  # between two checks of the workers' memory: short enough for a worker that grows by 1 GB a second
+POLL_S = 0.2  # time between two checks of the workers' memory, short enough for a worker that grows by 1 GB a second
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 _NO_RESULT = object()
 
@@ -90,10 +90,10 @@ def run_all(
 ) -> Iterator[tuple[Job, Result | Lost]]:
     """Yield `(job, work(job))` for every job, in the order in which jobs end; a free worker takes the next job.
 
-    `work` must be importable. An `MvpError` that it raises is raised here. Any other exception makes its job `Lost`,
-    and so does a dead process or an exceeded limit. `jobs` is read again after every result, so an iterator may end,
-    and have more jobs once the caller has handled a result. No further job is begun once `stop` returns True. When the
-    caller closes this generator, all processes are killed.
+    `work` must be importable. An `MvpError` that it raises is raised here. After any other exception, a dead process or
+    an exceeded limit, the result of the job is `Lost`. `jobs` is read again after every result, so an iterator that has
+    ended can yield more jobs after the caller has handled a result. Once `stop` returns True, no new job starts. When
+    the caller closes this generator, all processes are killed.
 
     Raises:
         MvpError: raised by a job, or no process can be started.
@@ -187,12 +187,12 @@ def _assign(idle: "list[_Worker[Job]]", work: Callable[[Job], Result], job: Job,
 
 def _start(work: Callable[[Job], Result], limits: Limits) -> "_Worker[Job]":
     """Start a process and wait until it is ready, so that its start does not count against the first job's time."""
-    # Spawned, not forked: the caller may hold threads of FAISS, ONNX Runtime or a notebook.
+    # Spawned, not forked: the caller may have threads of FAISS, ONNX Runtime or a notebook.
     context = multiprocessing.get_context("spawn")
     try:
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(work, theirs, limits), daemon=True)
-        with _signals_blocked():  # a child that is starting must not die of Ctrl-C with a traceback
+        with _signals_blocked():  # otherwise Ctrl-C ends a starting child with a traceback
             process.start()
     except OSError as error:
         problem = f"no worker process can be started ({error.strerror})"
@@ -203,7 +203,7 @@ def _start(work: Callable[[Job], Result], limits: Limits) -> "_Worker[Job]":
         ours.recv()
     except EOFError:
         worker.end()
-        advice = 'a script that builds shards must do it under `if __name__ == "__main__":`'
+        advice = 'in a script, call this under `if __name__ == "__main__":`'
         raise MvpError(f"no worker process can be started; {advice}") from None
     return worker
 
@@ -265,11 +265,11 @@ def _protect_machine(limits: Limits) -> None:
     """Make this process die with its parent, be killed first when memory is short, and set a hard memory limit."""
     import resource
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # else a job that hangs would outlive a killed build
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # otherwise a hanging job would outlive a killed build
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     if limits.memory_mb:
-        # The parent checks a few times a second. A job that grows faster meets this limit, twice the one asked for.
+        # The parent checks memory a few times a second. This limit, twice as high, stops a job that grows faster.
         most_bytes = 2 * limits.memory_mb * 1_000_000 + (1 << 30)
         _, hard_bytes = resource.getrlimit(resource.RLIMIT_DATA)
         if hard_bytes == resource.RLIM_INFINITY or hard_bytes > most_bytes:

@@ -21,10 +21,10 @@ from mvp_data.engines.fleet import Answer, ProcessWorker, StatefulWorker, Worker
 from mvp_data.system.signals import Stopped, held_back
 
 STORE_BYTES = 128 << 20  # Ray's shared memory on this machine: jobs and results are small
-LONGEST_TEMP_DIR = 30  # characters: Ray puts sockets below it, whose paths may have 107
+LONGEST_TEMP_DIR = 30  # characters: Ray puts sockets below it, and the path of a socket may have at most 107
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no network by default
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # everything that Ray would print on standard output
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # drops everything that Ray would print on standard output
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # jobs hide GPUs themselves; without this Ray warns about it
 }
 
@@ -43,7 +43,7 @@ class Cluster:
         setup: AbstractContextManager[NodeSetup],
         warn: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Nothing is started yet."""
+        """Start nothing: Ray starts, or the cluster is joined, at the first job."""
         self._address, self._workers, self._local_workers = address, workers, local_workers
         self._entering, self._warn = setup, warn
         self._setup: NodeSetup | None = None
@@ -68,7 +68,7 @@ class Cluster:
 
     @property
     def worker_count(self) -> int:
-        """The number asked for, or one for each CPU of the cluster."""
+        """The number in the options, or one for each CPU of the cluster."""
         if self._workers or self._ray is None:
             return self._workers or self._local_workers
         return max(1, int(self._ray.cluster_resources().get("CPU", 0)))
@@ -105,14 +105,14 @@ class Cluster:
         return self._ray
 
     def setup(self) -> NodeSetup:
-        """Return what each node must check; the first call enters its context."""
+        """Return the checks of a node; the first call enters their context."""
         if self._setup is None:
             self._setup = self._open.enter_context(self._entering)
         return self._setup
 
 
 class _RayWorker(Worker):
-    """An actor, and the answer that is expected of it."""
+    """An actor, and the future of its next answer."""
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
@@ -179,11 +179,11 @@ def _set_environment(*, own: bool) -> None:
     if own and "ray" not in sys.modules:
         # Ray listens on all network interfaces; without a token, any client that reaches its ports could run code here.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # for this run only; Ray would put one in HOME
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # for this run only; Ray would store one in HOME
 
 
 def _connect(stack: ExitStack, address: str, local_workers: int) -> Any:
-    """Join the cluster, or start Ray on this machine; `stack` undoes it."""
+    """Join the cluster, or start Ray on this machine; `stack` shuts it down."""
     import ray
 
     options: dict[str, Any] = {"address": address}
@@ -236,7 +236,7 @@ def _sigterm_raises() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        if arrived and not isinstance(error, Stopped):  # while Ray waits, `Stopped` arrives as a plain Ctrl-C
+        if arrived and not isinstance(error, Stopped):  # while Ray waits, `Stopped` loses its type
             raise Stopped(arrived[0]) from error
         raise
     finally:

@@ -47,13 +47,11 @@ def start_engine(
 
 
 def _check_address(address: str) -> None:
-    """Raise ConfigError where nothing listens: Ray would try for minutes before it reports that."""
+    """Raise ConfigError if nothing listens at the address; Ray alone would retry for minutes before it fails."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdecimal() or int(port) >= 1 << 16:
-        raise ConfigError(
-            f"ray_address: {address} is not HOST:PORT of a head node; or run this command on a node, with auto"
-        )
+        raise ConfigError(f"ray_address: {address} is not HOST:PORT of a head node; on a node of the cluster, use auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except OSError as error:
-        raise ConfigError(f"ray_address: nothing answers at {address} ({error}); is that the head node?") from error
+        raise ConfigError(f"ray_address: nothing answers at {address} ({error}); give the head node") from error

@@ -1,4 +1,4 @@
-"""Writes the samples of finished shards in the dataset layouts of other trainers; `catalogue` lists the targets.
+"""Exports finished shards in the dataset formats of other trainers; `catalogue` lists the targets.
 
-It knows shards and prompts. It must not know how puzzles are made, nor import a trainer.
+It may import shards and prompts, but not the code that makes puzzles, nor a trainer.
 """

@@ -1,7 +1,7 @@
 """Exports shards as datasets for other trainers: one file for each split, in the layout of the chosen target.
 
-Each project has a `Target` in `mvp_data.export.targets`. Splits, images, files and the output folder are handled here
-for all of them.
+Each trainer has a `Target` in `mvp_data.export.targets`. This module handles splits, images, files and the output
+folder for all targets.
 """
 
 import json
@@ -27,11 +27,11 @@ from mvp_data.system.files import atomic_write
 from mvp_data.system.progress import Progress
 from mvp_data.tasks.catalogue import TASKS
 
-ABOUT_NAME = "export.json"  # marks the folder as an export; describes it once the export is complete
+ABOUT_NAME = "export.json"  # marks the folder as an export; describes the export once it is complete
 UNFINISHED = '{"complete": false}\n'
 IMAGES_NAME = "images"
 GROUP_BYTES = 32 << 20  # images in one Parquet row group
-GROUP_ROWS = 1000  # most rows in one row group, and most samples in one folder of images
+GROUP_ROWS = 1000  # maximum rows in a row group, and maximum samples in a folder of images
 # `datasets` needs this to decode a list of bytes as images; versions 3 to 5 read this spelling.
 _HUB_FEATURES = {"info": {"features": {"images": {"feature": {"_type": "Image"}, "_type": "Sequence"}}}}
 _IMAGE = re.compile(r"[0-9]{5}(/[a-z0-9_-]{1,84}\.(context_[0-9]{2}|candidate_[a-z])\.jpg)?")
@@ -50,7 +50,7 @@ configs:
 
 # Masked video prediction puzzles, for {to}
 
-Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images a sample, up to {size} px;
+Made by `mvp-data export`. Samples: {counts}. Tasks: {tasks}. Up to {images} images per sample, up to {size} px;
 a Qwen2.5-VL prompt has fewer than {prompt_tokens} tokens.
 
 ## Train
@@ -64,13 +64,13 @@ def export(
 ) -> ExportReport:
     """Write the samples of one shard, or of a folder of shards, to `out` in the layout of the target `to`.
 
-    Memory holds one row group and the keys of `pass_rates`. The row files appear after their images, and `export.json`
-    appears last. With `pass_rates` (Parquet: key, rollouts, reward_std) the export keeps only samples whose
-    completions earned different rewards; GRPO learns nothing from the others.
+    At most one row group and the keys of `pass_rates` are in memory. Images are written before the rows that name them,
+    and `export.json` is completed last. With `pass_rates` (Parquet: key, rollouts, reward_std) only samples are
+    exported whose completions earned different rewards; the others have zero advantage in GRPO.
 
     Raises:
-        ConfigError: unknown target, a thinking prompt for a target without reasoning, unreadable pass rates, or no
-            sample is left.
+        ConfigError: unknown target, a thinking prompt for supervised fine-tuning, unreadable pass rates, or no sample
+            is left.
         OutputError: `out` is not empty, or with `overwrite` it holds files that no export wrote.
         ShardError: a damaged or unfinished set of shards.
     """
@@ -125,7 +125,7 @@ def _target(to: str, prompt: PromptConfig) -> Target:
     if target is None:
         raise ConfigError(f"--to {to}: unknown target; choose one of {', '.join(TARGETS)}")
     if prompt.thinking and not target.reward:
-        raise ConfigError(f"--to {to}: its examples contain no reasoning to imitate; remove --thinking")
+        raise ConfigError(f"--to {to}: this target has no examples of reasoning; remove --thinking")
     return target
 
 
@@ -137,7 +137,7 @@ def _inline(sample: Sample, prompt: PromptConfig) -> list[dict[str, Any]]:
 
 
 def _write_images(out: Path, sample: Sample, prompt: PromptConfig, number: int) -> list[str]:
-    """Write the images of a sample under their names in the shard; returns their paths from `out`, with slashes."""
+    """Write the images of a sample, named as in the shard; return their paths relative to `out`, with slashes."""
     folder = out / IMAGES_NAME / f"{number // GROUP_ROWS:05d}"
     paths = []
     try:
@@ -157,7 +157,7 @@ def _write_images(out: Path, sample: Sample, prompt: PromptConfig, number: int) 
 
 @contextmanager
 def _writer(path: Path, target: Target) -> Iterator[Callable[[Row], None]]:
-    """A function that adds a row to a file. The file appears when the block ends without an error."""
+    """Yield a function that adds a row to a file. The file appears if the block ends without an error."""
 
     def add_line(row: Row) -> None:
         file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
@@ -197,14 +197,14 @@ class _ParquetRows:
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         if self._writer is None:
             self._schema = table.schema.with_metadata({"huggingface": json.dumps(_HUB_FEATURES)})
-            options = {"use_dictionary": False, "write_statistics": False}  # large, and useless for images
+            options = {"use_dictionary": False, "write_statistics": False}  # both are large and do not help with images
             self._writer = pq.ParquetWriter(self._file, self._schema, **options)
         self._writer.write_table(table)
         self._rows, self._bytes = [], 0
 
 
 def _read_pass_rates(path: Path) -> dict[str, str]:
-    """Reason to leave a sample out, by key; empty for the samples to keep."""
+    """Map the key of each sample to the reason to leave it out, or to "" to keep it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -219,14 +219,14 @@ def _read_pass_rates(path: Path) -> dict[str, str]:
 
 
 def _reason(rollouts: int, reward_std: float) -> str:
-    """GRPO learns nothing from a group of completions that all earn the same reward."""
+    """Return the reason to leave a sample out: a group with equal rewards has zero advantage in GRPO."""
     return "not_measured" if rollouts <= 0 else "" if reward_std > 0 else "always_the_same"
 
 
 def _prepare(out: Path, *, overwrite: bool) -> None:
-    """Create the folder, or clear it of an earlier export; then it holds only `export.json`.
+    """Create the folder, or remove an earlier export from it; afterwards it has only `export.json`.
 
-    Files that no export wrote are never removed.
+    Files that an export did not write are never removed.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -256,7 +256,7 @@ def _is_export(out: Path) -> bool:
 
 
 def _images_in(out: Path) -> Iterator[str]:
-    """The names in the folder of images; a link gets a suffix, so that it never matches an image of an export."""
+    """Yield the names in the folder of images. A link gets a suffix, so it never matches an image of an export."""
     folder = out / IMAGES_NAME
     if folder.is_symlink():
         yield f"{IMAGES_NAME} (a link)"
@@ -268,7 +268,7 @@ def _images_in(out: Path) -> Iterator[str]:
 def _texts(report: ExportReport, target: Target) -> dict[str, str]:
     """Name and content of each text file of the folder; `export.json` is the last one."""
     about = {**asdict(report), "complete": True}
-    del about["out"]  # the folder may be moved
+    del about["out"]  # not stored, because the folder may be moved
     files = {"README.md": _readme(report, target)}
     files |= {name: content(report) for name, content in target.files.items()}
     return {**files, ABOUT_NAME: json.dumps(about, indent=1, sort_keys=True) + "\n"}

@@ -1,9 +1,9 @@
-"""The `Target` object, which describes the dataset layout of one project, and parts that several targets share.
+"""The `Target` class, which describes the dataset format of one trainer, and helpers that several targets share.
 
-The text of the question comes only from `mvp_data.shards.prompt`. Some projects have a single column for the truth.
-There it is `CAFB/8`: the answer, and the number of labels to choose from. Where order does not count it is
-`ABCF/8/any`. The rewards of `mvp_train.adapters` need nothing else. One file may hold samples of several tasks; each
-row names its own task.
+The text of the question comes only from `mvp_data.shards.prompt`. Some trainers have a single column for the ground
+truth. It contains `CAFB/8`: the answer, then the number of labels to choose from; if the order does not count,
+`ABCF/8/any`. The rewards of `mvp_train.adapters` need only this string. A file may contain several tasks; each row
+names its task.
 """
 
 import math
@@ -19,8 +19,8 @@ Row: TypeAlias = dict[str, Any]
 
 HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 TEXT_TOKENS = 512  # the question and the chat template
-PICTURE_TOKENS = 16  # around an image: its label or time, and its begin and end tokens
-PATCH_PX = 28  # Qwen2.5-VL makes one token of 28 x 28 px, Qwen3-VL of 32 x 32
+PICTURE_TOKENS = 16  # around each image: its label or time, and its begin and end tokens
+PATCH_PX = 28  # side of the image area per token in Qwen2.5-VL; Qwen3-VL uses 32
 ANSWER_TOKENS, THINKING_TOKENS = 128, 2048
 ADAPTERS_FILE = '$(python -c "import mvp_train.adapters as a; print(a.__file__)")'  # for a shell
 
@@ -29,8 +29,8 @@ ADAPTERS_FILE = '$(python -c "import mvp_train.adapters as a; print(a.__file__)"
 class Item:
     """The input of a row function.
 
-    `images` has one entry for each image placeholder of the prompt: `{"bytes", "path"}` for Parquet, a path relative
-    to the export for JSON Lines.
+    `images` has one entry for each image placeholder of the prompt: for Parquet a dict `{"bytes", "path"}`, for JSON
+    Lines a path relative to the export.
     """
 
     record: Record
@@ -57,7 +57,7 @@ class ExportReport:
 
     @property
     def prompt_tokens(self) -> int:
-        """An upper limit for the tokens of a Qwen2.5-VL prompt with images at full size, in multiples of 1024."""
+        """An upper bound on the tokens of a Qwen2.5-VL prompt with images at full size, in multiples of 1024."""
         image = math.ceil(self.width_px / PATCH_PX) * math.ceil(self.height_px / PATCH_PX)
         return math.ceil((self.pictures * (image + PICTURE_TOKENS) + TEXT_TOKENS) / 1024) * 1024
 
@@ -69,7 +69,7 @@ class ExportReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The dataset layout of one project."""
+    """The dataset format of one trainer."""
 
     name: str  # the value of `--to`
     format: Literal["parquet", "jsonl"]  # Parquet holds the images, JSON Lines their paths
@@ -89,13 +89,13 @@ def one_message(item: Item) -> list[dict[str, str]]:
 
 
 def truth(item: Item) -> Row:
-    """The truth as columns: `answer` (`CAFB`), `pool` (labels to choose from), `ordered` (whether order counts)."""
+    """The ground truth as columns: `answer` (`CAFB`), `pool` (number of labels), `ordered` (whether order counts)."""
     asked = item.record.question
     return {"answer": "".join(item.record.answer), "pool": asked.choices, "ordered": asked.ordered}
 
 
 def ground_truth(record: Record) -> str:
-    """The truth as one string: `CAFB/8`, or `ABCF/8/any` where order does not count."""
+    """The ground truth as one string: `CAFB/8`, or `ABCF/8/any` if the order does not count."""
     asked = record.question
     return f"{''.join(record.answer)}/{asked.choices}{'' if asked.ordered else '/any'}"
 
@@ -106,6 +106,6 @@ def facts(item: Item) -> Row:
 
 
 def parquet_files(report: ExportReport) -> str:
-    """The arguments that name the data files, in the form that verl and EasyR1 share."""
+    """The command-line arguments for the data files, which verl and EasyR1 share."""
     train, *others = report.splits
     return f"data.train_files={train}.parquet data.val_files={others[0] if others else train}.parquet"

@@ -1,5 +1,5 @@
-"""Pass 1: brings every source into the bank, decoded in worker processes and then embedded; also merges banks.
+"""Pass 1: decodes every source in worker processes, embeds its frames, and stores both in the bank; also merges banks.
 
-`states` is the map of it: what can become of a video, and what happens next. Only `scheduler` knows the whole
-configuration. This package must not know puzzles or shards.
+Start with `states`, the state machine of a source. Only `scheduler` reads the whole configuration. This package must
+not import puzzles or shards.
 """

@@ -1,8 +1,8 @@
-"""The worker's side of a long video: decodes its chunks, keeps them in the bank, and joins them.
+"""How workers process a long video: they decode its chunks into the bank, then join them.
 
-The first job decodes the first chunk, the following jobs decode the others side by side, and the last job joins them.
-Chunks that are in the bank are not decoded again, so a run that is killed loses at most the chunks in progress. The
-order of the chunks does not influence the result, see `video.chunks`.
+The first job decodes the first chunk, the following jobs decode the others in parallel, and the last job joins them.
+Chunks in the bank are not decoded again, so a run that is killed loses at most the chunks in progress. The result does
+not depend on the order in which chunks are decoded, see `video.chunks`.
 """
 
 from collections.abc import Callable
@@ -28,25 +28,25 @@ def chunk_name(video_id: str, number: int) -> str:
 
 
 def remove_chunks(bank: Bank, plan: ChunkPlan) -> None:
-    """Remove the chunks of a video from the bank of chunks; those that are not there are ignored."""
+    """Remove the chunks of a video from the bank of chunks; missing chunks are ignored."""
     for number in range(len(plan.chunks)):
         bank.remove(chunk_name(plan.video_id, number))
 
 
 class ChunkStore:
-    """Decodes chunks of one video, and keeps them in the bank until all are there."""
+    """Decodes chunks of one video, and keeps them in the bank until all are decoded and joined."""
 
     def __init__(self, path: Path, video_id: str, job: Job, check: Callable[[], None]) -> None:
-        """Take `check`, which raises Skip if the file has changed meanwhile."""
+        """`check` raises Skip if the file has changed since the job began."""
         self._path, self._video_id, self._job, self._check = path, video_id, job, check
         self._bank = job.bank("parts")
         self.chunks: tuple[Chunk, ...] = job.plan.chunks if job.plan else ()
 
     def leaves_work(self) -> bool:
-        """Do this job's share; return whether other jobs must do the rest.
+        """Decode the chunks that belong to this job; return whether other jobs must decode the rest.
 
-        If not, either all chunks are in the bank, or `chunks` is empty because the video is not long. A copy of a
-        remote file belongs to this worker alone, so this worker decodes all chunks itself.
+        If False, either all chunks are in the bank, or `chunks` is empty because the video is not long. Other workers
+        cannot read this worker's copy of a remote file, so this worker decodes all chunks itself.
         """
         from mvp_data.video.chunks import plan_chunks
 
@@ -65,14 +65,14 @@ class ChunkStore:
         return False
 
     def _decode_first(self) -> None:
-        """Decode the first chunk, which settles frame size and crop; it may turn out to be the whole video."""
+        """Decode the first chunk, which sets frame size and crop; it may turn out to be the whole video."""
         from mvp_data.video.chunks import settled
 
         self._decode(0)
         self.chunks = settled(self.chunks, self._read(0))
 
     def _decode(self, number: int) -> None:
-        """Decode a chunk into the bank, unless it is there; a reason to skip the video is stored in its place."""
+        """Decode a chunk into the bank, unless it is there; store a reason to skip the video in its place."""
         from mvp_data.video.extract import extract_chunk
 
         job, chunk, name = self._job, self.chunks[number], chunk_name(self._video_id, number)
@@ -105,7 +105,7 @@ class ChunkStore:
         """Write the JPEGs of all chunks to `blob` and return the entry of the video.
 
         Raises:
-            Skip: a chunk has a reason to skip the video; that of the first such chunk.
+            Skip: a chunk holds a reason to skip the video; the first such chunk decides.
         """
         from mvp_data.video.chunks import merge
 

@@ -1,4 +1,4 @@
-"""The second half of pass 1: embeds the frames of every video in the bank, and finds the encoder's thresholds."""
+"""The second half of pass 1: embeds the frames of every video in the bank, and calibrates the encoder's thresholds."""
 
 import json
 import os
@@ -26,12 +26,12 @@ from mvp_data.engines.base import Engine, Lost, StatefulEngine
 from mvp_data.system.files import make_folder
 from mvp_data.video.decode.images import decoded
 
-EMBED_BATCH = 64  # frames that the encoder gets at once; it does not change the vectors
-JOB_FRAMES = 512  # least frames of a job on a cluster: a second of work or more, so that sending it costs little
+EMBED_BATCH = 64  # frames per call of the encoder; the vectors do not depend on it
+JOB_FRAMES = 512  # minimum frames of a job on a cluster: at least a second of work, so sending the job costs little
 
 
 class Jpegs(Sequence[Picture]):
-    """Images that are decoded each time they are read: in the threads of the encoder, and never all at once."""
+    """Images that are decoded when they are read: in the threads of the encoder, and never all at once."""
 
     def __init__(self, jpegs: Sequence[bytes]) -> None:
         self._jpegs = jpegs
@@ -52,7 +52,7 @@ def embed_all(
 ) -> None:
     """Embed all videos in this process; `on_frames` is called with the number of frames of each batch.
 
-    The frames are read from the JPEGs in the bank, so another encoder needs no video to be decoded again. A batch may
+    The frames are read from the JPEGs in the bank, so a change of encoder does not decode any video again. A batch may
     hold frames of several videos.
     """
     encoder = embedder.encoder
@@ -70,7 +70,7 @@ def embed_with(
     spec: str,
     on_frames: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Embed videos that have no vectors yet; on a cluster if the engine is one, otherwise in this process.
+    """Embed videos that have no vectors yet: on the cluster if the engine has one, otherwise in this process.
 
     A cluster uses its GPUs if `embedder` runs on a GPU here, otherwise its CPUs.
 
@@ -79,7 +79,7 @@ def embed_with(
         bank: the bank of this run, with its store if it has one.
         entries: the videos.
         embedder: the encoder in this process.
-        spec: its name, by which nodes load the same one.
+        spec: the name with which nodes load the same encoder.
         on_frames: called with the number of frames that were embedded.
 
     Raises:
@@ -106,13 +106,13 @@ class EmbedWork:
         """Load the encoder `spec`, see `load_embedder`.
 
         Raises:
-            WeightsError: it is not the `encoder` of the run; vectors of two encoders must not mix.
+            WeightsError: it differs from `encoder`, the encoder of the run; vectors of two encoders must not be mixed.
         """
         if "cuda" not in encoder.engine:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a node with a GPU would use it, and compute other vectors
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # otherwise a GPU would compute different vectors
         self._bank, self._embedder = bank, load_embedder(spec, threads=1)
         if (found := self._embedder.encoder) != encoder:
-            raise WeightsError(f"node {platform.node()} has another encoder ({found}) than the run ({encoder})")
+            raise WeightsError(f"node {platform.node()} loads another encoder ({found}) than the run ({encoder})")
 
     def __call__(self, video_ids: tuple[str, ...]) -> int:
         """Embed these videos; return the number of their frames that have vectors."""
@@ -123,7 +123,7 @@ class EmbedWork:
 
 
 def _jobs(bank: Bank, entries: Iterable[VideoEntry]) -> Iterator[tuple[str, ...]]:
-    """Yield the ids of videos that are embedded together; nodes can read them."""
+    """Yield the video ids of each job; with a store, upload the videos first so that nodes can read them."""
     job: list[str] = []
     frames = 0
     for entry in entries:
@@ -149,7 +149,7 @@ def _embedded(
 
 
 def calibration_for(embedder: Embedder, bank: Bank, entries: Mapping[str, VideoEntry], seed: int) -> Calibration:
-    """Return the encoder's shipped thresholds, or measure them on frames of this corpus and keep them in the bank.
+    """Return the thresholds shipped for the encoder, or measure them on this corpus and keep them in the bank.
 
     Raises:
         ConfigError: the encoder is not calibrated, and there are no frames to calibrate it with.

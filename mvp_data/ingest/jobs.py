@@ -1,4 +1,4 @@
-"""The values that the scheduler of pass 1 and its workers exchange, and the outcome of a source."""
+"""The jobs and results that the scheduler of pass 1 and its workers exchange, and the outcome of a source."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from mvp_data.sources.known_files import FileState
 if TYPE_CHECKING:  # it loads the decoders
     from mvp_data.video.extract import Chunk
 
-# These are not facts about the bytes of a file, so they are not remembered: every run tries such a source again.
+# These do not depend on the bytes of the file, so they are not stored: every run tries such a source again.
 PASSING: tuple[SkipReason, ...] = (SkipReason.UNREADABLE, SkipReason.CHANGED)
-# The program, the machine or a damaged file may cause these; any other reason means that an intact file is not usable.
+# The program, the machine or a damaged file may cause these; for any other reason the file is intact but not usable.
 FAILURES = frozenset(
     {*PASSING, SkipReason.TIMEOUT, SkipReason.MEMORY, SkipReason.CRASH}
     | {SkipReason.UNSUPPORTED_CODEC, SkipReason.DECODE_ERROR}
@@ -43,7 +43,7 @@ class ChunkPlan:
     video_id: str
     chunks: "tuple[Chunk, ...]"
     file_state: FileState | None  # state of the file when its id was computed
-    stamp: str  # by which a later run recognises the file
+    stamp: str  # with which a later run recognises the file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ class Job:
     ask: bool = False  # only ask the server for the version of the file
     stamp: str = ""  # of that version
     plan: ChunkPlan | None = None  # None: a whole source
-    number: int = 0  # of the chunk; the number of chunks means: join them
+    number: int = 0  # of the chunk; if it equals the number of chunks, the job joins them
 
     @property
     def is_chunk(self) -> bool:
@@ -85,8 +85,8 @@ class Job:
 class ResultKind(StrEnum):
     """The kinds of result of a job."""
 
-    VERSION = "version"  # `stamp`: the version of the file that the server has
-    PLANNED = "planned"  # `plan`: a long video, whose first chunk is in the bank
+    VERSION = "version"  # `stamp` is the version of the file on the server
+    PLANNED = "planned"  # a long video: its first chunk is in the bank; `plan` lists all
     CHUNK = "chunk"  # this chunk is in the bank
     FINISHED = "finished"  # the video is in the bank, or `skip` is the reason why not
 
@@ -96,7 +96,7 @@ class JobResult:
     """The result of any job."""
 
     kind: ResultKind
-    stamp: str = ""  # by which a later run recognises the file; empty if it cannot
+    stamp: str = ""  # with which a later run recognises the file; empty if it cannot
     plan: ChunkPlan | None = None
     video_id: str = ""
     skip: str = ""  # a SkipReason

@@ -1,4 +1,4 @@
-"""Merges several banks into one: those of machines that decoded and embedded without a common disk."""
+"""Merges the banks of several machines into one, for machines without a shared disk."""
 
 import os
 import re
@@ -26,16 +26,16 @@ class MergeReport:
 
     bank: Path
     banks: int
-    copied: int  # videos, or reasons to skip one, that were missing
-    known: int  # that were there already
-    replaced: int  # failures that another bank has as a success
+    copied: int  # videos (or reasons to skip one) that were not in the bank
+    known: int  # videos that were already in the bank
+    replaced: int  # videos that had failed, and succeeded in another bank
 
 
 def merge(banks: Sequence[Path], into: Path) -> MergeReport:
     """Copy entries, vectors and known files of `banks` into the bank `into`, which is created if needed.
 
-    `banks` do not change. Files are hard-linked where possible, otherwise copied. An entry of `into` stays, except for
-    a video that failed there and succeeded in another bank. After a kill the same call resumes.
+    `banks` do not change. Files are hard-linked where possible, otherwise copied. An entry of `into` is
+    kept, unless its video failed there and succeeded in another bank. After a kill, the same call resumes.
 
     Raises:
         OutputError: a bank is missing, empty, damaged, or `into` itself; or `into` is not writable.
@@ -58,10 +58,10 @@ def _extract_hashes(bank: Path, into: Path) -> list[str]:
     if not bank.is_dir():
         raise OutputError(f"{bank}: no such folder; give the banks that mvp-data index wrote")
     if bank.resolve() == into.resolve():
-        raise OutputError(f"{bank}: is the bank to merge into; leave it out of the list")
+        raise OutputError(f"{bank}: is also the bank to merge into; remove it from the list")
     found = sorted(path.name for path in bank.iterdir() if _EXTRACT_HASH.fullmatch(path.name) and path.is_dir())
     if not found:
-        raise OutputError(f"{bank}: holds no bank; name the folder given to mvp-data index --bank")
+        raise OutputError(f"{bank}: is not a bank; give the --bank folder of mvp-data index")
     return found
 
 
@@ -84,7 +84,7 @@ def _merge_video(bank: Path, into: Path, extract_hash: str, video_id: str) -> st
     if result != "known":
         for relative in (entry.with_suffix(".jpgs"), entry):  # the entry last: it means that the video is complete
             _copy(bank / relative, into / relative, into / "tmp")
-    # Vectors belong to the frames of one entry: if the two banks have different entries, they are not copied.
+    # Vectors match the frames of one entry, so they are copied only if both banks have the same entry.
     if result != "known" or cmp(bank / entry, into / entry, shallow=False):
         for path in sorted(bank.glob(f"{extract_hash}/vectors/*/{video_id[:2]}/{video_id}.npy")):
             target = into / path.relative_to(bank)

@@ -1,4 +1,4 @@
-"""Checks that a node of a cluster has the bank or store of the run, and the same versions."""
+"""Checks that a cluster node can use the bank or store of the run, and has the same versions installed."""
 
 import os
 import platform
@@ -32,29 +32,29 @@ class NodeCheck:
     store: str = ""  # its URL
 
     def check(self) -> None:
-        """Raise MvpError if this node has other versions, or another bank or store."""
+        """Raise MvpError if this node has other versions, or cannot use the bank or store of the run."""
         node = platform.node()
         if version() != self.version:
             ours, theirs = (f"mvp-data {tool} on Python {python}" for tool, python in (version(), self.version))
-            raise MissingDependencyError(f"node {node} has {ours}, and the run has {theirs}: install the same there")
+            raise MissingDependencyError(f"node {node} has {ours}, and the run has {theirs}: install the same versions")
         if self.store:
             store = Store(self.store)
             if store.size(self.mark.name) < 0:
-                raise OutputError(f"node {node} does not find this run in {store}: give a --store that every node has")
+                raise OutputError(f"node {node} does not find this run in {store}: give a --store that all nodes use")
         elif not self.mark.is_file() or not os.access(self.mark.parent, os.W_OK):
             folder = self.mark.parent.parent
             wanted = "give --bank a folder that every node can write to under the same path"
             raise OutputError(f"node {node} cannot write to the bank {folder}: {wanted}")
 
     def clean(self) -> None:
-        """Remove the folders of jobs whose processes were killed; there are some only where there is a store."""
+        """Remove the folders of jobs whose processes were killed; only jobs of a run with a store have them."""
         if self.store:
             sweep_scratch()
 
 
 @contextmanager
 def node_check(workspace: Path, store: str = "") -> Iterator[NodeCheck]:
-    """Put a mark into the bank's workspace, and into the store, and yield the check that looks for it."""
+    """Write a marker file to the bank's workspace and to the store; yield the check that looks for it."""
     mark = workspace / f"cluster-{platform.node()}-{os.getpid()}"
     try:
         with atomic_write(mark) as file:

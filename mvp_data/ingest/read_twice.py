@@ -1,4 +1,4 @@
-"""Tells a damaged file from a read that failed: libavformat reports both in the same way."""
+"""Distinguishes a damaged file from a failed read, which libavformat reports in the same way."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def read_twice(decode: Callable[..., VideoEntry], blob: IO[bytes], check: Callable[[], None]) -> VideoEntry:
     """Return `decode(blob=blob)`; decode a second time if the first result shows damage, or is a Skip.
 
-    `check` raises Skip if the file has changed meanwhile.
+    `check` raises Skip if the file has changed since the job began.
 
     Raises:
-        Skip: raised by both passes; or UNREADABLE, because the two passes differ.
+        Skip: both passes raised it; or UNREADABLE, if the two passes differ.
     """
     first, skip = _attempt(decode, blob)
     if first is not None and not first.damaged_packets:

@@ -1,6 +1,6 @@
-"""Pass 1: brings every source into the bank through worker processes that may be killed.
+"""The scheduler of pass 1: brings every source into the bank with worker processes, which may be killed.
 
-`states` decides which job comes next; this module talks to the engine, to the bank and to the list of known files.
+`states` decides which job comes next; this module uses the engine, the bank and the list of known files.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from mvp_data.sources.fetch import local_file, sweep
 from mvp_data.sources.known_files import KnownFiles, file_state, size_bytes, stamp
 from mvp_data.system.signals import STOPPING, Interrupts
 
-WINDOW = 256  # sources sorted by size together; few, so that little time passes between the check of a file and its job
+WINDOW = 256  # sources that are sorted by size at once; few, so that a file is checked shortly before its job
 ADVICE = {
     "timeout": "to give it more: --video-timeout-s and --retry timeout",
     "memory": "to give it more: --video-memory-mb and --retry memory",
@@ -61,12 +61,12 @@ def extract_all(
 ) -> tuple[Outcome, ...]:
     """Bring every source into the bank; return the outcomes in the order of `sources`.
 
-    A video that exceeds a limit, crashes its process or meets a bug of this program becomes an outcome. Only what
-    would fail for every video (a full disk, a missing package) ends the run. After Ctrl-C the running jobs are finished
-    first, and `news` is printed. Without an `engine`, processes of this machine do the work.
+    A video that exceeds a limit, crashes its process or triggers a bug of this program gets an outcome too. Only an
+    error that would affect every video (a full disk, a missing package) ends the run. Ctrl-C prints `news` and waits
+    for the running jobs. Without an `engine`, processes of this machine do the work.
 
     Raises:
-        MvpError: as above, or `max_failures` videos failed and none succeeded.
+        MvpError: an error affects every video, or `max_failures` videos failed and none succeeded.
         Stopped: Ctrl-C or SIGTERM arrived; finished work is in the bank.
     """
     engine = engine or Local(config.worker_count)
@@ -78,7 +78,7 @@ def extract_all(
         jobs = JobQueue(states.jobs, scheduler.jobs(sources, spooled))
         for job, result in engine.run_all(work, jobs, limits=limits, stop=signals.came, usage=usage):
             scheduler.take(job, result)
-        # Crashed jobs run again alone: a process that was killed because of another one's memory costs no video.
+        # Crashed jobs run again, one at a time: the memory of another job may have caused the crash.
         states.jobs.extend(states.retries)
         jobs = JobQueue(states.jobs, iter(()))
         for job, result in engine.run_all(work, jobs, limits=limits, stop=signals.came, usage=usage, alone=True):
@@ -88,7 +88,7 @@ def extract_all(
 
 
 class _Scheduler:
-    """Makes the jobs of the sources, and takes their results."""
+    """Creates the jobs of the sources, and handles their results."""
 
     def __init__(
         self, config: BuildConfig, known_files: KnownFiles, on_done: Callable[[Outcome], object], unread_hint: str
@@ -124,10 +124,10 @@ class _Scheduler:
                 )
 
     def _unknown(self, window: Sequence[Source]) -> list[Source]:
-        """Return the sources that need a job, the largest first: begun last, a large one would keep others waiting."""
+        """Return the sources that need a job, the largest first: a large one that starts last would delay the end."""
         sizes: dict[Source, int] = {}
         for source in window:
-            if self.states[source] is not State.UNKNOWN:  # named twice
+            if self.states[source] is not State.UNKNOWN:  # listed twice
                 continue
             status = file_state(source.location)
             outcome = self._known(source, stamp(source.location, status))
@@ -138,7 +138,7 @@ class _Scheduler:
         return sorted(sizes, key=lambda source: -sizes[source])
 
     def take(self, job: Job, result: JobResult | Lost, *, alone: bool = False) -> None:
-        """Take the result of a job; `alone`: the job has crashed before, or follows from one that has."""
+        """Handle the result of a job; `alone`: the job, or the job that led to it, has crashed before."""
         source = job.source
         if isinstance(result, Lost):
             sweep(self._config.bank_folder / SPOOL, result.process_id, result.host)
@@ -161,7 +161,7 @@ class _Scheduler:
             self.states.advance(source, Event.VERSION, job, stamp=result.stamp)
 
     def _finished(self, job: Job, result: JobResult) -> Outcome:
-        """Return the outcome of a job, with its video in the bank of this process."""
+        """Return the outcome of a job, after downloading its video to the bank of this process if there is a store."""
         skip, detail = result.skip, result.detail
         if result.video_id and isinstance(self._bank, RemoteBank):
             skip, detail = self._bank.download(result.video_id)
@@ -187,15 +187,15 @@ class _Scheduler:
         return Outcome(source=source, video_id=video_id, skip=skip, detail=detail, known=True)
 
     def _finish(self, outcome: Outcome, job: Job | None = None, seen_as: str = "") -> None:
-        """End a source, and the sources that wait for the same video."""
+        """Record the outcome of a source, and of the sources that wait for the same video."""
         event = Event.SKIPPED if outcome.skip else Event.SUCCEEDED
         self._apply(self.states.advance(outcome.source, event, job, stamp=seen_as), outcome)
 
     def _apply(self, step: Step, outcome: Outcome | None = None) -> None:
-        """Do what a transition asks for.
+        """Carry out the work of a transition.
 
         Raises:
-            SourceError: everything fails: a missing codec must not look like an empty corpus.
+            SourceError: all videos failed so far; a missing codec must not look like an empty corpus.
         """
         if step.unneeded:
             remove_chunks(self._chunks, step.unneeded)
@@ -217,7 +217,7 @@ class _Scheduler:
         raise SourceError(
             f"{len(self._failed)} videos failed and none succeeded "
             f"({', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}; "
-            f"{first.source.path}: {first.detail}); look at mvp-data doctor, then run again with "
+            f"{first.source.path}: {first.detail}); run mvp-data doctor to find the cause, then run again with "
             f"--retry {','.join(sorted(reasons))}, or with --max-failures 0 to continue"
         )
 

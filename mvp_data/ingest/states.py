@@ -1,12 +1,12 @@
 """The state machine of pass 1: the states of a source, the transitions between them, and the jobs that they cause.
 
     unknown ──┬───────────────────────────────────> done | failed    an earlier run has finished it
-              └─> asked ─> decoding ─┬────────────> done | failed    asked: only where an earlier run left known files
+              └─> asked ─> decoding ─┬────────────> done | failed    asked: only if an earlier run left known files
                                      ├─> chunks ─> joining ─> done | failed    a long video
                                      └─> waiting ─> done | failed    like the source that it waits for
 
-A job whose worker crashed does not change the state: it runs once more, alone, when all other jobs have ended. Nothing
-here decodes, reads or writes files.
+If the worker of a job crashes, the state does not change: the job runs once more, alone, after all other jobs. This
+module does not decode, read or write files.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ class State(StrEnum):
     """The states of a source."""
 
     UNKNOWN = "unknown"  # no job has been made yet
-    ASKED = "asked"  # a job asks the server for the version of the file; it decodes at once where there is none
+    ASKED = "asked"  # a job asks the server for the version of the file; if there is none, it decodes at once
     DECODING = "decoding"  # a job reads the file, computes the id of the video, and decodes it or its first chunk
     CHUNKS = "chunks"  # jobs decode the other chunks of a long video
     JOINING = "joining"  # a job joins the chunks
@@ -44,7 +44,7 @@ class Event(StrEnum):
     CRASHED = "crashed"  # the worker of a job died, for the first time
     SUCCEEDED = "succeeded"  # the video is in the bank
     SKIPPED = "skipped"  # there is a reason to skip the video
-    LATE = "late"  # a result of a job whose video has ended meanwhile
+    LATE = "late"  # the result of a job arrives after its source has ended
 
 
 WORKING = (State.ASKED, State.DECODING, State.CHUNKS, State.JOINING)
@@ -103,10 +103,10 @@ class VideoStates:
 
         Args:
             source: the source.
-            event: what happened; PLANNED and CHUNK also stand for SHARED and LAST_CHUNK.
+            event: the event; pass PLANNED for SHARED too, and CHUNK for LAST_CHUNK: this method tells them apart.
             job: the job that has ended; None if there was none.
-            stamp: by which a later run recognises the file: for VERSION, SUCCEEDED and SKIPPED.
-            plan: for PLANNED.
+            stamp: with which a later run recognises the file; for VERSION, SUCCEEDED and SKIPPED.
+            plan: the chunks; for PLANNED.
 
         Raises:
             ValueError: the state has no such transition.
@@ -142,7 +142,7 @@ class VideoStates:
         return Step()
 
     def _specific(self, event: Event, job: Job | None, plan: ChunkPlan | None) -> Event:
-        """Return SHARED or LAST_CHUNK where PLANNED or CHUNK means that."""
+        """Turn PLANNED into SHARED if another source has begun the video, and the last CHUNK into LAST_CHUNK."""
         if event is Event.PLANNED and plan and plan.video_id in self._long_videos:
             return Event.SHARED
         if event is Event.CHUNK and job and job.plan:
@@ -150,7 +150,7 @@ class VideoStates:
         return event
 
     def _end(self, source: Source, event: Event, plan: ChunkPlan | None, stamp: str) -> Step:
-        """End a source, and with a long video the sources that wait for it; drop the video's other jobs."""
+        """End a source and, for a long video, the sources that wait for it; drop the other jobs of the video."""
         if plan is None:
             return Step(ended={source: stamp})
         stamps = self._long_videos.pop(plan.video_id).stamps
@@ -165,10 +165,10 @@ class VideoStates:
 
 
 class JobQueue(Iterator[Job]):
-    """The jobs that transitions have caused, then those of further sources; it may have more jobs after its end."""
+    """The jobs that transitions have caused, then those of new sources. It can yield more jobs after StopIteration."""
 
     def __init__(self, caused: deque[Job], further: Iterator[Job]) -> None:
-        """Both are consumed."""
+        """Jobs are taken from `caused` first, then from `further`; both are consumed."""
         self._caused, self._further = caused, further
 
     def __next__(self) -> Job:

@@ -1,4 +1,4 @@
-"""The job function of pass 1: what a worker process does with one job."""
+"""The job function of pass 1, which a worker process calls for each job."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it loads the decoders
 
 
 def work(job: Job) -> JobResult:
-    """Do a job; on a node without a common disk, in a bank that exists for this job only."""
+    """Do a job. With a store, use a temporary bank that exists for this job only."""
     if not job.store:
         return _work(job)
     with scratch() as folder:
@@ -31,7 +31,7 @@ def work(job: Job) -> JobResult:
 
 
 def _work(job: Job) -> JobResult:
-    """Read, identify and decode; a reason to skip the video is a result too."""
+    """Read, identify and decode the video; a reason to skip it is returned as a result."""
     version = job.stamp or (remote_stamp(job.location) if not job.plan else "")
     if job.ask and version:
         return JobResult(kind=ResultKind.VERSION, stamp=version)
@@ -75,7 +75,7 @@ def _stamp(job: Job, before: FileState | None) -> str:
 
 
 def _decode(path: Path, video_id: str, job: Job, check: Callable[..., None]) -> "tuple[Chunk, ...]":
-    """Decode one video into the bank; a reason to skip it is stored as well, unless it may pass.
+    """Decode one video into the bank; a reason to skip it is stored too, unless it is in PASSING.
 
     Returns:
         The chunks of a long video that other jobs must decode; otherwise nothing.

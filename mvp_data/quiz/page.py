@@ -1,7 +1,7 @@
 """Writes a quiz page for people and grades the answers that it saves.
 
-The page contains the images and the question of each puzzle. It contains no answer, no provenance and no sample key, so
-its source does not reveal an answer. The saved answers are untrusted: `grade` checks every field.
+The page contains the images and the question of each puzzle. It contains no answer, video path or sample key, so its
+HTML source does not reveal an answer. The saved answers are untrusted: `grade` checks every field.
 """
 
 import base64
@@ -28,17 +28,17 @@ MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # the first bytes o
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """The position of a sample in its shard, and the facts by which `choose` spreads samples."""
+    """The position of a sample in its shard, and the values that `choose` needs to spread samples."""
 
     shard: Path
     offset: int
     bytes: int
     group: str
-    pool: int  # hash of the candidates' frames without their labels: samples that share it answer each other
+    pool: int  # hash of the candidate frames without labels; the answer to one sample reveals the others with this hash
 
 
 def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> int:
-    """Write a page on which a person answers puzzles of a tar or a folder; return their number.
+    """Write a page on which a person answers puzzles of a shard or folder; return the number of puzzles.
 
     The page has fewer puzzles than `config` asks for if the shards have fewer, or if it would exceed 200 MiB. It
     replaces an older page.
@@ -58,7 +58,7 @@ def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> 
 
 
 def grade(path: Path, answers: Path) -> QuizResult:
-    """Grade the answers that a page saved; `path` is the tar or folder that the page was made from.
+    """Grade the answers that a page saved; `path` is the shard or folder that the page was made from.
 
     Raises:
         ConfigError: `answers` is damaged, or answers other puzzles.
@@ -74,7 +74,7 @@ def grade(path: Path, answers: Path) -> QuizResult:
             f"{answers}: {len(foreign)} of {len(given)} answers belong to puzzles that {path} does not contain: "
             "give the shards that the page was made from"
         )
-    name = printable(path.resolve().name)  # without its folders, since people share results
+    name = printable(path.resolve().name)  # not the whole path, because people share results
     return result(name, config, [graded(records[answer.id], answer) for answer in given])
 
 
@@ -87,7 +87,7 @@ def write_results(found: QuizResult, results: Path) -> None:
 
 
 def choose(path: Path, config: QuizConfig) -> list[_Place]:
-    """The samples of a quiz: as few as possible from one video group, and as few as possible with the same candidates.
+    """Choose the samples of a quiz; as few as possible share a video group or the same candidates.
 
     Two samples with the same candidates have opposite answers, so solving one reveals the other. The order also spreads
     the samples over the groups, so an interrupted quiz is not biased.
@@ -114,7 +114,7 @@ def choose(path: Path, config: QuizConfig) -> list[_Place]:
 
 
 def puzzle_id(key: str) -> str:
-    """The id of a puzzle on a page; its key would name the video.
+    """The id of a puzzle on a page. The sample key is not used, because it names the video.
 
     >>> puzzle_id("video0-s000-v0")
     '410cbfc0acd2559e'
@@ -132,7 +132,7 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
             data = file.read(MAX_ANSWERS_BYTES + 1)
         values = parse_object(data, limit_bytes=MAX_ANSWERS_BYTES)
         if "summary" in values:
-            raise ConfigError(f"{path}: holds graded results: give --grade the answers that a page saved")
+            raise ConfigError(f"{path}: contains graded results: pass the answers that a page saved to --grade")
         items = as_list(values, "answers")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
@@ -177,7 +177,7 @@ def _load(places: Iterable[_Place]) -> Iterator[Sample]:
 
 
 def _puzzle(sample: Sample) -> dict[str, object]:
-    """The facts of a sample for the page, key by key, so that a new field of `Record` cannot reveal an answer."""
+    """The values of a sample for the page, listed one by one, so a new field of `Record` cannot reveal an answer."""
     record = sample.record
     task = TASKS[record.task]
     question = task.asks_briefly.format(k=record.k, n=len(record.candidates))

@@ -1,4 +1,4 @@
-"""Grades a person's answers to puzzles: metrics of each answer, and their means with intervals and chance."""
+"""Grades a person's answers: metrics of each answer, and their means with confidence intervals and chance levels."""
 
 import json
 import statistics
@@ -36,7 +36,7 @@ class QuizConfig:
             raise ConfigError(f"{self.puzzles} puzzles: ask for 1 to {MAX_PUZZLES}")
         for name, value, known in (("split", self.split, SPLITS), ("task", self.task, TASKS)):
             if value and value not in known:
-                raise ConfigError(f"{name} {value!r:.40}: there are {', '.join(known)}")
+                raise ConfigError(f"{name} {value!r:.40}: unknown; choose one of {', '.join(known)}")
 
     @classmethod
     def parse(cls, value: object, where: str) -> "QuizConfig":
@@ -47,7 +47,7 @@ class QuizConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A person's answer to one puzzle; `clear` is false if the person could defend another answer."""
+    """A person's answer to one puzzle; `clear` is False if the person could defend another answer."""
 
     id: str
     answer: tuple[str, ...]
@@ -75,20 +75,20 @@ class Graded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row of the score table: the figures of all answers, or of those to one task."""
+    """One row of the score table: the statistics of all answers, or of the answers to one task."""
 
     name: str  # all, or a task
     puzzles: int
     video_groups: int
     resampled: str  # the unit of the intervals: video groups, or samples if there is only one group
-    unclear: int  # answers whose person could defend another answer
+    unclear: int  # answers where the person could defend another answer
     seconds_median: float
     estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuizResult:
-    """The answered part of a quiz. Plain values only, so that `asdict` is JSON."""
+    """The answered part of a quiz. It has plain values only, so `asdict` can be written as JSON."""
 
     tool_version: str
     shards: str
@@ -135,7 +135,7 @@ def graded(record: Record, answer: Answer) -> Graded:
 
 
 def measure(asked: Question, right: Sequence[str], given: Sequence[str]) -> dict[str, float]:
-    """Those `METRICS` of an answer, as in docs/reward.md, that can vary and do not only repeat `exact`.
+    """The `METRICS` of an answer, see docs/reward.md, without those that are constant or equal to `exact`.
 
     >>> measure(Question(slots=4, choices=8, ordered=True), "CAFB", "ACFH")
     {'exact': 0.0, 'set': 0.0, 'selection': 0.5, 'order': 0.3333333333333333, 'position': 0.25}
@@ -150,7 +150,7 @@ def measure(asked: Question, right: Sequence[str], given: Sequence[str]) -> dict
 
 
 def result(shards: str, config: QuizConfig, answers: Iterable[Graded]) -> QuizResult:
-    """The graded answers with the figures of all, then of each task if there are several."""
+    """The graded answers, with the statistics of all of them, and of each task if there are several."""
     puzzles = tuple(answers)
     tasks = [task for task in TASKS if any(task == item.task for item in puzzles)]
     rows = [_row("all", puzzles)] if puzzles else []
@@ -165,7 +165,7 @@ def to_json(found: QuizResult) -> str:
 
 
 def to_text(found: QuizResult) -> str:
-    """The figures as text."""
+    """The statistics as text."""
     lines = [f"{len(found.puzzles)} of {found.quiz.puzzles} puzzles of {found.shards} answered"]
     for row in found.summary:
         lines += [
@@ -196,7 +196,7 @@ def _row(name: str, puzzles: Sequence[Graded]) -> Row:
 
 
 def _estimates(puzzles: Sequence[Graded], metrics: Sequence[str], groups: Sequence[str]) -> dict[str, Estimate]:
-    """Mean, interval and chance level of each metric, over puzzles that all have it."""
+    """Mean, confidence interval and chance level of each metric; all `puzzles` must have it."""
     import numpy as np
 
     values = np.array([[item.metrics[metric] for metric in metrics] for item in puzzles])
@@ -222,7 +222,7 @@ def _level(item: Graded, metric: str) -> float:
 
 
 def _checked(value: object, checks: Mapping[str, Callable[[Any], bool]], where: str) -> dict[str, Any]:
-    """The object, if it has exactly these keys and each value passes its check. Raises `ConfigError`."""
+    """Return the object; raise `ConfigError` unless it has exactly these keys and each value passes its check."""
     if not isinstance(value, dict) or value.keys() != checks.keys():
         raise ConfigError(f"{where}: not an object with exactly {', '.join(checks)}")
     wrong = [name for name, check in checks.items() if not check(value[name])]

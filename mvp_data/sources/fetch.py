@@ -1,4 +1,4 @@
-"""Provide a source as a local file, and compute the hash of its content that is the id of a video."""
+"""Provide a source as a local file, and compute its video id, a hash of the content."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ from mvp_data.system import urls
 from mvp_data.system.files import check_space
 
 MAX_FETCH_BYTES = 64 << 30  # larger than any video; an endless response must not fill the disk
-SPOOL_PREFIX = "fetched-"  # of temporary files; `sweep` finds the files of a killed worker by it
+SPOOL_PREFIX = "fetched-"  # of temporary files; with it, `sweep` finds the files of a killed worker
 FINGERPRINT_DIGITS = 20  # 80 bits: a collision among a billion videos has odds below one in a million
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
@@ -27,7 +27,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 def fingerprint(path: Path) -> str:
     """The id of a video: the first 20 hex digits of the SHA-256 of its whole content; raises `Skip(UNREADABLE)`.
 
-    A hash of parts of it would take a copy with flipped bits for a duplicate.
+    The whole content, because a hash of parts would not tell a damaged copy from the original.
     """
     try:
         with path.open("rb") as file:
@@ -38,7 +38,7 @@ def fingerprint(path: Path) -> str:
 
 @contextmanager
 def local_file(source: Source, spool: Path) -> Iterator[Path]:
-    """The source as a local file: the file itself, or a copy in the folder `spool` that is removed at the end.
+    """Yield the source as a local file: the file itself, or a copy in the folder `spool` that is removed at the end.
 
     Raises `Skip(UNREADABLE)` or `Skip(EMPTY_FILE)`, and `OutputError` if `spool` is full or cannot be written.
     """
@@ -66,7 +66,7 @@ def _checked(location: str) -> Path:
 
 @contextmanager
 def _temporary(source: Source, spool: Path) -> Iterator[Path]:
-    """An empty temporary file. It has the extension of the source, which some decoders need."""
+    """Yield an empty temporary file. It has the extension of the source, which some decoders need."""
     suffix = _SUFFIX.fullmatch(os.path.splitext(source.path)[1])
     try:
         spool.mkdir(parents=True, exist_ok=True)
@@ -83,14 +83,14 @@ def _temporary(source: Source, spool: Path) -> Iterator[Path]:
 
 
 def _prefix(process_id: int, host: str) -> str:
-    """The file name prefix of one process; it has the host, since process numbers repeat on other machines."""
+    """The file name prefix of one process; it includes the host name, since machines use the same process ids."""
     return f"{SPOOL_PREFIX}{''.join(c if c.isalnum() else '-' for c in host)}-{process_id}-"
 
 
 def sweep(spool: Path, process_id: int, host: str) -> None:
     """Remove the fetched files of a killed process."""
     for path in spool.glob(f"{_prefix(process_id, host)}*"):
-        with suppress(OSError):  # as above
+        with suppress(OSError):  # the next run removes the file
             path.unlink()
 
 

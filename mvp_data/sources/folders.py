@@ -22,7 +22,7 @@ from typing import Any
 from mvp_data.system import urls
 
 MAX_DEPTH = 32  # of folders under a URL: the pages of a web server may link in circles
-MAX_LISTED = 1_000_000  # files and folders under one URL: a server may send endless names
+MAX_LISTED = 1_000_000  # files and folders under one URL: a server may send names without end
 MAX_LISTING_S = 3600.0  # to list all folders under one URL
 NO_FILE = "not a regular file (FIFO, socket or device)"
 _MAGIC = re.compile(r"[*?[]")
@@ -38,7 +38,7 @@ class Entry:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text has wildcards; a file may still have that name."""
+    """Whether a text has wildcards; it may still be the plain name of a file."""
     return bool(_MAGIC.search(text))
 
 
@@ -105,7 +105,7 @@ def remote_entries(url: str) -> Iterator[Entry]:
 
 
 def _is_web_page(system: Any, name: str, url: str) -> bool:
-    """Whether a URL is HTML and has no extension, and so lists a folder."""
+    """Whether a URL is an HTML page without an extension, which is taken as the listing of a folder."""
     extension = os.path.splitext(url.partition("://")[2].partition("/")[2])[1]
     return system.info(name).get("mimetype") == "text/html" and not extension
 
@@ -123,7 +123,7 @@ class _RemoteSearch:
         self._with_hidden = any(part.startswith(".") for part in pattern)
 
     def entries(self) -> Iterator[Entry]:
-        """The files, and a fault for each folder that cannot be read; for the first folder raises `urls.failures`."""
+        """The files, and a fault for each folder that cannot be read; raises `urls.failures` if it is the first one."""
         seen, pending = {self._root.rstrip("/")}, [self._root]
         end_s = time.monotonic() + MAX_LISTING_S
         while pending:
@@ -143,7 +143,7 @@ class _RemoteSearch:
                 name = str(info["name"]).rstrip("/")
                 found = self._entry(name)
                 if name in seen or not name.startswith(folder.rstrip("/") + "/") or found.name == ".":
-                    continue  # the folder itself, its parent, or a link that sorts the page
+                    continue  # the folder itself, its parent, or a link that sorts the listing
                 seen.add(name)
                 depth = name.count("/", self._start)
                 if info["type"] == "directory" and self._enters(name, found):
@@ -167,7 +167,7 @@ class _RemoteSearch:
         return not self._is_hidden(found) and _matches(parts, self._pattern[: min(len(parts), self._fixed)])
 
     def _takes(self, name: str, found: Entry, *, is_file: bool) -> bool:
-        """Whether an entry is reported. As in a shell, `*` matches no hidden name; folders that match report theirs."""
+        """Whether to report an entry. `*` matches no hidden name, but a matching folder reports its own."""
         parts = name[self._start :].split("/")
         if self._is_hidden(found):
             return _matches(parts[:-1], self._pattern)
@@ -208,7 +208,7 @@ class _LocalSearch:
         return path[self._start :]
 
     def under(self, root: str, keep: Callable[[str], bool]) -> Iterator[Entry]:
-        """Files under `root` that `keep` accepts. Linked folders are listed last, so files get their real names."""
+        """Files under `root` that `keep` accepts. Linked folders come last, so a file is found under its real path."""
         pending, links = [root], list[str]()
         while pending or links:
             folder = pending.pop() if pending else links.pop()
@@ -228,7 +228,7 @@ class _LocalSearch:
                     yield Entry(path=entry.path, name=self.name(entry.path), fault=kind)
 
     def _list(self, folder: str) -> list[os.DirEntry[str]]:
-        """The entries of a folder in order of name; none if it was listed before."""
+        """The entries of a folder, sorted by name; empty if it was listed before."""
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in self._seen:
             return []
@@ -238,7 +238,7 @@ class _LocalSearch:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """`folder`, `linked folder`, a fault, or empty for a file. Only links need a call to the system.
+    """`folder`, `linked folder`, a fault, or empty for a file. Only links need a `stat` call.
 
     A hidden folder counts as a file: `scan` reports it as one problem.
     """

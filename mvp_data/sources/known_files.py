@@ -16,13 +16,13 @@ from mvp_data.core.types import ByteRange, Location, file_of
 from mvp_data.system import urls
 
 SEEN_NAME = "seen.txt"  # in the bank; one line per file: stamp, space, video id
-YOUNG_S = 2.0  # a file this new may change again within the resolution of its times
-# Keys of a version in the file systems of fsspec.
+YOUNG_S = 2.0  # such a new file may change again without a new mtime
+# Keys under which the file systems of fsspec report the version of a file.
 _VERSIONS = ["ETag", "etag", "Content-MD5", "Digest", "md5Hash", "generation", "blob_id", "mtime", "modify"]
 _VERSIONS += ["LastModified", "Last-Modified", "last_modified"]
 _LINE = re.compile(rb"([0-9a-f]{20}) ([0-9a-f]{20})\n")
 
-# Size in bytes, mtime and ctime in ns, inode. Not the device: nodes of a cluster number their mounts differently.
+# Size in bytes, mtime and ctime in ns, inode. Not the device, whose number differs between the nodes of a cluster.
 FileState = tuple[int, int, int, int]
 
 
@@ -46,14 +46,14 @@ def size_bytes(location: Location, state: FileState | None) -> int:
 
 
 def stamp(location: Location, state: FileState | None) -> str:
-    """A hash that changes when the bytes at `location` change; empty if it could not, for a URL or a new file."""
+    """A hash that changes when the bytes at `location` change; empty for a URL, a missing or a very new file."""
     if state is None or abs(time.time() - max(state[1], state[2]) / 1e9) < YOUNG_S:
         return ""
     return hashlib.sha256(b"%r %s" % (state, os.fsencode(str(location)))).hexdigest()[:20]
 
 
 def remote_stamp(location: Location) -> str:
-    """The stamp of a URL, by a request to the server; empty if the server sends no version."""
+    """The stamp of a URL, from a request to the server; empty if the server sends no version."""
     url = file_of(location)
     if os.path.isabs(url) or not urls.scheme_of(url):
         return ""

@@ -20,8 +20,8 @@ from mvp_data.system import urls
 from mvp_data.system.parquet import open_parquet, plain_value, scalars
 
 MAX_LINE_BYTES = 1 << 20  # of a line or a Parquet cell; paths and captions are far shorter
-MAX_ROWS = 10_000_000  # each becomes a source in memory
-MAX_LIST_BYTES = 2 << 30  # of its text, and of a download: a server may send endless data
+MAX_ROWS = 10_000_000  # each is a source in memory
+MAX_LIST_BYTES = 2 << 30  # of text in the rows, and of a download: a server may send data without end
 _BOM_BYTES = b"\xef\xbb\xbf"
 
 
@@ -63,9 +63,9 @@ def read_manifest(path: str) -> Iterator[ManifestRow]:
 
 @contextmanager
 def _seekable(path: str) -> Iterator[IO[bytes]]:
-    """The open manifest. A remote one is copied to a temporary file: reading Parquet starts at the end."""
+    """Open a manifest. A remote one is copied to a temporary file, because Parquet is read from its end."""
     if not urls.scheme_of(path) and os.path.exists(path) and not os.path.isfile(path):  # opening a FIFO would block
-        raise SourceError(f"{path}: not a regular file; name a list of videos")
+        raise SourceError(f"{path}: not a regular file; give a list of videos")
     if not urls.scheme_of(path):
         with open(path, "rb") as file:
             yield file
@@ -103,7 +103,7 @@ def _read_csv(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
         nonlocal size
         for number, line in _lines(path, file):
             size += len(line)
-            if size > MAX_LINE_BYTES:  # with quoted line breaks a row may have any number of lines
+            if size > MAX_LINE_BYTES:  # a quoted cell may contain line breaks, so a row may have any number of lines
                 raise SourceError(f"{path}, line {number}: the row has more than {MAX_LINE_BYTES} bytes")
             yield line
 
@@ -137,7 +137,7 @@ def _read_jsonl(path: str, file: IO[bytes]) -> Iterator[ManifestRow]:
             continue
         where = f"{path}, line {number}"
         try:
-            # Pairs instead of a dict, to find duplicate names; a class of its own, to tell an object from an array.
+            # Pairs instead of a dict, to find duplicate names; a separate class, to tell an object from an array.
             found = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as err:
             raise SourceError(f"{where}: not JSON ({err})") from err

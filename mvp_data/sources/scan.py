@@ -1,18 +1,18 @@
-"""Find the sources of the `--src` arguments, without opening the videos.
+"""Find the sources that the `--src` arguments name, without opening the videos.
 
 A `--src` is a folder (searched with all its subfolders), a file, a glob (also with `**`), a manifest (see `manifests`),
 an uncompressed tar of videos, or a URL of any of these. A path that exists is never treated as a glob or a URL.
 
-* Every regular file becomes a source or a problem. A file with an extension that no video has is a problem and is not
-  opened. With any other extension, or none, it is a source, and the decoder decides.
+* Every regular file becomes a source or a problem. A file whose extension is not used for videos is a problem and is
+  not opened. A file with any other extension, or without one, is a source; the decoder finds out whether it is a video.
 * Tars are listed wherever they are found. Members with the extension of a video are sources, with the `path`
-  `TAR::MEMBER` and a `ByteRange` as `location`. All other members of a tar are one problem: the captions and scores
-  of a sample are not lost videos.
+  `TAR::MEMBER` and a `ByteRange` as `location`. All other members of a tar, such as captions, are reported as one
+  problem together.
 * A file or folder whose name starts with a dot is one problem; to use such a folder, give it as `--src`.
 * Symbolic links are followed; each folder is listed once. FIFOs, sockets and devices are never opened.
-* `path` is relative to the `--src` folder, so renaming that folder changes no output. In it, `\\xff` stands for a byte
-  that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL has no query and no user name, which may be secret.
-* A file found twice is one source, with the first `path` in sort order; a row of a manifest with other columns has
+* `path` is relative to the `--src` folder, so renaming that folder changes no output. `\\xff` in it stands for a byte
+  that is not UTF-8, and `\\\\` for a backslash. The `path` of a URL omits the query and user name, which may be secret.
+* A file found twice is one source, with the first `path` in sort order. A manifest row with extra columns has
   priority.
 """
 
@@ -40,7 +40,7 @@ class ScanProblem:
     path: str
     reason: SkipReason
     detail: str
-    place: str = ""  # path or URL; two files with the same `path`, from two arguments, are two problems
+    place: str = ""  # path or URL; it distinguishes files with the same `path` from two arguments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ Found = Source | ScanProblem
 
 
 def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ()) -> ScanResult:
-    """The files under the `--src` arguments; `limit` keeps only the first sources, unless it is 0.
+    """Find the files that the `--src` arguments name; keep only the first `limit` sources (0: all).
 
     `scan(["videos"])` with `videos/b.mp4` and `videos/a/x.txt` gives the source `b.mp4` and the problem
     `a/x.txt`. Folders in `leave_out` (such as the output of a build) are not searched. Raises `SourceError` for an
@@ -77,7 +77,7 @@ def scan(srcs: Sequence[str], *, limit: int = 0, leave_out: Sequence[Path] = ())
             if found.extra and rival.extra and found.extra != rival.extra:
                 problems.add(_named_twice(max(found, rival, key=_rank)))
         if nothing:
-            raise SourceError(f"--src {src}: no files there; name a folder, file or pattern with videos")
+            raise SourceError(f"--src {src}: no files there; give a folder, file or pattern with videos")
     ordered = sorted(sources.values(), key=lambda source: (source.path, str(source.location)))
     return ScanResult(
         sources=tuple(ordered[:limit] if limit else ordered),
@@ -97,7 +97,7 @@ def _named_twice(loser: Source) -> ScanProblem:
 def _scan_one(src: str, leave_out: Sequence[Path]) -> Iterator[Found]:
     """The files of one argument: an existing path, a URL, or a glob."""
     if not src or "\0" in src:
-        raise SourceError(f"--src {src!r}: empty, or not a name that a file can have")
+        raise SourceError(f"--src {src!r}: empty, or not a valid file name")
     if not os.path.lexists(src):
         if urls.scheme_of(src) not in ("", "file"):
             return _scan_url(src)
@@ -157,7 +157,7 @@ def _scan_manifest(location: str) -> Iterator[Found]:
 
 
 def _scan_row(row: ManifestRow, location: str) -> Iterator[Found]:
-    """The sources and problems of one row of a manifest. A manifest from a URL may not name local files."""
+    """The sources and problems of one row of a manifest. A manifest from a URL must not name local files."""
     scheme, home = urls.scheme_of(row.path), urls.scheme_of(location)
     if scheme not in ("", "file"):
         urls.driver(row.path)  # raises if its package is missing

@@ -13,13 +13,13 @@ from mvp_data.system import urls
 from mvp_data.system.tar_blocks import BLOCK, TarBlocks, padded
 
 MAX_EXTENSION_HEADER_BYTES = 1 << 20  # long names and PAX records are read into memory
-MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send endless headers
+MAX_MEMBERS = 4_000_000  # a gigabyte of names; a server may send headers without end
 _COPY_BYTES = 1 << 20
 _PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-# Types without data for any size in the header, as in tarfile.
+# These types have no data, whatever the size in the header; as in tarfile.
 _DATALESS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-_SPARSE_FLAG = 482  # byte of the header of a sparse file that is not 0 if a block of its map follows
+_SPARSE_FLAG = 482  # byte in the header of a sparse file; if it is not 0, a block of its map follows
 _MAP_FLAG = 504  # the same byte in a block of the map
 
 
@@ -37,7 +37,7 @@ class Listing:
     """The regular files of a tar; `fault` is the reason why the list is incomplete, or empty."""
 
     members: tuple[Member, ...]
-    unusable: int  # number of links, devices and sparse files, which are not one range of bytes
+    unusable: int  # number of links, devices and sparse files, whose content is not one range of bytes
     fault: str
 
 
@@ -71,9 +71,9 @@ def _list_once(container: str, *, streaming: bool) -> Listing:
 
 
 def _members(tar: TarBlocks) -> Iterator[tuple[Member, bool]]:
-    """Each member that is not a folder, and whether it is one range of bytes.
+    """Yield each member that is not a folder, and whether its content is one range of bytes.
 
-    PAX records are not parsed by tarfile, which takes quadratic time (CVE-2024-6232).
+    PAX records are parsed here, because tarfile takes quadratic time (CVE-2024-6232).
     """
     shared: dict[str, bytes] = {}
     own: dict[str, bytes] = {}
@@ -123,7 +123,7 @@ def _pax_records(data: bytes) -> dict[str, bytes]:
 
 
 def _size(info: tarfile.TarInfo, facts: dict[str, bytes]) -> int:
-    """Bytes of a member. A PAX record has priority over the header, whose field is limited to 8 GiB."""
+    """Bytes of a member. A PAX record has priority over the header, whose size field is limited to 8 GiB."""
     size = facts.get("size", b"%d" % info.size)
     if not (size.isdigit() and len(size) < 20):
         raise tarfile.ReadError(f"a member of {size[:40]!r} bytes")

@@ -37,7 +37,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[bytes]]:
-    """A binary file that gets its name when the block ends without an error, after it is synced to disk.
+    """Yield a binary file that is renamed to `path` if the block ends without an error, after a sync to disk.
 
     Until then it is a temporary file in the same folder, or in `workspace`, a folder on the same disk. Concurrent
     writers of the same file (threads, processes, machines that share a disk) use different temporary files.
@@ -56,7 +56,7 @@ def atomic_write(path: Path, *, workspace: Path | None = None) -> Iterator[IO[by
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary), str(path), str(path.parent)):
-            problem = error.strerror or str(error)  # an OSError about another file belongs to the caller
+            problem = error.strerror or str(error)  # an OSError about any other file is raised unchanged
             raise OutputError(f"{path}: cannot be written ({problem}): free space or choose another folder") from error
         raise
 

@@ -1,4 +1,4 @@
-"""Limits for HTTP servers: on the size of a response, on the time to find the links in it, and on slow responses."""
+"""Limits for HTTP responses: their size, their speed, and the time to find the links in them."""
 
 import asyncio
 import html
@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin
 
-MAX_ANSWER_BYTES = 16 << 20  # a web page or a block of a file, which is kept in memory
+MAX_ANSWER_BYTES = 16 << 20  # of a web page or a block of a file, which is held in memory
 MAX_ANSWER_S = 300.0  # time to receive it
-SLOW_S = 60.0  # after this time, a rate below these limits is an error:
+SLOW_S = 60.0  # after this time, a rate below one of these limits is an error:
 SLOW_BYTES_PER_S = 1000.0  # when a file is read from start to end
 SLOW_HEADERS_BYTES_PER_S = 100.0  # when only the headers of a tar are read
 
@@ -55,7 +55,7 @@ def limited(http: Any) -> tuple[Any, Any]:
 
 
 def links(url: str, page: str) -> set[str]:
-    """The links on a web page, the listing of the folder `url`, that lead below that folder.
+    """The links below the folder `url` on the web page that lists it.
 
     >>> sorted(links("http://h/a", '<a href="b.mp4"> <a href="../c.mp4"> <a href="file:///etc/passwd">'))
     ['http://h/a/b.mp4']

@@ -17,10 +17,10 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class Lock:
-    """A lock on a folder that ends with its process: a file that the system locks and that names the holder.
+    """A lock on a folder, released when its process ends: a file that is locked with `flock` and names the holder.
 
     Some network file systems do not share locks between machines. So the holder also touches the file, and a lock that
-    another machine touched within ALIVE_S counts as held. On Windows there is no system lock.
+    another machine touched within ALIVE_S counts as held. Windows has no `flock`.
     """
 
     def __init__(self, folder: Path, *, alone: bool) -> None:
@@ -28,7 +28,7 @@ class Lock:
         self._path, self._alone, self._descriptor = folder / LOCK_NAME, alone, -1
 
     def take(self) -> bool:
-        """Lock the folder and return whether it worked; a shared lock waits while another process cleans up.
+        """Try to lock the folder; return whether it is locked. A shared lock waits while another process cleans up.
 
         Raises:
             OSError: the folder is not writable.
@@ -41,7 +41,7 @@ class Lock:
                     return False
                 if not self._alone:
                     self.share()
-                if self._is_in_place():  # otherwise the last holder removed the file between the two calls
+                if self._is_in_place():  # otherwise the last holder removed the file meanwhile: try again
                     if self._alone:
                         self._sign()
                     return True
@@ -51,7 +51,7 @@ class Lock:
             self._close()
 
     def only_holder(self) -> bool:
-        """Try to make the lock exclusive, until `share`; False if another process holds it."""
+        """Try to make the lock exclusive until `share` is called; return False if another process holds it too."""
         return self._flock("LOCK_EX", "LOCK_NB")
 
     def share(self) -> None:
@@ -123,7 +123,7 @@ def read_owner(folder: Path) -> dict[str, str]:
 
 
 def is_fresh(path: Path) -> bool:
-    """Whether a file was touched within ALIVE_S, before or after our time: the clocks of machines differ."""
+    """Whether a file was touched within ALIVE_S before or after the local time: the clocks of machines differ."""
     try:
         return abs(time.time() - path.stat().st_mtime) < ALIVE_S
     except OSError:
@@ -155,7 +155,7 @@ def is_held(folder: Path) -> bool:
 
 @contextmanager
 def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
-    """An exclusive lock on a folder, which is created if it does not exist.
+    """Hold an exclusive lock on a folder, which is created if it does not exist.
 
     Raises:
         OutputError: the folder cannot be created (message `unusable`), or another process holds the lock (`busy`).
@@ -175,7 +175,7 @@ def locked_folder(folder: Path, *, unusable: str, busy: str) -> Iterator[Lock]:
 
 
 def lives(process_id: int) -> bool:
-    """Whether a process exists on this machine; always True on Windows, where `os.kill` would end it."""
+    """Whether a process exists on this machine; always True on Windows, where `os.kill` would terminate it."""
     if os.name == "nt":
         return True
     try:

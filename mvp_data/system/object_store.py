@@ -47,7 +47,7 @@ class Store:
         if not self.folder:
             self._send(path, target, size)
             return
-        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # on a disk, an incomplete file would be visible
+        half = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # a disk shows incomplete files
         try:
             self._try(lambda: os.makedirs(os.path.dirname(target), exist_ok=True))
             self._send(path, half, size)

@@ -1,7 +1,7 @@
 """Parquet files: written atomically, and read from untrusted sources with limits.
 
-A kilobyte of Parquet may expand to terabytes. So rows are read one at a time, a text that many rows share is kept once
-in memory, lists in a cell are expanded up to a limit, and the size of a row group is limited.
+A kilobyte of Parquet may expand to terabytes. So rows are read one at a time, a text that many rows share is held in
+memory once, and the sizes of a cell and of a row group are limited.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ _BATCH_ROWS = 1024
 
 
 def open_parquet(file: IO[bytes]) -> Any:
-    """A `pyarrow.parquet.ParquetFile` to be read with `scalars`.
+    """Open a `pyarrow.parquet.ParquetFile` for `scalars`.
 
     Raises `ValueError` for a row group over the limit, and the errors of pyarrow for a damaged file.
     """
@@ -46,7 +46,7 @@ def plain_value(scalar: Any, limit: int) -> Any:
 def _value(scalar: Any, left: list[int]) -> Any:
     import pyarrow as pa
 
-    left[0] -= 2  # JSON takes at least two characters for it
+    left[0] -= 2  # each value takes at least two characters of JSON
     if left[0] < 0:
         raise ValueError("a cell is too large")
     if isinstance(scalar, pa.MapScalar):
@@ -61,7 +61,7 @@ def _value(scalar: Any, left: list[int]) -> Any:
 
 
 def schema_of(*row_types: type, integer_bits: int = 32, metadata: Mapping[bytes, bytes] | None = None) -> Any:
-    """The Arrow schema with a column for each field of the dataclasses that is a text, number or boolean."""
+    """An Arrow schema with one column for each text, number or boolean field of the dataclasses."""
     import pyarrow as pa
 
     integer = pa.int64() if integer_bits == 64 else pa.int32()

@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, total: int, step: str, unit: str, *, silent: bool = False) -> None:
-        columns = shutil.get_terminal_size().columns  # 80 if the terminal reports 0, with which tqdm hides the bar
+        columns = shutil.get_terminal_size().columns  # 80 if the terminal reports 0, which would make tqdm hide the bar
         self._total, self._step, self._unit = total, step, unit
         self._done, self._known = 0, 0
         self._start_s, self._said_s = time.monotonic(), time.monotonic()
@@ -45,7 +45,7 @@ class Progress:
         self._bar.close()
 
     def update(self, count: int = 1, *, known: bool = False) -> None:
-        """Count steps as done; steps `known` from an earlier run do not count for the rate."""
+        """Count steps as done; with `known`, an earlier run did them, so they do not count for the rate."""
         self._done += count
         if known:
             self._known += count
@@ -64,7 +64,7 @@ class Progress:
 
 @contextmanager
 def megabytes(total_bytes: int, step: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A function that adds bytes to a progress bar in megabytes; there is no bar if `quiet`."""
+    """Yield a function that adds bytes to a progress bar in megabytes; with `quiet`, show no bar."""
     if quiet:
         yield lambda count: None
         return

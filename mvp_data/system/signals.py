@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupts:
-    """A block in which `came` returns whether a signal was received. It has an effect only in the main thread."""
+    """A context manager whose `came` returns whether a signal was received. It works only in the main thread."""
 
     def __init__(self, news: str = f"\n{STOPPING}\n") -> None:
         """`news` is written to stderr at the first signal."""
@@ -50,15 +50,15 @@ class Interrupts:
         if self._number:
             raise Stopped(number)
         self._number = number
-        os.write(2, self._news)  # not print, which the signal may have interrupted
+        os.write(2, self._news)  # not print: the signal may have interrupted a print
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
     """Delay both signals until the end of the block, which should take seconds at most.
 
-    An exception raised by a signal inside a thread pool may leave one of its locks taken for ever: the signal can come
-    after a `Condition` has taken its lock and before the `with` statement knows that.
+    An exception raised by a signal inside a thread pool may leave a lock acquired for ever: the signal can arrive after
+    a `Condition` has acquired its lock, but before the `with` statement is entered.
     """
     came: list[int] = []
     before = _handle(lambda number, _: came.append(number))
@@ -74,7 +74,7 @@ def _handle(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any
     """Install a handler for both signals; returns the previous ones. Only the main thread can do that."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    # A handler that was not installed from Python is None here, and could not be restored.
+    # `getsignal` returns None for a handler that was not installed from Python; it could not be restored.
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
     return {number: signal.signal(number, handler) for number in numbers}
 

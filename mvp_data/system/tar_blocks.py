@@ -1,15 +1,15 @@
 """Read a tar from start to end, block by block, safely for any sizes in its headers.
 
-Of `tarfile` only the parser of one header block is used: its reader recurses without limit in chains of headers and
-keeps the maps of sparse files in memory. The caller decides what a tar may contain. A damaged tar raises
-`tarfile.ReadError`.
+Only the parser of a header block comes from `tarfile`. Its reader is not safe: it recurses without limit in chains of
+headers and keeps the maps of sparse files in memory. The caller decides which members are accepted. A damaged tar
+raises `tarfile.ReadError`.
 """
 
 import tarfile
 from typing import IO
 
 BLOCK = tarfile.BLOCKSIZE
-MAX_STREAMED_BYTES = 64 << 30  # of a tar that cannot be seeked in, which may be endless
+MAX_STREAMED_BYTES = 64 << 30  # limit for a tar without seeking, which may have no end
 _COPY_BYTES = 1 << 20
 
 
@@ -38,7 +38,7 @@ class TarBlocks:
         return data
 
     def take_up_to(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end of the file; repeats short reads of raw and remote files."""
+        """The next `size` bytes, fewer only at the end of the file. Raw and remote files may need several reads."""
         parts, left = list[bytes](), size
         while left > 0 and (part := self._file.read(left)):
             parts.append(part)

@@ -1,4 +1,4 @@
-"""Files behind URLs. This is the only module that imports fsspec; it lists the URL schemes that are accepted.
+"""Open and list files at URLs. This is the only module that imports fsspec; it lists the accepted URL schemes.
 
 A list of videos may come from an untrusted source, so only schemes of plain file storage are accepted. Chained URLs
 (`simplecache::https://...`, `zip://a.mp4::file://...`) and schemes that run code are refused.
@@ -19,7 +19,7 @@ from mvp_data.core.text import one_line
 from mvp_data.system.http_limits import Paced, limited
 
 CONNECT_TIMEOUT_S = 30.0
-READ_TIMEOUT_S = 30.0  # without a single byte
+READ_TIMEOUT_S = 30.0  # longest wait for the next byte
 _CHUNK_BYTES = 1 << 20
 TAR_BLOCK_BYTES = 64 * 1024  # read ahead in a remote tar, so one request reads several small members
 
@@ -88,7 +88,7 @@ def is_http(location: str) -> bool:
 
 
 def driver(url: str) -> Any:
-    """The fsspec class for a URL, not connected; raises `SourceError` with the pip line if its package is missing."""
+    """The fsspec class for a URL, not connected. Raises `SourceError` with the pip line if a package is missing."""
     import fsspec
 
     scheme = scheme_of(url)
@@ -119,7 +119,7 @@ def failures(location: str) -> tuple[type[Exception], ...]:
     for name in DRIVERS[scheme_of(location) or "file"].raises:
         try:
             found.append(pkgutil.resolve_name(name))
-        except (ImportError, AttributeError):  # this version of the package does not have it
+        except (ImportError, AttributeError):  # not in this version of the package
             continue
     return tuple(found)
 

@@ -14,30 +14,30 @@ _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """The text of a small UTF-8 file; messages name `what` as the expected kind of file.
+    """The text of a small UTF-8 file; error messages use `what` for the expected kind of file.
 
     Raises:
         ConfigError: it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
         if path.exists() and not path.is_file():  # opening a FIFO would block
-            raise ConfigError(f"{path}: not a file; name {what}")
+            raise ConfigError(f"{path}: not a file; give {what}")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name {what}") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give {what}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text; name {what}") from error
+        raise ConfigError(f"{path}: not UTF-8 text; give {what}") from error
     except ValueError as error:
-        raise ConfigError(f"{str(path)!r}: not a name that a file can have") from error
+        raise ConfigError(f"{str(path)!r}: not a valid file name") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB; name {what}")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 10} KiB; give {what}")
     return text
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """The YAML value in `text`; `where` begins the messages. Aliases are refused: a few lines may expand to gigabytes.
+    """Parse YAML; error messages begin with `where`. Aliases are refused: a few lines could expand to gigabytes.
 
     Raises:
         ConfigError: it is not YAML, or has aliases, tags, a duplicate key, or an integer beyond 64 bits.

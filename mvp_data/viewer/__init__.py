@@ -1,4 +1,4 @@
 """`mvp-data inspect`: finished shards as tables, JSON and a web page.
 
-It must not read anything but the shards.
+It must read only the shards.
 """

@@ -18,10 +18,11 @@ MARK = b"<!doctype html>\n<!-- a page of mvp-data inspect -->"  # the first byte
 
 
 def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, key: str = "", task: str = "") -> int:
-    """Write a page with `puzzles` evenly spread samples of a tar or a folder; return their number.
+    """Write a page with `puzzles` evenly spaced samples of a shard or folder; return the number of samples.
 
-    The sample with the key `key` comes first. `task` limits the figures and the puzzles to one task. The page has fewer
-    puzzles if the shards have fewer, or if it would exceed 200 MiB; one with 20 images of 796x448 px takes 1.6 MB.
+    The sample with the key `key` comes first. `task` limits the statistics and the puzzles to one task. The page has
+    fewer puzzles if the shards have fewer, or if it would exceed 200 MiB. A puzzle with 20 images of 796x448 px takes
+    1.6 MB.
 
     Raises `ShardError` for a damaged shard, `OutputError` if the file exists and is not an older page.
     """
@@ -29,7 +30,7 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
         raise ConfigError(f"{puzzles} puzzles: ask for at least 1")
     check_free(out_html, MARK)
     summary = summarize(path, task)
-    title = printable(path.resolve().name)  # without its folders, since people share pages
+    title = printable(path.resolve().name)  # not the whole path, because people share pages
     wanted = spread(summary.samples if task else sum(summary.tasks.values()), puzzles, seed)
     shown = (s for s in iter_samples(path) if task in ("", s.record.task))
     others = (s for n, s in enumerate(shown) if n in wanted and s.record.key != key)
@@ -43,7 +44,7 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
 
 
 def spread(count: int, wanted: int, seed: int) -> set[int]:
-    """At most `wanted` positions among `count`, evenly spread from a seeded start.
+    """At most `wanted` positions among `count`, evenly spaced from a seeded start.
 
     >>> sorted(spread(100, 4, 0))
     [10, 35, 60, 85]

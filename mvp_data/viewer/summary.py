@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelShare:
-    """The share of samples in whose answer a label occurs; `z` is its distance from the fair share in deviations."""
+    """The share of samples whose answer has a label; `z` is its distance from the fair share in standard deviations."""
 
     label: str
     positives: int
@@ -37,7 +37,7 @@ class LabelShare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The statistics of one task in a shard or a folder; plain values only, so that `asdict` is JSON."""
+    """The statistics of one task in a shard or a folder; plain values only, so `asdict` can be written as JSON."""
 
     path: str
     tasks: dict[str, int]  # task -> samples, of all tasks
@@ -48,7 +48,7 @@ class Summary:
     videos: int  # of the hidden segments
     splits: dict[str, int]
     k: int
-    l: int  # noqa: E741 - the name of the paper
+    l: int  # noqa: E741 - number of distractors, as in the paper
     context_frames: int
     picture_sizes: dict[str, int]  # "796x448" -> samples
     mask_policies: dict[str, int]
@@ -94,7 +94,7 @@ class _Tally:
 
 
 def summarize(path: Path, task: str = "") -> Summary:
-    """The statistics of one task in a tar or a folder; by default the first of `TASKS` that occurs.
+    """Compute the statistics of one task in a shard or folder; by default, of the first task in `TASKS` that occurs.
 
     Raises `ShardError` for a damaged shard, for shards of different builds and for a task that does not occur.
     """
@@ -108,7 +108,7 @@ def summarize(path: Path, task: str = "") -> Summary:
     tally = tallies[task]
     if len(tally.kinds) != 1:
         raise ShardError(
-            f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect each shard alone"
+            f"{path}: {task} with different (k, l, context frames) {sorted(tally.kinds)}: inspect one shard at a time"
         )
     ((k, distractors, context),) = tally.kinds
     asked = TASKS[task].question(k, distractors)

@@ -14,7 +14,7 @@ UNEVEN_P = 0.001  # a fair shuffle gives a smaller p once in a thousand builds
 
 
 def find_sample(path: Path, key: str = "", task: str = "") -> Sample:
-    """The sample with that key; without a key, the first of the task or of all tasks. Raises `ShardError`."""
+    """The sample with this key; without a key, the first sample (of the task, if given). Raises `ShardError`."""
     for sample in iter_samples(path):
         if key == sample.record.key or (not key and task in ("", sample.record.task)):
             return sample
@@ -44,7 +44,7 @@ def to_table(summary: Summary) -> str:
     for origin, spread in s.similarity.items():
         numbers = f"{spread.min:6.3f}  {spread.median:6.3f} {spread.max:6.3f}"
         lines.append(f"  {origin:<18}{spread.count:>10}            {numbers}")
-    if s.slots < len(s.labels):  # else every label is in every answer
+    if s.slots < len(s.labels):  # otherwise every answer has every label
         lines += ["", f"  label is right (fair share {s.slots / len(s.labels):.1%})"]
         lines += [f"  {x.label:>6}  {x.share:6.1%}  {_bar(x.share, 1)}" for x in s.labels]
         verdict = "even" if s.labels_p >= UNEVEN_P else "UNEVEN: the labels are a shortcut"
@@ -104,7 +104,7 @@ def _wrapped(words: list[str], per_line: int = 10) -> list[str]:
 
 
 def _histogram(counts: list[int], most_lines: int = 13) -> list[str]:
-    """One line for each position, or for each band of positions where there are many."""
+    """One line for each position, or for each range of positions if there are many."""
     band = -(-len(counts) // most_lines)
     sums = {start: sum(counts[start : start + band]) for start in range(0, len(counts), band)}
     names = {start: f"{start}-{min(start + band, len(counts)) - 1}" if band > 1 else str(start) for start in sums}

@@ -185,7 +185,7 @@ def test_facts_of_another_program(bank: Bank, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(OutputError, match="delete this file"):
         bank.read("ab12")
-    with pytest.raises(OutputError, match="is gone; run again"):
+    with pytest.raises(OutputError, match="is missing; run again"):
         bank.read("nothing")
 
 
@@ -196,11 +196,11 @@ def test_a_system_error_does_not_advise_to_delete_the_file(bank: Bank, tmp_path:
         path = path_of(tmp_path, suffix)
         path.unlink()
         path.symlink_to(path)  # a system error that is not about the content
-    with pytest.raises(OutputError, match=r"\.parquet: cannot be read \(.*\); run again when"):
+    with pytest.raises(OutputError, match=r"\.parquet: cannot be read \(.*\); fix the cause"):
         bank.read("ab12")
-    with pytest.raises(OutputError, match=r"\.jpgs: cannot be read \(.*\); run again when"), bank.jpegs(VIDEO.entry):
+    with pytest.raises(OutputError, match=r"\.jpgs: cannot be read \(.*\); fix the cause"), bank.jpegs(VIDEO.entry):
         pass
-    with pytest.raises(OutputError, match=r"\.npy: cannot be read \(.*\); run again when"):
+    with pytest.raises(OutputError, match=r"\.npy: cannot be read \(.*\); fix the cause"):
         bank.read_vectors("ab12", ENCODER, rows=7)
 
 

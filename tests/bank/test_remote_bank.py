@@ -56,7 +56,7 @@ def test_an_incomplete_entry_is_made_again(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     driver, other = bank(tmp_path, "driver"), bank(tmp_path, "other")
     assert not other.has("ab12")
-    with pytest.raises(OutputError, match=r"store/hash/frames/ab/ab12.parquet: is gone or damaged"):
+    with pytest.raises(OutputError, match=r"store/hash/frames/ab/ab12.parquet: is missing or damaged"):
         driver.download("ab12")
     store(other, VIDEO)
     assert driver.download("ab12") == ("", "")

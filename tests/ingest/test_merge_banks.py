@@ -95,7 +95,7 @@ def test_a_failure_gives_way_to_a_video(config: BuildConfig, banks: list[Path], 
 
 def test_a_folder_that_is_not_a_bank(banks: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for bank, problem in (("missing", "no such folder"), ("empty", "holds no bank"), ("bank", "no such folder")):
+    for bank, problem in (("missing", "no such folder"), ("empty", "is not a bank"), ("bank", "no such folder")):
         with pytest.raises(OutputError, match=problem):
             merge([banks[0], tmp_path / bank], tmp_path / "bank")
     assert not (tmp_path / "bank").exists()

@@ -586,8 +586,8 @@ def vectors_changed(bank: Path) -> None:
         (lambda bank: next(bank.rglob("film01.parquet")).unlink(), "lacks 1 of 4 videos"),
         (lambda bank: next(bank.rglob("film01.parquet")).write_bytes(b"PAR1"), "damaged bank entry"),
         (lambda bank: next(bank.rglob("film01.npy")).write_bytes(b"\x93NUMPY"), "damaged vectors"),
-        (lambda bank: next(bank.rglob("film01.npy")).unlink(), "is gone"),
-        (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "is gone"),
+        (lambda bank: next(bank.rglob("film01.npy")).unlink(), "is missing"),
+        (lambda bank: next(bank.rglob("film00.jpgs")).unlink(), "is missing"),
         (lambda bank: next(bank.rglob("film00.jpgs")).write_bytes(b""), "damaged"),
         (images_swapped, "these samples give other bytes"),
         (vectors_changed, "does not give the samples|these samples give other bytes"),
@@ -650,7 +650,7 @@ def test_the_command(folder: Path) -> None:
     done = run(app, [str(folder), "--repair", "--json"])
     facts = json.loads(done.stdout)
     assert (done.exit_code, facts["rebuilt"], facts["after"]["ok"]) == (0, ["shard-000000.tar"], True)
-    assert "made again: nothing" in run(app, [str(folder), "--repair"]).stdout
+    assert "rebuilt: nothing" in run(app, [str(folder), "--repair"]).stdout
 
 
 def test_settings_of_a_jpeg() -> None:

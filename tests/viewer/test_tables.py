@@ -190,7 +190,7 @@ def test_find_sample(tmp_path: Path) -> None:
 
 def test_shards_of_two_builds(tmp_path: Path) -> None:
     make_folder(tmp_path, [make_shard(tmp_path / "a.tar", 1), make_shard(tmp_path / "b.tar", 1, k=3)])
-    with pytest.raises(ShardError, match="inspect each shard alone"):
+    with pytest.raises(ShardError, match="inspect one shard at a time"):
         summarize(tmp_path)
 
 

@@ -20,10 +20,10 @@ def _training(report: ExportReport) -> str:
       worker.rollout.limit_images={images} \\
       worker.reward.reward_function={ADAPTERS_FILE}:easyr1_score
 
-in EasyR1's folder, with paths to this one. `format_prompt=null`: the question already says how to answer.
-`min_pixels=3136`: its default of 262,144 enlarges smaller images. If the configuration has
-`worker.reward.reward_type`, set it to `batch`. `answer` is `CAFB/8`: the answer and the number of
-labels to choose from, with `/any` appended where order does not count.
+Run this command in the folder of EasyR1, with paths to this folder. `format_prompt=null`, because the question already
+says how to answer. `min_pixels=3136`, because the default of 262,144 enlarges smaller images. If the configuration has
+`worker.reward.reward_type`, set it to `batch`. `answer` is, for example, `CAFB/8`: the answer, then the number of
+labels to choose from, then `/any` if the order does not count.
 """
 
 

@@ -1,4 +1,4 @@
-"""Plain JSON Lines for a custom loader: messages, image paths in the order of the placeholders, the whole record."""
+"""Plain JSON Lines for a custom loader: messages, image paths in the order of the placeholders, and the record."""
 
 import json
 
@@ -14,9 +14,9 @@ def _row(item: Item) -> Row:
 
 def _training(report: ExportReport) -> str:
     return """
-One JSON object a line: `messages` (text and image placeholders), `images` (paths from this folder, one a placeholder),
-`answer` (`CAFB`), `pool` (number of labels to choose from), `ordered` (whether their order counts), `record`
-(the JSON of the sample in the shard). The reward:
+One JSON object per line: `messages` (text and image placeholders), `images` (one path per placeholder, relative to this
+folder), `answer` (such as `CAFB`), `pool` (number of labels to choose from), `ordered` (whether their order counts),
+`record` (the JSON of the sample in the shard). To compute the reward:
 
     from mvp_train.reward import RewardConfig, score
     score(completion, row["answer"], row["pool"], RewardConfig(), ordered=row["ordered"]).reward

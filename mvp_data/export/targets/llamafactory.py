@@ -1,4 +1,4 @@
-"""LLaMA-Factory: sharegpt rows with the right answer. It has no GRPO, so this is for supervised fine-tuning."""
+"""LLaMA-Factory: ShareGPT rows with the right answer, for supervised fine-tuning, because it has no GRPO."""
 
 import json
 
@@ -20,12 +20,12 @@ LLaMA-Factory has no GRPO: this is supervised fine-tuning on the right answers, 
       dataset_dir=. media_dir=. dataset=mvp_{train}{val} cutoff_len={report.prompt_tokens + report.answer_tokens} \\
       finetuning_type=lora output_dir=output
 
-in this folder.
+Run this command in this folder.
 """
 
 
 def _dataset_info(report: ExportReport) -> str:
-    """The list of the datasets in a folder, which LLaMA-Factory reads."""
+    """The content of `dataset_info.json`, in which LLaMA-Factory looks up datasets."""
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
     columns = {"messages": "messages", "images": "images"}
     info = {

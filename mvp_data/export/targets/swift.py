@@ -1,4 +1,4 @@
-"""ms-swift: its standard columns, and `solution`, which it passes to the reward."""
+"""ms-swift: its standard columns, and the column `solution`, which it passes to the reward."""
 
 from mvp_data.export.target import ADAPTERS_FILE, ExportReport, Item, Row, Target, facts, ground_truth, one_message
 
@@ -18,8 +18,9 @@ def _training(report: ExportReport) -> str:
       --external_plugins {ADAPTERS_FILE} --reward_funcs mvp \\
       --max_length {report.prompt_tokens} --max_completion_length {report.answer_tokens} --num_generations 8
 
-in this folder. The plugin registers the reward as `mvp`; it reads `solution`, `CAFB/8`: the answer and the number of
-labels to choose from, with `/any` appended where order does not count. `ROOT_IMAGE_DIR` is the root of image paths.
+Run this command in this folder. The plugin registers the reward as `mvp`. The reward reads `solution`, such as
+`CAFB/8`: the answer, then the number of labels to choose from, then `/any` if the order does not count.
+`ROOT_IMAGE_DIR` is the root of the image paths.
 """
 
 

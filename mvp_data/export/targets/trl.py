@@ -7,7 +7,7 @@ from mvp_data.shards.prompt import messages
 
 
 def _row(item: Item) -> Row:
-    """Messages, images, and the truth as columns, which TRL passes to the reward."""
+    """Messages, images, and the ground truth as columns, which TRL passes to the reward."""
     return {"prompt": messages(item.record, item.prompt), "images": item.images, **truth(item), **facts(item)}
 
 
@@ -15,9 +15,10 @@ def _training(report: ExportReport) -> str:
     return """
     trl grpo --config grpo.yaml
 
-Any key of `grpo.yaml` can be given on the command line: `--model_name_or_path`, `--num_generations`. If this folder
-moves, change `dataset_name` there. The reward is `mvp_train.reward.mvp_reward`; it reads the columns `answer`,
-`pool`, `ordered` and `task`. In Python `datasets.load_dataset` of this folder gives messages and PIL images.
+Run this command in this folder. Options on the command line override `grpo.yaml`, for example `--num_generations 4`. If
+you move this folder, change `dataset_name` in the file. The reward `mvp_train.reward.mvp_reward` reads the columns
+`answer`, `pool`, `ordered` and `task`. In Python, `datasets.load_dataset` of this folder returns messages and PIL
+images.
 """
 
 

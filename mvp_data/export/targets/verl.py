@@ -1,4 +1,4 @@
-"""verl: rows for its `RLHFDataset`, with the truth in `reward_model` and the rest in `extra_info`."""
+"""verl: rows for its `RLHFDataset`, with the ground truth in `reward_model` and the rest in `extra_info`."""
 
 from mvp_data.export.target import (
     ExportReport,
@@ -14,7 +14,7 @@ from mvp_data.export.target import (
 
 
 def _row(item: Item) -> Row:
-    """One row. verl reports validation for each `data_source`, so that column holds the task."""
+    """One row. `data_source` holds the task, because verl reports validation for each `data_source`."""
     return {
         "data_source": item.record.task,
         "prompt": one_message(item),
@@ -35,10 +35,10 @@ def _training(report: ExportReport) -> str:
       actor_rollout_ref.model.path=Qwen/Qwen2.5-VL-7B-Instruct actor_rollout_ref.rollout.name=vllm \\
       actor_rollout_ref.rollout.n=8 data.train_batch_size=64
 
-in this folder; on several machines give whole paths. The rest (batch sizes per GPU, parallelism) is verl's, and
-`mvp_train` must be installed where its workers run. `reward_model.ground_truth` is `CAFB/8`: the answer and the
-number of labels to choose from, with `/any` appended where order does not count. `data_source` is the task, so
-verl reports validation for each task.
+Run this command in this folder; on several machines, use absolute paths. For other options (batch sizes per GPU,
+parallelism) see the documentation of verl. Install `mvp_train` on all machines that run its workers.
+`reward_model.ground_truth` is, for example, `CAFB/8`: the answer, then the number of labels to choose from, then `/any`
+if the order does not count. `data_source` is the task, so verl reports validation for each task.
 """
 
 
