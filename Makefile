@@ -22,7 +22,7 @@ test: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
-	.venv-test/bin/python -m pytest --numprocesses 2 --dist loadfile
+	.venv-test/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 $(FILM): examples/demo_film.py | .venv/installed
 	.venv/bin/python examples/demo_film.py $@

@@ -22,6 +22,31 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+# With --no-loadscope-reorder these files start first, so that no worker is left alone with a long one at the end.
+LONG_FILES = (
+    "pipeline/test_build.py",
+    "train/test_training.py",
+    "train/test_learn_tiny.py",
+    "audit/test_run.py",
+    "engines/test_ray.py",
+    "export/test_trl.py",
+    "test_crash.py",
+    "quiz/test_page.py",
+    "train/test_dataset.py",
+    "test_faults.py",
+    "ingest/test_merge_banks.py",
+    "cli/test_main.py",
+    "video/decode/test_real.py",
+    "test_hostile.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of the long files first."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The folder of real videos next to the checkout; tests that need it are skipped without it."""
