@@ -98,8 +98,8 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides, `section.key=value` with a YAML value such as `1e-6`, `[a, b]` or `null`.
 
-    A recipe may name another one in its folder as `base`; it then contains only the differences. Raises `ConfigError` if
-    the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
+    A recipe may name another one in its folder as `base`; it then contains only the differences. Raises `ConfigError`
+    if the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
     """
     values = _with_base(path)
     for override in overrides:

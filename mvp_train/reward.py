@@ -94,7 +94,7 @@ def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
 def score(
     completion: str, answer: str | Sequence[str], pool: int, weights: RewardConfig, *, ordered: bool = True
 ) -> Score:
-    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` labels to choose from.
+    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), in a pool of `pool` labels.
 
     Without `ordered` the right labels are first put into their right slots, so any order earns the same. Raises
     `ConfigError` if `answer` does not consist of different labels of the pool.

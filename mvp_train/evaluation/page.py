@@ -44,7 +44,7 @@ def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") 
 
 
 def slots(chosen: tuple[str, ...] | None, answer: tuple[str, ...], *, ordered: bool = True) -> list[tuple[str, str]]:
-    """Each label of an answer with its state: right, moved (right, but in another place) or wrong; empty without answer.
+    """Each label of an answer with its state: right, moved (to another place) or wrong; empty without an answer.
 
     Where order does not count, no label is moved.
 
