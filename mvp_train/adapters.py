@@ -54,7 +54,7 @@ def _score(completion: str, ground_truth: str) -> Score:
 
 
 def _parts(scored: Score) -> dict[str, float]:
-    """All grades but the reward, a name that verl uses itself."""
+    """All grades except `reward`, a name that verl itself uses."""
     return {name: float(value) for name, value in asdict(scored).items() if name != "reward"}
 
 

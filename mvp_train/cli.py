@@ -229,8 +229,8 @@ def _asked_recipe(
 ) -> Recipe:
     """The recipe with each sample of a split once, or `limit` of them at random.
 
-    `model` and `shards` replace those of the recipe, or are enough without one. With `trained`, the model is the one
-    that the recipe's runs trained, if there is one and `model` names no other.
+    `model` and `shards` replace those of the recipe, or suffice without a recipe. With `trained`, the latest model that
+    the recipe has trained replaces its base model, unless `model` is given.
     """
     from mvp_train.training.run_folder import trained_model
 

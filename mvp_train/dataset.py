@@ -1,7 +1,7 @@
-"""Training rows: which samples are shown, in what order, and the columns that TRL gets.
+"""Training rows: selects and orders samples, and makes the columns that TRL reads.
 
-Selection works on whole columns of the offset indexes; images are read with their row. The only module that names
-datasets.
+Selection works on whole columns of the offset indexes; images are read with their row. Only this module imports
+`datasets`.
 """
 
 import io
@@ -60,7 +60,7 @@ class Samples:
         return [self[row] for row in sorted(firsts)]
 
     def column(self, name: str) -> Any:
-        """A column of the offset indexes, with the value of each row."""
+        """A column of the offset indexes, in the order of the rows."""
         import pyarrow as pa
 
         columns = [shards.table[name] for shards in self.sets]
@@ -206,7 +206,7 @@ def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
 
 
 def _weighted(samples: Samples, data: DataConfig) -> Samples:
-    """Each row as often as its set's weight: for 2.3, twice, and once more for 30 % of the rows, chosen by key."""
+    """Each row as often as the weight of its set: for 2.3, twice, and a third time for 30 % of the rows, by key."""
     import numpy as np
 
     parts, first, rows = [], 0, samples.rows
@@ -243,8 +243,8 @@ def _ordered(samples: Samples, data: DataConfig) -> Any:
 def _decode(data: bytes, name: str) -> "Image":
     """The decoded image of a JPEG.
 
-    Pillow paints grey what it cannot read, so damage is looked for first. A flipped bit that leaves no stray marker is
-    found only by `mvp-data verify`, which compares the checksums in `index.json`.
+    Pillow fills unreadable parts with grey, so this looks for damage first. Only `mvp-data verify`, which compares the
+    checksums in `index.json`, finds a flipped bit that leaves no stray marker.
     """
     from PIL import Image
 

@@ -54,7 +54,7 @@ class ShardsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Which samples are shown, and in what order."""
+    """The choice and the order of the samples."""
 
     shards: tuple[ShardsConfig, ...] = ()
     split: str = "train"
@@ -63,8 +63,8 @@ class DataConfig:
     limit: int = 0  # 0: all
     seed: int = 0
     pass_rates: str = ""  # an output of `mvp-train filter`
-    min_pass_rate: float = 0.0  # with pass rates, only samples with min <= rate <= max are shown, without those
-    max_pass_rate: float = 1.0  # whose completions all earned the same reward: a GRPO group learns nothing from them
+    min_pass_rate: float = 0.0  # with pass rates, only samples with min <= rate <= max whose completions
+    max_pass_rate: float = 1.0  # earned different rewards; GRPO learns nothing from the others
     cache: str = ""  # folder for copies of remote shards; empty: in the user's cache
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """The whole recipe; without `lora` all weights are trained."""
+    """The whole recipe; without `lora` all parameters are trained."""
 
     model: ModelConfig
     data: DataConfig
@@ -98,8 +98,8 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides, `section.key=value` with a YAML value such as `1e-6`, `[a, b]` or `null`.
 
-    A recipe may name another one in its folder as `base`; it then holds only the differences. Raises `ConfigError` if
-    the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
+    A recipe may name another one in its folder as `base`; it then contains only the differences. Raises `ConfigError`
+    if the file is missing or not YAML, keys are unknown (the message lists them), or a value is invalid.
     """
     values = _with_base(path)
     for override in overrides:
@@ -193,7 +193,7 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 
 def _items(value: Any) -> list[Any]:
-    """A list as it is; one value alone, such as a path or a task, as a list of it."""
+    """A list unchanged; a single value, such as a path or a task, as a list of one."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

@@ -31,9 +31,9 @@ _POOLS = tuple(frozenset(LABELS[:size]) for size in range(len(LABELS) + 1))
 class RewardConfig:
     """Weights of the parts; they add up to 1.
 
-    Selection can be as low as -1. So only with `format` >= `selection` a valid answer never earns less than an invalid
-    one. With `position` >= 2 `order` (2/3 for K = 4) the correction of a mistake never lowers the reward. Neither is
-    enforced, so that ablations can break them.
+    With `format` >= `selection` a valid answer never earns less than an invalid one, although selection can be as low
+    as -1. With `position` >= 2 `order` (2/3 `order` for K = 4) correcting a mistake never lowers the reward. Neither
+    condition is enforced, so that ablations can break them.
     """
 
     format: float = 0.2
@@ -94,7 +94,7 @@ def parse(completion: str, pool: int, k: int) -> tuple[str, ...] | None:
 def score(
     completion: str, answer: str | Sequence[str], pool: int, weights: RewardConfig, *, ordered: bool = True
 ) -> Score:
-    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), with `pool` labels to choose of.
+    """`completion` graded against `answer`, "CAFB" or a record's ("C", "A", "F", "B"), in a pool of `pool` labels.
 
     Without `ordered` the right labels are first put into their right slots, so any order earns the same. Raises
     `ConfigError` if `answer` does not consist of different labels of the pool.
@@ -113,7 +113,7 @@ def score_record(completion: str, record: Record, weights: RewardConfig) -> Scor
     return score(completion, record.answer, asked.choices, weights, ordered=asked.ordered)
 
 
-@lru_cache(maxsize=1 << 14)  # there are only 209 ways to be more or less right for K = 4, 13,327 for K = 6
+@lru_cache(maxsize=1 << 14)  # there are only 209 different `slots` for K = 4, and 13,327 for K = 6
 def _scored(slots: tuple[int, ...], pool: int, weights: RewardConfig, ordered: bool) -> Score:
     """The score of a valid answer; `slots` as in `mvp_data.tasks.grading`."""
     parts = grade(slots, pool, ordered=ordered)

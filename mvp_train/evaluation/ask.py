@@ -1,4 +1,4 @@
-"""Ask a model the samples of some shards, batch by batch, unchanged or with an ablation."""
+"""Asks a model the questions of samples, batch by batch, optionally with an ablation."""
 
 import io
 import sys
@@ -16,7 +16,7 @@ from mvp_train.recipe import require
 from mvp_train.reward import RewardConfig
 
 ABLATIONS = ("context_shuffled", "context_removed", "candidates_blanked")
-LOG_EVERY_S = 30.0  # of the progress bar, if stderr is not a terminal
+LOG_EVERY_S = 30.0  # interval of the progress bar, if stderr is not a terminal
 
 
 class Answers(Protocol):
@@ -47,7 +47,7 @@ class AskConfig:
         require(0 <= self.temperature <= 10, f"temperature {self.temperature}: must be from 0 to 10")
         same = self.rollouts > 1 and self.temperature == 0
         require(not same, f"{self.rollouts} completions at temperature 0 are all the same: set a temperature above 0")
-        require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be in {', '.join(ABLATIONS)}")
+        require(self.ablation in ("", *ABLATIONS), f"ablation {self.ablation!r}: must be one of {', '.join(ABLATIONS)}")
 
 
 def ask_all(
@@ -76,7 +76,7 @@ def ask_all(
 def ablated(sample: Sample, name: str) -> Sample:
     """The sample with shuffled context images or with grey candidates; other ablations do not change it.
 
-    The times of the context frames stay in place. `context_removed` is a matter of the prompt.
+    The times of the context frames stay in place. For `context_removed` only the prompt changes.
     """
     if name == "candidates_blanked":
         grey = _grey(sample.record.width_px, sample.record.height_px)

@@ -1,4 +1,4 @@
-"""Ask a model the samples of some shards, score its answers, and write a report.
+"""Asks a model the questions of samples, scores its answers, and writes a report.
 
 The output folder gets `completions.parquet` (every completion), `page.html` (some of them with their frames) and last
 `report.json`. Images are read batch by batch and dropped; only the texts are kept.
@@ -42,7 +42,7 @@ class Report:
 def evaluate(
     load: Callable[[], Answers], samples: Samples, out: Path, ask: AskConfig, about: Mapping[str, Any]
 ) -> Report:
-    """Ask the model that `load` returns all `samples`, write the folder `out`, and return its report.
+    """Ask the model that `load` returns about all `samples`, write the folder `out`, and return its report.
 
     Raises:
         ConfigError: there are no samples, or a key occurs twice.

@@ -1,7 +1,7 @@
 """The metrics of a model's answers, each with a confidence interval and its chance level.
 
-Samples of one video resemble each other, so intervals are computed over whole video groups: over independent samples
-they would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
+Samples of one video resemble each other, so intervals are computed over whole video groups; over single samples they
+would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
 half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
 """
 

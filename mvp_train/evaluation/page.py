@@ -1,4 +1,4 @@
-"""One self-contained HTML page of puzzles with what a model answered, and what that earned. It runs no code."""
+"""One self-contained HTML page of puzzles with a model's answers and their rewards. It runs no scripts."""
 
 import base64
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Shown:
 
 
 def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") -> int:
-    """Write the page, whole or not at all; return how many puzzles it has: fewer than given beyond 100 MiB.
+    """Write the page atomically; return its number of puzzles, fewer than given if it would exceed 100 MiB.
 
     `notes` are lines of plain text above the puzzles.
     """
@@ -44,9 +44,9 @@ def write_page(path: Path, shown: Iterable[Shown], title: str, notes: str = "") 
 
 
 def slots(chosen: tuple[str, ...] | None, answer: tuple[str, ...], *, ordered: bool = True) -> list[tuple[str, str]]:
-    """Each label of an answer with what it is: right, moved (to another place) or wrong; none if there is no answer.
+    """Each label of an answer with its state: right, moved (to another place) or wrong; empty without an answer.
 
-    Where order does not count, none is moved.
+    Where order does not count, no label is moved.
 
     >>> slots(("A", "C", "E"), ("A", "B", "C"))
     [('A', 'right'), ('C', 'moved'), ('E', 'wrong')]
@@ -89,7 +89,7 @@ def _shortened(completion: str) -> str:
 
 
 def _words(candidate: CandidateFrame) -> str:
-    """Where a candidate is from and its time."""
+    """The origin and the time of a candidate."""
     origin = f"hidden {candidate.order + 1}" if candidate.order >= 0 else candidate.origin.replace("_", " ")
     return f"{origin} · {candidate.time_s:.2f} s"
 

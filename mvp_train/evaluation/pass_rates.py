@@ -1,8 +1,8 @@
-"""How often a model answers each sample right, and whether its completions earn different rewards.
+"""Measures how often a model answers each sample right, and whether its completions earn different rewards.
 
 GRPO learns nothing from a sample whose completions all earn the same. After every batch the results go to a log next to
-the output, so that the run resumes after any interruption. The seed of a batch depends on its keys, so a resumed run
-ends with the same results.
+the output, so a run can be resumed after any interruption. The seed of a batch depends on its keys, so a resumed run
+gives the same results.
 """
 
 import json

@@ -19,7 +19,7 @@ from mvp_data.shards.prompt import Message
 from mvp_train.recipe import ModelConfig, checked
 
 RANDOM = "random:"  # prefix of the untrained models
-_END_BYTES = 1 << 16  # of each end of a file of weights
+_END_BYTES = 1 << 16  # hashed at each end of a weights file
 INSTALL = "pip install 'masked-video-prediction[train]' (in a checkout: pip install '.[train]')"
 
 
@@ -35,7 +35,7 @@ def quiet_libraries() -> None:
 
 
 def find_model(config: ModelConfig) -> Path:
-    """The folder of a model: the given folder, one in the Hub's cache, or one made now for `random:NAME`.
+    """The folder of a model: the given folder, one in the Hub's cache, or one created here for `random:NAME`.
 
     `ConfigError` if the model is not on this machine; the message has the command that downloads it.
     """
@@ -54,7 +54,7 @@ def find_model(config: ModelConfig) -> Path:
 
 
 def with_weights(config: ModelConfig) -> Path:
-    """The folder of a model with its weights; those of `random:NAME` are made now."""
+    """The folder of a model with its weights; those of `random:NAME` are created if they are missing."""
     folder = find_model(config)
     if config.path.startswith(RANDOM) and not any(folder.glob("*.safetensors")):
         from mvp_train.models.untrained import save
@@ -64,7 +64,7 @@ def with_weights(config: ModelConfig) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of both ends of each file of weights: tells models of the same name apart in milliseconds."""
+    """A hash of both ends of each weights file; distinguishes models of the same name in milliseconds."""
     found = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
@@ -92,7 +92,7 @@ def load_processor(folder: Path) -> Any:
     """The processor of a model, set to left padding. Checks that it takes images and has a chat template.
 
     Raises:
-        ConfigError: it does not, so that prompts would be silently wrong.
+        ConfigError: it takes no images or has no chat template, so prompts would be silently wrong.
         MissingDependencyError: torchvision is missing; transformers then returns only a tokenizer.
     """
     from transformers import AutoProcessor, ProcessorMixin
@@ -159,12 +159,12 @@ def lora_config(values: Mapping[str, Any] | None) -> Any:
 
 
 def model_size(folder: Path, lora: Mapping[str, Any] | None) -> tuple[Any, int, int]:
-    """The configuration of a model's language part, its number of parameters, and how many `lora` adds to them."""
+    """The configuration of a model's language part, its number of parameters, and the number that `lora` adds."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     config, adapter = AutoConfig.from_pretrained(base_of(folder) or folder, local_files_only=True), 0
-    with torch.device("meta"):  # without memory for the weights
+    with torch.device("meta"):  # allocates no memory for the weights
         model = AutoModelForImageTextToText.from_config(config)
         model.tie_weights()
         parameters = model.num_parameters()
@@ -191,8 +191,8 @@ class LocalModel:
     def __init__(self, model: Any, processor: Any) -> None:
         """Drop the model's own generation settings.
 
-        transformers uses them for whatever a `generate` call leaves open. Those of the released models turn on sampling
-        and a repetition penalty, so greedy answers would not be greedy.
+        transformers uses them for every parameter that a `generate` call does not set. Those of the released models
+        turn on sampling and a repetition penalty, so greedy answers would not be greedy.
         """
         from transformers import GenerationConfig
 

@@ -17,7 +17,7 @@ SPECIAL = [
     f"<|{name}|>"
     for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
 ]
-# The result of the chat templates of Qwen2-VL and later for text and images, without a system message.
+# Gives the output of the chat templates of Qwen2-VL and later for text and images, without a system message.
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' }}
@@ -38,7 +38,7 @@ CHAT_TEMPLATE = """\
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-# The tokenizer is trained on these texts, so that it holds the words of prompts and answers whole.
+# The tokenizer is trained on these texts, so that the words of prompts and answers are single tokens.
 TEXTS = (
     "These are frames of one video, in order. At the gap, frames are missing. [gap: 4 frames are missing here]",
     "candidates, shuffled; of them fill the gap, the others do not: The missing frames, shuffled:",
@@ -52,7 +52,7 @@ TEXTS = (
 class Shape:
     """The sizes of a model, under their names in the transformers configuration of its kind.
 
-    The defaults of `vision` there are those of the released models, but for `hidden_size` of qwen2_5_vl.
+    Its defaults for `vision` are those of the released models, except `hidden_size` of qwen2_5_vl.
     """
 
     kind: str  # qwen2_5_vl | qwen3_vl
@@ -127,7 +127,7 @@ def save(
 
 
 def save_without_weights(folder: Path, name: str) -> Path:
-    """Write only the configuration and the processor: enough for a plan, and a matter of seconds for any size."""
+    """Write only the configuration and the processor: enough for a plan, and done in seconds for any size."""
     shape, tokenizer = find_shape(name), _tokenizer()
     return _write(folder, [make_config(shape, tokenizer), _processor(shape, tokenizer)])
 
@@ -164,7 +164,7 @@ def make_config(shape: Shape, tokenizer: Any = None) -> Any:
 
 
 def _write(folder: Path, parts: Sequence[Any]) -> Path:
-    """Save the parts to one folder that appears whole."""
+    """Save the parts to one folder, which appears only when it is complete."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for part in parts:

@@ -14,7 +14,7 @@ from mvp_train.recipe import ModelConfig
 
 
 class VllmModel:
-    """A whole model in a vLLM engine, whose limits follow from the largest prompt."""
+    """A full model (not an adapter) in a vLLM engine; the largest prompt sets the engine's limits."""
 
     def __init__(self, config: ModelConfig, *, images: int, max_new_tokens: int) -> None:
         """Load the model for prompts of up to `images` images.
@@ -53,7 +53,7 @@ class VllmModel:
 
 
 def chat(prompt: Sequence[Message], images: Sequence[Any]) -> list[dict[str, Any]]:
-    """The messages in vLLM's form, with an image in each placeholder."""
+    """The messages in vLLM's format, with an image in place of each placeholder."""
     rest = iter(images)
 
     def filled(piece: Any) -> Any:

@@ -102,7 +102,7 @@ class RunLog:
         """Write `README.md`, the card of the models in this folder."""
         recipe = self._plan.recipe
         shards = "\n".join(f"- {item.path}, split {recipe.data.split}" for item in recipe.data.shards)
-        kind = "LoRA adapters of" if recipe.lora is not None else "all weights trained from"
+        kind = "LoRA adapters of" if recipe.lora is not None else "full fine-tunes of"
         (self._folder / "README.md").write_text(CARD.format(model=recipe.model.path, kind=kind, shards=shards))
 
     def write_page(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs a training `Plan` with TRL's GRPO trainer; adds step times, a run log and an exact resume.
+"""Runs a training `Plan` with TRL's GRPO trainer; adds step times, a run log and exact resume.
 
 Only this module imports TRL, which is slow.
 """
@@ -89,8 +89,8 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load the weights of a checkpoint strictly.
 
-        A checkpoint of a vision-language model has the names of the released weights, not those of the modules.
-        transformers 5.23 does not convert them: it finds no weight, warns, and keeps the weights it started from.
+        A checkpoint of a vision-language model names its weights like the released model, not like the modules.
+        transformers 5.23 does not convert the names: it finds no weight, warns, and keeps the initial weights.
         """
         if self.plan.recipe.lora is not None:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -139,6 +139,6 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]
 
 
 def _last_line(error: MvpError) -> str:
-    """The message alone: an error in a worker of a DataLoader has the traceback of the worker before it."""
+    """The message alone, without the traceback that a DataLoader puts before an error of its worker."""
     lines = str(error).strip().splitlines()
     return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
