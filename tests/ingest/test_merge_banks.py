@@ -99,7 +99,7 @@ def test_a_folder_that_is_not_a_bank(banks: list[Path], tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=problem):
             merge([banks[0], tmp_path / bank], tmp_path / "bank")
     assert not (tmp_path / "bank").exists()
-    with pytest.raises(OutputError, match="leave it out"):
+    with pytest.raises(OutputError, match="remove it from the list"):
         merge(banks, banks[0])
 
 

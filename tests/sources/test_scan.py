@@ -227,7 +227,7 @@ def test_limit_takes_the_first_in_order(tmp_path: Path) -> None:
         ("gone", "cannot be read"),
         ("fifo", "not a regular file"),
         ("", "empty"),
-        ("a\0b", "empty, or not a name"),
+        ("a\0b", "empty, or not a valid file name"),
         ("zip://x", "not accepted"),
         ("simplecache::http://h/x.mp4", "chained"),
         ("memory://nothing/here", "cannot be read (not found)"),
