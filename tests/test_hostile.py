@@ -125,7 +125,7 @@ def put(path: Path, data: bytes) -> Path:
         (b"grpo: {a: 0x" + b"f" * 20_000 + b"}", "does not fit 64 bits"),
         (b"data: {limit: -0x" + b"f" * 20_000 + b"}", "does not fit 64 bits"),
         (b"grpo: {a: 1" + b":1" * 20_000 + b"}", "does not fit 64 bits"),  # base 60
-        (b'base: "a\\0b"', "not a name"),
+        (b'base: "a\\0b"', "not a valid file name"),
         (b"a: &a [x]\nb: *a", "aliases"),
         (b"[" * 100_000, "not valid YAML"),
         (b"- " * 50_000, "not valid YAML"),

@@ -137,7 +137,7 @@ BAD = {
         ["build", "--src", "{films}", "--out", "{tmp}/o", "--bank", "{tmp}/typo.yaml/bank"],
         "--bank",
     ),
-    "an index without a bank": (["index", "--src", "{films}"], "give --bank"),
+    "an index without a bank": (["index", "--src", "{films}"], "pass a folder with --bank"),
     "a shard that is not there": (["inspect", "{tmp}/none.tar"], "none.tar"),
     "a shard that is not a tar": (["inspect", "{tmp}/typo.yaml"], "typo.yaml"),
     "a folder without a build": (["inspect", "{tmp}/empty"], "no index.json"),
