@@ -50,7 +50,7 @@ def mine(
     return Miner(videos, config, thresholds, seed).mine(episode, config.distractors)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(st.sampled_from(MINE_ORDERS), st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 10), st.integers(0, 10))
 def test_every_distractor_is_admissible(order: str, seed: int, count: int, near: int, same: int) -> None:
     """The corpora are random, with copies, other splits, other sizes and repeated thumbnails."""

@@ -133,7 +133,7 @@ def videos(draw: st.DrawFn) -> KeptVideo:
     return kept_video(np.round(vectors * 64) / np.float32(64), shots=shots, thumbnails=thumbnails)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(videos(), st.sampled_from(MASK_POLICIES), st.integers(2, 5), st.integers(2, 9), st.integers(0, 10**6))
 def test_every_episode_keeps_every_rule(video: KeptVideo, policy: str, k: int, context: int, seed: int) -> None:
     options: dict[str, Any] = {"mask_policy": policy, "hidden_frames": k, "context_frames": context}
@@ -172,7 +172,7 @@ def key_frames(video: KeptVideo, start: int, k: int, edge: int) -> list[int]:
     return chosen
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     videos(),
     st.sampled_from(["free", "within_shot", "anchored"]),

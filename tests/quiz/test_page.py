@@ -299,7 +299,10 @@ def answers_of(*items: object, **other: object) -> str:
         (answers_of(), "contains no answers"),
         (answers_of(GOOD, GOOD), "answers a puzzle twice"),
         (answers_of(GOOD, quiz=[]), "quiz: not an object with exactly puzzles, seed, split, task"),
-        (answers_of(GOOD, quiz={"puzzles": 1, "seed": 0, "split": "", "task": "chess"}), "task 'chess': unknown"),
+        (
+            answers_of(GOOD, quiz={"puzzles": 1, "seed": 0, "split": "", "task": "chess"}),
+            "task 'chess': unknown; choose one of mvp",
+        ),
         (answers_of({**GOOD, "answer": ["A", "B"]}), "the answer 'A, B' is not 4 different of A to H"),
         (answers_of({**GOOD, "answer": ["A", "B", "C", "I"]}), "is not 4 different of A to H"),
         (answers_of({**GOOD, "answer": {}}), "answer 1: answer {} is not a value that a quiz page saves"),

@@ -189,7 +189,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     path=st.text(min_size=1),
     extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3),

@@ -45,7 +45,7 @@ def test_target_sizes(shown: tuple[int, int], multiple: int, max_pixels: int, ex
     assert target_size(*shown, multiple=multiple, max_pixels=max_pixels) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(SIDES, SIDES, st.integers(1, 512), st.integers(784, 2_000_000))
 def test_target_size_for_every_option(width: int, height: int, multiple: int, max_pixels: int) -> None:
     assume(max_pixels >= multiple**2)  # FramesConfig requires this
@@ -56,7 +56,7 @@ def test_target_size_for_every_option(width: int, height: int, multiple: int, ma
     assert found[1] < height + 2 * multiple, "never enlarged by more than the rounding"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(300, 4096), st.floats(0.4, 2.5), st.integers(10, 32))
 def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float, multiple: int) -> None:
     height = round(width * shape)
@@ -66,7 +66,7 @@ def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float,
     assert 0.8 < found[1] / found[0] / (height / width) < 1.25
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.integers(16, 3000), st.integers(16, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
 def test_cover_box_is_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
@@ -90,7 +90,7 @@ def test_cover_box_is_in_the_crop_and_has_the_shape(width: int, height: int, dat
     assert box[1] - top == pytest.approx(bottom - box[3], abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.integers(2, 3000), st.integers(2, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
 def test_an_image_is_placed_on_whole_pixels_inside_the_crop(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
@@ -175,7 +175,7 @@ def test_images_of_another_size_are_ignored() -> None:
     assert letterbox(pictures)[1] == pytest.approx(11 / 90)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.binary(min_size=81, max_size=81))
 def test_crop_is_never_empty(height: int, width: int, levels: bytes) -> None:
     grey = np.frombuffer(levels, np.uint8)[: height * width].reshape(height, width, 1)
