@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -77,6 +78,52 @@ def make_sample(number: int = 0, **record: object) -> Sample:
         context=tuple(draw(number, frame.time_s, 60) for frame in made.context),
         candidates=tuple(draw(number, c.time_s, 60 if c.order >= 0 else 160) for c in made.candidates),
     )
+
+
+def make_twins(number: int = 0, *, split: str = "train", mask_start: int = 4, bridge: int = 2) -> tuple[Sample, Sample]:
+    """Same-strip twins `number`: one context and one pool of 8; the gap is at the first run or at the second."""
+    base = make_sample(number, split=split, mask_start=mask_start)
+    times = [float(i) for i in range(20)]
+    runs = list(range(mask_start, mask_start + 4)), list(range(mask_start + 4 + bridge, mask_start + 8 + bridge))
+    seen = [i for i in range(20) if i not in (*runs[0], *runs[1])]
+    context = tuple(ContextFrame(time_s=times[i], shot=i // 6, frame=i) for i in seen)
+    made = []
+    for half, (own, other) in enumerate((runs, runs[::-1])):
+        pool = shuffled([*own, *other], "twins", number, half)
+        candidates = tuple(
+            CandidateFrame(
+                label=LABELS[slot],
+                order=own.index(i) if i in own else -1,
+                decoy=other.index(i) if i in other else -1,
+                origin="hidden" if i in own else "same_strip",
+                video_id=base.record.video_id,
+                video_path=base.record.video_path,
+                time_s=times[i],
+                shot=i // 6,
+                frame=i,
+                similarity=0.7,
+            )
+            for slot, i in enumerate(pool)
+        )
+        record = replace(
+            base.record,
+            key=f"{base.record.key}-{'ab'[half]}",
+            pair_id=f"{base.record.key}-a",
+            mask_start=mask_start + half * bridge,
+            context=context,
+            candidates=candidates,
+            answer=tuple(c.label for c in sorted((c for c in candidates if c.order >= 0), key=lambda c: c.order)),
+            hidden_start_s=times[own[0]],
+            hidden_end_s=times[own[-1]],
+        )
+        made.append(
+            Sample(
+                record=record,
+                context=tuple(draw(number, frame.time_s, 60) for frame in context),
+                candidates=tuple(draw(number, c.time_s, 60) for c in candidates),
+            )
+        )
+    return made[0], made[1]
 
 
 def make_shard(path: Path, count: int = 6, **record: object) -> ShardInfo:

@@ -115,6 +115,7 @@ class Packer:
         return Record(
             key=puzzle.key,
             task=puzzle.task,
+            pair_id=puzzle.pair_id,
             split=video.split,
             k=episode.k,
             l=len(puzzle.candidates) - episode.k,

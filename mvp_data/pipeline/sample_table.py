@@ -7,8 +7,7 @@ from typing import Any
 
 from mvp_data.pipeline.output_folder import SAMPLES_NAME
 from mvp_data.puzzles.difficulty import bucket
-from mvp_data.puzzles.distractors import ORIGINS
-from mvp_data.shards.record import Record
+from mvp_data.shards.record import ORIGINS, Record
 from mvp_data.system.parquet import schema_of, write_rows
 
 
@@ -18,6 +17,8 @@ class SampleRow:
 
     key: str
     task: str
+    pair_id: str  # shared by both samples of a pair
+    pair_kind: str  # same_strip, same_video or corpus; empty without a pair
     shard: str
     split: str
     video_id: str
@@ -39,7 +40,8 @@ class SampleRow:
     doubt: str  # why its order may be ambiguous, or empty
     margin: float
     decoys: int  # distractors in a decoy run
-    neighbourhood: int  # distractors by origin
+    same_strip: int  # distractors by origin
+    neighbourhood: int
     same_video: int
     corpus: int
     distractor_similarity: float  # the maximum
@@ -63,6 +65,6 @@ def sample_row(shard: str, record: Record) -> dict[str, Any]:
         "difficulty_bucket": bucket(record.difficulty),
         "decoys": sum(c.decoy >= 0 for c in record.candidates),
         "distractor_similarity": max((c.similarity for c in distractors), default=0.0),
-        **{origin: origins.count(origin) for origin in ORIGINS},
+        **{origin: origins.count(origin) for origin in ORIGINS[1:]},
     }
     return {name: derived.get(name, getattr(record, name, None)) for name in SampleRow.__slots__}

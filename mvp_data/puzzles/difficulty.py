@@ -11,7 +11,7 @@ from mvp_data.puzzles.similarity_solvers import Features
 BUCKETS = 10
 
 # How hard it is to tell a distractor from a hidden frame by its surroundings.
-ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0}
+ORIGIN_HARDNESS = {"corpus": 0.0, "same_video": 0.5, "neighbourhood": 1.0, "same_strip": 1.0}
 FULL_MOTION = 32.0  # mean change of luma (of 255) from one hidden frame to the next that counts as 1
 
 # The solvers have half of the weight, because only they see the whole puzzle. Motion makes consecutive hidden frames

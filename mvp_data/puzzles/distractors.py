@@ -16,12 +16,11 @@ from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
 from mvp_data.puzzles.similarity_solvers import gap_of
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
-from mvp_data.shards import record
 
 # Nearest frames searched for each hidden frame; the larger number if the smaller one gives too few distractors.
 NEIGHBOURS = (64, 1024)
 FAR = 1e-3  # a similarity this much below the band is not in it, whatever the rounding error
-ORIGINS = record.ORIGINS[1:]  # all but `hidden`, in the order in which they supply missing distractors
+ORIGINS = ("neighbourhood", "same_video", "corpus")  # of scattered distractors; each fills up what the others lack
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Candidate:
     frame: FrameRef
     order: int
     decoy: int  # its position in a decoy run, or -1
-    origin: str  # hidden | neighbourhood | same_video | corpus
+    origin: str  # hidden | same_strip | neighbourhood | same_video | corpus
     similarity: float  # highest cosine to a hidden frame (for a hidden frame: to another one)
 
 
@@ -72,6 +72,7 @@ class Puzzle:
 
     key: str
     task: str
+    pair_id: str = ""  # shared by both puzzles of a pair
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard

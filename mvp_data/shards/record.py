@@ -16,9 +16,9 @@ from mvp_data.core.text import valid_unicode
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.task import Question
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SPLITS = ("train", "val", "test")
-ORIGINS = ("hidden", "neighbourhood", "same_video", "corpus")
+ORIGINS = ("hidden", "same_strip", "neighbourhood", "same_video", "corpus")
 DOUBTS = ("", "reversible", "looping")  # why the order of the hidden frames can be disputed
 LABELS = string.ascii_uppercase
 MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
@@ -54,7 +54,7 @@ class CandidateFrame:
     label: str
     order: int
     decoy: int  # its position in a decoy run, from 0, or -1
-    origin: str  # hidden | neighbourhood | same_video | corpus
+    origin: str  # one of ORIGINS
     video_id: str
     video_path: str
     time_s: float
@@ -79,6 +79,7 @@ class Record:
     key: str
     schema_version: int = SCHEMA_VERSION
     task: str = "mvp"  # one of TASKS
+    pair_id: str = ""  # shared by the two samples of a pair; empty for a sample of its own
     split: str  # train | val | test
     k: int  # hidden frames
     l: int  # distractors  # noqa: E741 - the name of the paper
@@ -102,6 +103,10 @@ class Record:
     video_path: str
     video_group: str  # shared by near-duplicate videos, which are in the same split
     video_duration_s: float
+    clip_start_s: float = 0.0  # the part of the video that was used; both 0: all of it
+    clip_end_s: float = 0.0
+    caption: str = ""
+    licence: str = ""
     extra: str = "{}"  # the other columns of the manifest, as a JSON object
     context: tuple[ContextFrame, ...]
     candidates: tuple[CandidateFrame, ...]
@@ -118,6 +123,12 @@ class Record:
     def question(self) -> Question:
         """The form of an answer to this sample."""
         return TASKS[self.task].question(self.k, self.l)
+
+    @property
+    def pair_kind(self) -> str:
+        """The origin of its decoy run: `same_strip` for twins, else `same_video` or `corpus`; empty without a pair."""
+        decoys = {c.origin for c in self.candidates if c.decoy >= 0} if self.pair_id else set()
+        return next((kind for kind in ("same_strip", "corpus") if kind in decoys), "same_video" if decoys else "")
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -241,6 +252,8 @@ def _check_scalars(record: Record) -> None:
     for name in texts:
         _require(getattr(record, name) != "", f"{name} is empty")
     parse_object(record.extra.encode(), limit_bytes=MAX_JSON_BYTES)
+    span = record.clip_start_s, record.clip_end_s
+    _require(0 <= span[0] < span[1] or span == (0, 0), f"clip from {span[0]} s to {span[1]} s")
 
 
 def _check_candidates(record: Record) -> None:
@@ -264,6 +277,10 @@ def _check_candidates(record: Record) -> None:
     _require(record.answer == answer, f"the answer is {record.answer}, the candidates say {answer}")
     foreign = [c.label for c in pool if c.origin != "corpus" and c.video_id != record.video_id]
     _require(not foreign, f"candidates {foreign} are not from this video, but their origin says so")
+    _require(
+        record.pair_id == "" or any(c.decoy >= 0 for c in pool),
+        f"pair_id {record.pair_id!r:.100} without a decoy run",
+    )
 
 
 def _check_times(record: Record) -> None:

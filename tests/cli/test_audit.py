@@ -137,7 +137,7 @@ def two_builds(shard: Path, target: Path) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda a, b: rewritten(a, b, b'"schema_version":2', b'"schema_version":1'), "schema_version 1"),
+        (lambda a, b: rewritten(a, b, b'"schema_version":3', b'"schema_version":1'), "schema_version 1"),
         (undecodable, "video1-s005-v0: an image cannot be decoded"),
         (without_a_member, "missing files"),
         (two_builds, "samples of two builds"),

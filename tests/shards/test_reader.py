@@ -294,7 +294,7 @@ def test_a_shard_that_differs_from_the_index(folder: Path) -> None:
 def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
     old, new = f'"schema_version":{SCHEMA_VERSION}'.encode(), b'"schema_version":9'
     (tmp_path / "a.tar").write_bytes((folder / "shard-000000.tar").read_bytes().replace(old, new))
-    with pytest.raises(ShardError, match=r"a.tar: video0-s000-v0.json: schema_version 9, this mvp-data reads 2"):
+    with pytest.raises(ShardError, match=r"a.tar: video0-s000-v0.json: schema_version 9, this mvp-data reads 3"):
         open_shards(tmp_path / "a.tar")
 
 

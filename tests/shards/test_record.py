@@ -97,7 +97,7 @@ def test_member_names() -> None:
         ({"key": "a.b"}, "key 'a.b'"),
         ({"key": ""}, "key"),
         ({"key": "a\n"}, "key"),
-        ({"schema_version": 3}, "schema_version 3, this mvp-data reads 2"),
+        ({"schema_version": 2}, "schema_version 2, this mvp-data reads 3"),
         ({"schema_version": True}, "schema_version True"),
         ({"task": "sudoku"}, "task"),
         ({"task": "jigsaw"}, "jigsaw with k 4, l 4"),

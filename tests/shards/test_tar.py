@@ -393,7 +393,7 @@ SHARD = {"name": "a.tar", "task": "mvp", "split": "train", "samples": 1, "bytes"
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 3},
+        {"schema_version": 4},
         {"tool_version": 3},
         {"config": None},
         {"counts": {}},

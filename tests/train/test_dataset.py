@@ -95,9 +95,9 @@ def test_missing_shards(tmp_path: Path) -> None:
 
 
 def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
-    data = (folder / "val-000000.tar").read_bytes().replace(b'"schema_version":2', b'"schema_version":3')
+    data = (folder / "val-000000.tar").read_bytes().replace(b'"schema_version":3', b'"schema_version":4')
     (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(ShardError, match="schema_version 3, this mvp-data reads 2"):
+    with pytest.raises(ShardError, match="schema_version 4, this mvp-data reads 3"):
         select(config(tmp_path / "a.tar", split="val"))
 
 
