@@ -85,7 +85,12 @@ class MaskConfig:
     hidden_frames: int = option(4, "Number of hidden key frames (K).", low=2, high=12)
     context_frames: int = option(12, "Number of visible frames around the hidden segment.", low=2, high=100)
     mask_policy: str = option("anchored", "Rule that decides which segments may be hidden.", choices=MASK_POLICIES)
-    samples_per_video: int = option(32, "Most samples of one video (0: no limit; a decoy pair needs 2).", low=0)
+    max_hidden_shots: int = option(2, "Most shots in a hidden segment.", low=1, high=12)
+    samples_per_video: int = option(32, "Most samples of one video (0: no limit; a pair needs 2).", low=0)
+    frame_reuse: int = option(1, "Number of pairs in which a frame may be hidden (training split only).", low=1, high=4)
+    max_overlap: float = option(
+        0.1, "Largest share of training samples whose hidden frames another sample shows.", low=0, high=1
+    )
     reversible: str = option("drop", "Segments that loop, or look the same in reverse.", choices=("drop", "keep"))
 
     def __post_init__(self) -> None:
@@ -100,6 +105,7 @@ class MineConfig:
     decoy_share: float = option(
         1.0, "Share of puzzles whose distractors form a decoy run; the others get scattered distractors.", low=0, high=1
     )
+    cross_video_decoys: bool = option(False, "Also pair segments of different videos, which are easy to tell apart.")
     neighbourhood_share: float = option(
         0.5, "Share of scattered distractors from near the hidden segment.", low=0, high=1
     )
@@ -112,7 +118,9 @@ class MineConfig:
     mine_cells: int = option(
         0, "Mine a large corpus in about this many parts of similar videos (0: all at once).", low=0, high=1_000_000
     )
-    mine: str = option("band", "Distractors taken first: most similar, any, or most misleading.", choices=MINE_ORDERS)
+    mine: str = option(
+        "band", "Scattered distractors taken first: most similar, any, or most misleading.", choices=MINE_ORDERS
+    )
     similarity_low: float | None = option(
         None, "Lowest similarity of a distractor to a hidden frame (cosine) [calibrated].", low=-1, high=1
     )

@@ -1,4 +1,4 @@
-"""Detects hidden runs whose order is ambiguous, such as a swing, a dance, or a walk there and back.
+"""Detects hidden runs whose order or place is ambiguous, such as a swing, a dance, or a walk there and back.
 
 A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately,
 and a run is refused only if it is ambiguous by both. If one of them can order the run, the puzzle is hard but fair;
@@ -7,12 +7,15 @@ without such puzzles a solver could sort by similarity alone.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
+
+Ends: TypeAlias = tuple[int, int]  # the visible places before and after a gap
 
 CACHE_SIZE = 64  # results; a run is judged in each possible context, mostly against the same frames
 
@@ -58,6 +61,33 @@ def _evidence(rising: Sequence[Numbers]) -> tuple[float, float]:
     line = np.linspace(-1, 1, len(mean))
     # Rounded, so that a tie does not depend on the last bit.
     return round(float(mean[-1] - mean[0]), 5), round(float(2 * (line @ mean) / (line @ line)), 5)
+
+
+def swap_evidence(
+    video: KeptVideo, runs: tuple[Places, Places], gaps: tuple[Ends, Ends], thresholds: Thresholds
+) -> tuple[float, float]:
+    """How much better each of two runs fits its own gap than the other one's: by vectors and by pixels, in noise units.
+
+    A gap is given by the visible frames before and after it. The steps into and out of both runs are compared with
+    those of the exchanged runs, each in its better direction; half of the difference counts, so that it is a mean per
+    gap, as in `direction_evidence`.
+    """
+    ends = [place for gap in gaps for place in gap]
+    frames = [runs[0][0], runs[0][-1], runs[1][0], runs[1][-1]]
+    by_vectors = 1 - video.vectors[ends] @ video.vectors[frames].T
+    noise = max((1 - thresholds.repeat) / 2, 1e-3)
+    return _advantage(by_vectors) / noise, _advantage(distances(video, ends, frames)) / NOISE_LUMA
+
+
+def _advantage(steps: Numbers) -> float:
+    """Half of how much longer the exchanged assignment is; `steps` [4, 4]: gap ends by the ends of both runs.
+
+    The ends are before and after the first gap, then the second one; the runs are those of the first and second gap.
+    """
+    own = steps[0, 0] + steps[1, 1] + steps[2, 2] + steps[3, 3]
+    second_in_first = min(steps[0, 2] + steps[1, 3], steps[0, 3] + steps[1, 2])
+    first_in_second = min(steps[2, 0] + steps[3, 1], steps[2, 1] + steps[3, 0])
+    return round(float(second_in_first + first_in_second - own) / 2, 5)
 
 
 def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bool:
