@@ -1,4 +1,4 @@
-"""People who walk, wave or stand before a camera that stands, shakes, pans or zooms; the truth is in the arguments.
+"""People who walk, wave or rest before a camera that is fixed, shakes, pans or zooms; the truth is in the arguments.
 
     stage = Stage(seed=3, people=2, height=0.2)
     stage.picture(Moment(step=0.1, stride=0.4), View(x=0.01))  # RGB, everybody a tenth of the width further
@@ -37,7 +37,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What the people do."""
+    """The actions of the people."""
 
     step: float = 0.0  # how far each has gone
     stride: float = 0.0  # phase of legs and arms; 1 is a whole cycle
@@ -92,7 +92,7 @@ def _canvas() -> tuple[int, int]:
 def _figure(
     canvas: Image.Image, x: float, foot: float, tall: float, phase: float, colours: npt.NDArray[np.integer]
 ) -> None:
-    """Draw a person whose feet stand at (x, foot), in pixels; the phase swings legs and arms."""
+    """Draw a person with the feet at (x, foot), in pixels; the phase swings legs and arms."""
     draw = ImageDraw.Draw(canvas)
     skin, shirt, trousers = ((int(r), int(g), int(b)) for r, g, b in colours)
     swing = 0.35 * np.sin(2 * np.pi * phase)
