@@ -17,10 +17,10 @@ Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
 Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: every frame at the size that shot detectors use
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
-Thumbnails = npt.NDArray[np.uint8]  # [M, 576], luma
+Thumbnails = npt.NDArray[np.uint8]  # [M, 2304], luma
 
 TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
-THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 32, 18
+THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 64, 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +95,7 @@ class Frame:
     luma: float = 0.0  # mean, 0..255
     contrast: float = 0.0  # standard deviation of luma, 0..255
     sharpness: float = 0.0  # variance of the Laplacian of luma
-    thumbnail: bytes = b""  # luma, 32 x 18, row by row: pass 2 measures motion with it
+    thumbnail: bytes = b""  # luma, 64 x 36, row by row: pass 2 measures motion with it
     jpeg_bytes: int = 0  # length of its JPEG in the bank; 0 if none is stored
 
 
@@ -109,7 +109,7 @@ _NO_THUMBNAIL = -1
 class FrameTable(Sequence[Frame]):
     """The frames of one video, stored in columns; a sequence that creates `Frame` objects on access.
 
-    A row takes about 45 bytes plus a thumbnail; a `Frame` object takes a kilobyte.
+    A row takes about 45 bytes plus a thumbnail; a `Frame` object takes three kilobytes.
     """
 
     __slots__ = ("_reasons", "_rows", "thumbnails")
@@ -118,7 +118,7 @@ class FrameTable(Sequence[Frame]):
         """Build the table from the values of each field of `Frame`.
 
         Raises:
-            ValueError: a thumbnail does not have 32 x 18 bytes.
+            ValueError: a thumbnail does not have 64 x 36 bytes.
         """
         thumbnails = columns["thumbnail"]
         stored = [thumbnail for thumbnail in thumbnails if thumbnail]

@@ -112,7 +112,7 @@ class KeptVideo:
 
 
 def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
-    """Read entries from the bank. Their thumbnails (576 MB for a million frames) may be in temporary files.
+    """Read entries from the bank. Their thumbnails (2.3 GB for a million frames) may be in temporary files.
 
     Raises:
         OutputError: an entry is damaged.

@@ -9,7 +9,7 @@ from PIL import Image
 from mvp_data.core.errors import Skip
 from mvp_data.core.jpeg import jpeg_settings
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
-from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.thumbnails import coarse, differ
 from mvp_data.shards.record import CandidateFrame, Record
 from mvp_data.shards.tar import Sample
 from mvp_data.verify.findings import Finding
@@ -105,7 +105,7 @@ def _shown_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Findin
 
 def _distance(first: bytes, second: bytes) -> int:
     """The largest luma difference of a block between two thumbnails, of 255 levels."""
-    a, b = (np.frombuffer(thumbnail, np.uint8).astype(np.int16) for thumbnail in (first, second))
+    a, b = coarse([first, second]).astype(np.int16)
     return int(np.abs(a - b).max())
 
 

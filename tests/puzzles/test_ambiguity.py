@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
-from mvp_data.core.types import Vectors
+from mvp_data.core.types import THUMBNAIL_BYTES, Vectors
 from mvp_data.embedding.load import load_embedder
 from mvp_data.puzzles.ambiguity import direction_evidence, loops
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
-from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
+from tests.builders import THRESHOLDS, config, kept_video, noise, thumbnail_from, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
 from tests.puzzles.test_rules import scene, thumbnail
 
@@ -96,9 +96,9 @@ def test_a_run_that_occurs_again(again: tuple[int | None, ...], found: bool) -> 
 def test_blur_and_distance() -> None:
     dot = np.zeros((18, 32), np.uint8)
     dot[5, 7] = 16
-    assert blurred(dot.tobytes())[4:7, 6:9].tolist() == [[16, 32, 16], [32, 64, 32], [16, 32, 16]]
-    assert int(blurred(bytes([200]) * 576).max()) == 200 * BLUR_SUM
-    video = kept_video(walk(3), thumbnails=[noise(0), noise(0), dot.tobytes()])
+    assert blurred(thumbnail_from(dot))[4:7, 6:9].tolist() == [[16, 32, 16], [32, 64, 32], [16, 32, 16]]
+    assert int(blurred(bytes([200]) * THUMBNAIL_BYTES).max()) == 200 * BLUR_SUM
+    video = kept_video(walk(3), thumbnails=[noise(0), noise(0), thumbnail_from(dot)])
     assert distances(video, [0, 1], [0, 1, 2])[:, :2].max() == 0
     assert distances(video, [0], [2]).item() > 10
     assert distances(video, [0, 1], []).shape == (2, 0)
@@ -161,7 +161,7 @@ def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
             )
             assert truth.ambiguities() == set(), puzzle.key
             asked += 1
-    assert asked > 8
+    assert asked >= 8
 
 
 def test_planted_repeats_and_loops_are_found(known: Known) -> None:
