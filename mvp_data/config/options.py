@@ -22,7 +22,7 @@ METHODS = ("adaptive", "transnetv2", "none")
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 DECODES = ("sparse", "full")
 MINE_ORDERS = ("band", "random", "adversarial")
-EXTRACT_VERSION = 2  # increased when pass 1 stores different data for the same options
+EXTRACT_VERSION = 3  # increased when pass 1 stores different data for the same options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.likeness import alike_in
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
@@ -94,8 +95,8 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A hidden frame occurs again if some frame outside the run is too similar to it by vector (`ambiguous`), and
-    is more similar to it by pixels than the hidden frames next to it.
+    right. A hidden frame occurs again if some frame outside the run shows the same (`alike` at `ambiguous`), and is more
+    similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)
 
@@ -109,8 +110,8 @@ def _loops(video: KeptVideo, hidden: Places, thresholds: Thresholds) -> bool:
     for number, place in enumerate(hidden):
         found = np.flatnonzero(similarities[number] >= thresholds.ambiguous)
         near = [among_hidden[number, n] for n in (number - 1, number + 1) if 0 <= n < len(hidden)]
-        closer = distances(video, [place], found)[0] < min(near)
-        twins.append(found[closer].tolist())
+        closer = found[distances(video, [place], found)[0] < min(near)].tolist()
+        twins.append([far for far in closer if alike_in(video, place, far, thresholds.ambiguous)])
     return 2 * max(_longest(twins), _longest(twins[::-1])) > len(hidden)
 
 

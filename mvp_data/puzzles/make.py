@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class PuzzleSet:
     video_drops: dict[str, dict[str, int]]  # refused hidden segments of each video, by reason
     shortfalls: dict[str, int]  # scattered distractors missing from the quota of an origin, taken from another one
     indexes: dict[str, dict[str, float | str]]  # kind and recall of each neighbour index, by name
+    overlap: dict[str, float] = field(default_factory=dict)  # share of the samples that another one shows, by split
 
     @property
     def drops(self) -> dict[str, int]:

@@ -34,23 +34,26 @@ class _Frames:
 
 def without_overlap(
     puzzles: Sequence[Puzzle], videos: Sequence[KeptVideo], thresholds: Thresholds, *, seed: int, max_share: float
-) -> tuple[Puzzle, ...]:
-    """The puzzles that stay. At most `max_share` of the training samples are shown by another one."""
+) -> tuple[tuple[Puzzle, ...], dict[str, float]]:
+    """The puzzles that stay, and by split the share of them that another one shows: in `train` at most `max_share`."""
     by_id = {video.entry.video_id: video for video in videos}
     groups: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
+    samples: Counter[str] = Counter()
     for puzzle in puzzles:
         video = by_id[puzzle.episode.strip.video_id]
         groups[video.split, video.group].append(puzzle)
-    showing: dict[str, list[Showing]] = defaultdict(list)
-    samples = Counter(split for (split, _), members in groups.items() for _ in members)
+        samples[video.split] += 1
+    showing: dict[str, list[Showing]] = {split: [] for split in sorted(samples)}
     for (split, _), members in sorted(groups.items()):
         whole, part = shown(members, by_id, thresholds)
-        edges = np.argwhere(whole if split == "train" else part).tolist()
-        showing[split] += [(members[row], members[column]) for row, column in edges]
+        places = np.argwhere(whole if split == "train" else part).tolist()
+        showing[split] += [(members[row], members[column]) for row, column in places]
     dropped: set[str] = set()
-    for split, edges in sorted(showing.items()):
-        dropped |= _to_drop(edges, samples[split], max_share if split == "train" else 0.0, seed)
-    return tuple(puzzle for puzzle in puzzles if _unit(puzzle) not in dropped)
+    shares = {}
+    for split, edges in showing.items():
+        lost, shares[split] = _drop(edges, samples[split], max_share if split == "train" else 0.0, seed)
+        dropped |= lost
+    return tuple(puzzle for puzzle in puzzles if _unit(puzzle) not in dropped), shares
 
 
 def shown(puzzles: Sequence[Puzzle], videos: Mapping[str, KeptVideo], thresholds: Thresholds) -> tuple[Shows, Shows]:
@@ -64,20 +67,24 @@ def shown(puzzles: Sequence[Puzzle], videos: Mapping[str, KeptVideo], thresholds
     for row, column in np.argwhere(same).tolist():
         pair = visible.thumbnails[row], hidden.thumbnails[column]
         same[row, column] = alike(float(cosines[row, column]), *pair, thresholds.repeat)
-    found = same.reshape(count, -1, count, k).any(axis=1)  # [sample, sample, hidden frame]
-    np.einsum("iij->ij", found)[:] = False
-    return found.all(axis=2), found.any(axis=2)
+    found: Shows = same.reshape(count, -1, count, k).any(axis=1)  # [sample, sample, hidden frame]
+    found[np.arange(count), np.arange(count)] = False
+    return np.all(found, axis=2), np.any(found, axis=2)
 
 
-def _to_drop(showing: Sequence[Showing], samples: int, max_share: float, seed: int) -> set[str]:
-    """The pairs and single puzzles to drop, those with most conflicts first, until few enough samples are shown."""
+def _drop(showing: Sequence[Showing], samples: int, max_share: float, seed: int) -> tuple[set[str], float]:
+    """The pairs and single puzzles to drop, those with most conflicts first, and the share of samples still shown."""
+    sizes = {_unit(puzzle): 2 if puzzle.pair_id else 1 for edge in showing for puzzle in edge}
     dropped: set[str] = set()
-    while len({other.key for _, other in showing}) > max_share * (samples - len(dropped)):
+    while True:
+        left = samples - sum(sizes[unit] for unit in dropped)
+        share = len({other.key for _, other in showing}) / max(1, left)
+        if share <= max_share:
+            return dropped, round(share, 4)
         conflicts = Counter(unit for edge in showing for unit in {_unit(puzzle) for puzzle in edge})
         worst = max(conflicts, key=lambda unit: (conflicts[unit], stable_hash("overlap", seed, unit)))
         dropped.add(worst)
         showing = [edge for edge in showing if worst not in (_unit(edge[0]), _unit(edge[1]))]
-    return dropped
 
 
 def _unit(puzzle: Puzzle) -> str:

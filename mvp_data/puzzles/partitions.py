@@ -45,8 +45,8 @@ def mine_all(
             [make_puzzles(p.videos, config, thresholds, on_video, neighbour_videos=p.neighbour_videos) for p in parts]
         )
     share = config.mask.max_overlap
-    kept = without_overlap(made.puzzles, videos, thresholds, seed=config.seed, max_share=share)
-    return replace(made, puzzles=kept, video_drops=_with_shown(made, kept))
+    kept, shares = without_overlap(made.puzzles, videos, thresholds, seed=config.seed, max_share=share)
+    return replace(made, puzzles=kept, video_drops=_with_shown(made, kept), overlap=shares)
 
 
 def _with_shown(made: PuzzleSet, kept: Sequence[Puzzle]) -> dict[str, dict[str, int]]:
