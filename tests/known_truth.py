@@ -9,14 +9,14 @@ time. Planted ambiguities are clocks that repeat a moment (`twins`), run the sto
 
 The truth depends on the states alone, never on pixels. Two frames are *indistinguishable* if they show the same things,
 no point of one has moved by 2 % of the frame width, and no colour by a tenth. Two frames are of one *scene* if they
-show a common thing. The order of a run of several scenes is ambiguous if another one needs no more cuts, and things
-move no further in it.
+show a common thing. The order of a run of several scenes is ambiguous if another one that keeps each scene's needs
+no more cuts, and things move no further in it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -140,18 +140,24 @@ class Film:
 
     def _montage(self, at_s: float) -> State:
         """Shots of one to three seconds of scenes in turn, which all go on while they are not shown."""
-        story, rng = self._story(at_s), self.rng(6)
+        story, (_, scene) = self._story(at_s), self.shot(at_s)
         story[0, 7] = 1
-        scene, end_s = 0, 0.0
-        while end_s <= at_s:
-            scene = (scene + int(rng.integers(1, SCENES))) % SCENES
-            end_s += float(rng.integers(4, 13)) / FPS
         state = np.tile(story, (SCENES, 1))
         for number in range(SCENES):
             own = slice(number * len(story), (number + 1) * len(story))
             state[own, 0] = (story[:, 0], 1 - story[:, 0], (1 + 2 * story[:, 1]) / 3)[number]
             state[own, 7] *= number == scene
         return state
+
+    def shot(self, time_s: float) -> tuple[int, int]:
+        """The number of the shot at this time, from 0, and the number of its scene."""
+        if self.kind != "montage":
+            return 0, 0
+        rng, number, scene, end_s = self.rng(6), -1, 0, 0.0
+        while end_s <= time_s:
+            number, scene = number + 1, (scene + int(rng.integers(1, SCENES))) % SCENES
+            end_s += float(rng.integers(4, 13)) / FPS
+        return number, scene
 
     def _turn(self, step: int) -> State:
         """The things at a turning point of the story."""
@@ -170,8 +176,7 @@ class Film:
     def paint(self, number: int, width: int, height: int) -> Picture:
         """Frame `number` of the film; `tests.clips.render` takes this."""
         state = self.at(number)
-        scene = int(np.flatnonzero(state[:, 7])[0]) // self._things
-        image = _ground(self.seed, scene).copy()
+        image = _ground(self.seed, self.shot(number / FPS)[1]).copy()
         for kind, thing in enumerate(state):
             if thing[7] and self.kind in ("people", "cycle"):
                 _draw_person(image, thing)
@@ -270,34 +275,30 @@ class Asked:
         )
 
     def _unordered(self) -> bool:
-        """Whether the hidden frames, of more than one scene, fit in another order as well."""
-        hidden = list(self.hidden)
-        if all(same_scene(hidden[0], other) for other in hidden):
-            return False
-        states = [*self.before[::-1], *hidden, *self.after]
-        first, last = len(self.before), len(self.before) + len(hidden)
-        cuts, moves = (
-            np.array([[f(a, b) for a in states] for b in states]) for f in (lambda a, b: not same_scene(a, b), way)
+        """Whether the hidden frames, of several scenes, fit in another order that keeps that of each scene.
+
+        It fits if it needs no more cuts, and things move no further between frames that follow each other.
+        """
+        hidden, places = list(self.hidden), tuple(range(len(self.hidden)))
+        alike = [[same_scene(a, b) for a in hidden] for b in hidden]
+
+        def cost(order: Sequence[int]) -> tuple[int, float]:
+            states = [*self.before[:1], *(hidden[n] for n in order), *self.after[:1]]
+            joins = [way(a, b) for a, b in pairwise(states) if same_scene(a, b)]
+            return len(states) - len(joins), sum(joins)
+
+        cuts, move = cost(places)
+        others = (
+            cost(order)
+            for order in permutations(places)
+            if order != places and all(a < b or not alike[a][b] for a, b in combinations(order, 2))
         )
-        own, *others = (
-            _length([*range(first), *order, *range(last, len(states))], cuts, moves)
-            for order in permutations(range(first, last))
-        )
-        return any(cut <= own[0] and move <= own[1] + 1 for cut, move in others)
+        return any(other_cuts <= cuts and other_move <= move + 1 for other_cuts, other_move in others)
 
 
 def same_scene(first: State, second: State) -> bool:
     """Whether two states show a common thing."""
     return bool((first[:, 7] * second[:, 7]).any())
-
-
-def _length(order: Sequence[int], cuts: npt.NDArray[np.bool_], moves: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """The number of cuts of a sequence, and how far things move from each state to the next one of the same scene."""
-    move = 0.0
-    for place, state in enumerate(order):
-        before = [other for other in order[:place] if not cuts[state, other]]
-        move += float(moves[state, before[-1]]) if before else 0.0
-    return sum(int(cuts[a, b]) for a, b in pairwise(order)), move
 
 
 def _continues(side: Sequence[State], state: State) -> float:
