@@ -139,7 +139,7 @@ class Film:
         return state
 
     def _montage(self, at_s: float) -> State:
-        """Shots of one to three seconds of scenes in turn, which all go on while they are not shown."""
+        """Shots of one to three seconds of scenes in turn, which all continue while they are not shown."""
         story, (_, scene) = self._story(at_s), self.shot(at_s)
         story[0, 7] = 1
         state = np.tile(story, (SCENES, 1))
