@@ -92,8 +92,8 @@ def _pixel_findings(sample: Sample) -> Iterator[Finding]:
 def _shown_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
     """Pairs of images that are equal under the build's pixel rules, `differ` and `clearly_moves`.
 
-    The build applied them before JPEG coding, so a pair near its limit may be judged differently here: that is a warning.
-    It is a problem only if the difference is as small as that of two JPEGs of one frame.
+    The build applied them before JPEG coding, so a pair near a limit may be judged differently here: that is a
+    warning. It is a problem only if the difference is as small as that of two JPEGs of one frame.
     """
     names, size = record.member_names[1:], len(record.context)
     for b in range(size, len(names)):
