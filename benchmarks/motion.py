@@ -225,10 +225,8 @@ def tables(result: dict[str, Any]) -> str:
         total = {
             key: sum(counts[key] for counts in result[title].values()) for key in ("pairs", "clearly_moves", "differ")
         }
-        lines += [
-            f"| all | {total['pairs']} | {total['clearly_moves'] / total['pairs']:.4f} | {total['differ'] / total['pairs']:.4f} |",
-            "",
-        ]
+        shares = " | ".join(f"{total[judge] / total['pairs']:.4f}" for judge in ("clearly_moves", "differ"))
+        lines += [f"| all | {total['pairs']} | {shares} |", ""]
     cost = ", ".join(f"{answer}: {us} µs" for answer, us in result["microseconds"].items())
     return "\n".join([*lines, f"Median CPU time of a pair, {cost}; {result['terms']['stills']} stills as grounds."])
 

@@ -82,20 +82,20 @@ class Stage:
         place, foot = rng.uniform(0.05, 0.95) * room, rng.uniform(max(0.55, self.height + 0.05), 0.97)
         way = 1 if place < room / 2 else -1
         x = (MARGIN + place + way * moment.step + view.depth * view.x) * SIZE[0] + FIGURE * tall / 2
-        _figure(canvas, x, (MARGIN + foot) * SIZE[1], tall, moment.stride + rng.random(), colours)
+        swing = 0.35 * np.sin(2 * np.pi * (moment.stride + rng.random()))
+        draw_person(canvas, x, (MARGIN + foot) * SIZE[1], tall, swing, colours)
 
 
 def _canvas() -> tuple[int, int]:
     return round(SIZE[0] * (1 + 2 * MARGIN)), round(SIZE[1] * (1 + 2 * MARGIN))
 
 
-def _figure(
-    canvas: Image.Image, x: float, foot: float, tall: float, phase: float, colours: npt.NDArray[np.integer]
+def draw_person(
+    canvas: Image.Image, x: float, foot: float, tall: float, swing: float, colours: npt.NDArray[np.integer]
 ) -> None:
-    """Draw a person with the feet at (x, foot), in pixels; the phase swings legs and arms."""
+    """Draw a person with the feet at (x, foot), in pixels, and legs and arms at an angle of `swing` (rad)."""
     draw = ImageDraw.Draw(canvas)
     skin, shirt, trousers = ((int(r), int(g), int(b)) for r, g, b in colours)
-    swing = 0.35 * np.sin(2 * np.pi * phase)
     hip, neck, limb = foot - 0.47 * tall, foot - 0.84 * tall, max(1, round(0.09 * tall))
     for side in (-1, 1):
         draw.line((x, hip, x + side * swing * 0.47 * tall, foot), fill=trousers, width=limb)

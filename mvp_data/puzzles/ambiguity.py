@@ -95,8 +95,8 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A hidden frame occurs again if some frame outside the run shows the same (`alike` at `ambiguous`), and is more
-    similar to it by pixels than the hidden frames next to it.
+    right. A hidden frame occurs again if some frame outside the run shows the same (`likeness` at `ambiguous`), and is
+    more similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)
 

@@ -46,8 +46,8 @@ class _Level:
     @classmethod
     def of(cls, luma: Numbers) -> "_Level":
         wide = np.pad(luma, 1, mode="edge")
-        half = np.float32(0.5)
-        return cls(luma, (wide[1:-1, 2:] - wide[1:-1, :-2]) * half, (wide[2:, 1:-1] - wide[:-2, 1:-1]) * half)
+        one_half = np.float32(0.5)
+        return cls(luma, (wide[1:-1, 2:] - wide[1:-1, :-2]) * one_half, (wide[2:, 1:-1] - wide[:-2, 1:-1]) * one_half)
 
     @property
     def edges(self) -> Numbers:

@@ -67,7 +67,7 @@ def shown(puzzles: Sequence[Puzzle], videos: Mapping[str, KeptVideo], thresholds
     for row, column in np.argwhere(same).tolist():
         pair = visible.thumbnails[row], hidden.thumbnails[column]
         same[row, column] = alike(float(cosines[row, column]), *pair, thresholds.repeat)
-    found: Shows = same.reshape(count, -1, count, k).any(axis=1)  # [sample, sample, hidden frame]
+    found = np.asarray(same.reshape(count, -1, count, k).any(axis=1))  # [sample, sample, hidden frame]
     found[np.arange(count), np.arange(count)] = False
     return np.all(found, axis=2), np.any(found, axis=2)
 

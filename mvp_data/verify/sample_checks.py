@@ -9,6 +9,7 @@ from PIL import Image
 from mvp_data.core.errors import Skip
 from mvp_data.core.jpeg import jpeg_settings
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
+from mvp_data.puzzles.motion import clearly_moves
 from mvp_data.puzzles.thumbnails import coarse, differ
 from mvp_data.shards.record import CandidateFrame, Record
 from mvp_data.shards.tar import Sample
@@ -89,15 +90,15 @@ def _pixel_findings(sample: Sample) -> Iterator[Finding]:
 
 
 def _shown_twice(record: Record, thumbnails: Sequence[bytes]) -> Iterator[Finding]:
-    """Pairs of images that are equal under the build's pixel rule, `differ`.
+    """Pairs of images that are equal under the build's pixel rules, `differ` and `clearly_moves`.
 
-    The build applied it before JPEG coding, so a pair near its limit may be judged differently here: that is a warning.
-    It is a problem only if the difference is as small as that of two JPEGs of one frame.
+    The build applied them before JPEG coding, so a pair near a limit may be judged differently here: that is a
+    warning. It is a problem only if the difference is as small as that of two JPEGs of one frame.
     """
     names, size = record.member_names[1:], len(record.context)
     for b in range(size, len(names)):
         for a in range(b):
-            if not differ(thumbnails[a], thumbnails[b]):
+            if not (differ(thumbnails[a], thumbnails[b]) or clearly_moves(thumbnails[a], thumbnails[b])):
                 same = _distance(thumbnails[a], thumbnails[b]) <= CODING_LUMA
                 text = f"{names[b]} {'shows the same as' if same else 'hardly differs from'} {names[a]}"
                 yield Finding(check="repeats", text=text, warning=not same)

@@ -17,8 +17,9 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask import hidden_segments
 from mvp_data.puzzles.mask_policies import REACH
 from mvp_data.puzzles.rules import moves
+from mvp_data.puzzles.thumbnails import coarse
 from mvp_data.puzzles.types import Drop, Episode, HiddenSegment
-from tests.builders import THRESHOLDS, kept_video, noise, walk, with_gram
+from tests.builders import THRESHOLDS, kept_video, noise, thumbnail_from, walk, with_gram
 
 MVP_ALONE = (("mvp", 1.0),)
 BLOCKS = THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX
@@ -53,9 +54,9 @@ def places(video: KeptVideo, frames: tuple[int, ...]) -> list[int]:
 
 def changed(thumbnail: bytes, blocks: int, by: int) -> bytes:
     """A thumbnail with its first blocks brighter or darker."""
-    luma = np.frombuffer(thumbnail, np.uint8).astype(int)
+    luma = coarse([thumbnail]).astype(int).ravel()
     luma[:blocks] += np.where(luma[:blocks] < 128, by, -by)
-    return luma.astype(np.uint8).tobytes()
+    return thumbnail_from(luma.astype(np.uint8))
 
 
 def lit(thumbnail: bytes, by: int) -> bytes:

@@ -15,7 +15,7 @@ from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.rules import doubt, fits_the_gap, moves, refuse
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop
-from tests.builders import THRESHOLDS, config, kept_video, noise, rng
+from tests.builders import THRESHOLDS, config, kept_video, noise, rng, thumbnail_from
 from tests.scenes import journey
 
 FREE = MaskConfig(mask_policy="free", hidden_frames=3, context_frames=4)
@@ -77,7 +77,7 @@ def test_size_and_strength_of_a_change(wide: int, tall: int, by: int, different:
     patched[4 : 4 + tall, 4 : 4 + wide] += by
     if wide == 32:
         patched[:] = 120 + by
-    assert differ(plain.tobytes(), patched.astype(np.uint8).tobytes()) == different
+    assert differ(thumbnail_from(plain), thumbnail_from(patched.astype(np.uint8))) == different
 
 
 def test_jittered_copies_do_not_differ() -> None:
