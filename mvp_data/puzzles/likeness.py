@@ -1,7 +1,7 @@
 """Decides whether two frames show the same. Three judges: the encoder, the pixels, and motion in the scene.
 
-Two frames are alike if their pixels hardly differ. If they do differ, the frames are alike only where the encoder calls
-them similar and nothing in the scene clearly moved: people who move before a fixed camera hardly change a vector.
+Two frames are alike if the encoder calls them similar or their pixels hardly differ, unless something in the scene
+clearly moved: people who move before a fixed camera change little for either judge.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from mvp_data.puzzles.thumbnails import differ
 
 def alike(cosine: float, first: bytes, second: bytes, threshold: float) -> bool:
     """Whether two frames with this similarity and these thumbnails show the same."""
-    return not differ(first, second) or (cosine >= threshold and not clearly_moves(first, second))
+    return (cosine >= threshold or not differ(first, second)) and not clearly_moves(first, second)
 
 
 def alike_in(video: KeptVideo, first: int, second: int, threshold: float) -> bool:
@@ -44,8 +44,9 @@ def any_alike(
 
 
 def moves(video: KeptVideo, first: int, second: int) -> bool:
-    """Whether two kept frames of a video differ by pixels; see `differ`."""
-    return differ(video.thumbnail(first), video.thumbnail(second))
+    """Whether two kept frames of a video differ by pixels, or something in the scene clearly moved."""
+    pair = video.thumbnail(first), video.thumbnail(second)
+    return differ(*pair) or clearly_moves(*pair)
 
 
 def clear_cache() -> None:

@@ -26,7 +26,7 @@ def refuse(
     """The first rule that a segment breaks in this context, or `None`; `likeness` decides which frames differ."""
     if not POLICIES[config.mask_policy].allows(video, hidden, visible, thresholds):
         return Drop.POLICY
-    if len({video.shot(place) for place in hidden}) > config.max_hidden_shots:
+    if is_montage(video, hidden, visible, config.max_hidden_shots):
         return Drop.MONTAGE
     if not all(moves(video, a, b) for a, b in pairwise(hidden)):
         return Drop.NO_MOTION
@@ -35,6 +35,17 @@ def refuse(
     if _any_alike(video, ((h, v) for h in hidden for v in visible), thresholds.repeat):
         return Drop.REPEATED_CONTEXT
     return _ambiguous(video, hidden, visible, config, thresholds)
+
+
+def is_montage(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], most_shots: int) -> bool:
+    """Whether a run has too many shots, or several of which none continues from or to the frame next to the gap.
+
+    Nothing would show the order of such shots.
+    """
+    shots = {video.shot(place) for place in hidden}
+    before, after = around_gap(hidden, visible)
+    continued = video.shot(before) == video.shot(hidden[0]) or video.shot(after) == video.shot(hidden[-1])
+    return len(shots) > most_shots or (len(shots) > 1 and not continued)
 
 
 def _any_alike(video: KeptVideo, pairs: Iterable[tuple[int, int]], threshold: float) -> bool:
