@@ -31,7 +31,7 @@ from tests.samples import make_folder, make_sample, make_shard
 from tests.web import serve
 
 COLUMNS = (
-    *("key", "task", "split", "difficulty", "video_group", "shard", "offset", "bytes"),
+    *("key", "task", "pair_id", "pair_kind", "split", "video_group", "difficulty", "shard", "offset", "bytes"),
     *("k", "l", "context", "width_px", "height_px"),
 )
 
@@ -162,7 +162,7 @@ def test_a_damaged_index_is_made_again(folder: Path, damage: str) -> None:
         elif damage == "a row short":
             table = table.slice(1)
         else:
-            table = table.set_column(5, table.schema.field("offset"), pa.array([None] * 8, pa.int64()))
+            table = table.set_column(8, table.schema.field("offset"), pa.array([None] * 8, pa.int64()))
         with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table)
     assert read_all(open_shards(folder)) == stored(folder)
