@@ -110,7 +110,7 @@ def to_text(found: Comparison) -> str:
         f"a: {found.a}",
         f"b: {found.b}",
         *([f"different settings: {'; '.join(found.differ)}"] if found.differ else []),
-        f"{found.task}: {found.pairs} pairs, {found.samples} samples of {found.video_groups} video groups in both "
+        f"{found.task}: {found.samples} samples ({found.pairs} pairs) of {found.video_groups} video groups in both "
         f"({found.only_a} only in a, {found.only_b} only in b); intervals over {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
     ]

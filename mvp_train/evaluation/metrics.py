@@ -164,8 +164,8 @@ def to_text(rows: Iterable[Row]) -> str:
 
 def _to_text(row: Row) -> str:
     samples, groups = plural(row.samples, "sample"), plural(row.video_groups, "video group")
-    pairs = f"{plural(row.pairs, 'pair')}, " if row.pairs else ""
-    lines = [f"{row.task}: {pairs}{samples} of {groups}; intervals over {row.resampled}"]
+    pairs = f" ({plural(row.pairs, 'pair')})" if row.pairs else ""
+    lines = [f"{row.task}: {samples}{pairs} of {groups}; intervals over {row.resampled}"]
     lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
         chance = "" if e.chance is None else f"{e.chance:10.4f}"

@@ -209,7 +209,6 @@ def test_no_order_and_no_limit_splits_a_pair(twins: Path, order: str, capsys: py
         assert all(count == 2 or not unit.endswith("-a") for unit, count in pair_ids(part).items())
         short = f"data.limit: {limit - 1} samples instead of {limit}, because a pair is not split\n"
         assert capsys.readouterr().err == ("" if len(part) == limit else short)
-    assert {key for key in select(config(twins, order=order, limit=12)).keys}
     with pytest.raises(ConfigError, match="1 is less than a pair"):
         select(config(twins, limit=1, seed=next(s for s in range(99) if starts_with_a_pair(twins, s))))
 
@@ -220,7 +219,10 @@ def starts_with_a_pair(path: Path, seed: int) -> bool:
 
 def test_a_curriculum_places_a_pair_by_its_mean_difficulty(tmp_path: Path) -> None:
     pair, single = make_twins(0), make_sample(9)
-    hard = [replace(s, record=replace(s.record, difficulty=d)) for s, d in zip((*pair, single), (0.1, 0.7, 0.3))]
+    hard = [
+        replace(s, record=replace(s.record, difficulty=d))
+        for s, d in zip((*pair, single), (0.1, 0.7, 0.3), strict=True)
+    ]
     write_shard(tmp_path / "a.tar", hard)
     names = [sample.record.key for sample in hard]
     assert select(config(tmp_path / "a.tar", order="curriculum")).keys == [names[2], names[0], names[1]]
@@ -237,7 +239,7 @@ def test_weights_take_whole_pairs(twins: Path) -> None:
 def test_pass_rates_decide_by_the_mean_of_a_pair(
     twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pairs: one sample useful; both useless; mean in the range, no sample in it; mean outside; one sample unmeasured."""
+    """Pairs: one useful sample; none; a mean between two useful samples; a high mean; one unmeasured sample."""
     pairs = [[s.record for s in make_twins(number)] for number in range(5)]
     rates = [(4, 8), (8, 8), (2, 6), (7, 7), (4, 4)]
     found = {r.key: (8, n) for pair, both in zip(pairs, rates, strict=True) for r, n in zip(pair, both, strict=True)}

@@ -204,7 +204,7 @@ def test_the_gap_probes_tell_who_uses_the_gap(
     (difference,) = compare(*reports)
     assert difference.b == "looker, moved-gap"
     assert (difference.pairs, difference.metrics["pair_score"].difference) == (6, 0)
-    assert "6 pairs, 12 samples of" in to_text(difference)
+    assert "12 samples (6 pairs) of" in to_text(difference)
     page = (tmp_path / "moved-gapFalse" / "page.html").read_text()
     assert page.index("pair_score") < page.index("exact")
 

@@ -143,7 +143,7 @@ def test_the_pair_score_needs_both_answers() -> None:
         for name, e in table(paired(("AB", "AB"), ("AB", "BA"), ("AC", "AB")), WEIGHTS)[0].estimates.items()
     }
     assert (score_of["pair_score"], score_of["pair_set"], score_of["twin_set"]) == pytest.approx((1 / 3, 2 / 3, 0))
-    assert "mvp: 8 pairs, 17 samples of" in to_text([blind])
+    assert "mvp: 17 samples (8 pairs) of" in to_text([blind])
 
 
 def test_the_pair_score_of_guesses_is_the_chance_level() -> None:
