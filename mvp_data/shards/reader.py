@@ -15,7 +15,7 @@ from mvp_data.core.errors import ShardError, SourceError
 from mvp_data.shards.cache import fetch_shards
 from mvp_data.shards.offsets import find_offsets, load_offsets, row_of, shard_files
 from mvp_data.shards.record import REBUILD
-from mvp_data.shards.tar import Sample, parse_sample
+from mvp_data.shards.tar import Sample, Span, parse_sample
 from mvp_data.system import urls
 from mvp_data.system.files import weights_folder
 
@@ -86,6 +86,12 @@ def open_shards(location: str | Path, *, cache: Path | None = None, quiet: bool 
     offsets = find_offsets(files, cache, quiet=quiet)
     name = urls.name_in(str(location))
     return ShardSet(location=name, paths=files.paths, sizes=files.sizes, offsets=offsets.absolute(), state=files.state)
+
+
+def read_span(path: Path, span: Span) -> Sample:
+    """The sample at a position that `sample_spans` found in a shard; raises `ShardError` if it is damaged."""
+    where = f"{path}: {span.record.key} at byte {span.offset}"
+    return parse_sample(_read(path, "", span.offset, span.bytes, where), where)
 
 
 class _File:

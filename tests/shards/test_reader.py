@@ -291,6 +291,22 @@ def test_a_shard_that_differs_from_the_index(folder: Path) -> None:
     assert not (folder / OFFSETS_NAME).exists()
 
 
+def test_shards_of_the_schema_before(folder: Path) -> None:
+    """A folder and a single shard are refused with the command that makes them again, as docs/format.md says."""
+    for name in ("index.json", "shard-000000.tar"):
+        data = (folder / name).read_bytes()
+        for old in (b'"schema_version":3', b'"schema_version": 3'):
+            data = data.replace(old, old.replace(b"3", b"2"))
+        (folder / name).write_bytes(data)
+    told = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    for path in (folder, folder / "shard-000000.tar"):
+        with pytest.raises(ShardError) as refused:
+            open_shards(path, quiet=True)
+        said = str(refused.value).partition("schema_version ")[2]
+        assert said.endswith("`mvp-data build` command that wrote it, with --overwrite")
+        assert f"schema_version {said}\n" in told
+
+
 def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
     old, new = f'"schema_version":{SCHEMA_VERSION}'.encode(), b'"schema_version":9'
     (tmp_path / "a.tar").write_bytes((folder / "shard-000000.tar").read_bytes().replace(old, new))
