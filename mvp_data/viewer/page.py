@@ -10,8 +10,8 @@ from mvp_data.core.html import MAX_PAGE_BYTES, check_free, page_json, write_html
 from mvp_data.core.seeds import unit
 from mvp_data.core.text import printable
 from mvp_data.shards.prompt import twin_gap
-from mvp_data.shards.reader import read_span
-from mvp_data.shards.tar import Sample, Span, sample_spans, shard_paths
+from mvp_data.shards.reader import Place, places
+from mvp_data.shards.tar import Sample
 from mvp_data.system.files import atomic_write
 from mvp_data.viewer.summary import summarize
 from mvp_data.viewer.tables import asked, find_sample
@@ -33,7 +33,7 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
     check_free(out_html, MARK)
     summary = summarize(path, task)
     title = printable(path.resolve().name)  # not the whole path, because people share pages
-    parts = (page_json(_puzzle(read_span(*place))) for place in _chosen(path, puzzles, seed, key, task))
+    parts = (page_json(_puzzle(place.read())) for place in _chosen(path, puzzles, seed, key, task))
     figures = page_json({**asdict(summary), "path": title})
     with atomic_write(out_html) as file:
         return write_html(
@@ -41,21 +41,16 @@ def write_page(path: Path, out_html: Path, *, puzzles: int = 24, seed: int = 0, 
         )
 
 
-def _chosen(path: Path, puzzles: int, seed: int, key: str, task: str) -> Iterator[tuple[Path, Span]]:
+def _chosen(path: Path, puzzles: int, seed: int, key: str, task: str) -> Iterator[Place]:
     """Yield the places of about `puzzles` samples, pair by pair; the pair of `key` and `key` itself come first."""
-    units: dict[str, list[tuple[Path, Span]]] = {}
-    for shard in shard_paths(path):
-        for span in sample_spans(shard):
-            if span.record.key == key or task in ("", span.record.task):
-                units.setdefault(span.record.pair_id or span.record.key, []).append((shard, span))
-    first: list[tuple[Path, Span]] = []
-    if key:
-        record = find_sample(path, key).record
-        first = sorted(units.pop(record.pair_id or key), key=lambda place: place[1].record.key != key)
-    others = list(units.values())
-    left = max(0, puzzles - len(first))
+    asked_for = find_sample(path, key).record if key else None
+    units: dict[str, list[Place]] = {}
+    for place in places(path, lambda record: task in ("", record.task) or record.key == key):
+        units.setdefault(place.unit, []).append(place)
+    first = units.pop(asked_for.pair_id or key) if asked_for else []
+    others, left = list(units.values()), max(0, puzzles - len(first))
     count = round(left * len(others) / max(1, sum(map(len, others))))
-    yield from first
+    yield from sorted(first, key=lambda place: place.key != key)
     for number in sorted(spread(len(others), max(count, min(left, 1)), seed)):
         yield from others[number]
 
