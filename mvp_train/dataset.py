@@ -1,6 +1,4 @@
-"""Training rows: selects and orders samples, and makes the columns that TRL reads.
-
-A pair of samples is never taken apart: each step of the selection keeps both or leaves out both.
+"""Training rows: selects and orders samples, and makes the columns that TRL reads. Pairs are never taken apart.
 Selection works on whole columns of the offset indexes; images are read with their row. Only this module imports
 `datasets`.
 """
@@ -22,7 +20,7 @@ from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
 from mvp_data.tasks.catalogue import TASKS
-from mvp_train.recipe import DataConfig
+from mvp_train.recipe import DataConfig, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,8 +114,7 @@ def select(data: DataConfig) -> Samples:
         samples = _of_tasks(samples, data)
     if data.pass_rates:
         samples = _with_pass_rate(samples, data)
-    samples, part = _weighted(samples, data)
-    return replace(samples, rows=_ordered(samples, part, data))
+    return _ordered(*_weighted(samples, data), data)
 
 
 def unit_names(keys: Any, pair_ids: Any) -> Any:
@@ -195,10 +192,7 @@ def _of_tasks(samples: Samples, data: DataConfig) -> Samples:
 
 
 def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
-    """The samples with different rewards and a pass rate in the range; prints their number.
-
-    A pair has the mean rate of its samples, or none if only one of them was measured.
-    """
+    """The pairs and single samples with different rewards and a mean pass rate in the range; prints their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -206,8 +200,8 @@ def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
     try:
         table = pq.read_table(data.pass_rates, columns=["key", "pair_id", "rollouts", "correct", "reward_std"])
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
-        names, pairs = unit_names(table["key"], table["pair_id"]), table["pair_id"]
-        units = pa.table({"unit": names, "pair": pairs, "rate": rates, "std": table["reward_std"]}).group_by("unit")
+        columns = {"unit": unit_names(table["key"], table["pair_id"]), "pair": table["pair_id"], "rate": rates}
+        units = pa.table({**columns, "std": table["reward_std"]}).group_by("unit")
         units = units.aggregate([("pair", "min"), ("pair", "count"), ("rate", "mean"), ("std", "max")])
         units = units.filter(pc.equal(units["pair_count"], pc.if_else(pc.equal(units["pair_min"], ""), 1, 2)))
         at = pc.index_in(samples.units, value_set=units["unit"].combine_chunks())
@@ -228,10 +222,7 @@ def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
 
 
 def _weighted(samples: Samples, data: DataConfig) -> tuple[Samples, Any]:
-    """Each row as often as the weight of its set: for 2.3, twice, and a third time for 30 % of them, by key or pair.
-
-    Also returns the part of each row: a row and its copies, and the rows of two sets, are in different parts.
-    """
+    """Each row as often as the weight of its set, and a number for each set and copy: 2.3 gives 30 % a third copy."""
     import numpy as np
 
     parts, first, rows = [], 0, samples.rows
@@ -250,8 +241,8 @@ def _weighted(samples: Samples, data: DataConfig) -> tuple[Samples, Any]:
     return weighted, np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _ordered(samples: Samples, part: Any, data: DataConfig) -> Any:
-    """The rows in the recipe's order, at most `limit`; both samples of a pair at the place of the first."""
+def _ordered(samples: Samples, part: Any, data: DataConfig) -> Samples:
+    """The samples in the recipe's order, at most `limit`; both samples of a pair at the place of the first."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -272,9 +263,8 @@ def _ordered(samples: Samples, part: Any, data: DataConfig) -> Any:
     if end < len(order) and block[order[end - 1]] == block[order[end]]:
         end -= 1
         print(f"data.limit: {end} samples instead of {data.limit}, because a pair is not split", file=sys.stderr)
-        if not end:
-            raise ConfigError("data.limit: 1 is less than a pair of samples: choose 2 or more")
-    return samples.rows[order[:end]]
+        require(end > 0, "data.limit: 1 is less than a pair of samples: choose 2 or more")
+    return replace(samples, rows=samples.rows[order[:end]])
 
 
 def _decode(data: bytes, name: str) -> "Image":

@@ -83,10 +83,7 @@ def ask_all(
 
 
 def probed(sample: Sample, name: str) -> Sample:
-    """The sample with shuffled context images, with grey candidates or with a moved gap; others change only the prompt.
-
-    The times of the context frames stay in place.
-    """
+    """The sample with shuffled context images (not times), grey candidates or a moved gap; others change the prompt."""
     if name == "moved-gap":
         return replace(sample, record=_moved(sample.record))
     if name == "blank-candidates":
@@ -121,19 +118,11 @@ def samples_for(probe: str, samples: Samples) -> Samples:
 
 def _moved(record: Record) -> Record:
     """The twin's puzzle with the labels of this one: the gap is at the twin's place, and its frames are right."""
-    turned = tuple(
-        replace(c, order=c.decoy, decoy=c.order, origin="hidden" if c.decoy >= 0 else "same_strip")
-        for c in record.candidates
-    )
-    times_s = [c.time_s for c in turned if c.order >= 0]
-    return replace(
-        record,
-        mask_start=twin_gap(record),
-        candidates=turned,
-        answer=TASKS[record.task].right_answer(turned),
-        hidden_start_s=min(times_s),
-        hidden_end_s=max(times_s),
-    )
+    other = {"hidden": "same_strip", "same_strip": "hidden"}
+    pool = tuple(replace(c, order=c.decoy, decoy=c.order, origin=other[c.origin]) for c in record.candidates)
+    times_s = [c.time_s for c in pool if c.order >= 0]
+    span = {"hidden_start_s": min(times_s), "hidden_end_s": max(times_s), "mask_start": twin_gap(record)}
+    return replace(record, candidates=pool, answer=TASKS[record.task].right_answer(pool), **span)
 
 
 @lru_cache(maxsize=8)

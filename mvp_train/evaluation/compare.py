@@ -73,8 +73,7 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
     if not keys:
         raise ConfigError(f"{where}: they have no common sample")
     names = ["task", "k", "l", "config_hash", "video_group", "pair_id"]
-    if asked_a.get("probe") == asked_b.get("probe"):  # a moved gap has another answer
-        names.append("answer")
+    names += ["answer"] if asked_a.get("probe") == asked_b.get("probe") else []  # a moved gap has another one
     for key in keys:
         _check_same(sides[0][key][0], sides[1][key][0], names, where)
     facts = [{**model_a, **asked_a}, {**model_b, **asked_b}]
@@ -149,7 +148,8 @@ def _test(
     count = rollouts.pop() if len(rollouts) == 1 else 1  # pass@k is compared where k is the same
     groups = [sample[0].video_group for sample in sides[0]]
     pairs = [pairs_of(side) for side in sides]
-    metrics = _differences([pair[0] for pair in pairs[0]], [pair_values(side) for side in pairs], seed)
+    firsts = [pair[0] for pair in pairs[0]]
+    metrics = _differences(firsts, [pair_values(side) for side in pairs], seed) if firsts else {}
     metrics |= _differences(sides[0], [sample_values(side, count) for side in sides], seed)
     first, second = facts
     unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "probe", "batch_size")]
@@ -168,16 +168,11 @@ def _test(
     )
 
 
-def _differences(
-    units: list[list[Outcome]], values: Sequence[Mapping[str, "Array"]], seed: int
-) -> dict[str, Difference]:
+def _differences(units: list[list[Outcome]], values: list[dict[str, "Array"]], seed: int) -> dict[str, Difference]:
     """The test of each metric, given its values of both sides for each of `units`: samples, or first ones of pairs."""
     import numpy as np
 
-    if not units:
-        return {}
-    a, b = values
-    codes, _ = clusters([unit[0].video_group for unit in units])
+    (a, b), codes = values, clusters([unit[0].video_group for unit in units])[0]
     change = np.stack([b[name] - a[name] for name in a], axis=1)
     most = 1 - least_values(units, a)
     low, high = intervals(change, codes, stable_hash("compare", seed), least=-most, most=most)

@@ -4,14 +4,14 @@ Samples of one video resemble each other, so intervals are computed over whole v
 would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
 half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
 
-The *pair score* comes first: 1 where both samples of a pair are exact. A model that does not use the place of the gap
-gives the same answer to both, so it can be right on one of them, but not on both.
+The *pair score* comes first: 1 where both samples of a pair are exact. A model that ignores the gap gives both the same
+answer, so it can be right on one of them, but not on both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from math import prod
+from math import comb
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
-PAIR_LEVELS = {"pair_score": ("exact", 2), "pair_set": ("set", 2), "twin_set": ("set", 1)}  # metric: level, its power
+BOTH = {"pair_score": "exact", "pair_set": "set"}  # 1 if this metric is 1 for both samples of a pair
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,20 +131,16 @@ def pairs_of(samples: Iterable[list[Outcome]]) -> list[list[list[Outcome]]]:
 
 
 def pair_values(pairs: Sequence[Sequence[Sequence[Outcome]]]) -> dict[str, "Array"]:
-    """Each metric of pairs, shape (pairs,); of several completions, the mean over all ways to take one of each sample.
+    """Each metric of `BOTH`, shape (pairs,): of several completions, the mean over all ways to take one of each sample.
 
-    `pair_score`: both answers are exact. `pair_set`: both sets are right. `twin_set`: the share of answers that have
-    all frames of the twin's gap instead of the own ones.
+    `twin_set` is the share of answers without any own frame: with K = l, all frames are those of the twin's gap.
     """
     import numpy as np
 
-    both = {"pair_score": "exact", "pair_set": "set"}
-    values = {
-        metric: np.array([prod(fmean(getattr(o.score, name) for o in sample) for sample in pair) for pair in pairs])
-        for metric, name in both.items()
-    }
-    other = [fmean(o.score.valid and o.score.recall == 0 for sample in pair for o in sample) for pair in pairs]
-    return {**values, "twin_set": np.array(other)}
+    means = {name: [[fmean(getattr(o.score, name) for o in s) for s in p] for p in pairs] for name in BOTH.values()}
+    other = [fmean(o.score.valid and o.score.recall == 0 for s in pair for o in s) for pair in pairs]
+    both = {metric: np.array([a * b for a, b in means[name]]) for metric, name in BOTH.items()}
+    return {**both, "twin_set": np.array(other)}
 
 
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
@@ -189,9 +185,9 @@ def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[O
 def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, RewardConfig, int]) -> Row:
     rollouts, weights, seed = how
     task, pairs = samples[0][0].task, pairs_of(samples)
-    values = [([pair[0] for pair in pairs], pair_values(pairs)), (samples, sample_values(samples, rollouts))]
     drawn = stable_hash(task, by, name, seed)
-    estimates = [_estimates(units, found, weights, drawn) for units, found in values if units]
+    estimates = _estimates([pair[0] for pair in pairs], pair_values(pairs), weights, drawn) if pairs else {}
+    estimates |= _estimates(samples, sample_values(samples, rollouts), weights, drawn)
     groups = [sample[0].video_group for sample in samples]
     return Row(
         task=task,
@@ -201,7 +197,7 @@ def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, Rewar
         samples=len(samples),
         video_groups=len(set(groups)),
         resampled=clusters(groups)[1],
-        estimates={metric: estimate for part in estimates for metric, estimate in part.items()},
+        estimates=estimates,
     )
 
 
@@ -226,10 +222,11 @@ def _estimates(
 @lru_cache
 def level(metric: str, asked: Question, weights: RewardConfig) -> float:
     """The chance level of a question in `pass@k`, a metric of pairs, or one of `METRICS` except `valid`."""
-    if metric in PAIR_LEVELS:
-        name, power = PAIR_LEVELS[metric]
-        return level(name, asked, weights) ** power
     k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
+    if metric == "twin_set":
+        return comb(others, k) / comb(asked.choices, k)
+    if metric in BOTH:
+        return level(BOTH[metric], asked, weights) ** 2
     if metric.startswith("pass@"):
         return 1 - (1 - level("exact", asked, weights)) ** int(metric[5:])
     parts = asdict(weights) if metric == "reward" else {metric: 1.0}

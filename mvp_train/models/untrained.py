@@ -41,11 +41,10 @@ CHAT_TEMPLATE = """\
 # The tokenizer is trained on these texts, so that the words of prompts and answers are single tokens.
 TEXTS = (
     "These are frames of one video, in order. At the gap, frames are missing. [gap: 4 frames are missing here]",
-    "Somewhere Other frames may be left out without a mark.",
     "candidates, shuffled; of them fill the gap, the others do not: The missing frames, shuffled:",
     "Which candidates fill the gap, in their original order? Give different letters, first to last, like this:",
     "First think about what happens, between <think> and </think>. Then give No other frame of it is shown.",
-    "<answer>W, X, Y, Z</answer> system user assistant",
+    "<answer>W, X, Y, Z</answer> system user assistant Somewhere, Other frames may be left out without a mark.",
 )
 
 
