@@ -64,7 +64,7 @@ def puzzle_in_words(sample: Sample) -> str:
         f"  from {printable(record.video_path, WIDTH - 7)}",
         f"  {record.split}, {record.mask_policy} mask, difficulty {record.difficulty:.2f}, "
         f"sampled at {record.sampled_fps:g} fps, {record.width_px}x{record.height_px} px",
-        *([f"  one of a pair ({record.pair_kind}): {record.pair_id}"[:WIDTH]] if record.pair_id else []),
+        *([printable(f"  one of a pair ({record.pair_kind}): {record.pair_id}", WIDTH)] if record.pair_id else []),
         "",
         "  context (seconds)",
         *_strip_in_words(record),

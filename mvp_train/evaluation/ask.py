@@ -118,8 +118,8 @@ def samples_for(probe: str, samples: Samples) -> Samples:
 
 def _moved(record: Record) -> Record:
     """The twin's puzzle with the labels of this one: the gap is at the twin's place, and its frames are right."""
-    other = {"hidden": "same_strip", "same_strip": "hidden"}
-    pool = tuple(replace(c, order=c.decoy, decoy=c.order, origin=other[c.origin]) for c in record.candidates)
+    origins = "same_strip", "hidden"
+    pool = tuple(replace(c, order=c.decoy, decoy=c.order, origin=origins[c.order < 0]) for c in record.candidates)
     times = [c.time_s for c in pool if c.order >= 0]
     span: dict[str, Any] = {"hidden_start_s": min(times), "hidden_end_s": max(times), "mask_start": twin_gap(record)}
     return replace(record, candidates=pool, answer=TASKS[record.task].right_answer(pool), **span)

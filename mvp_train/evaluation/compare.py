@@ -105,11 +105,12 @@ def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
 
 def to_text(found: Comparison) -> str:
     """The comparison as lines for a terminal."""
+    pairs = f" ({found.pairs} pairs)" if found.pairs else ""
     lines = [
         f"a: {found.a}",
         f"b: {found.b}",
         *([f"different settings: {'; '.join(found.differ)}"] if found.differ else []),
-        f"{found.task}: {found.samples} samples ({found.pairs} pairs) of {found.video_groups} video groups in both "
+        f"{found.task}: {found.samples} samples{pairs} of {found.video_groups} video groups in both "
         f"({found.only_a} only in a, {found.only_b} only in b); intervals over {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
     ]

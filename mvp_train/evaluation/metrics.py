@@ -4,8 +4,7 @@ Samples of one video resemble each other, so intervals are computed over whole v
 would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
 half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
 
-The *pair score* comes first: 1 where both samples of a pair are exact. A model that ignores the gap gives both the same
-answer, so it can be right on one of them, but not on both.
+The *pair score* comes first: both answers to a pair are exact. A model that ignores the gap answers both alike: 0.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

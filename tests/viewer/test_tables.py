@@ -167,6 +167,9 @@ def test_a_twin_in_words() -> None:
     assert lines[at + 2] == "      [ gap: 4 frames hidden, 10.00 to 13.00 ]"
     assert sum(f"decoy run, {place}" in line for line in lines for place in range(1, 5)) == 4
     assert "left out" not in puzzle_in_words(make_sample(0))
+    hostile = replace(second, record=replace(second.record, pair_id="\x1b[2J" + "x" * 200))
+    assert "\x1b" not in puzzle_in_words(hostile)
+    assert max(map(len, puzzle_in_words(hostile).splitlines())) <= WIDTH
 
 
 def test_the_table_counts_pairs(tmp_path: Path) -> None:
