@@ -412,7 +412,8 @@ def with_similarity(value: float, **fields: Any) -> Callable[[list[Sample]], lis
             dataclasses.replace(c, similarity=value, **fields) if c.order < 0 else c
             for c in samples[-1].record.candidates
         ]
-        return last_of(candidates=tuple(pool), margin=0.9 - max(c.similarity for c in pool))(samples)
+        margin = 0.9 - max(c.similarity for c in pool)
+        return last_of(candidates=tuple(pool), margin=margin, pair_id="")(samples)
 
     return change
 
