@@ -1,11 +1,12 @@
 """Named sets of options for a purpose. An option that is given beside a preset wins over it."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from mvp_data.core.errors import ConfigError
 
-PRESETS = MappingProxyType(
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "default": {},
         # For corpora of clips under a minute: more frames of each clip, shorter puzzles, and frames that are hidden in
