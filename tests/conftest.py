@@ -29,7 +29,6 @@ LONG_FILES = (
     "train/test_learn_tiny.py",
     "audit/test_run.py",
     "engines/test_ray.py",
-    "train/test_trl_export.py",
     "test_crash.py",
     "quiz/test_page.py",
     "train/test_dataset.py",

@@ -82,10 +82,7 @@ def main() -> None:
     args = parser.parse_args()
     if reason := missing():
         parser.error(reason)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        chromium(args.width, args.height or 1000, dark=args.dark) as driver,
-    ):
+    with tempfile.TemporaryDirectory() as folder, chromium(args.width, args.height or 1000, dark=args.dark) as driver:
         page = Path(folder) / "page.html"
         if args.quiz is None:
             write_page(args.shards, page, key=args.sample)

@@ -13,16 +13,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data import (
-    BuildConfig,
-    BuildReport,
-    OutputError,
-    build,
-    index,
-    read_index,
-    read_shard,
-    shard_paths,
-)
+from mvp_data import BuildConfig, BuildReport, OutputError, build, index, read_index, read_shard, shard_paths
 from mvp_data.config.options import from_options
 from mvp_data.engines import local
 from mvp_data.engines.base import Lost

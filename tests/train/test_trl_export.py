@@ -67,12 +67,7 @@ def test_two_steps_of_the_stock_command(
     monkeypatch: pytest.MonkeyPatch,
     run: Callable[[list[str], Path, pytest.MonkeyPatch], None],
 ) -> None:
-    options = {
-        "config": exported.out / "grpo.yaml",
-        "model_name_or_path": tiny,
-        "output_dir": tmp_path / "out",
-        **TINY,
-    }
+    options = {"config": exported.out / "grpo.yaml", "model_name_or_path": tiny, "output_dir": tmp_path / "out", **TINY}
     run([word for name, value in options.items() for word in (f"--{name}", str(value))], tmp_path, monkeypatch)
     state = json.loads((tmp_path / "out" / "checkpoint-2" / "trainer_state.json").read_bytes())
     steps = [entry for entry in state["log_history"] if "reward" in entry]

@@ -86,10 +86,7 @@ FULL: dict[str, dict[str, Any]] = {
     "mpeg2.ts": {"codec": "mpeg2video", "options": {"bf": "2"}},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2"}},
     "hevc.ts": {"codec": "libx265", "options": X265 | {"x265-params": "log-level=none:keyint=50"}},
-    "hevc_layers.mp4": {
-        "codec": "libx265",
-        "options": X265 | {"x265-params": "log-level=none:temporal-layers=2"},
-    },
+    "hevc_layers.mp4": {"codec": "libx265", "options": X265 | {"x265-params": "log-level=none:temporal-layers=2"}},
     "no_b.mp4": {"options": {"bf": "0"}},
     "all_intra.mp4": {"options": {"g": "1"}},
     "interlaced.mp4": {"options": PYRAMID | {"x264-params": "interlaced=1"}},
