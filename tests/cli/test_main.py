@@ -61,7 +61,7 @@ def test_the_version(run) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_whole_session(run, films: Path, tinyvit: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Build from a file of options, inspect, read the ledger, resume, be refused, overwrite."""
-    options = {"src": str(films), "out": str(tmp_path / "out"), "embedder": tinyvit, "limit": 3}
+    options = {"src": str(films), "out": str(tmp_path / "out"), "embedder": tinyvit, "limit": 3, "workers": 1}
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(options))
     code, out, err = run("build", "--config", tmp_path / "build.yaml", "--limit", 4)
     assert code == 0, err

@@ -259,7 +259,7 @@ def test_a_video_that_succeeds_on_retry_is_added(
             yield job, Lost("timeout", "not done", result.video_id) if unlucky else result
 
     bank = forgetful_bank(built, tmp_path / "bank", frames="film 1.mp4", vectors="film 1.mp4")
-    again = vary(config, tmp_path / "out", bank=bank)
+    again = vary(config, tmp_path / "out", bank=bank, workers=1)
     monkeypatch.setattr(local, "run_all", one_is_killed)
     assert build(again).skipped["timeout"] == 1
     assert ledger(again.out)["film 1.mp4"].reason == "timeout"
