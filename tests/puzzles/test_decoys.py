@@ -262,8 +262,9 @@ def test_each_task_has_its_pool_and_its_answer(mixed: PuzzleSet) -> None:
         (p.task, sum(c.order >= 0 for c in p.candidates), sum(c.order < 0 for c in p.candidates), len(p.answer))
         for p in mixed.puzzles
     }
-    expected = {"mvp": (K, K, K), "jigsaw": (K, 0, K), "select": (K, K, K), "next": (K, K, K), "arrow": (K, 0, 1)}
-    assert forms == {(task, *form) for task, form in expected.items()} | {("odd-one-out", K, 1, 1)}
+    assert forms == {
+        (name, K, task.pool_size(K), task.question(K, task.pool_size(K)).slots) for name, task in TASKS.items()
+    }
     for puzzle in mixed.puzzles:
         orders = [c.order for c in puzzle.candidates]
         if puzzle.task == "next":
@@ -283,7 +284,7 @@ def test_arrow_answers_are_balanced(mixed: PuzzleSet) -> None:
 def test_tasks_without_decoys_have_even_shares(mixed: PuzzleSet) -> None:
     """Tasks with decoys lose the segments without a partner."""
     counts = Counter(p.task for p in mixed.puzzles)
-    plain = [counts[task] for task in ("jigsaw", "arrow", "odd-one-out")]
+    plain = [counts[name] for name, task in TASKS.items() if not task.decoys]
     assert min(plain) > 0.5 * max(plain) > 5
     assert all(counts[task] for task in TASKS)
 

@@ -70,10 +70,7 @@ def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float,
 @given(st.integers(16, 3000), st.integers(16, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
 def test_cover_box_is_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
-    right, bottom = (
-        data.draw(st.integers(width * 3 // 4, width)),
-        data.draw(st.integers(height * 3 // 4, height)),
-    )
+    right, bottom = (data.draw(st.integers(width * 3 // 4, width)), data.draw(st.integers(height * 3 // 4, height)))
     crop = (left / width, top / height, right / width, bottom / height)
     size = target_size(right - left, bottom - top, multiple=multiple, max_pixels=112_896)
     box = cover_box(width, height, crop, size)
