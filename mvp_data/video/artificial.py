@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import Luma, Picture
-from mvp_data.video.cells import CELL_PX, Bands, extremes
+from mvp_data.video.cells import CELL_PX, Cells
 
 # Stripes: columns that keep their level over STRIPE_CELLS cells downwards, next to columns of other levels. Door frames
 # and cartoons have up to .07 of the frame in them; smears have .15 and more. A camera that moves fast blurs sideways.
@@ -35,9 +35,9 @@ PURE_TEXTURE = 0.006  # with at most this much texture, the ground may be a grad
 PLAIN_GROUND = 0.85  # a graphic may move where this share of it is ground
 
 
-def is_smeared(rgb: Picture, bands: Bands) -> bool:
+def is_smeared(rgb: Picture, cells: Cells) -> bool:
     """Return whether a frame [H, W, 3] shows stripes or grey of a faulty decode."""
-    return _stripes(*bands) >= STRIPE_SHARE or _grey(rgb, *bands) >= GREY_SHARE
+    return _stripes(cells.high_columns, cells.low_columns) >= STRIPE_SHARE or _grey(rgb, cells) >= GREY_SHARE
 
 
 def _stripes(high: Luma, low: Luma) -> float:
@@ -72,11 +72,13 @@ def _over_windows(extreme: np.ufunc, levels: Luma) -> Luma:
     return found
 
 
-def _grey(rgb: Picture, high: Luma, low: Luma) -> float:
+def _grey(rgb: Picture, cells: Cells) -> float:
     """Return the share of cells that have the grey of a lost reference."""
-    top, bottom = extremes(high, low)
-    middle = (top.astype(np.float32) + bottom) / 2
-    grey = (top - bottom <= GREY_RANGE) & (np.abs(middle - GREY) <= GREY_SLACK)
+    grey = cells.high - cells.low <= GREY_RANGE
+    if np.count_nonzero(grey) < GREY_SHARE * grey.size:
+        return 0.0
+    middle = (cells.high.astype(np.float32) + cells.low) / 2
+    grey &= np.abs(middle - GREY) <= GREY_SLACK
     if grey.mean() < GREY_SHARE:
         return 0.0
     rows, columns = grey.shape
@@ -85,16 +87,15 @@ def _grey(rgb: Picture, high: Luma, low: Luma) -> float:
     return float((grey & (np.ptp(colour, axis=2) <= GREY_COLOUR)).mean())
 
 
-def looks_drawn(luma: Luma, bands: Bands) -> tuple[bool, bool]:
+def looks_drawn(luma: Luma, cells: Cells) -> tuple[bool, bool]:
     """Return whether a frame [H, W] looks like a card, and whether it is a card with a plain ground.
 
     A card has lettering or a logo on a ground of one colour. Whether it is one depends on its neighbours as well, see
     `video.nearby`: stills of a cartoon look like cards.
     """
-    top, bottom = extremes(*bands)
-    spread = top - bottom
+    spread = cells.high - cells.low
     flat, edges = spread <= FLAT_RANGE, spread >= EDGE_RANGE
-    if flat.mean() < CARD_FLAT or edges.mean() < CARD_EDGES:
+    if np.count_nonzero(flat) < CARD_FLAT * flat.size or np.count_nonzero(edges) < CARD_EDGES * edges.size:
         return False, False
     texture = float((~flat & ~_widened(edges)).mean())
     if texture > CARD_TEXTURE:
@@ -104,8 +105,8 @@ def looks_drawn(luma: Luma, bands: Bands) -> tuple[bool, bool]:
     return texture <= PURE_TEXTURE or ground >= CARD_GROUND, ground >= PLAIN_GROUND
 
 
-def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _widened(places: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return the cells and their eight neighbours."""
-    padded = np.pad(cells, 1)
+    padded = np.pad(places, 1)
     tall = padded[:-2] | padded[1:-1] | padded[2:]
     return tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]

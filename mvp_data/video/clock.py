@@ -9,15 +9,16 @@ seconds ago returns. Moving objects do neither. A score board, which changes rar
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import Box, Luma
-from mvp_data.video.cells import CELL_PX, Bands, extremes, pixels
+from mvp_data.video.cells import CELL_PX, Cells, pixels
 
 Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 BLOCK = 64  # samples examined together: 16 s at 4 frames a second, 64 s at 1
 LEAST_CONTRAST = 60  # between ink and ground; clocks are made to be read
@@ -26,6 +27,7 @@ PRESENT = 0.6  # share of a block's samples that show it: close-ups, replays and
 STEP = 0.2  # of the contrast: a pixel that changes by more belongs to a digit that changed
 NOISE, LEAST_NOISE = 0.12, 12  # of the contrast, and levels: between ticks no pixel may change by more
 LEAST_PIXELS = 2  # of a cell: 6 and 8 differ by two in the smallest font that can be read
+LEAST_SUM, LEAST_CHANGES = 48, 4  # two pixels by half a step, in most of LEAST_TICKS: digits may have equal sums
 LEAST_TICKS = 7  # fewer may be chance
 # Least share of seconds in which a cell changes (some digits differ by little), and most of the other samples in which
 # it does. Of 40 clips, the cells of six came near .65 and .15, by chance.
@@ -51,11 +53,11 @@ class ClockFinder:
         self._new = 0  # samples that were not examined yet
         self._found: set[Box] = set()
 
-    def add(self, time_s: float, luma: Luma, bands: Bands) -> None:
+    def add(self, time_s: float, luma: Luma, cells: Cells) -> None:
         """Take the next sample [H, W]."""
         self._times_s.append(time_s)
         self._lumas.append(luma)
-        self._extremes.append(extremes(*bands))
+        self._extremes.append((cells.high, cells.low))
         self._new += 1
         if self._new == BLOCK:
             self._examine()
@@ -82,7 +84,7 @@ class _Ink:
 
 
 def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -> tuple[Box, ...]:
-    """Return the boxes of the clocks in n samples [H, W], with the `extremes` of their cells [n, rows, columns]."""
+    """Return the boxes of the clocks in n samples [H, W], with the extremes of their cells [n, rows, columns]."""
     top, bottom = np.median(high, axis=0), np.median(low, axis=0)
     contrast = top - bottom
     seeds = np.zeros(contrast.shape, bool)
@@ -95,7 +97,10 @@ def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -
         places = np.argwhere(steady)
         if not len(places):
             continue
-        values = _ink(pixels(lumas, places), top[steady], bottom[steady], bright=bright)
+        levels = pixels(lumas, places)
+        may_tick = _changes_often(levels)
+        steady[tuple(places[~may_tick].T)] = False
+        values = _ink(levels[:, may_tick], top[steady], bottom[steady], bright=bright)
         seeds |= _ticking(values, contrast[steady], _Ink(shown=shown, steady=steady), times_s)
     if not seeds.any() or seeds.mean() > MOST_SEEDS:
         return ()
@@ -103,21 +108,28 @@ def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -
     return tuple(_box(seeds, text, part, (width, height)) for part in _parts(seeds))
 
 
-def _ink(values: Luma, top: Floats, bottom: Floats, *, bright: bool) -> npt.NDArray[np.int16]:
+def _changes_often(levels: Luma) -> Bools:
+    """Whether the mean of each cell of [n, m, 64] changes between enough samples: [m]; most cells need no other test."""
+    sums = levels.sum(axis=2, dtype=np.uint16).astype(np.int32)
+    often: Bools = np.count_nonzero(np.abs(np.diff(sums, axis=0)) >= LEAST_SUM, axis=0) >= LEAST_CHANGES
+    return often
+
+
+def _ink(levels: Luma, top: Floats, bottom: Floats, *, bright: bool) -> Luma:
     """Flatten all levels of [n, m, 64] that are farther from the ink than from the ground."""
-    levels = values.astype(np.int16)
     limit = top - 0.6 * (top - bottom) if bright else bottom + 0.6 * (top - bottom)
-    limits = limit.astype(np.int16)[None, :, None]
+    limits = limit.astype(np.uint8)[None, :, None]
     return np.maximum(levels, limits) if bright else np.minimum(levels, limits)
 
 
-def _ticking(values: npt.NDArray[np.int16], contrast: Floats, ink: _Ink, times_s: Floats) -> Bools:
+def _ticking(values: Luma, contrast: Floats, ink: _Ink, times_s: Floats) -> Bools:
     """Return the cells that change like the last digit of a clock, alone or with a neighbour: [rows, columns]."""
 
     def changes(before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], limits: Floats) -> tuple[Bools, Bools]:
         """Which cells changed between the samples, and in which both show ink: [pairs, rows, columns] each."""
         moved = np.zeros((len(before), *ink.steady.shape), bool)
-        different = np.abs(values[after] - values[before]) > limits[None, :, None]
+        a, b = values[before], values[after]
+        different = np.maximum(a, b) - np.minimum(a, b) > limits.astype(np.uint8)[None, :, None]
         moved[:, ink.steady] = np.count_nonzero(different, axis=2) >= LEAST_PIXELS
         return moved, ink.shown[before] & ink.shown[after] & ink.steady
 

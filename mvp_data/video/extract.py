@@ -12,7 +12,7 @@ from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.errors import NeedsFullDecode, Skip, SkipReason
 from mvp_data.core.types import Box, Frame, FrameTable, Luma, Picture, VideoEntry
 from mvp_data.video.artificial import is_smeared, looks_drawn
-from mvp_data.video.cells import bands
+from mvp_data.video.cells import cells
 from mvp_data.video.clock import ClockFinder, blank
 from mvp_data.video.crop import letterbox, placed, target_size
 from mvp_data.video.decode.facts import MAX_AREA_PX
@@ -267,12 +267,12 @@ class _Writer:
 
     def _artificial(self, time_s: float, rgb: Picture, luma: Luma) -> str:
         """Return "smeared" or ""; take the frame to the search for clocks, and note whether it may be a card."""
-        cells = bands(luma)
+        divided = cells(luma)
         if self._clocks:
-            self._clocks.add(time_s, luma, cells)
-        if is_smeared(rgb, cells):
+            self._clocks.add(time_s, luma, divided)
+        if is_smeared(rgb, divided):
             return "smeared"
-        is_drawn, is_plain = looks_drawn(luma, cells)
+        is_drawn, is_plain = looks_drawn(luma, divided)
         if is_drawn:
             self._drawn[time_s] = is_plain
         return ""

@@ -6,24 +6,30 @@ It sees the tiny frame of every decoded frame and keeps those of a few seconds.
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import Luma, Tiny
 
+Floats = npt.NDArray[np.floating[Any]]
+
 # Fades. At the start or end of a video the shot detector sees no shot on the other side, and reports nothing.
 FADE_S = 3.5  # longest fade and the frames after it
-FADED = 0.85  # of the contrast at the end of the fade: below it a frame is faded
-DEEP = 0.6  # the contrast must fall to this share at least; people who enter the image change it less
+FADED = 0.85  # of the level at the end of the fade: below it a frame is faded
+DEEP = 0.6  # the level must begin at this share at most: people who enter the image change it less
+COLOUR_SHARE = 0.1  # below this share of the level, a frame shows only the colour faded from
 LEAST_CONTRAST = 8.0  # at the end of the fade, standard deviation; a scene has more
 LEAST_FRAMES = 4  # a fade of fewer frames is a cut
 LARGEST_STEP = 0.4  # of the way: a larger one is a cut or a light that is switched on
-NO_GAIN = 0.02  # of the contrast in NO_GAIN_S: a slower rise is the end of the fade
-NO_GAIN_S = 0.2
-COLOUR_SLACK, FIT_SLACK = 25.0, 8.0  # levels: of the colour faded from, and of the frames from the line, see `_is_fade`
+DIP = 0.02  # the level may fall by this share from one frame to the next, by noise or motion
+AFTER_S, SLOWER = 0.2, 0.35  # where it rises slower than this share of its pace, the fade ends
+SHAPE_RATIO = 1.6  # largest ratio of contrast to level, of the smallest one: motion changes it a little, shadows much
+FIT_SLACK = 12.0  # levels: largest distance of the mean from a straight line
+LIMITED_BLACK = 16  # black of limited range in a video marked as full range
 BAR_LUMA = 30  # rows and columns that stay darker are letterbox bars
 
 # Cards.
@@ -84,14 +90,18 @@ class Nearby:
         return begin_s, end_s
 
     def _judge(self, time_s: float) -> None:
-        def frame(at_s: float) -> npt.NDArray[np.int16]:
+        def frame(at_s: float) -> Luma:
             place = bisect_left(self._times_s, at_s - 1e-6)
-            return self._lumas[min(place, len(self._lumas) - 1)].astype(np.int16)
+            return self._lumas[min(place, len(self._lumas) - 1)]
+
+        def difference(at_s: float) -> Luma:
+            there = frame(at_s)
+            return np.maximum(here, there) - np.minimum(here, there)
 
         here = frame(time_s)
-        near = [np.abs(frame(time_s + s) - here).max() for s in (-STILL_S, STILL_S)]
-        far = [np.abs(frame(time_s + s) - here).mean() for s in (-APART_S, APART_S)]
-        self.around[time_s] = Around(still=min(near) <= STILL_LEVELS, apart=min(far) >= APART_LEVELS)
+        still = any(difference(time_s + s).max() <= STILL_LEVELS for s in (-STILL_S, STILL_S))
+        far = [int(difference(time_s + s).sum(dtype=np.uint32)) for s in (-APART_S, APART_S)]
+        self.around[time_s] = Around(still=still, apart=min(far) >= APART_LEVELS * here.size)
 
 
 def fade_in_end(frames: Sequence[tuple[float, Luma]]) -> float:
@@ -104,46 +114,55 @@ def fade_in_end(frames: Sequence[tuple[float, Luma]]) -> float:
         return 0.0
     inside = lumas[:, rows][:, :, columns].astype(np.float32).reshape(len(frames), -1)
     contrast, mean = inside.std(axis=1), inside.mean(axis=1)
-    top = _top(times_s, contrast)
-    ramp = slice(_bottom(contrast, top), top + 1)
-    if not _is_fade(contrast[ramp], mean[ramp]):
-        return 0.0
-    return float(times_s[np.flatnonzero(contrast[: top + 1] < FADED * contrast[top])[-1] + 1])
+    ends = []
+    for level in (0, LIMITED_BLACK, 255):
+        distance = np.abs(mean - level)
+        gain = np.hypot(distance, contrast)
+        ends.append(_end_of_rise(times_s, gain, lambda ramp, d=distance: _is_scaled(contrast[ramp], d[ramp])))
+    ends.append(_end_of_rise(times_s, contrast, lambda ramp: _is_blended(contrast[ramp], mean[ramp])))
+    return max(ends)
 
 
-def _top(times_s: npt.NDArray[np.float64], contrast: npt.NDArray[np.float32]) -> int:
-    """Return the frame at which the contrast rises no more; before it rises, it may stay low."""
-    for place in range(len(contrast)):
-        later = int(np.searchsorted(times_s, times_s[place] + NO_GAIN_S))
-        if later >= len(contrast):
-            return int(np.argmax(contrast))
-        if contrast[place] >= LEAST_CONTRAST and contrast[later] < (1 + NO_GAIN) * contrast[place]:
-            return place
-    return len(contrast) - 1
+def _end_of_rise(times_s: Floats, gain: Floats, is_fade: Callable[[slice], bool]) -> float:
+    """Return the time from which on `gain` has at least FADED of the level to which it rises from the first frames.
 
-
-def _bottom(contrast: npt.NDArray[np.float32], top: int) -> int:
-    """Return the frame before `top` from which on the contrast rises."""
-    place = top
-    while place and contrast[place - 1] <= contrast[place] + 0.1:
-        place -= 1
-    return place
-
-
-def _is_fade(contrast: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> bool:
-    """Return whether frames of rising contrast are a fade from one colour.
-
-    A fade shows (1 - a) colour + a frame: contrast and distance from the colour's level rise together, so the mean is
-    a straight line over the contrast, and at contrast 0 it is the colour. Black and white are told by this; for other
-    colours the fade must begin with a frame of that colour.
+    Return 0 if it does not rise so far, or if the rise is not a fade.
     """
-    rise = contrast[-1] - contrast[0]
-    if len(contrast) < LEAST_FRAMES or contrast[-1] < LEAST_CONTRAST or contrast[0] > DEEP * contrast[-1]:
+    first = max(0, int(np.argmax(gain >= COLOUR_SHARE * gain.max())) - 1)
+    falls = np.flatnonzero(gain[first + 1 :] < (1 - DIP) * gain[first:-1])
+    highest = first + int(falls[0]) if len(falls) else len(gain) - 1
+    for top in range(highest, first + LEAST_FRAMES - 2, -1):
+        if gain[first] > DEEP * gain[top]:
+            break
+        ramp = slice(first, top + 1)
+        is_steep = np.diff(gain[ramp]).max() > LARGEST_STEP * (gain[top] - gain[first])
+        if not is_steep and _levels_off(times_s, gain, first, top) and is_fade(ramp):
+            return float(times_s[np.flatnonzero(gain[ramp] < FADED * gain[top])[-1] + first + 1])
+    return 0.0
+
+
+def _levels_off(times_s: Floats, gain: Floats, first: int, top: int) -> bool:
+    """Return whether `gain` rises much more slowly after `top` than since `first`."""
+    later = min(len(gain) - 1, int(np.searchsorted(times_s, times_s[top] + AFTER_S)))
+    if later == top:
+        return True
+    pace = (gain[top] - gain[first]) / (times_s[top] - times_s[first])
+    return bool(gain[later] - gain[top] < SLOWER * pace * (times_s[later] - times_s[top]))
+
+
+def _is_scaled(contrast: Floats, distance: Floats) -> bool:
+    """Return whether a rise of the mean's distance from black or white multiplies all levels, as a fade does."""
+    seen = distance >= COLOUR_SHARE * distance[-1]
+    shape = contrast[seen] / np.maximum(distance[seen], 1)
+    return bool(contrast[-1] >= LEAST_CONTRAST and shape.max() <= SHAPE_RATIO * shape.min())
+
+
+def _is_blended(contrast: Floats, mean: Floats) -> bool:
+    """Return whether frames of rising contrast are a fade from a frame of any colour.
+
+    A fade shows (1 - a) colour + a frame, so the mean is a straight line over the contrast.
+    """
+    if contrast[-1] < LEAST_CONTRAST or contrast[0] > COLOUR_SHARE * contrast[-1]:
         return False
-    if np.diff(contrast).max() > LARGEST_STEP * rise:
-        return False
-    slope, colour = np.polyfit(contrast, mean, 1)
-    if np.abs(slope * contrast + colour - mean).max() > FIT_SLACK:
-        return False
-    from_flat = contrast[0] < 0.1 * contrast[-1]
-    return bool(from_flat or colour < COLOUR_SLACK or colour > 255 - COLOUR_SLACK)
+    slope, level = np.polyfit(contrast, mean, 1)
+    return bool(np.abs(slope * contrast + level - mean).max() <= FIT_SLACK)
