@@ -101,8 +101,8 @@ def settled(chunks: tuple[Chunk, ...], first: VideoEntry) -> tuple[Chunk, ...]:
     If that pass continued to the end of the video (see `extract_chunk`), return only the first.
     """
     later = () if first.duration_s >= chunks[0].end_s else chunks[1:]
-    found = {"size": (first.width_px, first.height_px), "crop": first.crop, "masked": first.masked or None}
-    return chunks[0], *(replace(chunk, **found) for chunk in later)
+    size, masked = (first.width_px, first.height_px), first.masked or None
+    return chunks[0], *(replace(chunk, size=size, crop=first.crop, masked=masked) for chunk in later)
 
 
 def merge(entries: Sequence[VideoEntry], trim_s: float) -> VideoEntry:

@@ -8,25 +8,17 @@ seconds ago returns. Moving objects do neither. A score board, which changes rar
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import Box, Luma
 from mvp_data.video.cells import CELL_PX, Cells, pixels
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating[Any]]
+from mvp_data.video.ink import LEAST_NOISE, NOISE, STEP, Bools, Floats, Ink, differences, inks
 
 BLOCK = 64  # samples examined together: 16 s at 4 frames a second, 64 s at 1
-LEAST_CONTRAST = 60  # between ink and ground; clocks are made to be read
-MOST_DRIFT = 30  # of the ink, in the samples that show the clock
 PRESENT = 0.6  # share of a block's samples that show it: close-ups, replays and graphics may hide it
-STEP = 0.2  # of the contrast: a pixel that changes by more belongs to a digit that changed
-NOISE, LEAST_NOISE = 0.12, 12  # of the contrast, and levels: between ticks no pixel may change by more
-LEAST_PIXELS = 2  # of a cell: 6 and 8 differ by two in the smallest font that can be read
 LEAST_SUM, LEAST_CHANGES = 48, 4  # two pixels by half a step, in most of LEAST_TICKS: digits may have equal sums
 LEAST_TICKS = 7  # fewer may be chance
 # Least share of seconds in which a cell changes (some digits differ by little), and most of the other samples in which
@@ -34,7 +26,7 @@ LEAST_TICKS = 7  # fewer may be chance
 HIT, FALSE = 0.7, 0.12
 RETURNS = 0.75  # at slow rates: least share of samples that look like those of ten seconds before; motion has below .3
 FAST_FPS = 1.9  # with at least this rate there are samples within a second to compare
-RETURN_STEP = 0.3  # of the contrast: pixels that differ by less are alike, as the scene around the digits has changed
+RETURN_STEP = 0.3  # of the contrast: the same digit after ten seconds, on another ground
 SAME_S = 0.3  # accepted error of these ten seconds
 PHASES = np.arange(0, 1, 0.125)  # of a second: when the digit may change
 MOST_SEEDS = 0.03  # of the frame: where more of it changes once a second, it is a slide show
@@ -75,33 +67,23 @@ class ClockFinder:
             self._found.update(find_clocks(self._lumas, high, low, np.array(self._times_s)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Ink:
-    """Cells that show ink of a constant level in most samples."""
-
-    shown: Bools  # [n, rows, columns]
-    steady: Bools  # [rows, columns]: shown in at least PRESENT of the samples
-
-
 def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -> tuple[Box, ...]:
     """Return the boxes of the clocks in n samples [H, W], with the extremes of their cells [n, rows, columns]."""
-    top, bottom = np.median(high, axis=0), np.median(low, axis=0)
-    contrast = top - bottom
-    seeds = np.zeros(contrast.shape, bool)
-    text = np.zeros(contrast.shape, bool)
-    for bright in (True, False):
-        drift = np.abs(high - top) if bright else np.abs(low - bottom)
-        shown = (drift <= MOST_DRIFT) & (high - low >= 0.6 * contrast)
-        steady = (contrast >= LEAST_CONTRAST) & (shown.mean(axis=0) >= PRESENT)
-        text |= steady
-        places = np.argwhere(steady)
+    seeds = np.zeros(high.shape[1:], bool)
+    text = seeds.copy()
+    for ink in inks(high, low, present=PRESENT):
+        text |= ink.steady
+        places = np.argwhere(ink.steady)
         if not len(places):
             continue
         levels = pixels(lumas, places)
         may_tick = _changes_often(levels)
+        if not may_tick.any():
+            continue
+        steady = ink.steady.copy()
         steady[tuple(places[~may_tick].T)] = False
-        values = _ink(levels[:, may_tick], top[steady], bottom[steady], bright=bright)
-        seeds |= _ticking(values, contrast[steady], _Ink(shown=shown, steady=steady), times_s)
+        ticking = replace(ink, steady=steady)
+        seeds |= _ticking(ticking.flatten(levels[:, may_tick]), ticking, times_s)
     if not seeds.any() or seeds.mean() > MOST_SEEDS:
         return ()
     height, width = lumas[0].shape
@@ -109,40 +91,32 @@ def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -
 
 
 def _changes_often(levels: Luma) -> Bools:
-    """Whether the mean of each cell of [n, m, 64] changes between enough samples: [m]; most cells need no other test."""
+    """Whether the mean of each cell of [n, m, 64] changes between enough samples: [m]; most cells fail."""
     sums = levels.sum(axis=2, dtype=np.uint16).astype(np.int32)
     often: Bools = np.count_nonzero(np.abs(np.diff(sums, axis=0)) >= LEAST_SUM, axis=0) >= LEAST_CHANGES
     return often
 
 
-def _ink(levels: Luma, top: Floats, bottom: Floats, *, bright: bool) -> Luma:
-    """Flatten all levels of [n, m, 64] that are farther from the ink than from the ground."""
-    limit = top - 0.6 * (top - bottom) if bright else bottom + 0.6 * (top - bottom)
-    limits = limit.astype(np.uint8)[None, :, None]
-    return np.maximum(levels, limits) if bright else np.minimum(levels, limits)
-
-
-def _ticking(values: Luma, contrast: Floats, ink: _Ink, times_s: Floats) -> Bools:
+def _ticking(values: Luma, ink: Ink, times_s: Floats) -> Bools:
     """Return the cells that change like the last digit of a clock, alone or with a neighbour: [rows, columns]."""
 
     def changes(before: npt.NDArray[np.intp], after: npt.NDArray[np.intp], limits: Floats) -> tuple[Bools, Bools]:
         """Which cells changed between the samples, and in which both show ink: [pairs, rows, columns] each."""
         moved = np.zeros((len(before), *ink.steady.shape), bool)
-        a, b = values[before], values[after]
-        different = np.maximum(a, b) - np.minimum(a, b) > limits.astype(np.uint8)[None, :, None]
-        moved[:, ink.steady] = np.count_nonzero(different, axis=2) >= LEAST_PIXELS
+        moved[:, ink.steady] = differences(values[before], values[after], limits)
         return moved, ink.shown[before] & ink.shown[after] & ink.steady
 
     order = np.arange(len(times_s))
+    contrast = ink.contrast
     steps, noise = STEP * contrast, np.maximum(NOISE * contrast, LEAST_NOISE)
     ticked, shown = changes(order[:-1], order[1:], steps)
     if 1 / float(np.median(np.diff(times_s))) >= FAST_FPS:
         seconds = np.floor(times_s[:, None] + PHASES)
-        is_tick = np.diff(seconds, axis=0).T != 0  # [phases, pairs]
+        is_tick: Bools = np.diff(seconds, axis=0).T != 0  # [phases, pairs]
         moved, _ = changes(order[:-1], order[1:], noise)
         return _with_neighbours(_Pairs(ticked=ticked, moved=moved, shown=shown, is_tick=is_tick), FALSE)
-    tens = np.searchsorted(times_s, times_s + 10 - SAME_S)
-    has_ten = tens < len(times_s)
+    tens: npt.NDArray[np.intp] = np.searchsorted(times_s, times_s + 10 - SAME_S)
+    has_ten: Bools = np.asarray(tens < len(times_s))
     has_ten[has_ten] = np.abs(times_s[tens[has_ten]] - times_s[has_ten] - 10) < SAME_S
     moved, ten_shown = changes(order[has_ten], tens[has_ten], RETURN_STEP * contrast)
     ticked, moved = np.concatenate([ticked, np.zeros_like(moved)]), np.concatenate([np.zeros_like(ticked), moved])
@@ -233,7 +207,8 @@ def _box(seeds: Bools, text: Bools, part: Bools, size: tuple[int, int]) -> Box:
 def _merged(boxes: Iterable[Box]) -> tuple[Box, ...]:
     """Unite boxes that overlap until none do."""
     done: list[Box] = []
-    for box in sorted(boxes):
+    for part in sorted(boxes):
+        box = part
         while (other := next((b for b in done if _overlap(b, box)), None)) is not None:
             done.remove(other)
             box = min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])

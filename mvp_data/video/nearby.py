@@ -118,12 +118,14 @@ def fade_in_end(frames: Sequence[tuple[float, Luma]]) -> float:
     for level in (0, LIMITED_BLACK, 255):
         distance = np.abs(mean - level)
         gain = np.hypot(distance, contrast)
-        ends.append(_end_of_rise(times_s, gain, lambda ramp, d=distance: _is_scaled(contrast[ramp], d[ramp])))
-    ends.append(_end_of_rise(times_s, contrast, lambda ramp: _is_blended(contrast[ramp], mean[ramp])))
+        ends.append(_end_of_rise(times_s, gain, contrast, distance, _is_scaled))
+    ends.append(_end_of_rise(times_s, contrast, contrast, mean, _is_blended))
     return max(ends)
 
 
-def _end_of_rise(times_s: Floats, gain: Floats, is_fade: Callable[[slice], bool]) -> float:
+def _end_of_rise(
+    times_s: Floats, gain: Floats, contrast: Floats, level: Floats, is_fade: Callable[[Floats, Floats], bool]
+) -> float:
     """Return the time from which on `gain` has at least FADED of the level to which it rises from the first frames.
 
     Return 0 if it does not rise so far, or if the rise is not a fade.
@@ -136,7 +138,7 @@ def _end_of_rise(times_s: Floats, gain: Floats, is_fade: Callable[[slice], bool]
             break
         ramp = slice(first, top + 1)
         is_steep = np.diff(gain[ramp]).max() > LARGEST_STEP * (gain[top] - gain[first])
-        if not is_steep and _levels_off(times_s, gain, first, top) and is_fade(ramp):
+        if not is_steep and _levels_off(times_s, gain, first, top) and is_fade(contrast[ramp], level[ramp]):
             return float(times_s[np.flatnonzero(gain[ramp] < FADED * gain[top])[-1] + first + 1])
     return 0.0
 
