@@ -75,7 +75,7 @@ def _over_windows(extreme: np.ufunc, levels: Luma) -> Luma:
 def _grey(rgb: Picture, cells: Cells) -> float:
     """Return the share of cells that have the grey of a lost reference."""
     grey = cells.high - cells.low <= GREY_RANGE
-    if np.count_nonzero(grey) < GREY_SHARE * grey.size:
+    if np.count_nonzero(grey) <= GREY_SHARE * grey.size:
         return 0.0
     middle = (cells.high.astype(np.float32) + cells.low) / 2
     grey &= np.abs(middle - GREY) <= GREY_SLACK
@@ -95,7 +95,7 @@ def looks_drawn(luma: Luma, cells: Cells) -> tuple[bool, bool]:
     """
     spread = cells.high - cells.low
     flat, edges = spread <= FLAT_RANGE, spread >= EDGE_RANGE
-    if np.count_nonzero(flat) < CARD_FLAT * flat.size or np.count_nonzero(edges) < CARD_EDGES * edges.size:
+    if np.count_nonzero(flat) <= CARD_FLAT * flat.size or np.count_nonzero(edges) <= CARD_EDGES * edges.size:
         return False, False
     texture = float((~flat & ~_widened(edges)).mean())
     if texture > CARD_TEXTURE:

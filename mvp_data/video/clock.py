@@ -69,6 +69,8 @@ class ClockFinder:
 
 def find_clocks(lumas: Sequence[Luma], high: Luma, low: Luma, times_s: Floats) -> tuple[Box, ...]:
     """Return the boxes of the clocks in n samples [H, W], with the extremes of their cells [n, rows, columns]."""
+    if not high.size:  # a frame smaller than a cell
+        return ()
     seeds = np.zeros(high.shape[1:], bool)
     text = seeds.copy()
     for ink in inks(high, low, present=PRESENT):
@@ -142,9 +144,10 @@ def _with_neighbours(pairs: _Pairs, most_false: float) -> Bools:
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
         first = slice(0, rows - down), slice(0, columns - right)
         second = slice(down, rows), slice(right, columns)
-        shown = pairs.shown[:, *first] & pairs.shown[:, *second]
-        places = shown.any(axis=0)
-        ticked, moved = ((m[:, *first] | m[:, *second])[:, places] for m in (pairs.ticked, pairs.moved))
+        shown: Bools = np.asarray(pairs.shown[:, *first] & pairs.shown[:, *second])
+        places: Bools = np.asarray(shown.any(axis=0))
+        ticked: Bools = (pairs.ticked[:, *first] | pairs.ticked[:, *second])[:, places]
+        moved: Bools = (pairs.moved[:, *first] | pairs.moved[:, *second])[:, places]
         good = np.zeros(places.shape, bool)
         good[places] = _agrees(ticked, moved, shown[:, places], pairs.is_tick, most_false)
         seeds[first] |= good
@@ -181,15 +184,15 @@ def _parts(seeds: Bools) -> Iterable[Bools]:
 def _grown(part: Bools) -> Bools:
     padded = np.pad(part, 1)
     around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    grown: Bools = around.any(axis=(2, 3))
+    grown: Bools = np.asarray(around.any(axis=(2, 3)))
     return grown
 
 
 def _box(seeds: Bools, text: Bools, part: Bools, size: tuple[int, int]) -> Box:
     """Return the box of one group and of the text on both sides of it; a gap of one cell is bridged."""
-    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    rows, columns = np.flatnonzero(np.asarray(part.any(axis=1))), np.flatnonzero(np.asarray(part.any(axis=0)))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    printed = (text | seeds)[top:bottom].any(axis=0)
+    printed: Bools = np.asarray((text | seeds)[top:bottom].any(axis=0))
     tall = bottom - top
     first, last = max(0, left - REACH_LEFT * tall), min(len(printed), right + REACH_RIGHT * tall)
     while left > first and printed[max(first, left - 2) : left].any():
