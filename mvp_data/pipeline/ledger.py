@@ -55,6 +55,7 @@ class LedgerRow:
     frames_kept: int = 0
     frames_rejected: str = "{}"  # JSON: reason -> count
     segments_refused: str = "{}"  # JSON: reason -> count
+    clocks_masked: int = 0  # parts of the frames that showed a running clock and were filled with one colour
     damaged_packets: int = 0
     decoded_share: float = 0.0  # decoded frames / all frames of the video
 
@@ -113,6 +114,7 @@ def _video_row(
         frames_kept=kept_frames,
         frames_rejected=json.dumps(entry.frames.rejections(), sort_keys=True),
         segments_refused=json.dumps(refused, sort_keys=True),
+        clocks_masked=len(entry.masked),
         damaged_packets=entry.damaged_packets,
         decoded_share=round(entry.decoded_share, 4),
     )
