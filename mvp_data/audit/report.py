@@ -74,8 +74,8 @@ def _table(part: TaskAudit) -> Iterator[str]:
             yield f"  {result.name:<{NAME}}{cells}{result.verdict}"
     if part.rows:
         yield ""
-        for name, samples, whole, *cells in _rows(part):
-            yield f"  {name:<18}{samples:<9}{whole:<7}{''.join(f'{cell:<20}' for cell in cells)}".rstrip()
+        for name, samples, whole, *columns in _rows(part):
+            yield f"  {name:<18}{samples:<9}{whole:<7}{''.join(f'{cell:<20}' for cell in columns)}".rstrip()
         yield from _wrapped(_compared(part))
     judged = sorted({", ".join(result.judged) for result in part.results if result.kind == LEAK})
     yield from ("", *_wrapped(f"leak solvers are judged on {'; or on '.join(judged)}; other metrics do not decide"))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mvp_data.audit.features import Embeddings, Looks
 from mvp_data.audit.pairs import PAIR_KINDS, Row, compared, rows, told_first
-from mvp_data.audit.scoring import Answers, Result, guessing, judge, questions, seeing_runs, sure_level
+from mvp_data.audit.scoring import Answers, Result, families, guessing, judge, seeing_runs, sure_level
 from mvp_data.audit.solvers import LEAK
 from mvp_data.audit.tally import Measurer, Tally
 from mvp_data.audit.visibility import Gallery, Shown
@@ -75,7 +75,7 @@ class Audit:
     encoder: str  # "" without one
     second_encoder: str  # another one, that the build did not use; "" without one
     shown: tuple[Shown, ...]  # by split: samples with hidden frames that other samples show
-    sure_level: float  # of the intervals that decide on `wins`
+    sure_level: float  # of the intervals of a family of solvers that decide on `wins`
     probes_missing: str  # why the probes did not run and how to install them; "" where they ran
     parts: tuple[TaskAudit, ...]
 
@@ -200,7 +200,7 @@ def _finish(tallies: Mapping[str, Tally], path: Path, total: int, measurer: Meas
         answers, problem = tally.answers(clusters, learn=by_group)
         answered[tally.task.name] = (answers, by_group, problem)
         missing = missing or problem
-    sure = sure_level(sum(questions(answers) for answers, _, _ in answered.values()))
+    sure = sure_level(sum(len(families(answers)) for answers, _, _ in answered.values()))
     names = {space: used.embedder.encoder.name for space, used in measurer.embeddings.items()}
     return Audit(
         path=str(path),

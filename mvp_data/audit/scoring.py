@@ -10,6 +10,7 @@ same answer has pair score 0.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -66,10 +67,10 @@ def metrics(question: Question, *, paired: bool = False) -> tuple[str, ...]:
     """
     if question.slots == 1:
         return ("exact", "selection") if question.choices > 1 else ("exact",)
-    if question.slots == question.choices:
-        return "order", "exact", "position"
     if not question.ordered:
         return (*((PAIR,) if paired else ()), "selection", "whole", "exact", "recall")
+    if question.slots == question.choices:
+        return "order", "exact", "position"
     if paired:
         return PAIR, "selection", "exact", "given", "whole", "set", PAIR_SET, "order", "recall", "position"
     return "selection", "given", "exact", "whole", "set", "order", "recall", "position"
@@ -142,35 +143,42 @@ def scores(right: Numbers, question: Question, pairs: Numbers = NO_PAIRS) -> dic
     return {metric: (values[metric], weights.get(metric, ones)) for metric in metrics(question, paired=len(pairs) > 0)}
 
 
-def questions(answers: Answers) -> int:
-    """The number of comparisons with chance: one for each leak solver and each metric that judges it."""
-    return sum(len(_judged(answers, name)) for name in answers.right if answers.kind(name) == LEAK)
+def families(answers: Answers) -> Mapping[str, int]:
+    """The comparisons with chance of each family of leak solvers: one for each of its solvers and judged metrics."""
+    names = [name for name in answers.right if answers.kind(name) == LEAK]
+    return Counter(SOLVERS[name].family for name in names for _ in _judged(answers, name))
 
 
 def sure_level(count: int) -> float:
-    """The level of each of `count` intervals that hold together with 95 % confidence (Bonferroni)."""
+    """The level of each of `count` families of intervals that hold together with 95 % confidence (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, count)
 
 
 def judge(answers: Answers, sure: float) -> list[Result]:
-    """A result for each solver, leak solvers before content solvers; `sure` is the level of a `wins`.
+    """A result for each solver, leak solvers before content solvers; `sure` is the level of a family of solvers.
 
     There are many comparisons on one set of samples: with a 95 % interval for each, one in forty would be above chance
     by luck alone. So a solver `wins` only if the wider interval, which holds for all leak solvers together with 95 %
-    confidence, is above chance. If only its own 95 % interval is, the verdict is `unsure`.
+    confidence, is above chance. If only its own 95 % interval is, the verdict is `unsure`. One rule in several spaces
+    is one family: its comparisons share the doubt that each family may have, so more spaces do not weaken the others.
     """
     levels = guessing(answers.question, paired=len(answers.pairs) > 0)
     names = sorted(answers.right, key=lambda name: KINDS.index(answers.kind(name)))
     sums, sizes, tails = _sums(answers, names)
+    sizes_of = families(answers)
+    sure_of = {name: 1 - (1 - sure) / sizes_of.get(SOLVERS[name].family, 1) for name in names}
+    sures = sorted({*sure_of.values()})
     worst = np.array([0.0 if metric in (PAIR, PAIR_SET) else lowest(metric, answers.question) for metric in levels])
-    (low, high), (sure_low, sure_high) = ratio_intervals(
+    (low, high), *wide = ratio_intervals(
         sums,
         sizes,
         stable_hash("audit"),
         least=np.tile(worst, len(names)),
         most=np.ones(sums.shape[1]),
-        levels=(LEVEL, sure),
+        levels=(LEVEL, *sures),
     )
+    which = np.repeat([sures.index(sure_of[name]) for name in names], len(levels))
+    sure_low, sure_high = (np.choose(which, [ends[side] for ends in wide]) for side in (0, 1))
     fixed = _fixed(sums, sizes, names, levels)
     low, high, sure_low, sure_high = (np.where(np.isnan(fixed), end, fixed) for end in (low, high, sure_low, sure_high))
     totals, weights = sums.sum(axis=0), sizes.sum(axis=0)
@@ -188,7 +196,7 @@ def judge(answers: Answers, sure: float) -> list[Result]:
             for metric, at in columns.items()
         }
         ends = {metric: (float(sure_low[at]), float(sure_high[at])) for metric, at in columns.items()}
-        results.append(_result(name, answers, estimates, ends, (tails[number], sure)))
+        results.append(_result(name, answers, estimates, ends, (tails[number], sure_of[name])))
     return results
 
 
@@ -266,7 +274,8 @@ def _result(
 
     wins = above({metric: low for metric, (low, _) in sure_ends.items()}, level)
     likely = above({metric: estimate.low for metric, estimate in estimates.items()}, LEVEL)
-    low = (sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in asked)
+    fair = [metric for metric in asked if metric not in (PAIR, PAIR_SET)]  # a pair score of 0 is as it should be
+    low = (sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in fair)
     below = not floors and any(low)  # a floor is the best that is possible by arithmetic
     return Result(
         name=name,

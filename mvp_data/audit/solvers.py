@@ -70,7 +70,13 @@ class Solver:
     least_slots: int = 1  # fewest labels in an answer
     two_halves: bool = False  # whether the pool must hold as many distractors as hidden frames
     fits_runs: bool = False  # whether it needs `Distances.fits`
+    for_twins: bool = False  # whether it only makes sense for same-strip twins
     judged: tuple[str, ...] = ()  # the metrics that decide, where they are fewer than those of `scoring.judged`
+
+    @property
+    def family(self) -> str:
+        """The name of its rule, without the space."""
+        return self.name.removesuffix(f"-{self.space}")
 
     def kind_in(self, task: Task) -> str:
         """Leak or content solver in this task. Comparing the candidates is a leak only where a pool can have decoys."""
@@ -329,7 +335,7 @@ def _in_all_spaces() -> tuple[Solver, ...]:
 
 def _learning() -> tuple[Solver, ...]:
     """The solvers that learn on other videos, or look into other samples."""
-    starts = partial(Solver, kind=LEAK, judged=BLIND, two_halves=True, fits_runs=True)
+    starts = partial(Solver, kind=LEAK, judged=BLIND, two_halves=True, fits_runs=True, for_twins=True)
     return (
         Solver(name="cross-sample", kind=LEAK, learn=by_other_samples),
         starts(name="mask-start", learn=partial(by_mask_start, halves="runs")),

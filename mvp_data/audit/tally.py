@@ -163,16 +163,16 @@ class Tally:
             },
             elsewhere=np.array([self._measurer.gallery.answer(number) for number in self._seen]),
         )
+        pairs, _ = self.pairs()
+        strips = pairs[self.kinds[pairs[:, 0]] == PAIR_KINDS.index("same_strip")]
         missing = ""
         for solver in self._solvers if learn else ():
             try:
-                if solver.learn:
+                if solver.learn and (len(strips) or not solver.for_twins):
                     chosen[solver.name] = solver.learn(samples)
             except MissingDependencyError as error:
                 missing = str(error)
         slots = {name: np.take_along_axis(right, found, axis=1) for name, found in chosen.items()}
-        pairs, _ = self.pairs()
-        strips = pairs[self.kinds[pairs[:, 0]] == PAIR_KINDS.index("same_strip")]
         least = floor(self.starts, strips) * len(strips) / max(1, len(pairs))
         floors = {"selection": least, "whole": least, PAIR: least, PAIR_SET: least}
         answers = Answers(

@@ -19,8 +19,8 @@ Luma = npt.NDArray[np.int16]
 Pairs = npt.NDArray[np.intp]  # [pairs, 2]
 
 # Thumbnails that repeat each other differ by less than this: root mean square of 8 x 6 areas without the mean, in
-# levels. On real clips the largest difference of a repeat is 9.
-MOST_DIFFERENCE = 16.0
+# levels. On real clips the largest difference of a repeat is 11.
+MOST_DIFFERENCE = 20.0
 BLOCK = 2048  # images or pairs that are compared at a time
 
 
