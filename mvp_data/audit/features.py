@@ -97,26 +97,31 @@ class Embeddings:
         return np.stack(vectors)
 
 
-class Looks:
-    """Computes the look of JPEGs; caches the last few thousand, because twins show the same context."""
+class Cache:
+    """The artefacts and looks of the last few thousand images, because twins show the same ones."""
 
     CACHED = 4096  # 40 MB
 
     def __init__(self) -> None:
-        self._cache: dict[int, Look] = {}
+        self._looks: dict[int, Look] = {}
+        self._artefacts: dict[int, Floats] = {}
 
-    def __call__(self, key: str, images: Sequence[bytes], decoded: Mapping[bytes, Any], scale: int) -> list[Look]:
-        """The look of each image; `decoded` has some of them in YCbCr, decoded at 1 / `scale` of their size."""
+    def looks(self, images: Sequence[bytes], decode: Callable[[bytes], Any]) -> list[Look]:
+        """The look of each image; `decode` gives those that are new."""
+        return _remembered(self._looks, images, lambda new: looks([_ycbcr(decode(data)) for data in new]), self.CACHED)
 
-        def make(new: list[bytes]) -> Iterable[Look]:
-            return looks(
-                [
-                    decoded[data] if data in decoded else _load(key, data, "YCbCr", scale).convert("YCbCr")
-                    for data in new
-                ]
+    def artefacts(self, images: Sequence[bytes], decode: Callable[[bytes], Any], scale: int) -> Floats:
+        """`ARTEFACTS` of each image, [n, 14]; `decode` gives those that are new, at 1 / `scale` of their size."""
+
+        def make(new: list[bytes]) -> Iterable[Floats]:
+            luma = np.stack([np.asarray(_ycbcr(decode(data)).getchannel(0)) for data in new])
+            rows: Floats = np.column_stack(
+                [[_file_features(data, decode(data)) for data in new], image_features(luma, max(1, 8 // scale))]
             )
+            return rows
 
-        return _remembered(self._cache, images, make, self.CACHED)
+        rows: list[Floats] = _remembered(self._artefacts, images, make, self.CACHED)
+        return np.stack(rows)
 
 
 def _remembered(
@@ -148,7 +153,7 @@ def visible_part(sample: Sample) -> VisiblePart:
 
 
 def measure(
-    part: VisiblePart, embeddings: Mapping[str, Embeddings] | None = None, cached: Looks | None = None
+    part: VisiblePart, embeddings: Mapping[str, Embeddings] | None = None, cache: Cache | None = None
 ) -> Measurements:
     """All measurements of a sample; `embeddings` by the name of their space.
 
@@ -156,31 +161,39 @@ def measure(
         ShardError: an image cannot be decoded; the message names the sample.
     """
     n, scale, at = len(part.pool), _scale(part), len(part.before)
-    before = part.before[-1:] if part.after else part.before[-2:]
-    near = before + (part.after[:1] if before else part.after[:2])  # two frames, also where the gap is at an edge
-    far = part.before[: at - len(before)] + part.after[len(near) - len(before) :]
-    raw = [_load(part.key, data, "YCbCr", scale) for data in part.pool + near]
-    facts = [_file_features(data, image) for data, image in zip(part.pool, raw, strict=False)]
-    images = [image if image.mode == "YCbCr" else image.convert("YCbCr") for image in raw]
-    luma = np.stack([np.asarray(image.getchannel(0)) for image in images])
-    shown = (*part.pool, *part.before, *part.after)
-    found = (cached or Looks())(part.key, shown, dict(zip(part.pool + near, images, strict=True)), scale)
+    shown, cache, decoded = (*part.pool, *part.before, *part.after), cache or Cache(), dict[bytes, Any]()
+
+    def decode(data: bytes) -> Any:
+        if data not in decoded:
+            decoded[data] = _load(part.key, data, "YCbCr", scale)
+        return decoded[data]
 
     def between(vectors: Any) -> Distances:
         return distances(np.stack(vectors).astype(np.float64), n, at)
 
+    artefacts = cache.artefacts(part.pool, decode, scale)
+    found = cache.looks(shown, decode)
     spaces = {"pixels": between([look.pixels for look in found]), "hog": between([look.hog for look in found])}
     spaces |= {name: between(embed(part.key, shown)) for name, embed in (embeddings or {}).items()}
-    rest = (np.asarray(_load(part.key, data, "L", scale).convert("L")) for data in far)  # decoded only where needed
     return Measurements(
         k=part.k,
-        artefacts=np.column_stack([facts, image_features(luma[:n], max(1, 8 // scale))]),
+        artefacts=artefacts,
         spaces=spaces,
         joined=combined([*spaces.values()]),
         colours=between([look.colours for look in found]),
-        overlay=overlay(luma, rest, k=part.k, at=len(before)) if len(near) == 2 else None,
+        overlay=_overlay(part, lambda data: np.asarray(_ycbcr(decode(data)).getchannel(0))),
         thumbnails=tuple(look.thumbnail for look in found),
     )
+
+
+def _overlay(part: VisiblePart, luma: Callable[[bytes], Any]) -> Space | None:
+    """The distances inside a clock or counter; decodes only as many frames as it needs to see that there is none."""
+    before = part.before[-1:] if part.after else part.before[-2:]
+    near = before + (part.after[:1] if before else part.after[:2])  # two frames, also where the gap is at an edge
+    if len(near) < 2:
+        return None
+    far = part.before[: len(part.before) - len(before)] + part.after[len(near) - len(before) :]
+    return overlay(map(luma, part.pool), np.stack([*map(luma, near)]), map(luma, far), k=part.k, at=len(before))
 
 
 def image_features(luma: Luma, grid_px: int) -> Floats:
@@ -246,6 +259,10 @@ def _file_features(data: bytes, image: Any) -> list[float]:
         float(across * down),
         float(bool(image.info.get("progressive"))),
     ]
+
+
+def _ycbcr(image: Any) -> Any:
+    return image if image.mode == "YCbCr" else image.convert("YCbCr")
 
 
 def _scale(part: VisiblePart) -> int:

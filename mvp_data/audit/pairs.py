@@ -13,7 +13,8 @@ from mvp_data.puzzles.shortest_path import Numbers
 
 PAIR_KINDS = ("same_strip", "same_video", "corpus", "")  # `Record.pair_kind`
 KIND_NAMES = ("same strip", "same video", "another video", "scattered")
-NEAREST = "nearest"  # the column whose score is the set, since its order is a simple rule
+BLIND, NEAREST, PATH, JOINT = "blind", "nearest", "path", "joint"
+METRIC = {BLIND: "selection", NEAREST: "set", PATH: "exact", JOINT: "exact"}  # by column; its pair score is of that
 MOST_SHOTS = 3  # hidden runs of as many shots or more are one row
 
 
@@ -24,7 +25,7 @@ class Row:
     name: str
     samples: int
     pairs: int
-    single: Mapping[str, float]  # by column: set of the nearest frames, exact of the others
+    single: Mapping[str, float]  # by column, see `METRIC`
     both: Mapping[str, float]  # the same of whole pairs; empty without pairs
 
 
@@ -59,15 +60,21 @@ def told_first(starts: Numbers, pairs: Numbers, clusters: Numbers) -> Estimate |
 
 
 def compared(answers: Answers) -> dict[str, str]:
-    """The solvers of the rows by their column: nearest frames by the encoder, the best single path, the joint fit."""
+    """The solvers of the rows by their column.
+
+    The best gap-blind one by selection, nearest frames by the encoder, the best single path, and the joint fit.
+    """
     there = answers.right.keys()
     nearest = [f"nearest-{space}" for space in ("embedding", "pixels")]
     paths = [name for name in (f"path-{space}" for space in SPACES) if name in there]
+    bags = [name for name in (*(f"context-bag-{space}" for space in SPACES), "split-runs") if name in there]
+    selection = {name: float(scores(answers.right[name], answers.question)["selection"][0].mean()) for name in bags}
     exact = {name: float(scores(answers.right[name], answers.question)["exact"][0].mean()) for name in paths}
     found = {
+        BLIND: max(bags, key=selection.__getitem__, default=""),
         NEAREST: next((name for name in nearest if name in there), ""),
-        "path": max(paths, key=exact.__getitem__, default=""),
-        "joint": f"joint-{JOINED}" if f"joint-{JOINED}" in there else "",
+        PATH: max(paths, key=exact.__getitem__, default=""),
+        JOINT: f"joint-{JOINED}" if f"joint-{JOINED}" in there else "",
     }
     return {column: name for column, name in found.items() if name}
 
@@ -78,7 +85,7 @@ def rows(answers: Answers, kinds: Numbers, shots: Numbers) -> tuple[Row, ...]:
         return ()
     named = [(name, kinds == number) for number, name in enumerate(KIND_NAMES)]
     for count in range(1, MOST_SHOTS + 1):
-        words = f"{count} shot{'s' * (count > 1)}{' or more' * (count == MOST_SHOTS)}"
+        words = f"{count}{'+' * (count == MOST_SHOTS)} shot{'s' * (count > 1)}"
         named.append((words, shots == count))
     return tuple(_row(name, answers, chosen) for name, chosen in named if chosen.any())
 
@@ -89,8 +96,9 @@ def _row(name: str, answers: Answers, chosen: Numbers) -> Row:
     both: dict[str, float] = {}
     for column, solver in compared(answers).items():
         graded = scores(answers.right[solver], answers.question, whole)
-        metric = "set" if column == NEAREST and answers.question.ordered else "exact"
+        metric = METRIC[column] if METRIC[column] in graded else "exact"
         single[column] = float(graded[metric][0][chosen].mean())
         if len(whole):
-            both[column] = float(graded[PAIR_SET if metric == "set" else PAIR][0].sum() / len(whole))
+            pair = PAIR if metric == "exact" or PAIR_SET not in graded else PAIR_SET
+            both[column] = float(graded[pair][0].sum() / len(whole))
     return Row(name=name, samples=int(chosen.sum()), pairs=len(whole), single=single, both=both)

@@ -30,6 +30,7 @@ KINDS = {
 }
 COLUMNS = 3  # metrics in the text and in plots
 NAME, CELL = 27, 21  # widths of columns in the text
+ROW_CELLS = (23, 20, 18, 18)
 SEES_RUNS = "sees only runs"
 VERDICTS = {
     "wins": "above chance, by more than luck explains over all leak solvers",
@@ -75,7 +76,8 @@ def _table(part: TaskAudit) -> Iterator[str]:
     if part.rows:
         yield ""
         for name, samples, whole, *columns in _rows(part):
-            yield f"  {name:<18}{samples:<9}{whole:<7}{''.join(f'{cell:<20}' for cell in columns)}".rstrip()
+            cells = [f"{cell:<{width}}" for cell, width in zip(columns, ROW_CELLS, strict=False)]
+            yield f"  {name:<16}{samples:<8}{whole:<6}{''.join(cells)}".rstrip()
         yield from _wrapped(_compared(part))
     judged = sorted({", ".join(result.judged) for result in part.results if result.kind == LEAK})
     yield from ("", *_wrapped(f"leak solvers are judged on {'; or on '.join(judged)}; other metrics do not decide"))
@@ -83,7 +85,7 @@ def _table(part: TaskAudit) -> Iterator[str]:
 
 def _rows(part: TaskAudit) -> list[list[str]]:
     """The scores by kind of pair and by shots, each with its pair score: a head and rows of cells."""
-    head = [f"{name} {'set' if name == pairs.NEAREST else 'exact'} / pair" for name in part.compared]
+    head = [f"{name} {pairs.METRIC[name]} / pair" for name in part.compared]
     body = [
         [row.name, str(row.samples), str(row.pairs)]
         + [f"{row.single[name]:.2f}" + (f" / {row.both[name]:.2f}" if row.both else "") for name in part.compared]

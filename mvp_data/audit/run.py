@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvp_data.audit.features import Embeddings, Looks
+from mvp_data.audit.features import Cache, Embeddings
 from mvp_data.audit.pairs import PAIR_KINDS, Row, compared, rows, told_first
 from mvp_data.audit.scoring import Answers, Result, families, guessing, judge, seeing_runs, sure_level
 from mvp_data.audit.solvers import LEAK
@@ -102,7 +102,7 @@ def audit(
     total = _count(path)
     encoders = {"embedding": embedder, "second": second}
     embeddings = {name: Embeddings(one) for name, one in encoders.items() if one is not None}
-    measurer = Measurer(embeddings=embeddings, looks=Looks(), gallery=Gallery())
+    measurer = Measurer(embeddings=embeddings, cache=Cache(), gallery=Gallery())
     tallies: dict[str, Tally] = {}
     first: dict[str, Record] = {}
     with Progress(min(total, samples), "auditing", "sample") as progress:

@@ -219,9 +219,10 @@ def _judged(answers: Answers, name: str) -> tuple[str, ...]:
     """The metrics that decide for one solver; a solver that sees only the candidates gives both twins one answer."""
     solver, question = SOLVERS[name], answers.question
     shown = metrics(question, paired=len(answers.pairs) > 0)
-    asked = [metric for metric in solver.judged if metric in shown] or judged(question, sees_frames=solver.sees_frames)
+    usual = judged(question, sees_frames=solver.sees_frames)
+    asked = usual if solver.judged is None else [metric for metric in solver.judged if metric in shown]
     both = PAIR_SET if question.ordered else PAIR
-    uses_context = solver.sees_frames and (bool(solver.judged) or not solver.among_candidates)
+    uses_context = solver.sees_frames and (solver.judged is not None or not solver.among_candidates)
     return (*asked, *((both,) if both in shown and uses_context else ()))
 
 

@@ -71,7 +71,7 @@ class Solver:
     two_halves: bool = False  # whether the pool must hold as many distractors as hidden frames
     fits_runs: bool = False  # whether it needs `Distances.fits`
     for_twins: bool = False  # whether it only makes sense for same-strip twins
-    judged: tuple[str, ...] = ()  # the metrics that decide, where they are fewer than those of `scoring.judged`
+    judged: tuple[str, ...] | None = None  # the metrics that decide beside the pair score; None: `scoring.judged`
 
     @property
     def family(self) -> str:
@@ -335,11 +335,11 @@ def _in_all_spaces() -> tuple[Solver, ...]:
 
 def _learning() -> tuple[Solver, ...]:
     """The solvers that learn on other videos, or look into other samples."""
-    starts = partial(Solver, kind=LEAK, judged=BLIND, two_halves=True, fits_runs=True, for_twins=True)
+    starts = partial(Solver, kind=LEAK, two_halves=True, fits_runs=True, for_twins=True)
     return (
         Solver(name="cross-sample", kind=LEAK, learn=by_other_samples),
-        starts(name="mask-start", learn=partial(by_mask_start, halves="runs")),
-        starts(name="mask-start-bag", learn=partial(by_mask_start, halves="bags")),
+        starts(name="mask-start", learn=partial(by_mask_start, halves="runs"), judged=BLIND),
+        starts(name="mask-start-bag", learn=partial(by_mask_start, halves="bags"), judged=()),
         Solver(name="labels", kind=LEAK, learn=by_label, sees_frames=False),
         Solver(name="positions", kind=LEAK, learn=by_position, sees_frames=False, searches=True, least_slots=2),
         Solver(name="probe-candidates", kind=LEAK, learn=by_candidates, among_candidates=True),

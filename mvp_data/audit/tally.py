@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.audit.distances import can_fit
-from mvp_data.audit.features import Embeddings, Looks, measure, visible_part
+from mvp_data.audit.features import Cache, Embeddings, measure, visible_part
 from mvp_data.audit.pairs import MOST_SHOTS, PAIR_KINDS, floor
 from mvp_data.audit.scoring import PAIR, PAIR_SET, Answers
 from mvp_data.audit.solvers import HALVES, Samples, pool_features, relative, solvers
@@ -31,7 +31,7 @@ class Measurer:
     """The encoders and caches that all samples share."""
 
     embeddings: Mapping[str, Embeddings]  # by the name of their space
-    looks: Looks
+    cache: Cache
     gallery: Gallery
 
 
@@ -85,7 +85,7 @@ class Tally:
     def add(self, sample: Sample) -> None:
         """Answer one sample, and store its features and right answer for the solvers that learn."""
         part, record = visible_part(sample), sample.record
-        found = measure(part, self._measurer.embeddings, self._measurer.looks)
+        found = measure(part, self._measurer.embeddings, self._measurer.cache)
         labels = [LABELS.index(label) for label in part.labels]
         for solver in self._solvers:
             if solver.solve:

@@ -58,17 +58,24 @@ def test_rows_by_kind_and_by_shots() -> None:
         path_pixels=[good, bad, bad, bad],
         path_hog=[good, good, bad, bad],
         joint_all=[good, good, good, bad],
+        context_bag_hog=[bad, bad, bad, bad],
+        split_runs=[good, bad, good, bad],
     )
-    assert compared(found) == {"nearest": "nearest-embedding", "path": "path-hog", "joint": "joint-all"}
+    assert compared(found) == {
+        "blind": "split-runs",
+        "nearest": "nearest-embedding",
+        "path": "path-hog",
+        "joint": "joint-all",
+    }
     strip, scattered, one, many = rows(found, np.array([0, 0, 3, 3]), np.array([1, 3, 3, 3]))
     assert [row.name for row in (strip, scattered, one, many)] == [
         "same strip",
         "scattered",
         "1 shot",
-        "3 shots or more",
+        "3+ shots",
     ]
-    assert strip.single == {"nearest": 1, "path": 1, "joint": 1}
-    assert strip.both == {"nearest": 1, "path": 1, "joint": 1}
+    assert strip.single == {"blind": 0, "nearest": 1, "path": 1, "joint": 1}
+    assert strip.both == {"blind": 0, "nearest": 1, "path": 1, "joint": 1}
     assert (scattered.single["joint"], scattered.both["joint"]) == (0.5, 0)
     assert (one.samples, one.pairs, one.both) == (1, 0, {})  # the other sample of its pair has more shots
     assert (many.samples, many.pairs) == (3, 1)

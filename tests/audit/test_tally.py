@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.audit.features import Looks
+from mvp_data.audit.features import Cache
 from mvp_data.audit.tally import WINDOW, Measurer, Tally, merged, twins
 from mvp_data.audit.visibility import Gallery
 from mvp_data.shards.tar import Sample
@@ -14,7 +14,7 @@ from tests.samples import make_sample
 
 
 def measurer() -> Measurer:
-    return Measurer(embeddings={}, looks=Looks(), gallery=Gallery())
+    return Measurer(embeddings={}, cache=Cache(), gallery=Gallery())
 
 
 def tally_of(samples: list[Sample]) -> Tally:
