@@ -12,7 +12,7 @@ from mvp_data.core.statistics import Estimate, intervals
 from mvp_data.puzzles.shortest_path import Numbers
 
 PAIR_KINDS = ("same_strip", "same_video", "corpus", "")  # `Record.pair_kind`
-KIND_NAMES = ("same strip", "same video", "another video", "scattered")
+KIND_NAMES = ("same strip", "same video", "other video", "scattered")
 BLIND, NEAREST, PATH, JOINT = "blind", "nearest", "path", "joint"
 METRIC = {BLIND: "selection", NEAREST: "set", PATH: "exact", JOINT: "exact"}  # by column; its pair score is of that
 MOST_SHOTS = 3  # hidden runs of as many shots or more are one row

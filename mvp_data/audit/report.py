@@ -30,7 +30,7 @@ KINDS = {
 }
 COLUMNS = 3  # metrics in the text and in plots
 NAME, CELL = 27, 21  # widths of columns in the text
-ROW_CELLS = (23, 20, 18, 18)
+ROW_CELLS = (12, 8, 6, 21, 17, 16, 16)
 SEES_RUNS = "sees only runs"
 VERDICTS = {
     "wins": "above chance, by more than luck explains over all leak solvers",
@@ -75,9 +75,9 @@ def _table(part: TaskAudit) -> Iterator[str]:
             yield f"  {result.name:<{NAME}}{cells}{result.verdict}"
     if part.rows:
         yield ""
-        for name, samples, whole, *columns in _rows(part):
-            cells = [f"{cell:<{width}}" for cell, width in zip(columns, ROW_CELLS, strict=False)]
-            yield f"  {name:<16}{samples:<8}{whole:<6}{''.join(cells)}".rstrip()
+        for row in _rows(part):
+            cells = (f"{cell:<{width}}" for cell, width in zip(row, ROW_CELLS, strict=False))
+            yield f"  {''.join(cells)}".rstrip()
         yield from _wrapped(_compared(part))
     judged = sorted({", ".join(result.judged) for result in part.results if result.kind == LEAK})
     yield from ("", *_wrapped(f"leak solvers are judged on {'; or on '.join(judged)}; other metrics do not decide"))
@@ -85,10 +85,10 @@ def _table(part: TaskAudit) -> Iterator[str]:
 
 def _rows(part: TaskAudit) -> list[list[str]]:
     """The scores by kind of pair and by shots, each with its pair score: a head and rows of cells."""
-    head = [f"{name} {pairs.METRIC[name]} / pair" for name in part.compared]
+    head = [f"{name} {pairs.METRIC[name]}/pair" for name in part.compared]
     body = [
         [row.name, str(row.samples), str(row.pairs)]
-        + [f"{row.single[name]:.2f}" + (f" / {row.both[name]:.2f}" if row.both else "") for name in part.compared]
+        + [f"{row.single[name]:.2f}" + (f"/{row.both[name]:.2f}" if row.both else "") for name in part.compared]
         for row in part.rows
     ]
     return [["", "samples", "pairs", *head], *body]
