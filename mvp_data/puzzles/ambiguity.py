@@ -64,9 +64,7 @@ def _evidence(rising: Sequence[Numbers]) -> tuple[float, float]:
     return round(float(mean[-1] - mean[0]), 5), round(float(2 * (line @ mean) / (line @ line)), 5)
 
 
-def order_evidence(
-    video: KeptVideo, hidden: Sequence[int], ends: Ends, thresholds: Thresholds
-) -> float:
+def order_evidence(video: KeptVideo, hidden: Sequence[int], ends: Ends, thresholds: Thresholds) -> float:
     """How much better the order is than with two neighbours exchanged, for the pair that is most easily exchanged.
 
     In units of noise, by the better of vectors and pixels; negative if both find the exchanged order more plausible.

@@ -40,7 +40,7 @@ def test_the_gate(
         out, err = capsys.readouterr()
         assert "probe-artefacts" in out
         assert err.endswith(
-            "labels, positions can win without the context; docs/audit.md describes what each one finds\n"
+            "labels, positions can win by a shortcut; docs/audit.md describes what each one finds\n"
         ) == (code == 1)
 
 
