@@ -220,20 +220,12 @@ def test_values_at_the_ends_of_their_ranges_are_accepted() -> None:
             if abs(end) == float("inf") or f.name == "patch_multiple":
                 continue
             extra = {"max_fps": 120.0} if f.name == "fps" else {"fps": 0.01} if f.name == "max_fps" else {}
-            shares = {
-                "neighbourhood_share": 0.0,
-                "same_video_share": 0.0,
-                "val_share": 0.0,
-                "test_share": 0.0,
-            }
+            shares = {"neighbourhood_share": 0.0, "same_video_share": 0.0, "val_share": 0.0, "test_share": 0.0}
             value = value_type(f)(end)
             assert from_options({**BASE, **shares, **extra, f.name: value}).to_options()[f.name] == value
 
 
-@pytest.mark.parametrize(
-    ("out", "bank"),
-    [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")],
-)
+@pytest.mark.parametrize(("out", "bank"), [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")])
 def test_the_bank_is_next_to_out(out: str, bank: str) -> None:
     assert from_options({**BASE, "out": out}).bank_folder == Path(bank)
 
@@ -317,12 +309,7 @@ def test_bad_yaml(text: str, problem: str, tmp_path: Path, monkeypatch: pytest.M
 def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text("fps: 2 # " + "x" * (1 << 20))
     (tmp_path / "latin.yaml").write_bytes(b"src: caf\xe9")
-    for name, problem in (
-        ("big.yaml", "larger"),
-        ("latin.yaml", "UTF-8"),
-        ("gone.yaml", "read"),
-        (".", "not a file"),
-    ):
+    for name, problem in (("big.yaml", "larger"), ("latin.yaml", "UTF-8"), ("gone.yaml", "read"), (".", "not a file")):
         with pytest.raises(ConfigError, match=problem):
             read_yaml(tmp_path / name)
 
