@@ -43,8 +43,9 @@ def is_montage(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], 
     Nothing would show the order of such shots.
     """
     shots = {video.shot(place) for place in hidden}
-    before, after = around_gap(hidden, visible)
-    continued = video.shot(before) == video.shot(hidden[0]) or video.shot(after) == video.shot(hidden[-1])
+    before, after = around_gap(hidden, visible)  # on a side without context a hidden frame, which continues nothing
+    from_before = before < hidden[0] and video.shot(before) == video.shot(hidden[0])
+    continued = from_before or (after > hidden[-1] and video.shot(after) == video.shot(hidden[-1]))
     return len(shots) > most_shots or (len(shots) > 1 and not continued)
 
 
