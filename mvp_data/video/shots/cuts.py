@@ -29,6 +29,8 @@ LOOK_AHEAD = RADIUS + MIXED_MAX
 STRAIGHT = 0.8  # least difference of the ends, as a share of the sum of the steps between them
 NOISE = 1.0  # keeps the ratio finite in still video
 NOISE_VARIANCE = 4.0  # keeps frames without contrast from correlating
+SLOW_S = 0.09  # mean interval of the frames around from which the rule for low rates holds: below 11 a second
+SLOW_SHARE, SLOW_CORRELATION, SLOW_AROUND, SLOW_MIN = 11.0, 7.5, 1.6, 1.6  # weights and bar of the evidence at low rates
 BAR_LUMA = 30  # rows and columns darker than this in both frames are letterbox bars
 SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves by at most a sixth of the image per frame
 HISTORY_FRAMES = 64  # bounds the memory, whatever the frame rate
@@ -91,14 +93,15 @@ def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shi
     return float(((sum_ab - sum_a * sum_b / count) / np.sqrt(spread_a * spread_b)).max())
 
 
-def differs_everywhere(a: Half, b: Half) -> bool:
-    """Return whether two frames show different content: most of the area changed, and no shift explains it."""
+def dissimilarity(a: Half, b: Half) -> tuple[float, float]:
+    """Return the share of the area that changed, and the correlation at the best shift (1 if too little changed)."""
     rows, columns = active_area(a, b)
     a, b = a[:, rows, columns], b[:, rows, columns]
-    if (np.abs(a - b).mean(axis=0) > CHANGED).mean() < CUT_SHARE:
-        return False
+    share = float((np.abs(a - b).mean(axis=0) > CHANGED).mean())
+    if share < CUT_SHARE:
+        return share, 1.0
     luma_a, luma_b = a[0].astype(np.float32), b[0].astype(np.float32)
-    return best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X) < SAME_STRUCTURE
+    return share, best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,15 +149,16 @@ class CutFinder:
         if place < 1 or not self._may_be_prominent(place):
             return
         recent = list(self._recent)
+        find = _slow_strength if _is_slow(recent, place) else _strength
         for mixed in range(min(MIXED_MAX, ahead - 1), -1, -1):
-            strength = _prominence(recent, place, mixed)
-            old, new = recent[place - 1].half, recent[place + mixed].half
-            if strength == 0.0 or not differs_everywhere(old, new):
+            strength = find(recent, place, mixed)
+            if strength == 0.0:
                 continue
             cut = Cut(index=self._count - 1 - ahead, mixed=mixed, strength=strength)
+            old, new = recent[place - 1].half, recent[place + mixed].half
             start_s, limit = recent[place].pts_s, RETURNED * difference(old, new)
             earlier = [frame for frame in recent[: place - 1] if frame.pts_s > start_s - HOLD_S]
-            later = recent[place + mixed + 1 :]
+            later = [frame for frame in recent[place + mixed + 1 :] if frame.pts_s < start_s + HOLD_S]
             if all(difference(frame.half, new) >= limit for frame in earlier) and all(
                 difference(frame.half, old) >= limit for frame in later
             ):
@@ -167,6 +171,8 @@ class CutFinder:
         step = self._recent[place].step
         if step < CUT_MIN / (MIXED_MAX + 1):
             return False
+        if self._recent[place].pts_s - self._recent[place - 1].pts_s > SLOW_S:
+            return True
         before = [self._recent[i].step for i in range(max(1, place - RADIUS), place)]
         return step >= CUT_RATIO * (_two_largest(before) / 2 + NOISE)
 
@@ -183,6 +189,49 @@ class CutFinder:
 
 def _two_largest(steps: list[float]) -> float:
     return sum(sorted(steps)[-2:])
+
+
+def _is_slow(recent: list[_Recent], place: int) -> bool:
+    """Return whether the frames around are so far apart that motion between them may be as large as a cut."""
+    first, last = max(0, place - RADIUS), min(len(recent) - 1, place + RADIUS)
+    return (recent[last].pts_s - recent[first].pts_s) > SLOW_S * (last - first)
+
+
+def _slow_strength(recent: list[_Recent], place: int, mixed: int) -> float:
+    """Return the difference across a cut with `mixed` mixed frames at a low frame rate, or 0.0 if it is not a cut.
+
+    The neighbours say little there: a shot may have two frames, and motion changes much from one to the next. So a
+    change need not be prominent if the content is clearly another one.
+    """
+    new = place + mixed
+    steps = [frame.step for frame in recent[place : new + 1]]
+    sides = recent[max(1, place - RADIUS) : place], recent[new + 1 : new + 1 + RADIUS]
+    around = sum(_second_largest([frame.step for frame in side]) for side in sides) / 2
+    old = recent[place - 1].half
+    strength = difference(old, recent[new].half)
+    if strength < max(CUT_MIN, STRAIGHT * sum(steps) if mixed else 0.0):
+        return 0.0
+    if mixed and min(steps) < CUT_RATIO * (around + NOISE):
+        return 0.0
+    before, after = recent[max(0, place - 2) : place], recent[new : new + 2]
+    if min(difference(b.half, a.half) for b in before for a in after) < RETURNED * strength:
+        return 0.0
+    share, correlation = dissimilarity(old, recent[new].half)
+    evidence = SLOW_SHARE * share - SLOW_CORRELATION * correlation - SLOW_AROUND * float(np.log1p(around))
+    return strength if evidence > SLOW_MIN else 0.0
+
+
+def _second_largest(steps: list[float]) -> float:
+    return sorted(steps)[-2] if len(steps) > 1 else 0.0
+
+
+def _strength(recent: list[_Recent], place: int, mixed: int) -> float:
+    """Return the difference across a cut with `mixed` mixed frames, or 0.0 if it is not a cut."""
+    strength = _prominence(recent, place, mixed)
+    if strength == 0.0:
+        return 0.0
+    share, correlation = dissimilarity(recent[place - 1].half, recent[place + mixed].half)
+    return strength if share >= CUT_SHARE and correlation < SAME_STRUCTURE else 0.0
 
 
 def _prominence(recent: list[_Recent], place: int, mixed: int) -> float:
