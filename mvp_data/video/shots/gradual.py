@@ -46,7 +46,9 @@ RAMP_MAX_S = 3.0  # longest fade-out or fade-in
 RAMP_STEP_S = 0.1  # the contrast of a ramp rises from any frame to the one this much later
 RAMP_RISE = 0.15  # by at least this share of the contrast outside, a second
 PEAK = 1.4  # a fade shrinks the range of luma like its deviation; motion into the dark leaves bright parts
-DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash
+RANGE_MAX = 0.85  # largest range early in a ramp, as a share of that of the frame after it
+NARROW = 4.0  # range that noise alone may have
+DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash; dissolves this close are one
 RAMP_MIN_FRAMES = 3  # fewer are a cut to black
 RAMP_MIN_S = 0.1  # or, at low rates, fewer frames that last as long
 EDGE_SHARE = 0.65  # a video that starts in the middle of a fade has at most this share of the contrast after it
@@ -114,7 +116,7 @@ def _edge_fade(luma: Luma, contrast: Floats, fps: float) -> int:
 
 
 def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]:
-    """Return the straight transitions with the most support that contain no frame of `cuts`, best first."""
+    """Return the straight transitions with the most support that contain no frame of `cuts`."""
     even = _equal_contrast(luma)
     found: list[tuple[float, int, int]] = []
     for length in sorted({max(4, round(length_s * fps)) for length_s in LENGTHS_S}):
@@ -128,10 +130,22 @@ def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]
             continue
         taken[start:end] = True
         shot = int(np.searchsorted(edges, start, side="right"))
-        span = _extent(even, start, end, (int(edges[shot - 1]), int(edges[shot])))
+        span = _extent(luma, start, end, (int(edges[shot - 1]), int(edges[shot])))
         if span.end - span.start >= RAMP_MIN_FRAMES and not _moved(luma[start], luma[end]) and not _pans(luma, span):
             spans.append(span)
-    return spans
+    return _merged(spans, cuts, max_gap=round(DIP_S * fps))
+
+
+def _merged(spans: Sequence[Span], cuts: Sequence[int], *, max_gap: int) -> list[Span]:
+    """Return the spans with those that are at most `max_gap` frames apart as one, unless a cut is between them."""
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda s: s.start):
+        last = merged[-1] if merged else span
+        if merged and span.start - last.end <= max_gap and not any(last.end <= cut <= span.start for cut in cuts):
+            merged[-1] = Span(start=last.start, end=max(last.end, span.end))
+        else:
+            merged.append(span)
+    return merged
 
 
 def _equal_contrast(luma: Luma) -> Luma:
@@ -207,20 +221,28 @@ def _pans(luma: Luma, span: Span) -> bool:
     way = frames[-1] - frames[0]
     along = np.clip((frames[1:-1] - frames[0]) @ way / (way @ way + 1e-6), 0, 1)
     mixed = _correlation(frames[1:-1], frames[0] + along[:, None] * way).min()
-    return shifted > float(mixed) + PAN_MARGIN
+    return shifted > max(SAME_STRUCTURE, float(mixed) + PAN_MARGIN)
+
+
+def _mixture(luma: Luma, start: int, end: int) -> Floats:
+    """Return the share of frame `end` in each frame as a mixture of it and frame `start`; light has no influence."""
+    frames = luma.astype(np.float32)
+    frames -= frames.mean(axis=1, keepdims=True)
+    ends = frames[[start, end]]
+    parts = np.linalg.solve(ends @ ends.T + NOISE_VARIANCE * np.eye(2), ends @ frames.T)
+    share: Floats = (parts[1] / parts.sum(axis=0).clip(0.05)).clip(-1.0, 2.0)
+    return share
 
 
 def _extent(luma: Luma, start: int, end: int, limits: tuple[int, int]) -> Span:
-    """Return the exact extent of a transition, extrapolated from the middle 80 % of the path along its line.
+    """Return the exact extent of a transition, extrapolated from the middle 80 % of its path.
 
     The window may be inside a longer transition. So the ends move outwards while the path continues, within `limits`
     and by at most half the length.
     """
     reach = (end - start) // 2
     first, last = max(limits[0], start - reach), min(limits[1] - 1, end + reach)
-    frames = luma[first : last + 1].astype(np.float32)
-    way = frames[end - first] - frames[start - first]
-    along = (frames - frames[start - first]) @ way / (way @ way)
+    along = _mixture(luma[first : last + 1], start - first, end - first)
     window = along[start - first : end - first + 1]
     low = float(np.flatnonzero(window < 0.1)[-1])
     high = float(np.flatnonzero(window > 0.9)[0])
@@ -253,9 +275,9 @@ def _ramp(luma: Luma, contrast: Floats, fps: float) -> int:
     length = min(len(contrast) - 1, length + step - 1) if length else 0
     if length < 2:
         return length
-    middle, outer = luma[length // 2], luma[length]
-    narrower = contrast[length // 2] / max(float(contrast[length]), 1.0)
-    return length if np.ptp(middle) <= PEAK * narrower * np.ptp(outer) + CHANGED else 0
+    early, outer = length // 4, float(np.ptp(luma[length]))
+    flatter = float(contrast[early]) / max(float(contrast[length]), 1.0)
+    return length if np.ptp(luma[early]) <= min(PEAK * flatter, RANGE_MAX) * outer + NARROW else 0
 
 
 def _running_max(values: Floats, reach: int) -> Floats:
