@@ -47,12 +47,14 @@ def graded(part: Frames, like: Frames) -> Frames:
     return ((part - mean) * np.clip((like.std(axis=(0, 1, 2)) + 1) / spread, 0.5, 2) + like.mean(axis=(0, 1, 2))).clip(0, 255)
 
 
-def section(clips: Sequence[Frames], random: np.random.Generator, frames: tuple[int, int]) -> Frames:
-    """A random section of a random clip."""
-    clip = clips[int(random.integers(len(clips)))]
-    length = min(int(random.integers(*frames)), len(clip) - 1)
-    start = int(random.integers(0, len(clip) - length))
-    return clip[start : start + length]
+def sections(clips: Sequence[Frames], random: np.random.Generator, count: int, frames: tuple[int, int]) -> list[Frames]:
+    """A random section of each of `count` clips."""
+    parts = []
+    for which in random.choice(len(clips), count, replace=False):
+        length = min(int(random.integers(*frames)), len(clips[which]) - 1)
+        start = int(random.integers(0, len(clips[which]) - length))
+        parts.append(clips[which][start : start + length])
+    return parts
 
 
 def joined(parts: Sequence[Frames], kinds: Sequence[str], random: np.random.Generator) -> Clip:
@@ -79,7 +81,7 @@ def transitions(random: np.random.Generator, count: int, *, cut: float = 0.5, di
 def at_rate(clip: Clip, fps: float) -> Clip:
     """The clip with only as many frames as a lower rate has; a boundary moves to the next frame that is left.
 
-    Boundaries of a shot with a single frame are ignored, because it could as well be a flash.
+    Boundaries of a shot with a single frame are ignored, because the frame could be damaged or a flash.
     """
     frames, times_s, truth, ignored = clip
     kept = np.unique(np.searchsorted(times_s, np.arange(times_s[0], times_s[-1], 1 / fps)))
@@ -88,9 +90,10 @@ def at_rate(clip: Clip, fps: float) -> Clip:
         first, end = np.searchsorted(kept, (span[0], span[1] + 1)).tolist()
         return first, max(first, end - 1)
 
-    spans = [span for span in map(moved, truth) if 0 < span[0] and span[1] < len(kept) - 1]
+    spans = [moved(span) for span in truth]
     short = {i for i in range(len(spans) - 1) if spans[i + 1][0] - spans[i][1] < 2}
-    unclear = short | {i + 1 for i in short}
+    ends = {i for i, (first, last) in enumerate(spans) if first == 0 or last >= len(kept) - 1}
+    unclear = ends | short | {i + 1 for i in short}
     ignored = [(first, last + 1) for first, last in map(moved, ignored)]
     ignored += [spans[i] for i in sorted(unclear)]
     return frames[kept], [times_s[i] for i in kept], [s for i, s in enumerate(spans) if i not in unclear], ignored
@@ -98,7 +101,7 @@ def at_rate(clip: Clip, fps: float) -> Clip:
 
 def low_rate(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.random.Generator) -> Clip:
     """Shots of 1.2 to 5 s at 2 to 8 frames a second; half of the neighbours look like two views of one scene."""
-    parts = [section(clips, random, (30, 125)) for _ in range(SHOTS)]
+    parts = sections(clips, random, SHOTS, (30, 125))
     for i in range(1, SHOTS):
         if random.random() < 0.5:
             parts[i] = graded(parts[i], parts[i - 1])
@@ -108,7 +111,7 @@ def low_rate(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.
 
 def faded_ends(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.random.Generator) -> Clip:
     """Three shots; three quarters of the videos fade in and out, some from a share above 0, some slowly."""
-    parts = [section(clips, random, (70, 125)) for _ in range(3)]
+    parts = sections(clips, random, 3, (70, 125))
     frames, times_s, truth, _ = joined(parts, transitions(random, 2, cut=0.4, dissolve=0.2), random)
     frames = frames.astype(np.float32)
     for end in (0, 1):
@@ -128,8 +131,7 @@ def faded_ends(clips: Sequence[Frames], stills: Sequence[Image.Image], random: n
 def dark(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.random.Generator) -> Clip:
     """Shots at 10 to 35 % of their brightness, mostly dissolved into each other; one in four brightens meanwhile."""
     parts = []
-    for _ in range(SHOTS):
-        part = section(clips, random, (45, 125)).copy()
+    for part in map(np.copy, sections(clips, random, SHOTS, (45, 125))):
         gain = np.full(len(part), random.uniform(0.1, 0.35))
         if random.random() < 0.25:
             gain *= np.linspace(1, random.uniform(1.5, 3), len(part))
@@ -163,26 +165,20 @@ def moved(still: Image.Image, shares: "np.ndarray[tuple[int], np.dtype[np.float6
 
 def slow_pans(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.random.Generator) -> Clip:
     """Every second shot is a slow pan or zoom of 1 to 4 s that starts and stops."""
-    parts = []
-    for i in range(SHOTS):
-        if i % 2:
-            parts.append(section(clips, random, (45, 100)))
-            continue
+    parts = sections(clips, random, SHOTS, (45, 100))
+    for i in range(0, SHOTS, 2):
         before, length, after = (int(random.integers(a, b)) for a, b in ((0, 50), (25, 100), (0, 50)))
         ramp = np.linspace(0, 1, length)
         ramp = ramp if random.random() < 0.5 else (1 - np.cos(np.pi * ramp)) / 2
         shares = np.concatenate([np.zeros(before), ramp, np.ones(after)])
-        parts.append(moved(stills[int(random.integers(len(stills)))], shares, random))
+        parts[i] = moved(stills[int(random.integers(len(stills)))], shares, random)
     return joined(parts, transitions(random, SHOTS - 1), random)
 
 
 def fast_motion(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.random.Generator) -> Clip:
     """Every second shot has whip pans of 5 to 16 frames, or a hand-held camera that jerks."""
-    parts = []
-    for i in range(SHOTS):
-        if i % 2:
-            parts.append(section(clips, random, (30, 100)))
-            continue
+    parts = sections(clips, random, SHOTS, (30, 100))
+    for i in range(0, SHOTS, 2):
         still = stills[int(random.integers(len(stills)))]
         if random.random() < 0.6:
             before, length, after = (int(random.integers(a, b)) for a, b in ((5, 30), (5, 17), (5, 30)))
@@ -190,11 +186,11 @@ def fast_motion(clips: Sequence[Frames], stills: Sequence[Image.Image], random: 
             shares = np.concatenate([np.zeros(before), there, np.ones(after)])
             if random.random() < 0.5:
                 shares = np.concatenate([shares, there[::-1], np.zeros(after)])
-            parts.append(moved(still, shares, random))
+            parts[i] = moved(still, shares, random)
         else:
             walk = np.cumsum(random.normal(0, 0.02, (60, 2)) * (random.random((60, 1)) < 0.5), axis=0)
             places = np.concatenate([np.clip(0.25 + walk, 0, 0.5), np.full((60, 1), 0.5)], axis=1)
-            parts.append(camera(still, places[:, None]))
+            parts[i] = camera(still, places[:, None])
     return joined(parts, transitions(random, SHOTS - 1, cut=0.7, dissolve=0.2), random)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Boundary, Tiny
-from mvp_data.video.shots.cuts import CutFinder, half_sizes
+from mvp_data.video.shots.compare import half_sizes
+from mvp_data.video.shots.cuts import CutFinder
 from mvp_data.video.shots.gradual import Span, find_dissolves, find_fades
 
 BLOCK_FRAMES = 32  # processed together

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Half = npt.NDArray[np.int16]  # [3, 18, 32], YCbCr: the tiny frame at half size
+from mvp_data.video.shots.compare import CHANGED, SAME_STRUCTURE, Half, difference, inside_bars, structure
+from mvp_data.video.shots.low_rate import SLOW_S, is_other_content
+
 
 # The results hardly depend on the exact thresholds; docs/shots.md has the table.
 CUT_MIN = 5.0  # mean difference, 0..255; a smaller one is not a cut even in a dark scene
 CUT_RATIO = 1.6  # times the largest neighbouring differences
 CUT_SHARE = 0.45  # least share of the frame that changed
-CHANGED = 5  # difference of a pixel that counts as changed
-SAME_STRUCTURE = 0.8  # correlation at the best shift: two frames above it show the same content
 RETURNED = 0.5  # of the cut's own difference: a frame closer to the old shot shows it again
 HOLD_S = 0.4  # the old content must not return within this time
 RADIUS = 3  # neighbours on each side, frames
@@ -28,11 +28,6 @@ MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacin
 LOOK_AHEAD = RADIUS + MIXED_MAX
 STRAIGHT = 0.8  # least difference of the ends, as a share of the sum of the steps between them
 NOISE = 1.0  # keeps the ratio finite in still video
-NOISE_VARIANCE = 4.0  # keeps frames without contrast from correlating
-SLOW_S = 0.09  # mean interval of the frames around from which the rule for low rates holds: below 11 a second
-SLOW_SHARE, SLOW_CORRELATION, SLOW_AROUND, SLOW_MIN = 11.0, 7.5, 1.6, 1.6  # weights and bar of the evidence at low rates
-BAR_LUMA = 30  # rows and columns darker than this in both frames are letterbox bars
-SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves by at most a sixth of the image per frame
 HISTORY_FRAMES = 64  # bounds the memory, whatever the frame rate
 
 
@@ -55,53 +50,12 @@ class _Pending:
     limit: float  # the old content has returned if a frame is closer to `before` than this
 
 
-def half_sizes(tinies: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """Scale [N, 3, 36, 64] to [N, 3, 18, 32] by the mean of 2 x 2 pixels."""
-    rows = np.add(tinies[:, :, 0::2], tinies[:, :, 1::2], dtype=np.int16)
-    return (rows[..., 0::2] + rows[..., 1::2]) >> 2
-
-
-def difference(a: Half, b: Half) -> float:
-    """Return the mean absolute difference over all pixels and the three channels, 0..255."""
-    return float(np.abs(a - b).mean())
-
-
-def active_area(a: Half, b: Half) -> tuple[slice, slice]:
-    """Return the rows and columns inside the black bars that both frames have, or all of them if too few remain."""
-    brightest = np.maximum(a[0], b[0])
-    rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
-    columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)
-    if len(rows) < 6 or len(columns) < 8:
-        return slice(None), slice(None)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int) -> float:
-    """Return the highest correlation of two images over shifts by up to `shift_y` rows and `shift_x` columns.
-
-    For each shift only the overlap counts; the sums over all overlaps are one matrix product.
-    """
-    height, width = a.shape
-    padded = np.zeros((3, height + 2 * shift_y, width + 2 * shift_x), np.float32)
-    a, b = a - a.mean(), (b - b.mean()).ravel()
-    padded[:, shift_y : shift_y + height, shift_x : shift_x + width] = a, a * a, np.ones_like(a)
-    shifted = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    sums = shifted.reshape(3, -1, height * width) @ np.stack([np.ones_like(b), b, b * b], axis=1)
-    (sum_a, sum_ab, _), (sum_aa, _, _), (count, sum_b, sum_bb) = sums.transpose(0, 2, 1)
-    spread_a = sum_aa - sum_a * sum_a / count + NOISE_VARIANCE * count
-    spread_b = sum_bb - sum_b * sum_b / count + NOISE_VARIANCE * count
-    return float(((sum_ab - sum_a * sum_b / count) / np.sqrt(spread_a * spread_b)).max())
-
-
-def dissimilarity(a: Half, b: Half) -> tuple[float, float]:
-    """Return the share of the area that changed, and the correlation at the best shift (1 if too little changed)."""
-    rows, columns = active_area(a, b)
-    a, b = a[:, rows, columns], b[:, rows, columns]
-    share = float((np.abs(a - b).mean(axis=0) > CHANGED).mean())
-    if share < CUT_SHARE:
-        return share, 1.0
-    luma_a, luma_b = a[0].astype(np.float32), b[0].astype(np.float32)
-    return share, best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X)
+def differs_everywhere(a: Half, b: Half) -> bool:
+    """Return whether two frames show different content: most of the area changed, and no shift explains it."""
+    a, b = inside_bars(a, b)
+    if (np.abs(a - b).mean(axis=0) > CHANGED).mean() < CUT_SHARE:
+        return False
+    return structure(a, b) < SAME_STRUCTURE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,27 +152,19 @@ def _is_slow(recent: list[_Recent], place: int) -> bool:
 
 
 def _slow_strength(recent: list[_Recent], place: int, mixed: int) -> float:
-    """Return the difference across a cut with `mixed` mixed frames at a low frame rate, or 0.0 if it is not a cut.
-
-    The neighbours say little there: a shot may have two frames, and motion changes much from one to the next. So a
-    change need not be prominent if the content is clearly another one.
-    """
-    new = place + mixed
-    steps = [frame.step for frame in recent[place : new + 1]]
-    sides = recent[max(1, place - RADIUS) : place], recent[new + 1 : new + 1 + RADIUS]
+    """Return the difference across a cut with `mixed` mixed frames at a low frame rate, or 0.0 if it is not a cut."""
+    steps = [frame.step for frame in recent[place : place + mixed + 1]]
+    sides = recent[max(1, place - RADIUS) : place], recent[place + mixed + 1 : place + mixed + 1 + RADIUS]
     around = sum(_second_largest([frame.step for frame in side]) for side in sides) / 2
-    old = recent[place - 1].half
-    strength = difference(old, recent[new].half)
-    if strength < max(CUT_MIN, STRAIGHT * sum(steps) if mixed else 0.0):
-        return 0.0
     if mixed and min(steps) < CUT_RATIO * (around + NOISE):
         return 0.0
-    before, after = recent[max(0, place - 2) : place], recent[new : new + 2]
-    if min(difference(b.half, a.half) for b in before for a in after) < RETURNED * strength:
+    old, new = recent[place - 1].half, recent[place + mixed].half
+    strength = difference(old, new) if mixed else steps[0]
+    if strength < max(CUT_MIN, STRAIGHT * sum(steps) if mixed else 0.0):
         return 0.0
-    share, correlation = dissimilarity(old, recent[new].half)
-    evidence = SLOW_SHARE * share - SLOW_CORRELATION * correlation - SLOW_AROUND * float(np.log1p(around))
-    return strength if evidence > SLOW_MIN else 0.0
+    before, after = recent[max(0, place - 2) : place], recent[place + mixed : place + mixed + 2]
+    kept = min(difference(b.half, a.half) for b in before for a in after) / strength
+    return strength if kept > RETURNED and is_other_content(old, new, kept=kept, around=around) else 0.0
 
 
 def _second_largest(steps: list[float]) -> float:
@@ -228,10 +174,7 @@ def _second_largest(steps: list[float]) -> float:
 def _strength(recent: list[_Recent], place: int, mixed: int) -> float:
     """Return the difference across a cut with `mixed` mixed frames, or 0.0 if it is not a cut."""
     strength = _prominence(recent, place, mixed)
-    if strength == 0.0:
-        return 0.0
-    share, correlation = dissimilarity(recent[place - 1].half, recent[place + mixed].half)
-    return strength if share >= CUT_SHARE and correlation < SAME_STRUCTURE else 0.0
+    return strength if strength and differs_everywhere(recent[place - 1].half, recent[place + mixed].half) else 0.0
 
 
 def _prominence(recent: list[_Recent], place: int, mixed: int) -> float:

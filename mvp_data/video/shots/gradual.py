@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX
-from mvp_data.video.shots.cuts import NOISE_VARIANCE, SAME_STRUCTURE, best_correlation
+from mvp_data.video.shots.compare import NOISE_VARIANCE, SAME_STRUCTURE, best_correlation
 
 Luma = npt.NDArray[np.uint8]  # [N, 144]: one row per frame
 Floats = npt.NDArray[np.floating[Any]]
@@ -24,7 +24,6 @@ Ints = npt.NDArray[np.int64]
 LENGTHS_S = (0.16, 0.24, 0.32, 0.44, 0.6, 0.8, 1.1, 1.5, 2.0)  # lengths of the windows, each 1.35 times the one before
 DISTANCE_MIN = 5.0  # root mean square luma change from end to end
 SAME_CONTRAST = 40.0  # standard deviation of all frames after `_equal_contrast`
-CONTRAST_NOISE = 16.0  # variance below which a frame is not brought up to that
 LOUDER = 0.75  # weight of the side with more motion; a dissolve from a still shot into a lively one is isolated too
 RESIDUAL_MAX = 0.5  # distance from the straight line, as a share of its length; motion has .5 to .9
 SUPPORT_MIN = 0.7  # least isolation x (1 - residual / RESIDUAL_MAX): a straighter path may be less isolated
@@ -48,7 +47,8 @@ RAMP_RISE = 0.15  # by at least this share of the contrast outside, a second
 PEAK = 1.4  # a fade shrinks the range of luma like its deviation; motion into the dark leaves bright parts
 RANGE_MAX = 0.85  # largest range early in a ramp, as a share of that of the frame after it
 NARROW = 4.0  # range that noise alone may have
-DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash; dissolves this close are one
+DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash
+MERGE_S = 0.3  # dissolves this close are one
 RAMP_MIN_FRAMES = 3  # fewer are a cut to black
 RAMP_MIN_S = 0.1  # or, at low rates, fewer frames that last as long
 EDGE_SHARE = 0.65  # a video that starts in the middle of a fade has at most this share of the contrast after it
@@ -133,7 +133,7 @@ def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]
         span = _extent(luma, start, end, (int(edges[shot - 1]), int(edges[shot])))
         if span.end - span.start >= RAMP_MIN_FRAMES and not _moved(luma[start], luma[end]) and not _pans(luma, span):
             spans.append(span)
-    return _merged(spans, cuts, max_gap=round(DIP_S * fps))
+    return _merged(spans, cuts, max_gap=round(MERGE_S * fps))
 
 
 def _merged(spans: Sequence[Span], cuts: Sequence[int], *, max_gap: int) -> list[Span]:
@@ -154,7 +154,7 @@ def _equal_contrast(luma: Luma) -> Luma:
     for i in range(0, len(luma), ROWS):
         block = luma[i : i + ROWS].astype(np.float32)
         block -= block.mean(axis=1, keepdims=True)
-        block *= SAME_CONTRAST / np.sqrt(np.square(block).mean(axis=1, keepdims=True) + CONTRAST_NOISE)
+        block *= SAME_CONTRAST / np.sqrt(np.square(block).mean(axis=1, keepdims=True) + NOISE_VARIANCE)
         even[i : i + ROWS] = (block + 128).clip(0, 255)
     return even
 
@@ -164,18 +164,19 @@ def _straight(
 ) -> list[tuple[float, int, int]]:
     """Return (score, start, end) of the windows of one length that pass every test and start in [base, base + ROWS)."""
     start = np.arange(base, min(base + ROWS, len(luma) - length))
+    change = _distance(even, start, start + length)
+    other = change > SAME_CONTRAST * np.sqrt(2 - 2 * CORRELATION_MAX)  # frames of equal contrast: that correlation
+    start, change = start[other], change[other]
     edges = np.array([0, *cuts, len(luma)])
-    shot = np.searchsorted(edges, start, side="right")
-    start = start[(shot == np.searchsorted(edges, start + length, side="right"))]
     shot = np.searchsorted(edges, start, side="right")
     earlier = np.maximum(edges[shot - 1], start - length)
     later = np.minimum(edges[np.minimum(shot, len(edges) - 1)] - 1, start + 2 * length)
     enough = max(3, length // 3)
     has_sides = (start - earlier >= enough) & (later - start - length >= enough)
+    start, change, earlier, later = start[has_sides], change[has_sides], earlier[has_sides], later[has_sides]
     before, after = _distance(even, earlier, start), _distance(even, start + length, later)
-    around = LOUDER * np.maximum(before, after) + (1 - LOUDER) * np.minimum(before, after)
-    isolation = _distance(even, start, start + length) / (around + 2.0)
-    far = has_sides & (isolation > SUPPORT_MIN)
+    isolation = change / (LOUDER * np.maximum(before, after) + (1 - LOUDER) * np.minimum(before, after) + 2.0)
+    far = isolation > SUPPORT_MIN
     start, isolation = start[far], isolation[far]
     a, b = luma[start].astype(np.float32), luma[start + length].astype(np.float32)
     contrast = a.std(axis=1), b.std(axis=1)
@@ -184,7 +185,7 @@ def _straight(
     support = isolation * (1.0 - residual / RESIDUAL_MAX)
     good = (support > SUPPORT_MIN) & (step < STEP_MAX) & (np.minimum(*contrast) > FLAT)
     good &= (np.abs(b - a) > changed[:, None]).mean(axis=1) > SHARE_MIN
-    good &= (_correlation(a, b) < CORRELATION_MAX) & (_distance(luma, start, start + length) > DISTANCE_MIN)
+    good &= _distance(luma, start, start + length) > DISTANCE_MIN
     return [(float(support[i]), int(start[i]), int(start[i]) + length) for i in np.flatnonzero(good)]
 
 
