@@ -44,8 +44,9 @@ REACH_S = 1.0  # length of these sides
 RAMP_MAX_S = 3.0  # longest fade-out or fade-in
 RAMP_STEP_S = 0.1  # the contrast of a ramp rises from any frame to the one this much later
 RAMP_RISE = 0.15  # by at least this share of the contrast outside, a second
-PEAK = 1.4  # a fade shrinks the range of luma like its deviation; motion into the dark leaves bright parts
+PEAK = 1.25  # a fade shrinks the range of luma like its deviation; motion into the dark leaves bright parts
 RANGE_MAX = 0.85  # largest range early in a ramp, as a share of that of the frame after it
+RAMP_SIMILAR = 0.3  # least correlation of the two
 NARROW = 4.0  # range that noise alone may have
 DIP_S = 0.5  # a shorter fade with the same content on both sides is a flash
 MERGE_S = 0.3  # dissolves this close are one
@@ -209,15 +210,19 @@ def _line_fit(luma: Luma, start: Ints, length: int) -> tuple[Floats, Floats]:
 
 def _moved(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> bool:
     """Return whether a shift explains the change: the camera or a large object moved."""
+    return _similarity(a, b, SHIFT_Y, SHIFT_X) > SAME_STRUCTURE
+
+
+def _similarity(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], shift_y: int, shift_x: int) -> float:
+    """Return the correlation of two rows at the best shift."""
     first, second = (x.reshape(TINY_HEIGHT_PX // 4, TINY_WIDTH_PX // 4).astype(np.float32) for x in (a, b))
-    return best_correlation(first, second, SHIFT_Y, SHIFT_X) > SAME_STRUCTURE
+    return best_correlation(first, second, shift_y, shift_x)
 
 
 def _pans(luma: Luma, span: Span) -> bool:
     """Return whether shifts explain five frames at equal distances better than mixtures of the first and the last."""
     path = luma[np.linspace(span.start, span.end, 5).round().astype(int)]
-    images = path.reshape(len(path), TINY_HEIGHT_PX // 4, TINY_WIDTH_PX // 4).astype(np.float32)
-    shifted = min(best_correlation(a, b, SHIFT_Y, SHIFT_X) for a, b in pairwise(images))
+    shifted = min(_similarity(a, b, SHIFT_Y, SHIFT_X) for a, b in pairwise(path))
     frames = path.astype(np.float32)
     way = frames[-1] - frames[0]
     along = np.clip((frames[1:-1] - frames[0]) @ way / (way @ way + 1e-6), 0, 1)
@@ -278,7 +283,9 @@ def _ramp(luma: Luma, contrast: Floats, fps: float) -> int:
         return length
     early, outer = length // 4, float(np.ptp(luma[length]))
     flatter = float(contrast[early]) / max(float(contrast[length]), 1.0)
-    return length if np.ptp(luma[early]) <= min(PEAK * flatter, RANGE_MAX) * outer + NARROW else 0
+    if np.ptp(luma[early]) > min(PEAK * flatter, RANGE_MAX) * outer + NARROW:
+        return 0
+    return length if _similarity(luma[early], luma[length], 1, 2) > RAMP_SIMILAR else 0
 
 
 def _running_max(values: Floats, reach: int) -> Floats:
