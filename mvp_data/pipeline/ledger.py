@@ -22,7 +22,7 @@ MOST_FPS = 16  # at higher rates neighbouring frames seldom differ
 LAST_RULES = ("few_distractors", "no_decoy", "difficulty", "shown")
 MEANING = {
     "policy": "the frames around it show another scene (--mask-policy)",
-    "montage": "it has more shots than --max-hidden-shots, or none of them goes on in a frame next to the gap",
+    "montage": "it has more shots than --max-hidden-shots, or no frame next to the gap continues one",
     "little_context": "too few different frames are around it (--context-frames)",
     "no_motion": "too little moves in it",
     "repeated_hidden": "too few of its frames clearly differ (--hidden-frames)",
