@@ -22,7 +22,7 @@ MOST_FPS = 16  # at higher rates neighbouring frames seldom differ
 LAST_RULES = ("few_distractors", "no_decoy", "difficulty", "shown")
 MEANING = {
     "policy": "the frames around it show another scene (--mask-policy)",
-    "montage": "it has more shots than --max-hidden-shots, or none of them goes on in a frame next to the gap",
+    "montage": "it has more shots than --max-hidden-shots, or no frame next to the gap continues one",
     "little_context": "too few different frames are around it (--context-frames)",
     "no_motion": "too little moves in it",
     "repeated_hidden": "too few of its frames clearly differ (--hidden-frames)",
@@ -109,7 +109,7 @@ def _video_row(
         samples=samples,
         duration_s=round(entry.duration_s, 3),
         sampled_fps=entry.rate_fps,
-        shots=len(entry.boundaries) + 1,
+        shots=1 + sum(b.start_s > 0 and b.end_s <= entry.duration_s for b in entry.boundaries),  # not fades at the ends
         frames_sampled=len(entry.frames),
         frames_kept=kept_frames,
         frames_rejected=json.dumps(entry.frames.rejections(), sort_keys=True),
