@@ -135,7 +135,7 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: Ma
     if kept < needed:
         return SkipReason.STATIC.value, f"{found}: {fewer}"
     if not refused:  # only with the policy whole_shot; the others try every run of K frames
-        found = f"no shot has {k} different frames and enough others around it"
+        found = f"no shot has {k} different frames and enough others around it (--mask-policy)"
         return SkipReason.NO_PUZZLE.value, found
     # The meaning of the reason that was nearest to a puzzle, otherwise of the most frequent one.
     most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mvp_data.core.seeds import shuffled
+from mvp_data.puzzles import decoys as decoy_module
 from mvp_data.puzzles import make
 from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo
-from mvp_data.puzzles.decoys import SWAP_EVIDENCE, Run, pairs_within
+from mvp_data.puzzles.decoys import SWAP_EVIDENCE, Run, pairs_within, told_by_context
 from mvp_data.puzzles.likeness import any_alike
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.mask import STRETCH, task_of
@@ -21,6 +22,7 @@ from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Episode, FrameRef, HiddenSegment, Puzzle, Strip
 from mvp_data.tasks.catalogue import TASKS
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
+from tests.puzzles.test_rules import scene
 
 K = 3
 SMALL: dict[str, Any] = {"hidden_frames": K, "distractors": K, "context_frames": 6}
@@ -61,11 +63,12 @@ def echoing(number: int) -> KeptVideo:
     return kept_video(vectors, name=name, thumbnails=thumbnails)
 
 
-@pytest.fixture(scope="module")
-def without_twins() -> Iterator[None]:
-    """Every pair is of runs with contexts of their own."""
+@pytest.fixture(scope="module", autouse=True)
+def apart() -> Iterator[None]:
+    """Every pair is of runs with contexts of their own, and these may tell the run, as they do in a random walk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make, "twins_within", lambda *_, **__: [])
+        patch.setattr(decoy_module, "told_by_context", lambda *_: False)
         yield
 
 
@@ -76,7 +79,7 @@ def videos() -> list[KeptVideo]:
 
 
 @pytest.fixture(scope="module")
-def made(without_twins: None, videos: list[KeptVideo]) -> PuzzleSet:
+def made(videos: list[KeptVideo]) -> PuzzleSet:
     return make_puzzles(videos, config(**SMALL, cross_video_decoys=True).puzzle_options, NEAR)
 
 
@@ -224,6 +227,20 @@ def test_runs_that_fit_both_gaps_do_not_pair() -> None:
     assert not paired(kept_video(vectors, thumbnails=thumbnails))
 
 
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_context_tells_the_run_if_its_frames_are_nearer_to_it(vectors: bool, pixels: bool) -> None:
+    """Things move along a line. If the runs are exchanged by one measure, the nearest frames are wrong by it."""
+    exchanged = [place + 10 * (4 <= place <= 8) - 10 * (14 <= place <= 18) for place in range(22)]
+    angles = np.array(exchanged if vectors else range(22)) / 20
+    line = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    discs = [scene((4 + place, 9, 3.5)) for place in (exchanged if pixels else range(22))]
+    video = kept_video(line, thumbnails=discs)
+    runs = run_of(video, *FIRST), run_of(video, *SECOND)
+    episodes = runs[0].segment.episodes[0], runs[1].segment.episodes[0]
+    assert told_by_context(runs, episodes) == (not (vectors and pixels))
+
+
 def test_copies_other_splits_and_other_sizes_do_not_pair() -> None:
     one, other, third = films(3, frames=13, prefix="short")
     options = config(**SMALL, cross_video_decoys=True).puzzle_options
@@ -267,9 +284,7 @@ def test_order_of_videos_does_not_matter(videos: list[KeptVideo], mine: str) -> 
     assert first.puzzles != make_puzzles(some, config(**options, seed=1).puzzle_options, NEAR).puzzles
 
 
-def test_the_mean_difficulty_decides_about_a_pair(
-    without_twins: None, videos: list[KeptVideo], made: PuzzleSet
-) -> None:
+def test_the_mean_difficulty_decides_about_a_pair(videos: list[KeptVideo], made: PuzzleSet) -> None:
     means = {p.pair_id: 0.0 for p in made.puzzles}
     for puzzle in made.puzzles:
         means[puzzle.pair_id] += puzzle.difficulty / 2
@@ -294,8 +309,9 @@ def test_each_task_has_its_pool_and_its_answer(mixed: PuzzleSet) -> None:
         (p.task, sum(c.order >= 0 for c in p.candidates), sum(c.order < 0 for c in p.candidates), len(p.answer))
         for p in mixed.puzzles
     }
-    expected = {"mvp": (K, K, K), "jigsaw": (K, 0, K), "select": (K, K, K), "next": (K, K, K), "arrow": (K, 0, 1)}
-    assert forms == {(task, *form) for task, form in expected.items()} | {("odd-one-out", K, 1, 1)}
+    assert forms == {
+        (name, K, task.pool_size(K), task.question(K, task.pool_size(K)).slots) for name, task in TASKS.items()
+    }
     for puzzle in mixed.puzzles:
         orders = [c.order for c in puzzle.candidates]
         if puzzle.task == "next":
