@@ -44,7 +44,9 @@ def read_stills(corpus: Path) -> list[Image.Image]:
 def graded(part: Frames, like: Frames) -> Frames:
     """A shot with the mean and the contrast of another one in each channel: two views of one scene."""
     mean, spread = part.mean(axis=(0, 1, 2)), part.std(axis=(0, 1, 2)) + 1
-    return ((part - mean) * np.clip((like.std(axis=(0, 1, 2)) + 1) / spread, 0.5, 2) + like.mean(axis=(0, 1, 2))).clip(0, 255)
+    return ((part - mean) * np.clip((like.std(axis=(0, 1, 2)) + 1) / spread, 0.5, 2) + like.mean(axis=(0, 1, 2))).clip(
+        0, 255
+    )
 
 
 def sections(clips: Sequence[Frames], random: np.random.Generator, count: int, frames: tuple[int, int]) -> list[Frames]:
@@ -67,7 +69,9 @@ def joined(parts: Sequence[Frames], kinds: Sequence[str], random: np.random.Gene
     return noisy(frames, random), [i / FPS for i in range(len(frames))], truth, []
 
 
-def noisy(frames: Frames, random: np.random.Generator, sigma: float = 0.7) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def noisy(
+    frames: Frames, random: np.random.Generator, sigma: float = 0.7
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     """The frames as the detector gets them, with a little noise."""
     return (frames + random.normal(0, sigma, frames.shape)).clip(0, 255).astype(np.uint8)
 
@@ -75,7 +79,12 @@ def noisy(frames: Frames, random: np.random.Generator, sigma: float = 0.7) -> "n
 def transitions(random: np.random.Generator, count: int, *, cut: float = 0.5, dissolve: float = 0.3) -> list[str]:
     """Random kinds of transition; what is left after cuts and dissolves are fades through black or white."""
     rest = 1 - cut - dissolve
-    return [str(k) for k in random.choice(["cut", "dissolve", "black", "white"], count, p=[cut, dissolve, 0.75 * rest, 0.25 * rest])]
+    return [
+        str(k)
+        for k in random.choice(
+            ["cut", "dissolve", "black", "white"], count, p=[cut, dissolve, 0.75 * rest, 0.25 * rest]
+        )
+    ]
 
 
 def at_rate(clip: Clip, fps: float) -> Clip:
@@ -117,7 +126,11 @@ def faded_ends(clips: Sequence[Frames], stills: Sequence[Image.Image], random: n
     for end in (0, 1):
         if random.random() < 0.25:
             continue
-        length, low, still = int(random.integers(8, 50)), max(0.0, float(random.uniform(-0.35, 0.35))), int(random.integers(0, 10))
+        length, low, still = (
+            int(random.integers(8, 50)),
+            max(0.0, float(random.uniform(-0.35, 0.35))),
+            int(random.integers(0, 10)),
+        )
         still = 0 if low else still
         flat = np.array([float(random.choice([0, 0, 0, 255])), 128, 128], np.float32)
         share = np.concatenate([np.full(still, low), low + (1 - low) * np.arange(1, length + 1) / (length + 1)])
@@ -145,13 +158,17 @@ def camera(still: Image.Image, places: "np.ndarray[tuple[int, int], np.dtype[np.
     """A still image through a moving camera; each row of `places` [N, BLURRED, 3] has x, y and width, 0 to 1."""
     frames = []
     for exposure in places:
-        boxes = [(x * STILL_PX[0], y * STILL_PX[1], (x + w) * STILL_PX[0], (y + w) * STILL_PX[1]) for x, y, w in exposure]
+        boxes = [
+            (x * STILL_PX[0], y * STILL_PX[1], (x + w) * STILL_PX[0], (y + w) * STILL_PX[1]) for x, y, w in exposure
+        ]
         views = [np.asarray(still.resize((64, 36), Image.Resampling.BILINEAR, box=box), np.float32) for box in boxes]
         frames.append(np.mean(views, axis=0))
     return np.stack(frames)
 
 
-def moved(still: Image.Image, shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", random: np.random.Generator) -> Frames:
+def moved(
+    still: Image.Image, shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", random: np.random.Generator
+) -> Frames:
     """A pan or a zoom over one still: `shares` is how much of the way each frame has gone."""
     width = float(random.uniform(0.35, 0.6))
     (x, y), (x_end, y_end) = random.uniform(0, 1 - width, (2, 2))
@@ -159,7 +176,10 @@ def moved(still: Image.Image, shares: "np.ndarray[tuple[int], np.dtype[np.float6
         x, x_end = (0.0, 1 - width) if random.random() < 0.5 else (1 - width, 0.0)
     end_width = width if random.random() < 0.7 else float(random.uniform(0.3, 0.6))
     end_width = min(end_width, 1 - x_end, 1 - y_end)
-    exposed = np.linspace(shares, np.append(shares[1:], shares[-1]), BLURRED + 1)[:BLURRED].T[..., None] * 0.5 + shares[:, None, None] * 0.5
+    exposed = (
+        np.linspace(shares, np.append(shares[1:], shares[-1]), BLURRED + 1)[:BLURRED].T[..., None] * 0.5
+        + shares[:, None, None] * 0.5
+    )
     return camera(still, np.array([x, y, width]) * (1 - exposed) + np.array([x_end, y_end, end_width]) * exposed)
 
 

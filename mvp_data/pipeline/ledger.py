@@ -30,6 +30,7 @@ MEANING = {
     "recurring": "its frames come again elsewhere in the video",
     "looping": "it comes again elsewhere in the video",
     "reversible": "backwards it looks as likely as forwards",
+    "exchangeable": "two of its frames could be exchanged",
     "few_distractors": "too few other frames of this shape are similar but different (--distractors)",
     "no_decoy": "no other segment of the video can be its decoy",
     "difficulty": "it is outside --difficulty",

@@ -160,9 +160,7 @@ def _equal_contrast(luma: Luma) -> Luma:
     return even
 
 
-def _straight(
-    luma: Luma, even: Luma, *, base: int, length: int, cuts: Sequence[int]
-) -> list[tuple[float, int, int]]:
+def _straight(luma: Luma, even: Luma, *, base: int, length: int, cuts: Sequence[int]) -> list[tuple[float, int, int]]:
     """Return (score, start, end) of the windows of one length that pass every test and start in [base, base + ROWS)."""
     start = np.arange(base, min(base + ROWS, len(luma) - length))
     change = _distance(even, start, start + length)

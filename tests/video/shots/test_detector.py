@@ -124,7 +124,9 @@ def test_fade_through_a_single_colour(ramp: int, flat: int, level: float) -> Non
 def test_fades_at_the_ends(length: int, low: float) -> None:
     """Truth: one shot whose first and last `length` frames fade; with `low` above 0 the video is cut inside the fades."""
     up = [low + (1 - low) * i / length for i in range(length)]
-    (first, begin, into), (last, out, end) = numbers(detect(faded(shot(1, 60 + 2 * length), up + [1.0] * 60 + up[::-1])))
+    (first, begin, into), (last, out, end) = numbers(
+        detect(faded(shot(1, 60 + 2 * length), up + [1.0] * 60 + up[::-1]))
+    )
     assert (first, begin, last, end) == ("fade", 0, "fade", 60 + 2 * length)
     assert abs(into - length) <= 4
     assert abs(out - (60 + length)) <= 4
