@@ -73,7 +73,8 @@ class Boundary:
     """A change of shot. Frames with `start_s <= pts < end_s` belong to neither shot.
 
     For a cut, `start_s == end_s` is the time of the first frame of the new shot. For a gradual transition
-    (`dissolve`, `fade`), `end_s` is the time of the first frame that shows only the new shot.
+    (`dissolve`, `fade`), `end_s` is the time of the first frame that shows only the new shot. A fade-in with which a
+    video starts has `start_s == 0`, and a fade-out at its end has an `end_s` after the last frame.
     """
 
     kind: str  # cut | dissolve | fade

@@ -105,7 +105,7 @@ def _video_row(
         samples=samples,
         duration_s=round(entry.duration_s, 3),
         sampled_fps=entry.rate_fps,
-        shots=len(entry.boundaries) + 1,
+        shots=1 + sum(b.start_s > 0 and b.end_s <= entry.duration_s for b in entry.boundaries),  # not fades at the ends
         frames_sampled=len(entry.frames),
         frames_kept=kept_frames,
         frames_rejected=json.dumps(entry.frames.rejections(), sort_keys=True),
