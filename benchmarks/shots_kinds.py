@@ -17,11 +17,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.shots import CORPUS, Score, read_truth
+from benchmarks.shots import CORPUS, Spans, read_truth
 from benchmarks.shots_spliced import FPS, Clip, Frames, join, pooled, read_tiny, single_shots
 
+Floats = npt.NDArray[np.float64]
 VIDEOS, FIRST_SEED, SHOTS = 20, 7000, 10
 LOW_RATES_FPS = (2.0, 3.0, 4.0, 6.0, 8.0)
 STILL_PX = (256, 144)  # width, height of the images that pans cross
@@ -36,7 +38,7 @@ def read_stills(corpus: Path) -> list[Image.Image]:
     for row in rows:
         with av.open(str(corpus / row["file"])) as container:
             frames = container.decode(container.streams.video[0])
-            image = [next(frames) for _ in range(30)][-1].to_image()
+            image = [next(frames) for _ in range(30)][-1].to_image()  # type: ignore[no-untyped-call]
         stills.append(image.resize(STILL_PX, Image.Resampling.BOX).convert("YCbCr"))
     return stills
 
@@ -44,9 +46,9 @@ def read_stills(corpus: Path) -> list[Image.Image]:
 def graded(part: Frames, like: Frames) -> Frames:
     """A shot with the mean and the contrast of another one in each channel: two views of one scene."""
     mean, spread = part.mean(axis=(0, 1, 2)), part.std(axis=(0, 1, 2)) + 1
-    return ((part - mean) * np.clip((like.std(axis=(0, 1, 2)) + 1) / spread, 0.5, 2) + like.mean(axis=(0, 1, 2))).clip(
-        0, 255
-    )
+    gain = np.clip((like.std(axis=(0, 1, 2)) + 1) / spread, 0.5, 2)
+    view: Frames = ((part - mean) * gain + like.mean(axis=(0, 1, 2))).clip(0, 255)
+    return view
 
 
 def sections(clips: Sequence[Frames], random: np.random.Generator, count: int, frames: tuple[int, int]) -> list[Frames]:
@@ -61,7 +63,8 @@ def sections(clips: Sequence[Frames], random: np.random.Generator, count: int, f
 
 def joined(parts: Sequence[Frames], kinds: Sequence[str], random: np.random.Generator) -> Clip:
     """The parts in a row; `kinds` has the transition before each part but the first."""
-    frames, truth = parts[0], []
+    frames: Frames = parts[0]
+    truth: Spans = []
     for part, kind in zip(parts[1:], kinds, strict=True):
         room = min(len(part), len(frames) - (truth[-1][1] if truth else 0))
         frames, span = join(frames, part, kind if room > 40 else "cut", random)
@@ -69,15 +72,13 @@ def joined(parts: Sequence[Frames], kinds: Sequence[str], random: np.random.Gene
     return noisy(frames, random), [i / FPS for i in range(len(frames))], truth, []
 
 
-def noisy(
-    frames: Frames, random: np.random.Generator, sigma: float = 0.7
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def noisy(frames: Frames, random: np.random.Generator, sigma: float = 0.7) -> npt.NDArray[np.uint8]:
     """The frames as the detector gets them, with a little noise."""
     return (frames + random.normal(0, sigma, frames.shape)).clip(0, 255).astype(np.uint8)
 
 
 def transitions(random: np.random.Generator, count: int, *, cut: float = 0.5, dissolve: float = 0.3) -> list[str]:
-    """Random kinds of transition; what is left after cuts and dissolves are fades through black or white."""
+    """Random kinds of transition; the rest after cuts and dissolves are fades through black or white."""
     rest = 1 - cut - dissolve
     return [
         str(k)
@@ -154,8 +155,8 @@ def dark(clips: Sequence[Frames], stills: Sequence[Image.Image], random: np.rand
     return joined(parts, transitions(random, SHOTS - 1, cut=0.3, dissolve=0.6), random)
 
 
-def camera(still: Image.Image, places: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> Frames:
-    """A still image through a moving camera; each row of `places` [N, BLURRED, 3] has x, y and width, 0 to 1."""
+def camera(still: Image.Image, places: Floats) -> Frames:
+    """A still image through a moving camera; `places` [N, positions in an exposure, 3] has x, y and width, 0 to 1."""
     frames = []
     for exposure in places:
         boxes = [
@@ -166,9 +167,7 @@ def camera(still: Image.Image, places: "np.ndarray[tuple[int, int], np.dtype[np.
     return np.stack(frames)
 
 
-def moved(
-    still: Image.Image, shares: "np.ndarray[tuple[int], np.dtype[np.float64]]", random: np.random.Generator
-) -> Frames:
+def moved(still: Image.Image, shares: Floats, random: np.random.Generator) -> Frames:
     """A pan or a zoom over one still: `shares` is how much of the way each frame has gone."""
     width = float(random.uniform(0.35, 0.6))
     (x, y), (x_end, y_end) = random.uniform(0, 1 - width, (2, 2))
@@ -176,10 +175,8 @@ def moved(
         x, x_end = (0.0, 1 - width) if random.random() < 0.5 else (1 - width, 0.0)
     end_width = width if random.random() < 0.7 else float(random.uniform(0.3, 0.6))
     end_width = min(end_width, 1 - x_end, 1 - y_end)
-    exposed = (
-        np.linspace(shares, np.append(shares[1:], shares[-1]), BLURRED + 1)[:BLURRED].T[..., None] * 0.5
-        + shares[:, None, None] * 0.5
-    )
+    step = np.append(np.diff(shares), 0.0)
+    exposed = (shares[:, None] + step[:, None] * np.arange(BLURRED) / (2 * BLURRED))[..., None]  # shutter: half a step
     return camera(still, np.array([x, y, width]) * (1 - exposed) + np.array([x_end, y_end, end_width]) * exposed)
 
 

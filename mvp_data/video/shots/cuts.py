@@ -16,7 +16,6 @@ import numpy.typing as npt
 from mvp_data.video.shots.compare import CHANGED, SAME_STRUCTURE, Half, difference, inside_bars, structure
 from mvp_data.video.shots.low_rate import SLOW_S, is_other_content
 
-
 # The results hardly depend on the exact thresholds; docs/shots.md has the table.
 CUT_MIN = 5.0  # mean difference, 0..255; a smaller one is not a cut even in a dark scene
 CUT_RATIO = 1.6  # times the largest neighbouring differences

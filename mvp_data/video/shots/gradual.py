@@ -134,7 +134,8 @@ def find_dissolves(luma: Luma, *, cuts: Sequence[int], fps: float) -> list[Span]
         span = _extent(luma, start, end, (int(edges[shot - 1]), int(edges[shot])))
         if span.end - span.start >= RAMP_MIN_FRAMES and not _moved(luma[start], luma[end]) and not _pans(luma, span):
             spans.append(span)
-    return _merged(spans, cuts, max_gap=round(MERGE_S * fps))
+    merged = _merged(spans, cuts, max_gap=round(MERGE_S * fps))
+    return [span for span in merged if not _moved(luma[span.start], luma[span.end])]
 
 
 def _merged(spans: Sequence[Span], cuts: Sequence[int], *, max_gap: int) -> list[Span]:

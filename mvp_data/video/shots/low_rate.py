@@ -1,8 +1,8 @@
 """Tells a cut from motion at low frame rates, where a frame's neighbours say little.
 
 At 3 frames a second a shot may have two frames, and motion changes as much from one frame to the next as a cut. So a
-change need not be prominent if the content is clearly another one. The weights are those of a logistic regression on
-changes in annotated and spliced videos with frames left out; fitted without the video that is scored, pooled F1 is .949.
+change need not be prominent if the content is clearly another one. The weights are rounded from a logistic regression
+on annotated and spliced videos with frames left out. Weights fitted without the video that is scored give F1 .949.
 """
 
 import numpy as np

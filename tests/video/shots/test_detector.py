@@ -122,7 +122,7 @@ def test_fade_through_a_single_colour(ramp: int, flat: int, level: float) -> Non
 @pytest.mark.parametrize("low", [0.0, 0.3])
 @pytest.mark.parametrize("length", [10, 20, 45])
 def test_fades_at_the_ends(length: int, low: float) -> None:
-    """Truth: one shot whose first and last `length` frames fade; with `low` above 0 the video is cut inside the fades."""
+    """Truth: one shot that fades in and out over `length` frames; with `low` above 0 the video is cut inside them."""
     up = [low + (1 - low) * i / length for i in range(length)]
     (first, begin, into), (last, out, end) = numbers(
         detect(faded(shot(1, 60 + 2 * length), up + [1.0] * 60 + up[::-1]))
@@ -133,7 +133,7 @@ def test_fades_at_the_ends(length: int, low: float) -> None:
 
 
 def test_a_dim_or_brightening_start_is_not_a_fade() -> None:
-    """Truth: one shot; the first 30 frames have 40 % of the contrast at the same brightness (haze), then it clears up."""
+    """Truth: one shot; haze of the same brightness takes 60 % of the contrast, and clears within 30 frames."""
     haze = [0.4 + 0.6 * i / 30 for i in range(30)]
     assert detect(faded(shot(1, 100), haze + [1.0] * 70, level=128.0)) == ()
     assert detect(faded(shot(1, 100), [0.4] * 100)) == ()
@@ -407,7 +407,7 @@ def test_annotated_clips(corpus: Path) -> None:
 
 
 def test_low_rate_video(corpus: Path) -> None:
-    """Truth: 3 frames a second, cuts before the frames 4, 7, 18, 22, 28, 32 and 35; at least six are found, no others."""
+    """Truth: 3 fps, cuts before the frames 4, 7, 18, 22, 28, 32 and 35; at least six are found, no others."""
     boundaries, times_s = ours("adaptive")(corpus / "faults" / "lowfps_cuts_missed_3fps_b.mp4")
     found = {times_s.index(b.start_s) for b in boundaries}
     assert found <= {4, 7, 18, 22, 28, 32, 35}
@@ -423,7 +423,7 @@ def test_dissolve_in_a_dark_scene(corpus: Path) -> None:
 
 
 def test_video_that_starts_inside_a_fade(corpus: Path) -> None:
-    """Truth: a fade-in until 1.7 s, cut at its start; the scene goes on brightening."""
+    """Truth: a fade-in until 1.7 s, cut at its start; the scene brightens further."""
     (found,), times_s = ours("adaptive")(corpus / "faults" / "fade_in_frames_used.mp4")
     assert (found.kind, found.start_s) == ("fade", times_s[0])
     assert 1.6 <= found.end_s <= 2.7
