@@ -35,7 +35,9 @@ Sources = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help=f"Options for a purpose; those given beside it win. One of: {', '.join(PRESETS)}."),
+    typer.Option(
+        "--preset", help=f"Options for a purpose; options that are also given win. One of: {', '.join(PRESETS)}."
+    ),
 ]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON lines, without bars.")]
 

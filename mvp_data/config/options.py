@@ -324,7 +324,7 @@ def digest(value: Any) -> str:
 def from_options(options: Mapping[str, Any]) -> BuildConfig:
     """Make a `BuildConfig` from flat options, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
 
-    `preset` names options of `presets`; those that are given beside it win.
+    `preset` names options of `presets`; options that are also given win.
 
     Raises:
         ConfigError: keys are unknown (all are listed), or a value has the wrong type or is out of range.

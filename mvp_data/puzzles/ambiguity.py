@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in
+from mvp_data.puzzles.repeats import alike_in
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
@@ -110,7 +110,7 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A hidden frame occurs again if some frame outside the run shows the same (`likeness` at `ambiguous`), and is
+    right. A hidden frame occurs again if some frame outside the run shows the same (`repeats` at `ambiguous`), and is
     more similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)

@@ -18,7 +18,7 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import any_alike
+from mvp_data.puzzles.repeats import any_alike
 from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 

@@ -7,11 +7,11 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mvp_data.config.options import MaskConfig
-from mvp_data.puzzles import ambiguity, likeness
+from mvp_data.puzzles import ambiguity, repeats
 from mvp_data.puzzles.ambiguity import CACHE_SIZE, direction_evidence, loops, order_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in, moves
 from mvp_data.puzzles.mask_policies import POLICIES, around_gap
+from mvp_data.puzzles.repeats import alike_in, moves
 from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Drop, Places
 
@@ -27,7 +27,7 @@ def refuse(
     config: MaskConfig,
     thresholds: Thresholds,
 ) -> Drop | None:
-    """The first rule that a segment breaks in this context, or `None`; `likeness` decides which frames differ."""
+    """The first rule that a segment breaks in this context, or `None`; `repeats` decides which frames differ."""
     if not POLICIES[config.mask_policy].allows(video, hidden, visible, thresholds):
         return Drop.POLICY
     if is_montage(video, hidden, visible, config.max_hidden_shots):
@@ -42,7 +42,7 @@ def refuse(
 
 
 def is_montage(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], most_shots: int) -> bool:
-    """Whether a run has too many shots, or several of which none continues from or to the frame next to the gap.
+    """Whether a run has too many shots, or several and neither frame next to the gap continues one.
 
     Nothing would show the order of such shots.
     """
@@ -103,7 +103,7 @@ def _recurs_between(video: KeptVideo, hidden: Places, before: int, after: int) -
 
 
 def clear_caches() -> None:
-    """Clear the caches of this module, of `ambiguity` and of `likeness`."""
+    """Clear the caches of this module, of `ambiguity` and of `repeats`."""
     _recurs_between.cache_clear()
     ambiguity.clear_caches()
-    likeness.clear_cache()
+    repeats.clear_cache()

@@ -15,9 +15,9 @@ from mvp_data.puzzles import make
 from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.decoys import SWAP_EVIDENCE, Run, pairs_within, told_by_context
-from mvp_data.puzzles.likeness import any_alike
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.mask import STRETCH, task_of
+from mvp_data.puzzles.repeats import any_alike
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Episode, FrameRef, HiddenSegment, Puzzle, Strip
 from mvp_data.tasks.catalogue import TASKS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.puzzles import ambiguity, likeness, rules
+from mvp_data.puzzles import ambiguity, repeats, rules
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.types import Puzzle
@@ -191,5 +191,5 @@ def test_no_videos() -> None:
 def test_caches_are_cleared() -> None:
     """A cached video keeps the vectors of the whole corpus in memory, and their file."""
     make_puzzles(films(2), config(**SMALL).puzzle_options, THRESHOLDS)
-    for cached in (ambiguity._direction_evidence, ambiguity._loops, rules._recurs_between, likeness._alike_in):
+    for cached in (ambiguity._direction_evidence, ambiguity._loops, rules._recurs_between, repeats._alike_in):
         assert cached.cache_info().currsize == 0

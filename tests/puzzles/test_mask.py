@@ -14,9 +14,9 @@ from mvp_data.config.options import MASK_POLICIES, MaskConfig
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
 from mvp_data.puzzles.ambiguity import direction_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in, moves
 from mvp_data.puzzles.mask import LEFT_OUT, hidden_segments
 from mvp_data.puzzles.mask_policies import REACH
+from mvp_data.puzzles.repeats import alike_in, moves
 from mvp_data.puzzles.thumbnails import coarse, distances
 from mvp_data.puzzles.types import Drop, Episode, HiddenSegment
 from tests.builders import THRESHOLDS, kept_video, noise, thumbnail_from, walk, with_gram
@@ -330,7 +330,7 @@ def test_too_few_key_frames_before_the_end() -> None:
     assert drops == {Drop.REPEATED_HIDDEN: 3}
 
 
-def test_a_frame_that_repeats_an_earlier_key_frame_is_no_key_frame() -> None:
+def test_a_frame_that_repeats_an_earlier_key_frame_is_left_out() -> None:
     """4 and 6 are similar. Each differs from the frame before it, but the two could be swapped."""
     vectors = distinct(12)
     mixed(vectors, 6, 4, 0.92)
@@ -381,7 +381,7 @@ def test_a_similarity_at_the_threshold_is_too_high(
 
 
 @pytest.mark.parametrize(("still", "hidden"), [(6, [5, 7, 8]), (7, [5, 6, 8])])
-def test_a_frame_without_motion_is_no_key_frame(still: int, hidden: list[int]) -> None:
+def test_a_frame_without_motion_is_left_out(still: int, hidden: list[int]) -> None:
     """It differs from the frame before it only by noise in its pixels, but the vectors differ."""
     thumbnails = [noise(place) for place in range(15)]
     thumbnails[still] = changed(thumbnails[still - 1], BLOCKS, 3)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mvp_data.puzzles.corpus import KeptVideo
-from mvp_data.puzzles.likeness import alike
 from mvp_data.puzzles.mask import episode_of
 from mvp_data.puzzles.overlap import without_overlap
+from mvp_data.puzzles.repeats import alike
 from mvp_data.puzzles.types import Puzzle
 from tests.builders import THRESHOLDS, kept_video, noise, walk
 

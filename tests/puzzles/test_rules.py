@@ -11,8 +11,8 @@ from mvp_data.config.options import MaskConfig
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from mvp_data.embedding.calibration import jitter
 from mvp_data.puzzles.corpus import KeptVideo
-from mvp_data.puzzles.likeness import moves
 from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.repeats import moves
 from mvp_data.puzzles.rules import doubt, refuse
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop

@@ -1,4 +1,4 @@
-"""Same-strip twins on made-up videos: one context, one pool, and two gaps that each fit one run alone."""
+"""Same-strip twins on synthetic videos: one context, one pool, and two gaps that each fit one run alone."""
 
 from collections import Counter
 from dataclasses import replace
@@ -14,8 +14,8 @@ from mvp_data.core.seeds import shuffled
 from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.decoys import SWAP_EVIDENCE, Pair
-from mvp_data.puzzles.likeness import alike_in
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.repeats import alike_in
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.twins import BRIDGES, _Option, best_disjoint, twins_within
 from mvp_data.puzzles.types import Episode

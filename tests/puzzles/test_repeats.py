@@ -1,11 +1,11 @@
-"""Whether two frames show the same, in a table of what the three judges say."""
+"""Whether two frames show the same, for all answers of the three judges."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 
-from mvp_data.puzzles.likeness import alike, alike_in, any_alike, moves
+from mvp_data.puzzles.repeats import alike, alike_in, any_alike, moves
 from tests.builders import kept_video, noise
 from tests.people import FIXED, STILL, Moment, Stage
 from tests.puzzles.test_rules import thumbnail
