@@ -54,7 +54,7 @@ def provenance(made: BuildConfig) -> Provenance:
     return Provenance(config_hash="c0ffee", encoder=ENCODER, mask=made.mask, seed=made.seed)
 
 
-def stub(sizes: list[list[int]]) -> tuple[list[list[Any]], Any]:
+def stub(sizes: list[list[int]]) -> tuple[Any, Any]:
     """Units of these sizes in bytes, as pairs (unit, number) in place of puzzles."""
     units = [[(unit, number) for number in range(len(own))] for unit, own in enumerate(sizes)]
     return units, lambda item: sizes[item[0]][item[1]]
@@ -78,7 +78,7 @@ def stub(sizes: list[list[int]]) -> tuple[list[list[Any]], Any]:
 )
 def test_cutting(sizes: list[list[int]], samples: int, kilobytes: int, expected: list[list[int]]) -> None:
     units, size_of = stub(sizes)
-    shards = cut(units, size_of, PackConfig(shard_samples=samples, shard_mb=kilobytes / 1000))
+    shards: Any = cut(units, size_of, PackConfig(shard_samples=samples, shard_mb=kilobytes / 1000))
     assert [[unit for unit, _ in shard] for shard in shards] == expected
 
 
@@ -90,7 +90,7 @@ def test_cutting(sizes: list[list[int]], samples: int, kilobytes: int, expected:
 )
 def test_cutting_loses_nothing_and_wastes_little(sizes: list[list[int]], samples: int, megabytes: float) -> None:
     units, size_of = stub(sizes)
-    shards = list(cut(units, size_of, PackConfig(shard_samples=samples, shard_mb=megabytes)))
+    shards: Any = list(cut(units, size_of, PackConfig(shard_samples=samples, shard_mb=megabytes)))
     assert [item for members in shards for item in members] == [item for unit in units for item in unit]
     for members, following in zip(shards, [*shards[1:], []], strict=False):
         total, whole = 10_240 + sum(map(size_of, members)), {unit for unit, _ in members}

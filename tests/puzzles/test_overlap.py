@@ -99,6 +99,13 @@ def test_only_as_many_are_dropped_as_needed() -> None:
     assert sizes[-1] >= 6, "every second one"
 
 
+def test_the_sample_with_most_conflicts_is_dropped_first() -> None:
+    outer, inner = (sample(VIDEOS[0], 8), sample(VIDEOS[0], 12)), sample(VIDEOS[0], 10)
+    for seed in range(6):
+        kept = without_overlap([*outer, inner], VIDEOS, THRESHOLDS, seed=seed, max_share=0.0)[0]
+        assert kept == outer
+
+
 def test_order_and_seed() -> None:
     puzzles = [p for video in VIDEOS for p in samples_of(video, 2)]
     results = [

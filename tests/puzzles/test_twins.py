@@ -59,7 +59,7 @@ def found() -> list[tuple[KeptVideo, Pair]]:
 
 
 def test_only_the_gap_moves(found: list[tuple[KeptVideo, Pair]]) -> None:
-    bridges = Counter()
+    bridges: Counter[int] = Counter()
     for _, (first, second) in found:
         one, other = first.episode, second.episode
         assert one.context == other.context
@@ -119,7 +119,7 @@ def test_hard_pairs_are_preferred() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.integers(1, 30)), max_size=9))
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.integers(-9, 30)), max_size=9))
 def test_the_best_disjoint_options(made: list[tuple[int, int, int]]) -> None:
     options = [_Option(pair=None, first=a, last=a + n, worth=worth / 20) for a, n, worth in made]  # type: ignore[arg-type]
     chosen = best_disjoint(options)
