@@ -21,7 +21,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "max_overlap": 0.5,
         },
         # The published part of the MVP paper (arXiv 2601.03781): distractors scattered around the hidden segment, which
-        # may be any run of frames. The candidates alone then give much of the answer away; docs/audit.md has the figures.
+        # may be any run of frames. The candidates alone then give much of the answer away (docs/audit.md).
         "paper": {
             "decoy_share": 0.0,
             "neighbourhood_share": 1.0,

@@ -25,8 +25,8 @@ from mvp_data.puzzles.types import Episode, HiddenSegment, Places
 
 BRIDGES = (1, 2, 3)  # visible frames between the runs
 SHIFTS = (0, 1, 2)  # frames left out before the second run, so that a hard one is found more often
-# A pair is worth this, less the success of the similarity solvers on it; one that they solve better is never taken.
-# With 1.25, 0.7 and 0.55, 40 clips give 106, 102 and 98 samples; the shortest path solves .34, .28 and .25 of them.
+# A pair is worth this, less the success of the similarity solvers on it; one that they solve better is not taken. With
+# 1.25, 0.7 and 0.55, 40 clips give 106, 102 and 98 samples; the shortest path solves .34, .28 and .25 of them.
 WORTH = 0.7
 
 
