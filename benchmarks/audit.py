@@ -4,7 +4,7 @@
     python benchmarks/audit.py --quick --json
     python benchmarks/audit.py --shards shards/ --no-leaks  # time on your own shards instead of synthetic ones
 
-CPU seconds of one core. The bar is 200 samples/s for everything but the embedder, on frames of 448 x 252 px. Their
+CPU seconds of one core. The samples are same-strip twins with frames of 448 x 252 px; encoders are not included. Their
 JPEGs have the size of real ones, 20 to 22 kB (clips of ../shared/corpus: 20). `x decoding` compares with reading the
 shard and decoding, at half size, the ten frames that each sample needs: a busy machine changes this ratio less.
 Memory: the audit looks at 5,000 samples at most, so 16,000 take the memory of 5,000.
@@ -33,7 +33,7 @@ from mvp_data.audit.features import measure, visible_part
 from mvp_data.audit.run import audit
 from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from tests.audit_plants import PLANTS, plant_shard
-from tests.samples import make_folder, make_record
+from tests.samples import make_folder, make_twins
 
 SIZE = (448, 252)
 POOL, NEAR = 8, 2  # frames decoded in each sample
@@ -80,14 +80,17 @@ def synthetic(folder: Path, count: int) -> Path:
 
 
 def samples(images: list[bytes], numbers: Iterable[int]) -> Iterator[Sample]:
+    """Same-strip twins, which show the same frames."""
     for number in numbers:
-        record = replace(make_record(number), width_px=SIZE[0], height_px=SIZE[1])
-        taken = [marked(images[(number * 7 + place * 3) % len(images)], number) for place in range(20)]
-        yield Sample(record=record, context=tuple(taken[:12]), candidates=tuple(taken[12:]))
+        pair = number // 2
+        record = replace(make_twins(pair)[number % 2].record, width_px=SIZE[0], height_px=SIZE[1])
+        taken = [marked(images[(pair * 7 + place * 3) % len(images)], pair) for place in range(20)]
+        context, candidates = (tuple(taken[f.frame] for f in frames) for frames in (record.context, record.candidates))
+        yield Sample(record=record, context=context, candidates=candidates)
 
 
 def marked(image: bytes, number: int) -> bytes:
-    """The same image as another file: samples that share files would count as twins."""
+    """The same image as another file: pairs that share files would count as one cluster."""
     return image[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + image[2:]
 
 

@@ -3,6 +3,12 @@
     python benchmarks/trust.py                                        # the clips of ../shared/corpus
     python benchmarks/trust.py --src film.mp4 --bank film.bank --json
     python benchmarks/trust.py --plot docs/trust.png                  # selection, scattered against default
+    python benchmarks/trust.py --bars default=shards/ short=short/    # finished builds: the bars of each
+
+`--bars` prints, for each folder of shards: samples, videos used and the largest share of one; for each kind of pair the
+best gap-blind solver, nearest frames, the best single path and the joint fit, each with its pair score; the best solver
+that sees only the candidates; paths and nearest frames in spaces that the build did not use; and the samples whose
+hidden frames another sample shows, by split.
 
 The builds share one bank and go to a temporary folder; all options except those in BUILDS are the defaults. Two builds
 with the same options are run once. The audit compares pixels and vectors of the build's encoder.
@@ -13,6 +19,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,14 +28,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mvp_data.audit.run import Audit, audit
+from mvp_data.audit.pairs import METRIC
+from mvp_data.audit.run import Audit, audit, second_embedder_for
 from mvp_data.audit.scoring import Result
+from mvp_data.audit.solvers import SPACES
 from mvp_data.config.options import BuildConfig, MineConfig
 from mvp_data.core.statistics import Estimate
 from mvp_data.core.types import Picture, Vectors
 from mvp_data.embedding.base import Embedder
 from mvp_data.embedding.load import load_embedder
 from mvp_data.pipeline.build import build
+from mvp_data.shards.tar import sample_spans, shard_paths
 
 CLIPS = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus" / "clips"
 BUILDS = {
@@ -37,6 +47,7 @@ BUILDS = {
     "adversarial": {"decoy_share": 0.0, "mine": "adversarial"},
     "default": {},
 }
+UNUSED = ("hog", "second")  # spaces that no build uses
 METRICS = ("selection", "given", "whole", "exact")
 COLOURS = {"scattered": "#b3261e", "default": "#0b6e69"}
 
@@ -62,9 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", default=str(CLIPS), help="videos")
     parser.add_argument("--bank", type=Path, help="folder for decoded frames, to decode only once")
+    parser.add_argument("--bars", nargs="+", metavar="NAME=FOLDER", help="only the bars of these folders of shards")
     parser.add_argument("--plot", type=Path, help="write a plot, with matplotlib")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    if options.bars:
+        print(bars(dict(item.split("=", 1) for item in options.bars)))
+        return
     if not Path(options.src).exists():
         parser.error(f"--src: {options.src} does not exist; give a folder of videos")
     found = audits(options.src, options.bank)
@@ -90,6 +105,61 @@ def audits(src: str, bank: Path | None) -> dict[str, Audit]:
             else:
                 found[name] = replace(found[twin], path=f"{name}, the same as {twin}")
     return found
+
+
+def bars(folders: dict[str, str]) -> str:
+    """A table with a column for each folder of shards."""
+    embedder = Remembering(load_embedder("builtin"))
+    other = second_embedder_for("", embedder)
+    second = Remembering(other) if other else None
+    columns = {name: bars_of(Path(folder), embedder, second) for name, folder in folders.items()}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    lines += [f"| {name} | {' | '.join(column.get(name, '') for column in columns.values())} |" for name in names]
+    return "\n".join(lines)
+
+
+def bars_of(folder: Path, embedder: Embedder, second: Embedder | None) -> dict[str, str]:
+    """The bars of one folder, by name."""
+    found = audit(folder, embedder=embedder, second=second)
+    videos = Counter(span.record.video_path for shard in shard_paths(folder) for span in sample_spans(shard))
+    (part, *_), (most, *_) = found.parts, videos.most_common(1)
+    results = by_name(found)
+
+    def best(metric: str, *rules: str, spaces: Sequence[str] = SPACES) -> str:
+        names = [f"{rule}-{space}" for rule in rules for space in spaces]
+        name = max((name for name in names if name in results), key=lambda n: results[n].estimates[metric].mean)
+        pair = results[name].estimates.get("pair set")
+        return f"{cell(results[name], metric)}, {name}" + (f", pair set {pair.mean:.3f}" if pair else "")
+
+    made = {
+        "samples, in pairs": f"{found.samples_of}, {part.pairs} pairs, {part.orphans} incomplete",
+        "videos used": f"{len(videos)} in {part.video_groups} groups",
+        "largest share of one video": f"{most[1] / sum(videos.values()):.2f}, {Path(most[0]).name}",
+        "candidates only, selection": best("selection", "alike", "chain"),
+        "gap-blind, selection": best("selection", "context-bag"),
+        "nearest frames, set (encoder)": best("set", "nearest", spaces=("embedding",)),
+        "nearest frames, set (spaces that the build did not use)": best("set", "nearest", spaces=UNUSED),
+        "path, exact": best("exact", "path"),
+        "path, exact (spaces that the build did not use)": best("exact", "path", spaces=UNUSED),
+        "joint, exact": cell(results["joint-all"], "exact") if "joint-all" in results else "",
+        "joint, set": cell(results["joint-all"], "set") if "joint-all" in results else "",
+        "joint, pair": cell(results["joint-all"], "pair") if "joint-all" in results and part.pairs else "",
+    }
+    for row in part.rows:
+        for column, score in row.single.items():
+            pair = f" / {row.both[column]:.2f}" if row.both else ""
+            made[f"{row.name}: {column} {METRIC[column]} / pair"] = f"{score:.2f}{pair} of {row.samples}"
+    if part.told_first:
+        told = part.told_first
+        made["first twin told by mask_start"] = (
+            f"{told.mean:.2f} ({told.low:.2f}..{told.high:.2f}), {told.chance:.2f} by arithmetic"
+        )
+    for shown in found.shown:
+        share = f"{shown.whole / shown.samples:.2f} all in one, {shown.one / shown.samples:.2f} at least one"
+        made[f"hidden frames that another sample shows, {shown.split}"] = f"{share}, of {shown.samples}"
+    made["leak solvers that win"] = ", ".join(found.leaks) or "none"
+    return made
 
 
 def tables(found: dict[str, Audit]) -> str:

@@ -19,7 +19,7 @@ from mvp_data.core.seeds import shuffled, stable_hash, unit
 from mvp_data.shards.record import LABELS, CandidateFrame, Record
 from mvp_data.shards.tar import Sample, write_shard
 from mvp_data.tasks.catalogue import TASKS
-from tests.samples import make_record
+from tests.samples import make_record, make_twins
 
 SIZE = (176, 112)
 K, OTHERS, CONTEXT, GAP = 4, 4, 8, 4
@@ -197,6 +197,8 @@ class Plant:
     twins: bool = False  # two samples share a pool, and each hides one of its runs
 
 
+# A run of another scene than the context is found without knowing the gap.
+BAGS = ("context-bag-pixels", "context-bag-hog")
 PLANTS = {
     "control": Plant(caught_by=()),
     "larger JPEGs": Plant(caught_by=("probe-artefacts",), encode=larger),
@@ -211,8 +213,8 @@ PLANTS = {
     "right ones in order": Plant(caught_by=("positions",), arrange=in_order),
     "another look": Plant(caught_by=("alike-pixels", "chain-pixels", "probe-candidates"), paint=tinted),
     "burnt-in clock": Plant(caught_by=("overlay",), paint=counter),
-    "two runs": Plant(caught_by=(), draw=in_run),
-    "twins": Plant(caught_by=(), draw=in_run, twins=True),
+    "two runs": Plant(caught_by=BAGS, draw=in_run),
+    "twins": Plant(caught_by=BAGS, draw=in_run, twins=True),
     "wide decoys": Plant(caught_by=("chain-pixels", "alike-pixels", "probe-candidates"), draw=widely),
     "jerky decoys": Plant(caught_by=("chain-pixels", "alike-pixels", "probe-candidates"), draw=jerkily),
     "sharper decoys": Plant(caught_by=("probe-artefacts",), draw=in_run, paint=sharper),
@@ -249,6 +251,32 @@ def plant_sample(number: int, plant: Plant, task: str = "mvp") -> Sample:
         context=tuple(drawn(frame.frame, None) for frame in record.context),
         candidates=tuple(drawn(c.frame, c) for c in record.candidates),
     )
+
+
+def strip_twins(number: int, *, videos: int = 1000, split: str = "train", **strip: int) -> tuple[Sample, Sample]:
+    """Same-strip twins of a camera that pans over a wide image: only the place of the gap tells them apart."""
+    made = []
+    for sample in make_twins(number, split=split, **strip):
+        record = replace(sample.record, width_px=SIZE[0], height_px=SIZE[1], video_group=f"group {number % videos}")
+
+        def drawn(frame: int, number: int = number) -> bytes:
+            left = 14 * frame  # px, which is more than two blocks of a thumbnail
+            return _jpeg(_panorama(number).crop((left, 0, left + SIZE[0], SIZE[1])), quality=90)
+
+        made.append(
+            Sample(
+                record=record,
+                context=tuple(drawn(frame.frame) for frame in record.context),
+                candidates=tuple(drawn(frame.frame) for frame in record.candidates),
+            )
+        )
+    return made[0], made[1]
+
+
+@lru_cache(maxsize=256)
+def _panorama(number: int) -> Image.Image:
+    """Smooth noise, wide enough for 20 frames."""
+    return _noise(np.random.default_rng(stable_hash("panorama", number)), 3, 12).resize((480, SIZE[1]))
 
 
 def _noise(rng: np.random.Generator, rows: int, columns: int) -> Image.Image:

@@ -4,26 +4,28 @@
 Images are decoded at reduced size (libjpeg scales while it decodes), so most of the time goes into entropy decoding.
 """
 
-import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mvp_data.audit.distances import Distances, combined, distances
+from mvp_data.audit.looks import Look, looks
 from mvp_data.audit.overlay import overlay
 from mvp_data.core.errors import ShardError
 from mvp_data.core.jpeg import header_bytes, jpeg_size
 from mvp_data.core.seeds import shuffled
 from mvp_data.embedding.base import Embedder
-from mvp_data.puzzles.shortest_path import Floats, Space, space
+from mvp_data.puzzles.shortest_path import Floats, Space
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
 
 Luma = npt.NDArray[np.uint8]  # [images, height, width]
+T = TypeVar("T")
 
 ARTEFACTS = (
     "log of the JPEG's bytes",
@@ -43,7 +45,6 @@ ARTEFACTS = (
 )
 OF_THE_FILE = slice(1, 6)  # those that do not depend on the content of an image
 SHORT_SIDE_PX = 100  # images are scaled down by 2, 4 or 8 while their short side is at least this
-THUMBNAIL_PX = 18  # least short side of the thumbnails that are compared in pixels
 BAND_PX, BAND_STEP_PX = 8, 32  # brightness to block grid are measured on a quarter of the rows, in bands
 FLAT_RANGE = 24  # a row is flat if its brightest and darkest pixel are closer than this; a black bar is, with noise
 
@@ -69,8 +70,11 @@ class Measurements:
 
     k: int
     artefacts: Floats  # [n, len(ARTEFACTS)]
-    spaces: dict[str, Space]  # pixels, embedding
+    spaces: dict[str, Distances]  # pixels, hog, and embedding and second where there are encoders
+    joined: Distances  # the mean of `spaces`
+    colours: Distances  # between colour histograms
     overlay: Space | None  # inside the region of a burnt-in clock or counter, if one was found
+    thumbnails: tuple[bytes, ...]  # of the pool, then of the context
 
 
 class Embeddings:
@@ -80,20 +84,58 @@ class Embeddings:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self._cache: dict[bytes, Floats] = {}
+        self._cache: dict[int, Floats] = {}
 
     def __call__(self, key: str, images: Sequence[bytes]) -> Floats:
         """[N, D] rows of length 1."""
-        return np.stack([self._one(key, data) for data in images])
 
-    def _one(self, key: str, data: bytes) -> Floats:
-        name = hashlib.blake2b(data, digest_size=16).digest()
-        if name not in self._cache:
-            image = np.asarray(_load(key, data, "RGB", 1).convert("RGB"))
-            while len(self._cache) >= self.CACHED:
-                self._cache.pop(next(iter(self._cache)))
-            self._cache[name] = self.embedder.embed([image])[0].astype(np.float64)
-        return self._cache[name]
+        def make(new: list[bytes]) -> Iterable[Floats]:
+            pictures = [np.asarray(_load(key, data, "RGB", 1).convert("RGB")) for data in new]
+            return self.embedder.embed(pictures).astype(np.float64)
+
+        vectors: list[Floats] = _remembered(self._cache, images, make, self.CACHED)
+        return np.stack(vectors)
+
+
+class Cache:
+    """The artefacts and looks of the last few thousand images, because twins show the same ones."""
+
+    CACHED = 4096  # 40 MB
+
+    def __init__(self) -> None:
+        self._looks: dict[int, Look] = {}
+        self._artefacts: dict[int, Floats] = {}
+
+    def looks(self, images: Sequence[bytes], decode: Callable[[bytes], Any]) -> list[Look]:
+        """The look of each image; `decode` gives those that are new."""
+        return _remembered(self._looks, images, lambda new: looks([_ycbcr(decode(data)) for data in new]), self.CACHED)
+
+    def artefacts(self, images: Sequence[bytes], decode: Callable[[bytes], Any], scale: int) -> Floats:
+        """`ARTEFACTS` of each image, [n, 14]; `decode` gives those that are new, at 1 / `scale` of their size."""
+
+        def make(new: list[bytes]) -> Iterable[Floats]:
+            luma = np.stack([np.asarray(_ycbcr(decode(data)).getchannel(0)) for data in new])
+            rows: Floats = np.column_stack(
+                [[_file_features(data, decode(data)) for data in new], image_features(luma, max(1, 8 // scale))]
+            )
+            return rows
+
+        rows: list[Floats] = _remembered(self._artefacts, images, make, self.CACHED)
+        return np.stack(rows)
+
+
+def _remembered(
+    cache: dict[int, T], images: Sequence[bytes], make: Callable[[list[bytes]], Iterable[T]], most: int
+) -> list[T]:
+    """The value of each image, from the cache or from `make`. The oldest of `most` entries go first."""
+    found = {hash(data): cache[hash(data)] for data in images if hash(data) in cache}
+    new = {hash(data): data for data in images if hash(data) not in found}
+    made = dict(zip(new, make([*new.values()]), strict=True)) if new else {}
+    cache.update(made)
+    while len(cache) > most:
+        cache.pop(next(iter(cache)))
+    found |= made
+    return [found[hash(data)] for data in images]
 
 
 def visible_part(sample: Sample) -> VisiblePart:
@@ -110,39 +152,48 @@ def visible_part(sample: Sample) -> VisiblePart:
     )
 
 
-def measure(part: VisiblePart, embeddings: Embeddings | None = None) -> Measurements:
-    """All measurements of a sample.
+def measure(
+    part: VisiblePart, embeddings: Mapping[str, Embeddings] | None = None, cache: Cache | None = None
+) -> Measurements:
+    """All measurements of a sample; `embeddings` by the name of their space.
 
     Raises:
         ShardError: an image cannot be decoded; the message names the sample.
     """
-    n, scale = len(part.pool), _scale(part)
-    before = part.before[-1:] if part.after else part.before[-2:]
-    near = before + (part.after[:1] if before else part.after[:2])  # two frames, also where the gap is at an edge
-    far = part.before[: len(part.before) - len(before)] + part.after[len(near) - len(before) :]
-    images = [_load(part.key, data, "YCbCr", scale) for data in part.pool + near]
-    facts = [_file_features(data, image) for data, image in zip(part.pool, images, strict=False)]
-    luma, thumbnails = _arrays([image if image.mode == "YCbCr" else image.convert("YCbCr") for image in images])
-    spaces = {"pixels": space(thumbnails, n, len(before))}
-    if embeddings is not None:
-        vectors = embeddings(part.key, (*part.pool, *part.before[-1:], *part.after[:1]))
-        spaces["embedding"] = space(vectors, n, len(part.before[-1:]))
-    rest = (np.asarray(_load(part.key, data, "L", scale).convert("L")) for data in far)  # decoded only where needed
+    n, scale, at = len(part.pool), _scale(part), len(part.before)
+    shown, cache, decoded = (*part.pool, *part.before, *part.after), cache or Cache(), dict[bytes, Any]()
+
+    def decode(data: bytes) -> Any:
+        if data not in decoded:
+            decoded[data] = _load(part.key, data, "YCbCr", scale)
+        return decoded[data]
+
+    def between(vectors: Any) -> Distances:
+        return distances(np.stack(vectors).astype(np.float64), n, at)
+
+    artefacts = cache.artefacts(part.pool, decode, scale)
+    found = cache.looks(shown, decode)
+    spaces = {"pixels": between([look.pixels for look in found]), "hog": between([look.hog for look in found])}
+    spaces |= {name: between(embed(part.key, shown)) for name, embed in (embeddings or {}).items()}
     return Measurements(
         k=part.k,
-        artefacts=np.column_stack([facts, image_features(luma[:n], max(1, 8 // scale))]),
+        artefacts=artefacts,
         spaces=spaces,
-        overlay=overlay(luma, rest, k=part.k, at=len(before)) if len(near) == 2 else None,
+        joined=combined([*spaces.values()]),
+        colours=between([look.colours for look in found]),
+        overlay=_overlay(part, lambda data: np.asarray(_ycbcr(decode(data)).getchannel(0))),
+        thumbnails=tuple(look.thumbnail for look in found),
     )
 
 
-def _arrays(images: Sequence[Any]) -> tuple[Luma, Floats]:
-    """Luma [N, H, W] and thumbnails [N, D] of YCbCr images."""
-    side = max(1, min(images[0].size) // THUMBNAIL_PX)
-    side = 1 << (side.bit_length() - 1)  # Pillow is quick with powers of two
-    luma = np.stack([np.asarray(image.getchannel(0)) for image in images])
-    small = np.stack([np.asarray(image.reduce(side)) for image in images])
-    return luma, small.reshape(len(images), -1).astype(np.float64)
+def _overlay(part: VisiblePart, luma: Callable[[bytes], Any]) -> Space | None:
+    """The distances inside a clock or counter; decodes only as many frames as it needs to see that there is none."""
+    before = part.before[-1:] if part.after else part.before[-2:]
+    near = before + (part.after[:1] if before else part.after[:2])  # two frames, also where the gap is at an edge
+    if len(near) < 2:
+        return None
+    far = part.before[: len(part.before) - len(before)] + part.after[len(near) - len(before) :]
+    return overlay(map(luma, part.pool), np.stack([*map(luma, near)]), map(luma, far), k=part.k, at=len(before))
 
 
 def image_features(luma: Luma, grid_px: int) -> Floats:
@@ -208,6 +259,10 @@ def _file_features(data: bytes, image: Any) -> list[float]:
         float(across * down),
         float(bool(image.info.get("progressive"))),
     ]
+
+
+def _ycbcr(image: Any) -> Any:
+    return image if image.mode == "YCbCr" else image.convert("YCbCr")
 
 
 def _scale(part: VisiblePart) -> int:

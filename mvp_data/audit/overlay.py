@@ -26,21 +26,26 @@ STILL_RANGE, STILL_SHARE = 20, 0.2  # at least this share of a cell's pixels sta
 MOST_SHARE = 0.03  # of the frame
 
 
-def overlay(luma: Luma, rest: Iterable[npt.NDArray[np.uint8]], *, k: int, at: int) -> Space | None:
-    """Distances inside the region for frames [n + 2, H, W]: the pool, then the two context frames at the gap.
+def overlay(
+    pool: Iterable[npt.NDArray[np.uint8]], near: Luma, rest: Iterable[npt.NDArray[np.uint8]], *, k: int, at: int
+) -> Space | None:
+    """Distances inside the region, among the candidates `pool` and the two context frames `near` at the gap.
 
-    `at` of those two frames are before the gap. Returns None if there is no such region. `rest`, the other context
-    frames [H, W], is read only as far as needed. Usually that is not at all, because the two frames must share a region
-    with `k` candidates of the pool.
+    `at` of those two frames are before the gap. Returns None if there is no such region. The pool and `rest`, the other
+    context frames [H, W], are read only as far as needed. Usually that is not at all, because the two frames must share
+    a region with each other, and with `k` candidates.
     """
-    n = len(luma) - 2
-    frames = [*luma[n:]]
-    ends = _extremes(luma[n:])
+    frames = [*near]
+    ends = _extremes(near)
     seeds = np.flatnonzero(_steady(*ends))
-    seeds = seeds[_counting(_cells(luma[n:], seeds))]
-    seeds = seeds[_shared_by(_cells(luma[:n], seeds), _cells(luma[n:], seeds)) >= k]
+    seeds = seeds[_counting(_cells(near, seeds))]
     if not len(seeds):
         return None  # without decoding another frame
+    luma = np.concatenate([np.stack([*pool]), near])
+    n = len(luma) - 2
+    seeds = seeds[_shared_by(_cells(luma[:n], seeds), _cells(near, seeds)) >= k]
+    if not len(seeds):
+        return None
     for frame in rest:
         frames.append(frame)
         high, low = _extremes(frame[None])

@@ -9,34 +9,33 @@ its score shows how many puzzles similarity alone can solve. Each task is judged
 each solver.
 """
 
-import zlib
-from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from mvp_data.audit.features import Embeddings, measure, visible_part
-from mvp_data.audit.scoring import Answers, Result, guessing, judge, questions, seeing_runs, sure_level
-from mvp_data.audit.solvers import LEAK, Samples, pool_features, relative, solvers
-from mvp_data.core.errors import ConfigError, MissingDependencyError, ShardError, WeightsError
-from mvp_data.core.seeds import stable_hash
+from mvp_data.audit.features import Cache, Embeddings
+from mvp_data.audit.pairs import PAIR_KINDS, Row, compared, rows, told_first
+from mvp_data.audit.scoring import Answers, Result, families, guessing, judge, seeing_runs, sure_level
+from mvp_data.audit.solvers import LEAK
+from mvp_data.audit.tally import Measurer, Tally
+from mvp_data.audit.visibility import Gallery, Shown
+from mvp_data.core.errors import ConfigError, ShardError, WeightsError
+from mvp_data.core.statistics import Estimate
 from mvp_data.embedding.base import Embedder
 from mvp_data.embedding.load import load_embedder
-from mvp_data.puzzles.shortest_path import Numbers, searchable
+from mvp_data.embedding.weights import WEIGHTS
+from mvp_data.puzzles.shortest_path import searchable
 from mvp_data.shards.index import read_index
-from mvp_data.shards.record import LABELS, Record
+from mvp_data.shards.record import Record
 from mvp_data.shards.tar import Sample, iter_samples, read_shard, sample_spans, shard_paths
 from mvp_data.system.progress import Progress
 from mvp_data.tasks.catalogue import TASKS
-from mvp_data.tasks.grading import right_slots
 
 FEW_SAMPLES, FEW_GROUPS = 30, 5
 SAMPLES = 5000
-TAIL_BYTES = 4096  # of a JPEG, which with its length identify it well enough: K images must agree
-WINDOW = 8  # an image of many samples links each of them to the next few
+HELD_OUT = ("val", "test")  # the splits where no sample may show another one's hidden frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +46,8 @@ class TaskAudit:
     k: int
     l: int  # noqa: E741 - the name of the paper
     samples: int  # audited
+    pairs: int  # whose both samples were audited
+    orphans: int  # pairs that have one sample only
     video_groups: int  # those whose samples share a run of candidates count as one
     resampled: str  # the units of the intervals: video groups, else samples
     overlay_share: float  # of samples with a region that looks like a clock or counter
@@ -54,6 +55,9 @@ class TaskAudit:
     chance: Mapping[str, float]  # the score of a guess, by metric
     seeing_runs: Mapping[str, float]  # the score of a solver that sees only runs
     results: tuple[Result, ...]
+    told_first: Estimate | None  # how often `mask_start` tells the first twin from the second; chance is the floor
+    compared: Mapping[str, str]  # the solvers of `rows` by column
+    rows: tuple[Row, ...]
 
     @property
     def leaks(self) -> tuple[str, ...]:
@@ -69,7 +73,9 @@ class Audit:
     samples: int  # audited
     samples_of: int  # in the shards
     encoder: str  # "" without one
-    sure_level: float  # of the intervals that decide on `wins`
+    second_encoder: str  # another one, that the build did not use; "" without one
+    shown: tuple[Shown, ...]  # by split: samples with hidden frames that other samples show
+    sure_level: float  # of the intervals of a family of solvers that decide on `wins`
     probes_missing: str  # why the probes did not run and how to install them; "" where they ran
     parts: tuple[TaskAudit, ...]
 
@@ -80,11 +86,13 @@ class Audit:
         return tuple(f"{part.task} {name}" if several else name for part in self.parts for name in part.leaks)
 
 
-def audit(path: Path, *, embedder: Embedder | None = None, samples: int = SAMPLES) -> Audit:
-    """Run all solvers over a tar or a folder of shards; with `embedder` also those that compare its vectors.
+def audit(
+    path: Path, *, embedder: Embedder | None = None, second: Embedder | None = None, samples: int = SAMPLES
+) -> Audit:
+    """Run all solvers over a tar or a folder of shards; with `embedder` and `second` also those that compare vectors.
 
-    It audits at most `samples` samples, evenly spread, and writes nothing. Without the extra `audit` the probes do not
-    run, and `probes_missing` says so.
+    It audits at most `samples` samples, evenly spread, in whole pairs, and writes nothing. Without the extra `audit`
+    the probes do not run, and `probes_missing` says so.
 
     Raises:
         ShardError: the shards are damaged, of several builds, or of several shapes within a task.
@@ -92,7 +100,9 @@ def audit(path: Path, *, embedder: Embedder | None = None, samples: int = SAMPLE
     if samples < 1:
         raise ConfigError(f"{samples} samples: ask for at least 1")
     total = _count(path)
-    embeddings = Embeddings(embedder) if embedder is not None else None
+    encoders = {"embedding": embedder, "second": second}
+    embeddings = {name: Embeddings(one) for name, one in encoders.items() if one is not None}
+    measurer = Measurer(embeddings=embeddings, cache=Cache(), gallery=Gallery())
     tallies: dict[str, Tally] = {}
     first: dict[str, Record] = {}
     with Progress(min(total, samples), "auditing", "sample") as progress:
@@ -100,12 +110,12 @@ def audit(path: Path, *, embedder: Embedder | None = None, samples: int = SAMPLE
             record = sample.record
             _check_same(path, record, first)
             if record.task not in tallies:
-                tallies[record.task] = Tally(record, embedding=embedder is not None)
-            tallies[record.task].add(sample, embeddings)
+                tallies[record.task] = Tally(record, measurer)
+            tallies[record.task].add(sample)
             progress.update()
     if not tallies:
         raise ShardError(f"{path}: holds no sample")
-    return _finish(tallies, path, total, embedder.encoder.name if embedder is not None else "")
+    return _finish(tallies, path, total, measurer)
 
 
 def embedder_for(path: Path, spec: str = "") -> Embedder:
@@ -125,118 +135,21 @@ def embedder_for(path: Path, spec: str = "") -> Embedder:
         raise WeightsError(f"{error}; or give --no-embedding") from error
 
 
-class Tally:
-    """The answers of the solvers to the samples of one task, in about 600 bytes a sample."""
+def second_embedder_for(spec: str, first: Embedder) -> Embedder | None:
+    """The second embedder: the one of this spec, `none`, or without a spec a built-in one other than the first.
 
-    def __init__(self, record: Record, *, embedding: bool) -> None:
-        self.task, self.question, self.k, self.l = TASKS[record.task], record.question, record.k, record.l
-        self.overlays = 0
-        self._solvers = solvers(self.task, self.k, self.l, embedding=embedding)
-        self._answers = {solver.name: bytearray() for solver in self._solvers if solver.solve}  # numbers of labels
-        self._right, self._orders = array("b"), array("b")  # by label, by place in the shuffled pool
-        self._labels = bytearray()  # by place in the shuffled pool
-        self._features = bytearray()  # float16
-        self._groups, self._images = array("Q"), array("Q")
+    None if the weights of that built-in one are not on this machine.
 
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def add(self, sample: Sample, embeddings: Embeddings | None) -> None:
-        """Answer one sample, and store its features and right answer for the solvers that learn."""
-        part, record = visible_part(sample), sample.record
-        found = measure(part, embeddings)
-        labels = [LABELS.index(label) for label in part.labels]
-        for solver in self._solvers:
-            if solver.solve:
-                chosen = [labels[place] for place in solver.solve(found)]
-                answer = self.task.form.from_chosen(chosen, self.question.choices, record.key)
-                self._answers[solver.name] += bytes(answer)
-        features = np.concatenate([found.artefacts, pool_features(found)], axis=1)
-        self._features += relative(features).astype(np.float16).tobytes()
-        self._right.extend(right_slots(LABELS[: self.question.choices], record.answer))
-        self._orders.extend(record.candidates[number].order for number in labels)
-        self._labels += bytes(labels)
-        self._groups.append(stable_hash("group", record.video_group))
-        self._images.extend(zlib.crc32(data[-TAIL_BYTES:]) ^ len(data) << 32 for data in sample.candidates)
-        self.overlays += found.overlay is not None
-
-    def clusters(self) -> tuple[Numbers, bool]:
-        """The cluster of each sample, and whether clusters are video groups.
-
-        Samples that share K or more candidates may be twins: one puzzle with the right and the wrong frames exchanged.
-        They are one cluster, and so are their video groups. If only one group is left, each sample is a cluster of its
-        own, twins together.
-        """
-        codes = np.unique(np.frombuffer(self._groups, np.uint64), return_inverse=True)[1]
-        images = np.frombuffer(self._images, np.uint64).reshape(len(self), -1)
-        pairs = twins(images, min(self.k, images.shape[1]))
-        groups = merged(int(codes.max()) + 1, codes[pairs])[codes]
-        return (groups, True) if groups.max() else (merged(len(self), pairs), False)
-
-    def answers(self, clusters: Numbers, *, learn: bool) -> tuple[Answers, str]:
-        """The answers of all solvers, and why the probes did not run, or an empty string.
-
-        Without `learn` the solvers that learn are left out.
-        """
-        chosen = {name: _matrix(np.frombuffer(kept, np.uint8), len(self)) for name, kept in self._answers.items()}
-        right = _matrix(np.frombuffer(self._right, np.int8), len(self))
-        labels = _matrix(np.frombuffer(self._labels, np.uint8), len(self))
-        samples = Samples(
-            task=self.task,
-            question=self.question,
-            k=self.k,
-            clusters=clusters,
-            right=right,
-            labels=labels,
-            orders=_matrix(np.frombuffer(self._orders, np.int8), len(self)),
-            features=np.frombuffer(self._features, np.float16).reshape(*labels.shape, -1),
-        )
-        missing = ""
-        for solver in self._solvers if learn else ():
-            try:
-                if solver.learn:
-                    chosen[solver.name] = solver.learn(samples)
-            except MissingDependencyError as error:
-                missing = str(error)
-        slots = {name: np.take_along_axis(right, found, axis=1) for name, found in chosen.items()}
-        return Answers(task=self.task, question=self.question, right=slots, clusters=clusters), missing
-
-
-def _matrix(values: npt.NDArray[np.integer], rows: int) -> Numbers:
-    return values.reshape(rows, -1).astype(np.intp)
-
-
-def twins(images: npt.NDArray[np.uint64], least: int) -> Numbers:
-    """Pairs of rows of `images` [samples, n] that have at least `least` in common: [pairs, 2]."""
-    samples, size = images.shape
-    order = images.ravel().argsort(kind="stable")
-    sorted_, owners = images.ravel()[order], order // size
-    shared = []
-    for step in range(1, min(WINDOW, len(sorted_) - 1) + 1):
-        same = (sorted_[step:] == sorted_[:-step]) & (owners[step:] != owners[:-step])
-        shared.append(owners[:-step][same] * samples + owners[step:][same])
-    pairs, counts = np.unique(np.concatenate(shared) if shared else np.zeros(0, np.intp), return_counts=True)
-    return np.stack(np.divmod(pairs[counts >= least], samples), axis=1)
-
-
-def merged(count: int, pairs: Numbers) -> Numbers:
-    """The connected component of each of `count` nodes, numbered from 0; `pairs` [p, 2] are the edges.
-
-    >>> merged(5, np.array([[0, 3], [3, 4]])).tolist()
-    [0, 1, 2, 0, 0]
+    Raises:
+        WeightsError: the weights of the encoder that was asked for are missing or damaged.
     """
-    parent = list(range(count))
-
-    def root(thing: int) -> int:
-        while parent[thing] != thing:
-            parent[thing] = parent[parent[thing]]
-            thing = parent[thing]
-        return thing
-
-    for a, b in pairs.tolist():
-        parent[root(max(root(a), root(b)))] = min(root(a), root(b))
-    numbers: Numbers = np.unique([root(thing) for thing in range(count)], return_inverse=True)[1]
-    return numbers
+    if spec:
+        return None if spec == "none" else load_embedder(spec)
+    for name in WEIGHTS:
+        if first.encoder.name != f"builtin:{name}":
+            with suppress(WeightsError):
+                return load_embedder(f"builtin:{name}")
+    return None
 
 
 def _count(path: Path) -> int:
@@ -247,10 +160,22 @@ def _count(path: Path) -> int:
 
 
 def _spread(path: Path, total: int, wanted: int) -> Iterator[Sample]:
-    """At most `wanted` samples, evenly spread."""
-    step = max(1.0, total / wanted)
-    numbered = enumerate(iter_samples(path))
-    return (sample for number, sample in numbered if int((number + 1) / step) > int(number / step))
+    """At most `wanted` samples, evenly spread; both samples of a pair or neither."""
+    if total <= wanted:
+        return iter_samples(path)
+    units = Counter(_unit(span.record) for shard in shard_paths(path) for span in sample_spans(shard))
+    chosen, taken, passed = {next(iter(units))} if wanted == 1 else set(), 0, 0
+    for unit, size in units.items():
+        passed += size
+        if passed * wanted // total >= taken + size:
+            chosen.add(unit)
+            taken += size
+    return (sample for sample in iter_samples(path) if _unit(sample.record) in chosen)
+
+
+def _unit(record: Record) -> tuple[str, str, str]:
+    """The samples that belong together: those of a pair."""
+    return record.task, record.pair_id, "" if record.pair_id else record.key
 
 
 def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
@@ -266,7 +191,7 @@ def _check_same(path: Path, record: Record, first: dict[str, Record]) -> None:
         raise ShardError(f"{path}: samples of two builds, {hashes[0]!r:.40} and {hashes[1]!r:.40}: audit each alone")
 
 
-def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) -> Audit:
+def _finish(tallies: Mapping[str, Tally], path: Path, total: int, measurer: Measurer) -> Audit:
     """Judge all tasks; the confidence level for `wins` depends on the number of comparisons in all of them."""
     answered = {}
     missing = ""
@@ -275,12 +200,15 @@ def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) 
         answers, problem = tally.answers(clusters, learn=by_group)
         answered[tally.task.name] = (answers, by_group, problem)
         missing = missing or problem
-    sure = sure_level(sum(questions(answers) for answers, _, _ in answered.values()))
+    sure = sure_level(sum(len(families(answers)) for answers, _, _ in answered.values()))
+    names = {space: used.embedder.encoder.name for space, used in measurer.embeddings.items()}
     return Audit(
         path=str(path),
         samples=sum(len(tally) for tally in tallies.values()),
         samples_of=total,
-        encoder=encoder,
+        encoder=names.get("embedding", ""),
+        second_encoder=names.get("second", ""),
+        shown=measurer.gallery.shown(),
         sure_level=sure,
         probes_missing=missing,
         parts=tuple(_part(tallies[task], *found, sure) for task, found in answered.items()),
@@ -289,18 +217,25 @@ def _finish(tallies: Mapping[str, Tally], path: Path, total: int, encoder: str) 
 
 def _part(tally: Tally, answers: Answers, by_group: bool, missing: str, sure: float) -> TaskAudit:
     groups = int(answers.clusters.max()) + 1 if by_group else 1
+    paired = len(answers.pairs) > 0
+    twins = answers.pairs[tally.kinds[answers.pairs[:, 0]] == PAIR_KINDS.index("same_strip")]
     return TaskAudit(
         task=tally.task.name,
         k=tally.k,
         l=tally.l,
         samples=len(tally),
+        pairs=len(answers.pairs),
+        orphans=tally.pairs()[1],
         video_groups=groups,
         resampled="video groups" if by_group else "samples",
         overlay_share=tally.overlays / len(tally),
         warnings=tuple(_warnings(tally, groups, missing)),
-        chance=guessing(tally.question),
-        seeing_runs=seeing_runs(tally.question),
+        chance=guessing(tally.question, paired=paired),
+        seeing_runs=seeing_runs(tally.question, paired=paired),
         results=tuple(judge(answers, sure)),
+        told_first=told_first(tally.starts, twins, answers.clusters) if by_group else None,
+        compared=compared(answers),
+        rows=rows(answers, tally.kinds, tally.shots),
     )
 
 
@@ -309,12 +244,22 @@ def _warnings(tally: Tally, groups: int, missing: str) -> Iterator[str]:
         yield f"{len(tally)} samples: with fewer than {FEW_SAMPLES} the intervals are too wide to show anything"
     if groups == 1:
         yield (
-            "one video group: solvers cannot learn on other videos, so labels, positions and both probes are left out; "
-            "the intervals rest on samples, which resemble each other, so they are too narrow"
+            "one video group: solvers cannot learn on other videos, so labels, positions, both probes and the solvers "
+            "by mask-start are left out; the intervals rest on samples, which resemble each other, so they are too "
+            "narrow"
         )
     elif groups < FEW_GROUPS:
         yield f"{groups} video groups: with so few, the intervals show only gross leaks"
     if missing:
         yield f"probe-candidates and probe-artefacts did not run, so leaks can be missed: {missing}"
+    found, orphans = tally.pairs()
+    if orphans:
+        yield (
+            f"{orphans} of {orphans + len(found)} pairs have only one of their two samples, so the balance between "
+            "both is lost; filter and split by pair_id"
+        )
     if not searchable(tally.k + tally.l, tally.k):
-        yield "too many candidates to search all answers: alike, chain, path, overlay and positions are left out"
+        yield (
+            "too many candidates to search all answers: the solvers that compare several candidates are left out, "
+            "except nearest"
+        )

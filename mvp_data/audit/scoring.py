@@ -4,11 +4,15 @@ A pool may hold two coherent runs of frames: the hidden segment and a decoy. A s
 which one is hidden, and in which direction, is exactly right a quarter of the time without looking at the context. So
 solvers that see frames are judged only on metrics in which such a solver scores no better than a guess. This holds for
 every pool, with or without a decoy; docs/audit.md gives the reasons.
+
+The *pair score* of a pair is 1 if both of its samples are answered right, else 0. A solver that gives both samples the
+same answer has pair score 0.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -23,6 +27,8 @@ from mvp_data.tasks.task import Question, Task
 
 LEVEL = 0.95
 CONSTANT_CLUSTERS = 5  # in a clean build, a guess is exactly at chance in each of so many clusters by rare luck only
+PAIR, PAIR_SET = "pair", "pair set"
+NO_PAIRS: Numbers = np.zeros((0, 2), np.intp)
 RARE = 5.0  # with fewer hits expected, no interval of their share can be trusted: they are counted instead
 
 
@@ -46,20 +52,27 @@ class Answers:
     question: Question
     right: Mapping[str, Numbers]  # by solver, [samples, slots]: the right slot of each label of its answers, or -1
     clusters: Numbers  # [samples] the units of the intervals
+    pairs: Numbers = field(default_factory=lambda: NO_PAIRS)  # [pairs, 2] the samples of each pair
+    floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by solver: a higher chance by metric
 
     def kind(self, solver: str) -> str:
         """The kind of a solver in this task."""
         return SOLVERS[solver].kind_in(self.task)
 
 
-def metrics(question: Question) -> tuple[str, ...]:
-    """The metrics for answers of this form; short tables and plots show the first three."""
+def metrics(question: Question, *, paired: bool = False) -> tuple[str, ...]:
+    """The metrics for answers of this form; short tables and plots show the first three.
+
+    `paired`: whether there are pairs, whose score then comes first.
+    """
     if question.slots == 1:
         return ("exact", "selection") if question.choices > 1 else ("exact",)
     if not question.ordered:
-        return "selection", "whole", "exact", "recall"
+        return (*((PAIR,) if paired else ()), "selection", "whole", "exact", "recall")
     if question.slots == question.choices:
         return "order", "exact", "position"
+    if paired:
+        return PAIR, "selection", "exact", "given", "whole", "set", PAIR_SET, "order", "recall", "position"
     return "selection", "given", "exact", "whole", "set", "order", "recall", "position"
 
 
@@ -74,21 +87,23 @@ def judged(question: Question, *, sees_frames: bool) -> tuple[str, ...]:
     return ("selection", "given", "whole") if sees_frames else ("selection", "order", "exact")
 
 
-def guessing(question: Question) -> dict[str, float]:
-    """The exact mean of each metric over all valid answers."""
+def guessing(question: Question, *, paired: bool = False) -> dict[str, float]:
+    """The exact mean of each metric over all valid answers; to both samples of a pair independently."""
     k, others = question.slots, question.choices - question.slots
     own = {"given": 0.5, "whole": (1 - math.comb(others, k)) / math.comb(k + others, k)}  # C(l, K) is 0 where l < K
+    for pair, single in ((PAIR, "exact"), (PAIR_SET, "set")):
+        own[pair] = chance(single, k, others, ordered=question.ordered).mean ** 2
     return {
         metric: own[metric] if metric in own else chance(metric, k, others, ordered=question.ordered).mean
-        for metric in metrics(question)
+        for metric in metrics(question, paired=paired)
     }
 
 
-def seeing_runs(question: Question) -> dict[str, float]:
+def seeing_runs(question: Question, *, paired: bool = False) -> dict[str, float]:
     """The mean of each metric for a solver that knows which candidates form a run of K, but no direction.
 
     There are two such runs, or one where all candidates are hidden frames; the solver does not know which of the two is
-    right. Empty for pools without room for two.
+    right, and takes the same one in both samples of a pair. Empty for pools without room for two.
     """
     k, others = question.slots, question.choices - question.slots
     if k == 1 or 0 < others < k:
@@ -104,114 +119,140 @@ def seeing_runs(question: Question) -> dict[str, float]:
         "order": taken / 2,
         "recall": taken,
         "position": taken * (1 + k % 2 / k) / 2,  # backwards, the middle one of an odd number is right
+        PAIR: 0.0,
+        PAIR_SET: 0.0,
     }
-    return {metric: earned[metric] for metric in metrics(question)}
+    return {metric: earned[metric] for metric in metrics(question, paired=paired)}
 
 
-def scores(right: Numbers, question: Question) -> dict[str, tuple[Floats, Floats]]:
+def scores(right: Numbers, question: Question, pairs: Numbers = NO_PAIRS) -> dict[str, tuple[Floats, Floats]]:
     """A sample's value and weight by metric; `right` [samples, slots] is the right slot of each answered label or -1.
 
-    A score is the weighted mean of the values. All samples weigh 1, except for `given`: there a sample weighs as much
-    as it has pairs of chosen hidden frames, so one without a pair does not count.
+    A score is the weighted mean of the values. All samples weigh 1, with two exceptions. For `given` a sample weighs as
+    much as it has pairs of chosen hidden frames, so one without a pair does not count. For the pair scores the first
+    sample of each of `pairs` has the value of the pair, and no other sample counts.
     """
     values = grade_all(right, question.choices, ordered=question.ordered)
     hits = (right >= 0).sum(axis=1)
-    ones, pairs = np.ones(len(right)), hits * (hits - 1) / 2
-    return {metric: (values[metric], pairs if metric == "given" else ones) for metric in metrics(question)}
+    ones = np.ones(len(right))
+    weights = {"given": hits * (hits - 1) / 2}
+    for pair, single in ((PAIR, "exact"), (PAIR_SET, "set")):
+        values[pair], weights[pair] = np.zeros(len(right)), np.zeros(len(right))
+        values[pair][pairs[:, 0]] = values[single][pairs].min(axis=1)
+        weights[pair][pairs[:, 0]] = 1
+    return {metric: (values[metric], weights.get(metric, ones)) for metric in metrics(question, paired=len(pairs) > 0)}
 
 
-def questions(answers: Answers) -> int:
-    """The number of comparisons with chance: one for each leak solver and each metric that judges it."""
-    return sum(len(_judged(answers, name)) for name in answers.right if answers.kind(name) == LEAK)
+def families(answers: Answers) -> Mapping[str, int]:
+    """The comparisons with chance of each family of leak solvers: one for each of its solvers and judged metrics."""
+    names = [name for name in answers.right if answers.kind(name) == LEAK]
+    return Counter(SOLVERS[name].family for name in names for _ in _judged(answers, name))
 
 
 def sure_level(count: int) -> float:
-    """The level of each of `count` intervals that hold together with 95 % confidence (Bonferroni)."""
+    """The level of each of `count` families of intervals that hold together with 95 % confidence (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(1, count)
 
 
 def judge(answers: Answers, sure: float) -> list[Result]:
-    """A result for each solver, leak solvers before content solvers; `sure` is the level of a `wins`.
+    """A result for each solver, leak solvers before content solvers; `sure` is the level of a family of solvers.
 
     There are many comparisons on one set of samples: with a 95 % interval for each, one in forty would be above chance
     by luck alone. So a solver `wins` only if the wider interval, which holds for all leak solvers together with 95 %
-    confidence, is above chance. If only its own 95 % interval is, the verdict is `unsure`.
+    confidence, is above chance. If only its own 95 % interval is, the verdict is `unsure`. One rule in several spaces
+    is one family: its comparisons share the doubt that each family may have, so more spaces do not weaken the others.
     """
-    levels = guessing(answers.question)
+    levels = guessing(answers.question, paired=len(answers.pairs) > 0)
     names = sorted(answers.right, key=lambda name: KINDS.index(answers.kind(name)))
     sums, sizes, tails = _sums(answers, names)
-    worst = np.array([lowest(metric, answers.question) for metric in levels])
-    (low, high), (sure_low, sure_high) = ratio_intervals(
+    sizes_of = families(answers)
+    sure_of = {name: 1 - (1 - sure) / sizes_of.get(SOLVERS[name].family, 1) for name in names}
+    sures = sorted({*sure_of.values()})
+    worst = np.array([0.0 if metric in (PAIR, PAIR_SET) else lowest(metric, answers.question) for metric in levels])
+    (low, high), *wide = ratio_intervals(
         sums,
         sizes,
         stable_hash("audit"),
         least=np.tile(worst, len(names)),
         most=np.ones(sums.shape[1]),
-        levels=(LEVEL, sure),
+        levels=(LEVEL, *sures),
     )
+    which = np.repeat([sures.index(sure_of[name]) for name in names], len(levels))
+    sure_low, sure_high = (np.choose(which, [ends[side] for ends in wide]) for side in (0, 1))
     fixed = _fixed(sums, sizes, names, levels)
     low, high, sure_low, sure_high = (np.where(np.isnan(fixed), end, fixed) for end in (low, high, sure_low, sure_high))
     totals, weights = sums.sum(axis=0), sizes.sum(axis=0)
     results = []
     for number, name in enumerate(names):
         columns = {metric: number * len(levels) + m for m, metric in enumerate(levels)}
+        floors = answers.floors.get(name, {})
         estimates = {
             metric: Estimate(
                 mean=float(totals[at] / weights[at]) if weights[at] else levels[metric],
                 low=float(low[at]),
                 high=float(high[at]),
-                chance=levels[metric],
+                chance=floors.get(metric, levels[metric]),
             )
             for metric, at in columns.items()
         }
         ends = {metric: (float(sure_low[at]), float(sure_high[at])) for metric, at in columns.items()}
-        results.append(_result(name, answers, estimates, ends, (tails[number], sure)))
+        results.append(_result(name, answers, estimates, ends, (tails[number], sure_of[name])))
     return results
 
 
-def luck(exact: Floats, clusters: Numbers, level: float) -> float | None:
-    """The probability that guessing is exactly right in at least as many clusters; None where such hits are not rare.
+def luck(hits: Floats, clusters: Numbers, expected: float) -> float | None:
+    """The probability that guessing has hits in at least as many clusters; None where hits are not rare.
 
-    For rare hits an interval misleads: one hit in 78 samples lifts it above a chance of 1/1680, although guessing has a
-    hit in one of twenty such sets. The number of clusters with a hit is at most about Poisson-distributed, whether or
-    not the samples of a cluster hit together.
+    `hits` [samples] are above 0 for a hit, and guessing has `expected` of them. For rare hits an interval misleads: one
+    exact answer in 78 samples lifts it above a chance of 1/1680, although guessing has one in one of twenty such sets.
+    The number of clusters with a hit is at most about Poisson-distributed, whether or not the samples of a cluster hit
+    together.
     """
-    expected = len(exact) * level
     if expected >= RARE:
         return None
-    hits = len(np.unique(clusters[exact > 0]))
-    terms = accumulate(range(1, hits), lambda term, count: term * expected / count, initial=math.exp(-expected))
-    return max(0.0, 1 - sum(terms)) if hits else 1.0
+    found = len(np.unique(clusters[hits > 0]))
+    terms = accumulate(range(1, found), lambda term, count: term * expected / count, initial=math.exp(-expected))
+    return max(0.0, 1 - sum(terms)) if found else 1.0
 
 
-def _judged(answers: Answers, solver: str) -> tuple[str, ...]:
-    return judged(answers.question, sees_frames=SOLVERS[solver].sees_frames)
+def _judged(answers: Answers, name: str) -> tuple[str, ...]:
+    """The metrics that decide for one solver; a solver that sees only the candidates gives both twins one answer."""
+    solver, question = SOLVERS[name], answers.question
+    shown = metrics(question, paired=len(answers.pairs) > 0)
+    usual = judged(question, sees_frames=solver.sees_frames)
+    asked = usual if solver.judged is None else [metric for metric in solver.judged if metric in shown]
+    both = PAIR_SET if question.ordered else PAIR
+    uses_context = solver.sees_frames and (solver.judged is not None or not solver.among_candidates)
+    return (*asked, *((both,) if both in shown and uses_context else ()))
 
 
-def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[float | None]]:
-    """Values and weights summed over each cluster, [clusters, solvers * metrics]; the `luck` of each solver."""
+def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[dict[str, float | None]]]:
+    """Values and weights summed over each cluster, [clusters, solvers * metrics]; the `luck` of each solver's hits."""
+    levels = guessing(answers.question, paired=len(answers.pairs) > 0)
     sums, sizes, tails = [], [], []
     for name in names:
-        found = scores(answers.right[name], answers.question)
+        found = scores(answers.right[name], answers.question, answers.pairs)
         for value, weight in found.values():
             sums.append(np.bincount(answers.clusters, value * weight))
             sizes.append(np.bincount(answers.clusters, weight))
-        tails.append(luck(found["exact"][0], answers.clusters, guessing(answers.question)["exact"]))
+        rare = [metric for metric in ("exact", PAIR, PAIR_SET) if metric in levels]
+        tails.append({m: luck(found[m][0], answers.clusters, found[m][1].sum() * levels[m]) for m in rare})
     return np.stack(sums, axis=1), np.stack(sizes, axis=1), tails
 
 
 def _fixed(sums: Floats, sizes: Floats, names: Sequence[str], levels: Mapping[str, float]) -> Floats:
-    """The chance level of each column that is at chance by construction, else NaN: [solvers * metrics].
+    """The value of each column that is constant by construction, else NaN: [solvers * metrics].
 
     A solver that sees only the candidates scores exactly chance over a pair of twins, so its selection is 0 in every
-    cluster. An interval for an unknown mean would say that any value is possible.
+    cluster, and it is never right on both. An interval for an unknown mean would say that any value is possible.
     """
-    chance = np.array([levels[m] if m in ("selection", "whole") else np.nan for m in levels] * len(names))
-    constant = (np.abs(sums - chance * sizes) < 1e-9).all(axis=0).reshape(len(names), len(levels))
+    usual = {"selection": levels.get("selection"), "whole": levels.get("whole"), PAIR: 0.0, PAIR_SET: 0.0}
+    value = np.array([usual.get(m, np.nan) for m in levels] * len(names), float)
+    constant = (np.abs(sums - value * sizes) < 1e-9).all(axis=0).reshape(len(names), len(levels))
     if len(sums) < CONSTANT_CLUSTERS or "selection" not in levels:
-        return np.full(len(chance), np.nan)
+        return np.full(len(value), np.nan)
     constant &= constant[:, [list(levels).index("selection")]]  # whole sets are so rare that none may be luck
-    return np.where(constant.ravel(), chance, np.nan)
+    return np.where(constant.ravel(), value, np.nan)
 
 
 def _result(
@@ -219,21 +260,24 @@ def _result(
     answers: Answers,
     estimates: Mapping[str, Estimate],
     sure_ends: Mapping[str, tuple[float, float]],
-    hits: tuple[float | None, float],
+    hits: tuple[Mapping[str, float | None], float],
 ) -> Result:
-    """The verdict: an interval above chance in a judged metric, or for `exact` where hits are rare, more than luck."""
-    tail, level = hits
-    asked = _judged(answers, name)
+    """The verdict: an interval above chance in a judged metric, or for rare hits more of them than luck."""
+    tails, level = hits
+    asked, floors = _judged(answers, name), answers.floors.get(name, {})
 
     def above(ends: Mapping[str, float], level: float) -> tuple[str, ...]:
         won = {metric: ends[metric] > estimates[metric].chance + 1e-12 for metric in asked}
-        if tail is not None and "exact" in won:
-            won["exact"] = tail <= (1 - level) / 2
+        for metric in won.keys() - floors.keys():
+            tail = tails.get(metric)
+            won[metric] = tail <= (1 - level) / 2 if tail is not None else won[metric]
         return tuple(metric for metric in asked if won[metric])
 
     wins = above({metric: low for metric, (low, _) in sure_ends.items()}, level)
     likely = above({metric: estimate.low for metric, estimate in estimates.items()}, LEVEL)
-    below = any(sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in asked)
+    fair = [metric for metric in asked if metric not in (PAIR, PAIR_SET)]  # a pair score of 0 is as it should be
+    low = (sure_ends[metric][1] < estimates[metric].chance - 1e-12 for metric in fair)
+    below = not floors and any(low)  # a floor is the best that is possible by arithmetic
     return Result(
         name=name,
         kind=answers.kind(name),

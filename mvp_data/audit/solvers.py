@@ -9,13 +9,16 @@ learned on the others. Without clusters, two puzzles with one pool and opposite 
 each would then teach the wrong answer to the other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.audit import context_solvers
+from mvp_data.audit.distances import Distances, can_fit
 from mvp_data.audit.features import ARTEFACTS, OF_THE_FILE, Measurements
 from mvp_data.core.errors import MissingDependencyError
 from mvp_data.core.seeds import stable_hash
@@ -26,6 +29,8 @@ from mvp_data.tasks.task import Question, Task
 Rows = npt.NDArray[np.floating]
 
 BASELINE, LEAK, CONTENT = KINDS = ("baseline", "leak", "content")
+SPACES = ("pixels", "hog", "embedding", "second")  # builds use the first and the third
+JOINED = "all"  # the mean over the spaces
 FOLDS = 5
 MAX_STEPS = 1000  # of L-BFGS, which is deterministic; its default of 100 can be too few
 INSTALL = "pip install 'masked-video-prediction[audit]'"
@@ -44,6 +49,9 @@ class Samples:
     labels: Numbers  # [samples, n] number of the label of each candidate
     orders: Numbers  # [samples, n] place of each candidate in the hidden segment, or -1
     features: Rows  # [samples, n, F] `relative`: the artefacts, then `pool_features`
+    mask_starts: Numbers  # [samples] context frames before the gap
+    halves: Mapping[str, Numbers]  # by `HALVES`, [samples, 2, K]: two halves of the pool, as places in order
+    elsewhere: Numbers  # [samples, K] places of the pool: the answer that other samples show
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,22 +68,33 @@ class Solver:
     searches: bool = False  # all answers, so large pools are left out
     needs_distractors: bool = False
     least_slots: int = 1  # fewest labels in an answer
+    two_halves: bool = False  # whether the pool must hold as many distractors as hidden frames
+    fits_runs: bool = False  # whether it needs `Distances.fits`
+    for_twins: bool = False  # whether it only makes sense for same-strip twins
+    judged: tuple[str, ...] | None = None  # the metrics that decide beside the pair score; None: `scoring.judged`
+
+    @property
+    def family(self) -> str:
+        """The name of its rule, without the space."""
+        return self.name.removesuffix(f"-{self.space}")
 
     def kind_in(self, task: Task) -> str:
         """Leak or content solver in this task. Comparing the candidates is a leak only where a pool can have decoys."""
         return CONTENT if self.among_candidates and not task.decoys else self.kind
 
 
-def solvers(task: Task, k: int, l: int, *, embedding: bool) -> tuple[Solver, ...]:  # noqa: E741
-    """The solvers that can answer puzzles of this shape, without or with vectors of an `embedding`."""
+def solvers(task: Task, k: int, l: int, *, context: int, spaces: Collection[str]) -> tuple[Solver, ...]:  # noqa: E741
+    """The solvers that can answer puzzles of this shape, with distances in these spaces."""
     searched, slots = searchable(k + l, k), task.question(k, l).slots
     return tuple(
         solver
         for solver in SOLVERS.values()
         if (searched or not solver.searches)
         and (l or not solver.needs_distractors)
+        and (l == k or not solver.two_halves)
+        and ((context > 1 and can_fit(k + l, k)) or not solver.fits_runs)
         and slots >= solver.least_slots
-        and (embedding or solver.space != "embedding")
+        and (not solver.space or solver.space in spaces)
     )
 
 
@@ -98,12 +117,17 @@ def chain(found: Measurements, space: str) -> Places:
 
 def nearest(found: Measurements, space: str) -> Places:
     """The K candidates nearest to either frame at the gap, each next one the nearest to the one before."""
-    return similarity_solvers.nearest(found.spaces[space], found.k)
+    return similarity_solvers.nearest(found.spaces[space].gap, found.k)
 
 
 def path(found: Measurements, space: str) -> Places:
     """The shortest path through K candidates from the frame before the gap to the frame after it."""
-    return similarity_solvers.path(found.spaces[space], found.k)
+    return similarity_solvers.path(found.spaces[space].gap, found.k)
+
+
+def inverted(found: Measurements, solve: Callable[[Measurements, str], Places], space: str) -> Places:
+    """The candidates that `solve` leaves, as the shortest path."""
+    return context_solvers.inverted(found.spaces[space], solve(found, space))
 
 
 def overlay(found: Measurements) -> Places:
@@ -221,15 +245,105 @@ def relative(features: Floats) -> Floats:
     return scaled
 
 
+def by_other_samples(samples: Samples) -> Numbers:
+    """The frames that the contexts of other samples show inside the gap."""
+    return _answers(samples, samples.elsewhere)
+
+
+def by_mask_start(samples: Samples, halves: str) -> Numbers:
+    """One half of each pool, chosen by the number of frames before the gap."""
+    both = samples.halves[halves]
+    hits = (np.take_along_axis(samples.orders[:, None], both, axis=2) >= 0).sum(axis=2)
+    second = divide(samples.mask_starts, np.sign(hits[:, 0] - hits[:, 1]), samples.clusters)
+    return _answers(samples, both[np.arange(len(both)), second.astype(int)])
+
+
+def divide(starts: Numbers, better: Numbers, clusters: Numbers) -> npt.NDArray[np.bool_]:
+    """Whether to take the second of two halves of each pool [samples]; the number that divides best is learned.
+
+    `better` [samples] is 1 where the first half is the better one, -1 where the second is. The first half is taken
+    where at most t frames are before the gap, or where more are.
+    """
+    second = np.zeros(len(starts), bool)
+    for learn, ask in folds(clusters):
+        levels = np.unique(starts[learn])
+        gains = (np.where(starts[learn] <= levels[:, None], 1, -1) * better[learn]).sum(axis=1)
+        best = int(np.abs(gains).argmax())
+        second[ask] = (starts[ask] > levels[best]) == (gains[best] >= 0)
+    return second
+
+
+# Two halves of a pool by a rule that does not know the gap; a solver learns when to take which.
+HALVES: dict[str, Callable[[Measurements], tuple[Places, Places]]] = {
+    "runs": lambda found: context_solvers.two_runs(found.joined),
+    "bags": lambda found: (
+        context_solvers.context_bag(found.joined, found.k),
+        context_solvers.other_bag(found.joined, found.k),
+    ),
+}
+BLIND = ("selection", "whole")  # the direction of a run may be read from the context, so order does not decide
+
+
 def _in_space(space: str) -> tuple[Solver, ...]:
     """The solvers that compare frames by their distances in one space."""
     compares = partial(Solver, space=space, searches=True)
     among = partial(compares, kind=LEAK, among_candidates=True)
+    opposite = partial(compares, kind=LEAK, two_halves=True, judged=("selection",))
     return (
         among(name=f"alike-{space}", solve=partial(alike, space=space), needs_distractors=True),
         among(name=f"chain-{space}", solve=partial(chain, space=space)),
-        compares(name=f"path-{space}", kind=CONTENT, solve=partial(path, space=space)),
+        among(
+            name=f"context-bag-{space}",
+            solve=lambda found: context_solvers.context_bag(found.spaces[space], found.k),
+            needs_distractors=True,
+            judged=BLIND,
+        ),
+        opposite(name=f"inverted-nearest-{space}", solve=partial(inverted, solve=nearest, space=space)),
+        opposite(name=f"inverted-path-{space}", solve=partial(inverted, solve=path, space=space)),
         Solver(name=f"nearest-{space}", kind=CONTENT, solve=partial(nearest, space=space), space=space),
+        compares(name=f"path-{space}", kind=CONTENT, solve=partial(path, space=space)),
+        compares(
+            name=f"joint-{space}",
+            kind=CONTENT,
+            solve=lambda found: context_solvers.joint(found.spaces[space]),
+            two_halves=True,
+            fits_runs=True,
+        ),
+    )
+
+
+def _in_all_spaces() -> tuple[Solver, ...]:
+    """The solvers that compare frames by the mean of all spaces, or by colours alone."""
+
+    def solver(name: str, kind: str, solve: Callable[[Distances, int], Places], **rest: Any) -> Solver:
+        return Solver(name=name, kind=kind, solve=lambda found: solve(found.joined, found.k), **rest)
+
+    runs = {"two_halves": True, "fits_runs": True}
+    return (
+        solver("split-runs", LEAK, lambda all_, _: context_solvers.split_runs(all_), judged=BLIND, **runs),
+        solver(f"joint-{JOINED}", CONTENT, lambda all_, _: context_solvers.joint(all_), **runs),
+        solver("one-side", CONTENT, context_solvers.one_side, searches=True, two_halves=True),
+        Solver(
+            name="colour",
+            kind=CONTENT,
+            solve=lambda found: context_solvers.colours(found.colours, found.k),
+            searches=True,
+            needs_distractors=True,
+        ),
+    )
+
+
+def _learning() -> tuple[Solver, ...]:
+    """The solvers that learn on other videos, or look into other samples."""
+    starts = partial(Solver, kind=LEAK, two_halves=True, fits_runs=True, for_twins=True)
+    return (
+        Solver(name="cross-sample", kind=LEAK, learn=by_other_samples),
+        starts(name="mask-start", learn=partial(by_mask_start, halves="runs"), judged=BLIND),
+        starts(name="mask-start-bag", learn=partial(by_mask_start, halves="bags"), judged=()),
+        Solver(name="labels", kind=LEAK, learn=by_label, sees_frames=False),
+        Solver(name="positions", kind=LEAK, learn=by_position, sees_frames=False, searches=True, least_slots=2),
+        Solver(name="probe-candidates", kind=LEAK, learn=by_candidates, among_candidates=True),
+        Solver(name="probe-artefacts", kind=LEAK, learn=by_artefacts),
     )
 
 
@@ -239,11 +353,8 @@ SOLVERS = {
     for solver in (
         Solver(name="random", kind=BASELINE, solve=random, sees_frames=False),
         Solver(name="overlay", kind=LEAK, solve=overlay, searches=True),
-        *_in_space("pixels"),
-        *_in_space("embedding"),
-        Solver(name="labels", kind=LEAK, learn=by_label, sees_frames=False),
-        Solver(name="positions", kind=LEAK, learn=by_position, sees_frames=False, searches=True, least_slots=2),
-        Solver(name="probe-candidates", kind=LEAK, learn=by_candidates, among_candidates=True),
-        Solver(name="probe-artefacts", kind=LEAK, learn=by_artefacts),
+        *(solver for space in SPACES for solver in _in_space(space)),
+        *_in_all_spaces(),
+        *_learning(),
     )
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.config.fields import check_fields, check_path_name, option
+from mvp_data.config.presets import options_of
 from mvp_data.config.removed import removed
 from mvp_data.core.errors import ConfigError, SkipReason
 from mvp_data.core.version import __version__
@@ -48,7 +49,7 @@ class FramesConfig:
     fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
     max_fps: float = option(4.0, "Highest sampling rate, for short videos (frames per second).", low=0.01, high=120)
     min_frames: int = option(
-        32, "A video with fewer frames than this at --fps is sampled at a higher rate.", low=2, high=512
+        64, "A video with fewer frames than this at --fps is sampled at a higher rate.", low=2, high=512
     )
     patch_multiple: int = option(28, "Frame width and height are multiples of this (pixels).", low=1, high=512)
     max_pixels: int = option(112_896, "Largest frame area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
@@ -323,10 +324,14 @@ def digest(value: Any) -> str:
 def from_options(options: Mapping[str, Any]) -> BuildConfig:
     """Make a `BuildConfig` from flat options, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
 
+    `preset` names options of `presets`; options that are also given win.
+
     Raises:
         ConfigError: keys are unknown (all are listed), or a value has the wrong type or is out of range.
     """
     known = {f.name: group for group, f in all_options()}
+    given = {name: value for name, value in options.items() if name != "preset" and value is not None}
+    options = {**options_of(options.get("preset") or "default"), **given}
     if unknown := sorted(set(options) - set(known) - {"src", "out"}):
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {_hint(unknown, known)}")
     src, out = options.get("src", ()), options.get("out")

@@ -79,7 +79,7 @@ class Packer:
             by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
         for task, split in ((task, split) for task in TASKS for split in SPLITS if (task, split) in by_kind):
             units: dict[str, list[Puzzle]] = defaultdict(list)
-            for puzzle in by_kind[task, split]:
+            for puzzle in sorted(by_kind[task, split], key=lambda p: p.key):
                 units[puzzle.pair_id or puzzle.key].append(puzzle)
             for number, members in enumerate(
                 cut(sorted(units.values(), key=self._rank), self._tar_bytes, self._config)

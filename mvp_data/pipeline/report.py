@@ -48,6 +48,7 @@ class BuildReport:
     cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same, summed over all processes
     rates: dict[str, float] = field(default_factory=dict)  # items a second, by step
     workers: dict[str, float] = field(default_factory=dict)  # of pass 1: number, share of time busy, peak MB
+    short_videos: int = 0  # decoded videos under a minute
     already_complete: bool = False  # the folder already held this build
 
 
@@ -60,6 +61,9 @@ class IndexReport:
     videos: int  # in the bank, decoded and embedded
     skipped: dict[str, int]
     seconds: dict[str, float]
+
+
+SHORT_S = 60.0  # `--preset short` is for shorter videos
 
 
 def make_report(
@@ -83,6 +87,7 @@ def make_report(
         shards=len(packed.shards),
         sources=len(rows),
         used=sum(row.outcome == "used" for row in rows),
+        short_videos=sum(0 < row.duration_s < SHORT_S for row in rows),
         skipped=dict(Counter(row.reason for row in rows if row.outcome == "skipped")),
         refused=puzzle_set.drops,
         origins=puzzle_set.origins,
@@ -132,6 +137,8 @@ def to_text(report: BuildReport) -> str:
     ]
     if report.samples:
         lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
+    if 2 * report.short_videos > report.sources:
+        lines.append("short clips:  --preset short makes more samples of videos under a minute (docs/puzzles.md)")
     if report.skipped:
         lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
     return "\n".join(lines)

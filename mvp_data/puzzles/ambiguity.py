@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in
+from mvp_data.puzzles.repeats import alike_in
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
@@ -64,6 +64,21 @@ def _evidence(rising: Sequence[Numbers]) -> tuple[float, float]:
     return round(float(mean[-1] - mean[0]), 5), round(float(2 * (line @ mean) / (line @ line)), 5)
 
 
+def order_evidence(video: KeptVideo, hidden: Sequence[int], ends: Ends, thresholds: Thresholds) -> float:
+    """How much better the order is than with two neighbours exchanged, for the pair that is most easily exchanged.
+
+    In units of noise, by the better of vectors and pixels; negative if both find the exchanged order more plausible.
+    """
+    chain = [ends[0], *hidden, ends[1]]
+    noise = max((1 - thresholds.repeat) / 2, 1e-3)
+    judges = (1 - video.vectors[chain] @ video.vectors[chain].T) / noise, distances(video, chain, chain) / NOISE_LUMA
+    gains = [
+        max(far[n - 1, n + 1] + far[n, n + 2] - far[n - 1, n] - far[n + 1, n + 2] for far in judges)
+        for n in range(1, len(hidden))
+    ]
+    return round(float(min(gains, default=np.inf)) / 2, 5)
+
+
 def swap_evidence(
     video: KeptVideo, runs: tuple[Places, Places], gaps: tuple[Ends, Ends], thresholds: Thresholds
 ) -> tuple[float, float]:
@@ -95,7 +110,7 @@ def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bo
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A hidden frame occurs again if some frame outside the run shows the same (`likeness` at `ambiguous`), and is
+    right. A hidden frame occurs again if some frame outside the run shows the same (`repeats` at `ambiguous`), and is
     more similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)

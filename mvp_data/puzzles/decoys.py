@@ -18,7 +18,8 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import any_alike
+from mvp_data.puzzles.repeats import any_alike
+from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
 SWAP_EVIDENCE = 8.0  # by vectors or by pixels; below it, readers could not tell which run belongs to which gap
@@ -135,6 +136,8 @@ def pair_of(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
         return None
     if not distinct((first, second), (episodes[0], episodes[1]), thresholds):
         return None
+    if first.video is second.video and told_by_context((first, second), (episodes[0], episodes[1])):
+        return None
     task = first.segment.task
     return (
         Half(task=task, run=first, episode=episodes[0], other=second),
@@ -155,6 +158,23 @@ def distinct(runs: tuple[Run, Run], episodes: tuple[Episode, Episode], threshold
         return True
     places = runs[0].places, runs[1].places
     return max(swap_evidence(runs[0].video, places, (ends[0], ends[1]), thresholds)) >= SWAP_EVIDENCE
+
+
+def told_by_context(runs: tuple[Run, Run], episodes: tuple[Episode, Episode]) -> bool:
+    """Whether a solver that does not know where the gap is would be right more often than not.
+
+    It takes the K candidates that are nearest to any frame of the context, by vectors or by pixels. Twins need no such
+    check, since both halves have one context.
+    """
+    video, k = runs[0].video, episodes[0].k
+    more_right = [0, 0]  # hidden frames taken minus decoys taken, over both halves, by vectors and by pixels
+    for run, other, episode in zip(runs, reversed(runs), episodes, strict=True):
+        context, pool = video.rows(episode.context), (*run.places, *other.places)
+        by_vectors = 1 - np.round(video.vectors[list(pool)] @ video.vectors[context].T, 5)
+        for judge, far in enumerate((by_vectors, distances(video, pool, context))):
+            taken = np.argsort(far.min(axis=1), kind="stable")[:k]
+            more_right[judge] += 2 * int((taken < k).sum()) - k
+    return max(more_right) > 0
 
 
 def ends_of(video: KeptVideo, episode: Episode) -> tuple[int, int] | None:

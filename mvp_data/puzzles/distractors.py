@@ -14,7 +14,7 @@ from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, stacked
 from mvp_data.puzzles.decoys import gap_places
 from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
-from mvp_data.puzzles.likeness import any_alike
+from mvp_data.puzzles.repeats import any_alike
 from mvp_data.puzzles.similarity_solvers import gap_of
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
 

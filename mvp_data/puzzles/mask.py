@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from mvp_data.config.options import MaskConfig
 from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in
 from mvp_data.puzzles.mask_policies import POLICIES
+from mvp_data.puzzles.repeats import alike_in
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.types import Drop, Episode, HiddenSegment, Places, Strip
 from mvp_data.tasks.catalogue import TASKS

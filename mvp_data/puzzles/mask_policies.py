@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike_in
+from mvp_data.puzzles.repeats import alike_in
 from mvp_data.puzzles.types import Places
 
 REACH = 4  # times K: the number of consecutive kept frames from which the K key frames of a segment are taken

@@ -1,7 +1,7 @@
 """Drops pairs whose answer another sample of the same split shows.
 
 A sample *shows* another one if its visible frames repeat all hidden frames of the other, and shows it in part if they
-repeat any. Frames are compared by `likeness`, among all samples of a group of near-duplicate videos. In `val` and
+repeat any. Frames are compared by `repeats`, among all samples of a group of near-duplicate videos. In `val` and
 `test` no sample may show a part of another; in `train` the share of shown samples is limited. A pair is dropped as a
 whole.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.types import Vectors
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.likeness import alike
+from mvp_data.puzzles.repeats import alike
 from mvp_data.puzzles.types import Puzzle
 
 Showing: TypeAlias = tuple[Puzzle, Puzzle]  # the first shows the second

@@ -87,7 +87,7 @@ class Puzzle:
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # why the order is ambiguous (reversible | looping), if such runs are kept; else empty
+    doubt: str  # why the order is ambiguous (reversible | exchangeable | looping), if such runs are kept; else empty
     margin: float  # the ambiguity threshold minus the highest similarity in the pool
 
     @property
@@ -133,6 +133,7 @@ class Drop(StrEnum):
     RECURRING = "recurring"  # most hidden frames are more similar to a far frame than to their neighbours
     LOOPING = "looping"  # the run occurs again in the video, forwards or backwards
     REVERSIBLE = "reversible"  # backwards is as plausible, by vectors and by pixels
+    EXCHANGEABLE = "exchangeable"  # neither vectors nor pixels speak for the order of two neighbouring hidden frames
     FEW_DISTRACTORS = "few_distractors"  # too few admissible distractors
     NO_DECOY = "no_decoy"  # no other run of the video can be its decoy
     DIFFICULTY = "difficulty"  # its difficulty, or the mean of its pair, is outside --difficulty

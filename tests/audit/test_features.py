@@ -126,7 +126,7 @@ def test_distances_to_the_frames_at_the_gap(mask_start: int) -> None:
     pool = [jpeg(Image.new("RGB", (64, 48), (0,) * 3))] * 3
     record = replace(make_record(0, k=2, distractors=1, context=4, mask_start=mask_start), width_px=64, height_px=48)
     found = measure(visible_part(Sample(record=record, context=tuple(frames), candidates=tuple(pool))))
-    made, levels = found.spaces["pixels"], (10, 60, 110, 160)
+    made, levels = found.spaces["pixels"].gap, (10, 60, 110, 160)
     before = None if mask_start == 0 else levels[mask_start - 1] ** 2 / 3  # only luma differs
     after = None if mask_start == 4 else levels[mask_start] ** 2 / 3
     assert (made.before is None, made.after is None) == (before is None, after is None)
@@ -157,10 +157,11 @@ def test_an_image_is_embedded_once() -> None:
     embedder = Counting()
     embeddings = Embeddings(embedder)
     for _ in range(2):
-        assert set(measure(visible_part(make_sample(0)), embeddings).spaces) == {"pixels", "embedding"}
-    assert embedder.asked == len({*make_sample(0).candidates, *make_sample(0).context[4:6]})
+        found = measure(visible_part(make_sample(0)), {"embedding": embeddings})
+        assert list(found.spaces) == ["pixels", "hog", "embedding"]
+    assert embedder.asked == len({*make_sample(0).candidates, *make_sample(0).context})
     embeddings.CACHED = 3
-    measure(visible_part(make_sample(1)), embeddings)
+    measure(visible_part(make_sample(1)), {"embedding": embeddings})
     assert len(embeddings._cache) <= max(3, embedder.asked)
 
 

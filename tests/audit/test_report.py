@@ -10,8 +10,10 @@ import pytest
 
 from mvp_data.audit.report import check, gate, to_html, to_json, to_text, write_report
 from mvp_data.audit.run import Audit, audit
+from mvp_data.audit.visibility import Shown
 from mvp_data.core.errors import ConfigError, OutputError
-from tests.audit_plants import PLANTS, plant_shard
+from mvp_data.shards.tar import write_shard
+from tests.audit_plants import PLANTS, plant_shard, strip_twins
 from tests.samples import make_folder, make_shard
 from tests.screenshot import chromium, missing
 
@@ -32,7 +34,7 @@ def test_the_table(found: Audit) -> None:
     for result in found.parts[0].results:
         (line,) = [line for line in text.split("\n") if line.strip().startswith(f"{result.name} ")]
         assert line.endswith(result.verdict)
-    assert "LEAK: the answers can be found without the context, by labels, positions" in text
+    assert "LEAK: the answers can be found by a shortcut, with labels, positions" in text
     assert "too wide" in text
     assert "no leak found, but the test is too weak" in to_text(
         replace(found, parts=(replace(found.parts[0], results=found.parts[0].results[:1]),))
@@ -53,7 +55,7 @@ def test_the_gate(found: Audit) -> None:
     (part,) = found.parts
     clean = replace(part, results=part.results[:1], samples=30)
     assert gate(found, "none") == ""
-    assert gate(found, "leak").startswith("labels, positions can win without the context")
+    assert gate(found, "leak").startswith("labels, positions can win by a shortcut")
     assert gate(replace(found, parts=(clean,)), "leak") == ""
     few = gate(replace(found, parts=(clean, replace(clean, task="jigsaw", samples=29))), "leak")
     assert few.startswith("jigsaw: 29 samples cannot show that there is no leak")
@@ -141,3 +143,28 @@ def test_in_a_browser(found: Audit, shard: Path, tmp_path: Path) -> None:
             assert (
                 driver.execute_script(colour) != "rgb(0, 0, 0)"
             )  # the page's content security policy allows its style
+
+
+def test_pairs_are_the_headline(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a.tar", (sample for number in range(6) for sample in strip_twins(number, videos=3)))
+    found = audit(tmp_path / "a.tar")
+    text = to_text(found)
+    assert all(len(line) <= 98 for line in text.split("\n")), text
+    assert re.search(r"pair +selection +exact\n", text)
+    assert "12 samples in 6 pairs of 3 video groups" in " ".join(text.split())
+    assert re.search(
+        r"mask_start tells the first twin from the second in \S+ \(.*\), by arithmetic", " ".join(text.split())
+    )
+    assert re.search(r"same strip +12 +6 +0.00/0.00", text)
+    assert "same strip" in to_html(found)
+    json.loads(to_json(found), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_held_out_samples_that_others_show_and_orphans_fail_the_gate(found: Audit) -> None:
+    clean = replace(found.parts[0], results=found.parts[0].results[:1], samples=30)
+    for split, fails in (("val", True), ("train", False)):
+        shown = Shown(split=split, samples=9, one=2, whole=1)
+        reason = gate(replace(found, parts=(clean,), shown=(shown,)), "leak")
+        assert (split in reason) == bool(reason) == fails
+    reason = gate(replace(found, parts=(replace(clean, orphans=3),), shown=()), "leak")
+    assert reason.startswith("mvp: 3 pairs have one sample only; filter by pair_id")

@@ -9,12 +9,12 @@ import pytest
 from mvp_data.audit.scoring import (
     Answers,
     Result,
+    families,
     guessing,
     judge,
     judged,
     luck,
     metrics,
-    questions,
     scores,
     seeing_runs,
     sure_level,
@@ -66,13 +66,12 @@ def results(
 ) -> list[Result]:
     clusters = np.arange(len(next(iter(right.values())))) // group
     answers = Answers(task=MVP_TASK, question=asked, right=right, clusters=clusters)
-    return judge(answers, level or sure_level(questions(answers)))
+    return judge(answers, level or sure_level(len(families(answers))))
 
 
 def judged_as(name: str, right: np.ndarray, *, asked: Question = MVP, group: int = 3) -> Result:
     """The result at the level of nine leak solvers."""
-    level = sure_level(9 * len(judged(asked, sees_frames=SOLVERS[name].sees_frames)))
-    return results({name: right}, asked=asked, group=group, level=level)[0]
+    return results({name: right}, asked=asked, group=group, level=sure_level(9))[0]
 
 
 def test_means_and_chance() -> None:
@@ -182,8 +181,8 @@ def test_luck_is_poissons_tail(hits: int, samples: int) -> None:
     exact[:hits] = 1
     expected = samples / 1680
     terms = [math.exp(-expected) * expected**count / math.factorial(count) for count in range(hits)]
-    assert luck(exact, np.arange(samples), 1 / 1680) == pytest.approx(1 - sum(terms), abs=1e-12)
-    assert luck(exact, np.arange(samples), 0.2) is None
+    assert luck(exact, np.arange(samples), samples / 1680) == pytest.approx(1 - sum(terms), abs=1e-12)
+    assert luck(exact, np.arange(samples), 0.2 * max(samples, 25)) is None
 
 
 def test_a_solver_that_knows_a_little_wins_with_enough_samples() -> None:
@@ -228,14 +227,26 @@ def test_exact_hits_decide_for_one_slot() -> None:
     assert judged_as("labels", guesses(60, k=1, n=2), asked=asked).verdict == "chance"
 
 
-def test_the_level_counts_only_leak_solvers() -> None:
-    right = {name: guesses(9) for name in ("random", "labels", "chain-pixels", "path-pixels")}
+def test_the_level_counts_families_of_leak_solvers() -> None:
+    right = {name: guesses(9) for name in ("random", "labels", "chain-pixels", "chain-hog", "path-pixels")}
     clusters = np.arange(9)
-    assert questions(Answers(task=MVP_TASK, question=MVP, right=right, clusters=clusters)) == 6
+    found = families(Answers(task=MVP_TASK, question=MVP, right=right, clusters=clusters))
+    assert found == {"labels": 3, "chain": 6}
     jigsaw = Question(slots=4, choices=4, ordered=True)
-    assert questions(Answers(task=JIGSAW, question=jigsaw, right=right, clusters=clusters)) == 2  # labels: order, exact
+    found = families(Answers(task=JIGSAW, question=jigsaw, right=right, clusters=clusters))
+    assert found == {"labels": 2}  # order and exact; candidates alone are content
     assert sure_level(15) == pytest.approx(1 - 0.05 / 15)
     assert sure_level(0) == 0.95
+
+
+def test_more_spaces_do_not_weaken_other_solvers() -> None:
+    right = guesses(90, "little")
+    right[::4] = guesses(90, "set", n=4)[::4]
+    some = {name: guesses(90, name) for name in ("chain-pixels", "labels")}
+    many = some | {name: guesses(90, name) for name in LEAKS if name.startswith("chain")}
+    for others in (some, many):
+        found = {result.name: result for result in results({"probe-artefacts": right, **others}, level=sure_level(9))}
+        assert found["probe-artefacts"].wins_on == ("selection", "whole")
 
 
 def means(right: list[tuple[int, ...]], asked: Question) -> dict[str, float]:
@@ -287,3 +298,74 @@ def test_every_task_has_metrics_that_are_judged() -> None:
         for sees_frames in (True, False):
             assert set(judged(asked, sees_frames=sees_frames)) <= set(metrics(asked))
             assert judged(asked, sees_frames=sees_frames)
+
+
+def in_pairs(right: np.ndarray, name: str = "split-runs", floors: dict[str, dict[str, float]] | None = None) -> Result:
+    """The result where samples 2i and 2i + 1 are a pair, and each two pairs a video."""
+    pairs = np.arange(len(right)).reshape(-1, 2)
+    answers = Answers(
+        task=MVP_TASK,
+        question=MVP,
+        right={name: right},
+        clusters=np.arange(len(right)) // 4,
+        pairs=pairs,
+        floors=floors or {},
+    )
+    return judge(answers, sure_level(9))[0]
+
+
+def test_a_pair_counts_only_if_both_samples_are_right() -> None:
+    right = np.array(
+        [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [-1] * 4, [0, 1, 2, 3], [1, 0, 2, 3], [-1] * 4, [-1] * 4]
+    )
+    found = scores(right, MVP, np.arange(8).reshape(-1, 2))
+    assert [float((v * w).sum() / w.sum()) for v, w in (found["pair"], found["pair set"])] == [1 / 4, 2 / 4]
+    assert found["pair"][1].sum() == 4
+    some = scores(right, MVP, np.array([[2, 3], [5, 4]]))
+    assert [some[metric][0].sum() / some[metric][1].sum() for metric in ("pair", "pair set")] == [0, 1 / 2]
+    assert not {"pair", "pair set"} & scores(right, MVP).keys()
+
+
+def test_the_pair_score_comes_first_and_has_a_chance_level() -> None:
+    assert metrics(MVP, paired=True)[0] == "pair"
+    chance = guessing(MVP, paired=True)
+    assert chance["pair"] == pytest.approx(1 / 1680**2)
+    assert chance["pair set"] == pytest.approx(1 / 70**2)
+    assert seeing_runs(MVP, paired=True)["pair"] == 0
+    select = Question(slots=4, choices=8, ordered=False)
+    assert guessing(select, paired=True)["pair"] == pytest.approx(1 / 70**2)
+    assert "pair" not in metrics(Question(slots=4, choices=4, ordered=True), paired=True)
+
+
+def test_a_solver_that_gives_both_twins_one_answer_has_pair_score_0_by_construction() -> None:
+    twins = np.array([[0, 1, 2, 3], [-1] * 4] * 12)
+    result = in_pairs(twins)
+    for metric in ("selection", "pair", "pair set"):
+        estimate = result.estimates[metric]
+        assert (estimate.low, estimate.mean, estimate.high) == (0, 0, 0)
+    assert result.estimates["exact"].mean == 0.5
+    assert (result.verdict, "pair set" in result.judged) == ("chance", True)
+
+
+def test_pairs_that_are_right_in_several_videos_win() -> None:
+    half = np.array([[0, 1, 2, 3], [-1] * 4] * 12)
+    half[:2], half[4:6] = [1, 0, 2, 3], [1, 0, 2, 3]
+    half[2], half[6] = -1, -1  # as many wrong, so selection is at chance
+    result = in_pairs(half)
+    assert result.estimates["selection"].mean == 0
+    assert (result.verdict, result.wins_on) == ("wins", ("pair set",))
+    half[4] = -1
+    assert "pair set" not in in_pairs(half).wins_on  # one video may be luck
+
+
+def test_a_floor_replaces_chance() -> None:
+    """Three of four pairs are right on one side only, and one on both: what the place of the gap allows."""
+    right = np.array([[0, 1, 2, 3], [-1] * 4] * 24)
+    right[1::8] = [0, 1, 2, 3]
+    level = {"mask-start": dict.fromkeys(("selection", "whole", "pair", "pair set"), 0.25)}
+    free, fixed = in_pairs(right, "mask-start"), in_pairs(right, "mask-start", level)
+    assert free.estimates["pair"].mean == fixed.estimates["pair"].mean == 0.25
+    assert (free.verdict, fixed.verdict) == ("wins", "chance")
+    assert fixed.estimates["pair"].chance == 0.25
+    assert in_pairs(np.tile([-1] * 4, (48, 1)), "mask-start", level).verdict == "chance"
+    assert in_pairs(same(48, 0, 1, 2, 3), "mask-start", level).verdict == "wins"

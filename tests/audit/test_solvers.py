@@ -6,15 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mvp_data.audit.distances import distances
 from mvp_data.audit.features import ARTEFACTS, Measurements
 from mvp_data.audit.solvers import (
     SOLVERS,
+    SPACES,
     Samples,
     alike,
     by_label,
+    by_mask_start,
     by_position,
     by_probe,
     chain,
+    divide,
     folds,
     nearest,
     overlay,
@@ -25,7 +29,6 @@ from mvp_data.audit.solvers import (
     solvers,
 )
 from mvp_data.core.errors import MissingDependencyError
-from mvp_data.puzzles.shortest_path import space
 from mvp_data.tasks.catalogue import MVP, SELECT, TASKS
 from mvp_data.tasks.task import Question
 
@@ -33,18 +36,26 @@ from mvp_data.tasks.task import Question
 def line(places: list[float], before: float | None, after: float | None) -> Measurements:
     """Measurements of images that are points on a line."""
     known = [end for end in (before, after) if end is not None]
-    made = space(np.array([*places, *known])[:, None], len(places), int(before is not None))
-    return Measurements(k=3, artefacts=np.zeros((len(places), len(ARTEFACTS))), spaces={"pixels": made}, overlay=made)
+    made = distances(np.array([*places, *known])[:, None], len(places), int(before is not None))
+    return Measurements(
+        k=3,
+        artefacts=np.zeros((len(places), len(ARTEFACTS))),
+        spaces={"pixels": made},
+        joined=made,
+        colours=made,
+        overlay=made.gap,
+        thumbnails=(),
+    )
 
 
 def test_distances_are_those_of_points() -> None:
-    made = line([1, 4, 9], 0, 10).spaces["pixels"]
+    made = line([1, 4, 9], 0, 10).spaces["pixels"].gap
     assert made.pool.tolist() == [[0, 9, 64], [9, 0, 25], [64, 25, 0]]
     assert made.before is not None
     assert made.after is not None
     assert (made.before.tolist(), made.after.tolist()) == ([1, 16, 81], [81, 36, 1])
-    assert line([1, 4], None, 10).spaces["pixels"].before is None
-    assert line([1, 4], 0, None).spaces["pixels"].after is None
+    assert line([1, 4], None, 10).spaces["pixels"].gap.before is None
+    assert line([1, 4], 0, None).spaces["pixels"].gap.after is None
 
 
 POOL = [30.0, 3, 50, 1, 2]  # the right ones are 1, 2, 3 at places 3, 4, 1
@@ -70,7 +81,7 @@ def test_nearest_is_greedy_from_both_sides() -> None:
 
 def test_overlay_guesses_without_a_clock() -> None:
     found = line(POOL, 0, 4)
-    blind = Measurements(k=3, artefacts=found.artefacts, spaces=found.spaces, overlay=None)
+    blind = replace(found, overlay=None)
     assert overlay(blind) == random(blind) == (0, 1, 2)
 
 
@@ -81,18 +92,22 @@ def test_pool_features_do_not_depend_on_the_context() -> None:
     assert np.all(np.diff(first, axis=1) >= 0)
 
 
-def names(task: str, k: int, others: int, *, embedding: bool = False) -> set[str]:
-    return {solver.name for solver in solvers(TASKS[task], k, others, embedding=embedding)}
+def names(task: str, k: int, others: int, *, spaces: tuple[str, ...] = ("pixels",), context: int = 12) -> set[str]:
+    return {solver.name for solver in solvers(TASKS[task], k, others, context=context, spaces=spaces)}
 
 
 def test_the_shape_of_a_puzzle_decides_which_solvers_run() -> None:
-    every = names("mvp", 4, 4, embedding=True)
-    assert every == SOLVERS.keys()
-    pixels = {name for name in every if not name.endswith("embedding")}
+    assert names("mvp", 4, 4, spaces=SPACES) == SOLVERS.keys()
+    pixels = {name for name in SOLVERS if not name.endswith(SPACES[1:])}
     assert names("mvp", 4, 4) == pixels
-    assert names("jigsaw", 4, 0) == pixels - {"alike-pixels"}
-    assert names("odd-one-out", 4, 1) == pixels - {"positions"}
-    large = {"random", "nearest-pixels", "labels", "probe-candidates", "probe-artefacts"}
+    halves = {"inverted-nearest-pixels", "inverted-path-pixels", "one-side"}
+    fits = {"joint-pixels", "joint-all", "split-runs", "mask-start", "mask-start-bag"}
+    assert names("mvp", 4, 3) == pixels - halves - fits
+    assert names("mvp", 4, 4, context=1) == pixels - fits
+    assert names("mvp", 6, 6) == pixels - fits  # too many orders
+    assert names("jigsaw", 4, 0) == pixels - halves - fits - {"alike-pixels", "context-bag-pixels", "colour"}
+    assert names("odd-one-out", 4, 1) == pixels - halves - fits - {"positions"}
+    large = {"random", "nearest-pixels", "cross-sample", "labels", "probe-candidates", "probe-artefacts"}
     assert names("mvp", 12, 14) == large
 
 
@@ -103,11 +118,22 @@ def test_each_solver_answers_one_sample_or_learns_on_many() -> None:
 def test_comparing_candidates_is_a_leak_only_where_a_pool_can_have_decoys() -> None:
     kinds = {task: {name: solver.kind_in(TASKS[task]) for name, solver in SOLVERS.items()} for task in TASKS}
     for task, found in kinds.items():
-        assert {found[name] for name in ("labels", "positions", "probe-artefacts", "overlay")} == {"leak"}
-        assert {found[name] for name in ("path-pixels", "nearest-embedding")} == {"content"}
+        always = (
+            "labels",
+            "probe-artefacts",
+            "overlay",
+            "split-runs",
+            "cross-sample",
+            "inverted-path-hog",
+            "mask-start",
+        )
+        assert {found[name] for name in always} == {"leak"}
+        assert {found[name] for name in ("path-pixels", "nearest-embedding", "joint-all", "colour")} == {"content"}
         assert found["random"] == "baseline"
-        among = "leak" if task in ("mvp", "select", "next") else "content"
-        assert {found[name] for name in ("alike-pixels", "chain-embedding", "probe-candidates")} == {among}
+        among = "leak" if TASKS[task].decoys else "content"
+        assert {
+            found[name] for name in ("alike-pixels", "chain-embedding", "context-bag-second", "probe-candidates")
+        } == {among}
 
 
 @pytest.mark.parametrize("groups", [2, 3, 7, 40])
@@ -150,6 +176,9 @@ def learning(samples: int, right: list[list[int]] | None = None, *, ordered: boo
         labels=np.tile(np.arange(5), (samples, 1)),
         orders=made,
         features=np.zeros((samples, 5, 3), np.float16),
+        mask_starts=np.arange(samples) % 2,
+        halves={},
+        elsewhere=made[:, :2],
     )
 
 
@@ -233,3 +262,20 @@ def test_absolute_values_count_only_for_unsigned_features() -> None:
     ]
     assert hits[0] == 1
     assert hits[1] < 0.6
+
+
+def test_a_place_of_the_gap_that_tells_the_half_is_learned() -> None:
+    starts, clusters = np.tile([3, 5, 4, 6], 10), np.arange(40) // 4
+    better = np.where(starts <= 4, 1, -1)
+    assert (divide(starts, better, clusters) == (starts > 4)).all()
+    assert (divide(starts, -better, clusters) == (starts <= 4)).all()
+    assert not divide(starts, np.ones(40, int), clusters).any()
+
+
+def test_a_half_is_taken_by_the_place_of_the_gap() -> None:
+    made = learning(40, [[0, 1, -1, -1, -1], [-1, -1, 0, 1, -1]] * 20)
+    halves = np.tile([[0, 1], [2, 3]], (40, 1, 1))
+    made = replace(made, halves={"runs": halves}, mask_starts=np.arange(40) % 2)
+    assert share(made.right, by_mask_start(made, "runs")) == 1
+    useless = replace(made, mask_starts=np.arange(40) // 2 % 2)
+    assert share(made.right, by_mask_start(useless, "runs")) < 0.7

@@ -40,7 +40,7 @@ def test_the_gate(
         out, err = capsys.readouterr()
         assert "probe-artefacts" in out
         assert err.endswith(
-            "labels, positions can win without the context; docs/audit.md describes what each one finds\n"
+            "labels, positions can win by a shortcut; docs/audit.md describes what each one finds\n"
         ) == (code == 1)
 
 
@@ -87,11 +87,7 @@ def test_files_and_json(
     ],
 )
 def test_errors_are_one_line(
-    arguments: list[str],
-    message: str,
-    clean: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *(a.format(shard=clean, folder=clean.parent) for a in arguments)) == 1
     out, err = capsys.readouterr()

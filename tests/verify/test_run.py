@@ -450,11 +450,7 @@ def seen_before(samples: list[Sample]) -> list[Sample]:
         (images_of(lambda s: (s.context[0], *s.candidates[1:])), "repeats", "are the same image"),
         (images_of(lambda s: (encoded(s.context[1], 70), *s.candidates[1:])), "repeats", "shows the same as"),
         (images_of(lambda s: (encoded(s.candidates[0], 95), *s.candidates[1:])), "encoding", "JPEG headers differ"),
-        (
-            images_of(lambda s: (s.candidates[0][:-40] + b"\xff\xd9", *s.candidates[1:])),
-            "pictures",
-            "missing or wrong",
-        ),
+        (images_of(lambda s: (s.candidates[0][:-40] + b"\xff\xd9", *s.candidates[1:])), "pictures", "missing or wrong"),
         (seen_before, "repeats", "shown twice"),
     ],
 )

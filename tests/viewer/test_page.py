@@ -101,23 +101,8 @@ def test_keys_reveal_and_hide(opened: Chrome) -> None:
     for row, c in zip(rows, record.candidates, strict=True):
         role = "distractor" if c.order < 0 else ["1st", "2nd", "3rd", "4th"][c.order] + " of 4"
         origin = c.origin.replace("_", " ")
-        assert row == [
-            c.label,
-            role,
-            origin,
-            f"{c.time_s:.2f} s",
-            str(c.shot),
-            f"{c.similarity:.3f}",
-            c.video_path,
-        ]
-    for fact in (
-        record.key,
-        f"{record.difficulty:.3f}",
-        "5.25 s to 8.25 s",
-        "anchored",
-        "{{data}}",
-        "<b>name</b>",
-    ):
+        assert row == [c.label, role, origin, f"{c.time_s:.2f} s", str(c.shot), f"{c.similarity:.3f}", c.video_path]
+    for fact in (record.key, f"{record.difficulty:.3f}", "5.25 s to 8.25 s", "anchored", "{{data}}", "<b>name</b>"):
         assert fact in text(opened, "#about")
     press(opened, Keys.ENTER)
     assert record.key not in text(opened)

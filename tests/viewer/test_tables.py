@@ -22,10 +22,7 @@ from tests.samples import make_folder, make_record, make_sample, make_shard, mak
 
 
 def test_figures_of_a_folder(tmp_path: Path) -> None:
-    shards = [
-        make_shard(tmp_path / "shard-000000.tar", 6),
-        make_shard(tmp_path / "shard-000001.tar", 3, split="test"),
-    ]
+    shards = [make_shard(tmp_path / "shard-000000.tar", 6), make_shard(tmp_path / "shard-000001.tar", 3, split="test")]
     make_folder(tmp_path, shards)
     found = summarize(tmp_path)
     records = [make_record(i) for i in range(6)] + [make_record(i, split="test") for i in range(3)]
@@ -122,12 +119,7 @@ def test_table_fits_a_terminal(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= WIDTH
     assert len(table.splitlines()) < 50
     assert table.splitlines()[0].endswith("shard-000000.tar")
-    for fact in (
-        "4 from 2 videos (train 4)",
-        "K=4 hidden + l=4 distractors, 100 context",
-        "112x56 px",
-        "even (chi",
-    ):
+    for fact in ("4 from 2 videos (train 4)", "K=4 hidden + l=4 distractors, 100 context", "112x56 px", "even (chi"):
         assert fact in table
     assert "   64-71       4  ████" in table
 
