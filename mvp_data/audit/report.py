@@ -76,8 +76,8 @@ def _table(part: TaskAudit) -> Iterator[str]:
     if part.rows:
         yield ""
         for row in _rows(part):
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, ROW_CELLS, strict=False))
-            yield f"  {''.join(cells)}".rstrip()
+            padded = (f"{cell:<{width}}" for cell, width in zip(row, ROW_CELLS, strict=False))
+            yield f"  {''.join(padded)}".rstrip()
         yield from _wrapped(_compared(part))
     judged = sorted({", ".join(result.judged) for result in part.results if result.kind == LEAK})
     yield from ("", *_wrapped(f"leak solvers are judged on {'; or on '.join(judged)}; other metrics do not decide"))
