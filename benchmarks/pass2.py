@@ -87,7 +87,7 @@ def made_up(number: int) -> tuple[list[Frame], Vectors]:
     vectors = sum(part / weight * weight**0.5 for part, weight in zip(parts, weights, strict=True))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     coarse = 40 * random.normal(size=(FRAMES // SHOT, 54))[shots] + 30 * drift(random, 54)
-    pictures = coarse.reshape(FRAMES, 6, 9).repeat(HIGH // 6, axis=1).repeat(4, axis=2)[:, :, :WIDE]
+    pictures = coarse.reshape(FRAMES, 6, 9).repeat(HIGH // 6, axis=1).repeat(-(-WIDE // 9), axis=2)[:, :, :WIDE]
     thumbnails = np.clip(128 + pictures, 0, 255).astype(np.uint8)
     frames = [
         Frame(time_s=float(n), shot=int(shots[n]), contrast=40.0, thumbnail=thumbnails[n].tobytes(), jpeg_bytes=9)

@@ -142,7 +142,10 @@ def theirs(detector: Callable[[], scenedetect.SceneDetector]) -> Callable[[Path,
 
     def run(path: Path, times_s: Sequence[float]) -> list[int]:
         scenes = scenedetect.detect(str(path), detector(), backend="pyav")
-        return [frame_at(times_s, start.seconds) for start, _ in scenes[1:]]
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            begin_s = float((stream.start_time or 0) * (stream.time_base or 0))  # PySceneDetect counts from here
+        return [frame_at(times_s, begin_s + start.seconds) for start, _ in scenes[1:]]
 
     return run
 

@@ -39,8 +39,12 @@ TRIED: list[tuple[ModuleType, str, list[float]]] = [
     (gradual, "RESIDUAL_MAX", [0.4, 0.6]),
     (gradual, "CORRELATION_MAX", [0.6, 0.8]),
     (gradual, "SHARE_MIN", [0.35, 0.55]),
-    (gradual, "DISTANCE_MIN", [6.0, 15.0]),
+    (gradual, "DISTANCE_MIN", [3.0, 10.0]),
     (gradual, "FLAT", [2.0, 4.5]),
+    (gradual, "LOUDER", [0.6, 1.0]),
+    (gradual, "CHANGED_SHARE", [0.25, 0.5]),
+    (gradual, "PAN_MARGIN", [0.04, 0.15]),
+    (gradual, "PEAK", [1.15, 1.4]),
 ]
 
 

@@ -1,6 +1,6 @@
 """Does every puzzle have one answer, and are twins, swings and loops found? On videos with known truth.
 
-    python benchmarks/unique.py                # 150 videos of a minute, some 8 CPU minutes
+    python benchmarks/unique.py                # 200 videos of a minute, some 11 CPU minutes
     python benchmarks/unique.py --quick --json
 
 tests/known_truth.py renders the videos and defines when two states look the same. They are encoded as H.264 and built
@@ -42,7 +42,7 @@ from mvp_data.shards.record import Record
 from mvp_data.shards.tar import read_shard, shard_paths
 from tests.known_truth import Asked, Film, apart
 
-FILMS = {"story": 80, "twins": 40, "swing": 10, "loop": 10, "orbit": 10}
+FILMS = {"story": 80, "twins": 40, "swing": 10, "loop": 10, "orbit": 10, "people": 20, "cycle": 10, "montage": 20}
 SECONDS = 60
 BUILDS: dict[str, dict[str, object]] = {
     "default": {},

@@ -283,12 +283,12 @@ def of_other_puzzles(reward: MvpReward, samples: Samples, seed: int) -> Reward:
     return shuffled_reward
 
 
-def asked(model: Path, samples: Samples, out: Path, ablation: str = "") -> Row:
+def asked(model: Path, samples: Samples, out: Path, probe: str = "") -> Row:
     """The metrics of the model's greedy answers to the samples; replaces an earlier report."""
     import shutil
 
     shutil.rmtree(out, ignore_errors=True)
-    ask = AskConfig(max_new_tokens=ANSWER_TOKENS + 2, batch_size=64, ablation=ablation)
+    ask = AskConfig(max_new_tokens=ANSWER_TOKENS + 2, batch_size=64, probe=probe)
     report = evaluate(
         lambda: load_model(ModelConfig(path=str(model), dtype="float32")), samples, out, ask, {"model": str(model)}
     )
@@ -309,8 +309,8 @@ def prove(folder: Path, shards: Path, size: Size, seed: int) -> dict[str, Row]:
             reward = of_other_puzzles(MvpReward(wanted.reward), shown, seed) if name == "control" else None
             model = train(plan(wanted, overwrite=True), reward=reward)
             found[f"{name}, run {number}"] = asked(model, held_out, folder / f"eval-{name}-{number}")
-    for ablation in ("context_removed", "context_shuffled"):
-        found[f"grpo, {ablation}"] = asked(model, held_out, folder / f"eval-{ablation}", ablation)
+    for probe in ("removed-context", "shuffled-context"):
+        found[f"grpo, {probe}"] = asked(model, held_out, folder / f"eval-{probe}", probe)
     return found
 
 

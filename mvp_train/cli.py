@@ -111,14 +111,10 @@ def eval_command(
     batch_size: BatchSize = 8,
     limit: Limit = 0,
     seed: Seed = 0,
-    shuffle_context: Annotated[
-        bool, typer.Option("--shuffle-context", help="Ablation: shuffle the context frames.")
-    ] = False,
-    remove_context: Annotated[bool, typer.Option("--remove-context", help="Ablation: leave the context out.")] = False,
-    blank_candidates: Annotated[
-        bool,
-        typer.Option("--blank-candidates", help="Ablation: all candidates grey. A score above chance is a leak."),
-    ] = False,
+    probe: Annotated[
+        str,
+        typer.Option("--probe", help="shuffled-context, removed-context, blank-candidates, unmarked-gap or moved-gap."),
+    ] = "",
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option("--compare", help="Only compare two report.json files by a paired test."),
@@ -134,6 +130,8 @@ def eval_command(
 
       mvp-train eval --model Qwen/Qwen2.5-VL-7B-Instruct --shards shards/ --split test --samples 8 --out eval-base/
 
+      mvp-train eval recipes/smoke.yaml --probe moved-gap --out eval-moved/
+
       mvp-train eval --compare eval-base/report.json eval/report.json
     """
     if compare is not None:
@@ -143,19 +141,16 @@ def eval_command(
         values = [asdict(one) for one in found]
         typer.echo(json.dumps(values, indent=1) if as_json else "\n\n".join(map(comparing.to_text, found)))
         return
-    from mvp_train.evaluation.ask import ABLATIONS
+    from mvp_train.evaluation.ask import PROBES
     from mvp_train.evaluation.evaluate import evaluate
     from mvp_train.evaluation.metrics import to_text
 
-    flags = (shuffle_context, remove_context, blank_candidates)
-    if sum(flags) > 1:
-        raise ConfigError("one ablation at a time: --shuffle-context, --remove-context or --blank-candidates")
     chosen = _asked_recipe(recipe, overrides or [], model, shards or [], split, limit, trained=True)
     load, rows, ask, about = _to_ask(
         chosen,
         engine,
         max_new_tokens,
-        ablation="".join(name for name, on in zip(ABLATIONS, flags, strict=True) if on),
+        probe=probe,
         rollouts=samples,
         temperature=float(samples > 1) if temperature is None else temperature,
         batch_size=batch_size,
@@ -170,7 +165,7 @@ def eval_command(
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return
-    typer.echo(", ".join(filter(None, [chosen.model.path, f"split {split}", ask.ablation.replace("_", " ")])))
+    typer.echo(", ".join(filter(None, [chosen.model.path, f"split {split}", PROBES.get(probe)])))
     typer.echo(to_text(report.rows))
     typer.echo(f"page of completions: {(out / 'page.html').resolve().as_uri()}")
 

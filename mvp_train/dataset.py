@@ -1,5 +1,4 @@
-"""Training rows: selects and orders samples, and makes the columns that TRL reads.
-
+"""Training rows: selects and orders samples, and makes the columns that TRL reads. Pairs are never taken apart.
 Selection works on whole columns of the offset indexes; images are read with their row. Only this module imports
 `datasets`.
 """
@@ -21,7 +20,7 @@ from mvp_data.shards.reader import ShardSet, open_shards
 from mvp_data.shards.record import REBUILD
 from mvp_data.shards.tar import Sample
 from mvp_data.tasks.catalogue import TASKS
-from mvp_train.recipe import DataConfig
+from mvp_train.recipe import DataConfig, require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,6 +77,11 @@ class Samples:
         return {task: counted[task] for task in TASKS if counted[task]}
 
     @property
+    def units(self) -> Any:
+        """A name for each row, as a column: both samples of a pair have the same one."""
+        return unit_names(self.column("key"), self.column("pair_id"))
+
+    @property
     def keys(self) -> list[str]:
         """Key of each row, as a new list."""
         return list(self.column("key").to_pylist())
@@ -86,7 +90,8 @@ class Samples:
 def select(data: DataConfig) -> Samples:
     """Select the samples of a recipe: by split, tasks and pass rates, then weighted, ordered and limited.
 
-    `limit` keeps the first N in that order: the easiest of a curriculum, a random subset of a shuffled set.
+    `limit` keeps the first N in that order: the easiest of a curriculum, a random subset of a shuffled set. The two
+    samples of a pair follow each other, and N is rounded down to whole pairs.
 
     Raises:
         ConfigError: no sample is left, or the pass rates cannot be read.
@@ -109,8 +114,14 @@ def select(data: DataConfig) -> Samples:
         samples = _of_tasks(samples, data)
     if data.pass_rates:
         samples = _with_pass_rate(samples, data)
-    rows = _ordered(_weighted(samples, data), data)
-    return replace(samples, rows=rows[: data.limit] if data.limit else rows)
+    return _ordered(*_weighted(samples, data), data)
+
+
+def unit_names(keys: Any, pair_ids: Any) -> Any:
+    """The pair of each sample, or its own key, from columns of keys and pairs."""
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(pair_ids, ""), keys, pair_ids)
 
 
 def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
@@ -128,6 +139,7 @@ def to_row(sample: Sample, prompt: PromptConfig) -> dict[str, Any]:
         "ordered": record.question.ordered,
         "task": record.task,
         "key": record.key,
+        "pair_id": record.pair_id,
         "difficulty": record.difficulty,
     }
 
@@ -180,21 +192,25 @@ def _of_tasks(samples: Samples, data: DataConfig) -> Samples:
 
 
 def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
-    """The samples with different rewards and a pass rate in the range; prints their number."""
+    """The pairs and single samples with different rewards and a mean pass rate in the range; prints their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(data.pass_rates, columns=["key", "rollouts", "correct", "reward_std"])
+        table = pq.read_table(data.pass_rates, columns=["key", "pair_id", "rollouts", "correct", "reward_std"])
         rates = pc.divide(table["correct"].cast(pa.float64()), table["rollouts"].cast(pa.float64())).to_numpy()
-        at = pc.index_in(samples.column("key"), value_set=table["key"].combine_chunks())
+        columns = {"unit": unit_names(table["key"], table["pair_id"]), "pair": table["pair_id"], "rate": rates}
+        units = pa.table({**columns, "std": table["reward_std"]}).group_by("unit")
+        units = units.aggregate([("pair", "min"), ("pair", "count"), ("rate", "mean"), ("std", "max")])
+        units = units.filter(pc.equal(units["pair_count"], pc.if_else(pc.equal(units["pair_min"], ""), 1, 2)))
+        at = pc.index_in(samples.units, value_set=units["unit"].combine_chunks())
     except (OSError, pa.ArrowException, KeyError) as error:
         problem = f"data.pass_rates: {data.pass_rates} is not an output of `mvp-train filter`"
         raise ConfigError(f"{problem} ({one_line(error)})") from error
     known = samples.where(at.is_valid())
     place = at.drop_null().to_numpy()
-    flat, rate = table["reward_std"].to_numpy()[place] <= 0, rates[place]
+    flat, rate = units["std_max"].to_numpy()[place] <= 0, units["rate_mean"].to_numpy()[place]
     outside = ~flat & ~((rate >= data.min_pass_rate) & (rate <= data.max_pass_rate))
     kept = replace(known, rows=known.rows[~(flat | outside)])
     span, unknown = f"[{data.min_pass_rate:g}, {data.max_pass_rate:g}]", len(samples) - len(known)
@@ -205,8 +221,8 @@ def _with_pass_rate(samples: Samples, data: DataConfig) -> Samples:
     return kept
 
 
-def _weighted(samples: Samples, data: DataConfig) -> Samples:
-    """Each row as often as the weight of its set: for 2.3, twice, and a third time for 30 % of the rows, by key."""
+def _weighted(samples: Samples, data: DataConfig) -> tuple[Samples, Any]:
+    """Each row as often as the weight of its set, and a number for each set and copy: 2.3 gives 30 % a third copy."""
     import numpy as np
 
     parts, first, rows = [], 0, samples.rows
@@ -214,30 +230,41 @@ def _weighted(samples: Samples, data: DataConfig) -> Samples:
         mine = rows[(rows >= first) & (rows < first + len(shards))]
         parts += [mine] * int(item.weight)
         if share := item.weight % 1:
-            keys = replace(samples, rows=mine).keys
-            parts.append(mine[np.array([unit("weight", data.seed, key) < share for key in keys], dtype=bool)])
+            names = replace(samples, rows=mine).units.to_pylist()
+            parts.append(mine[np.array([unit("weight", data.seed, name) < share for name in names], dtype=bool)])
         first += len(shards)
         if not len(mine):
             print(f"{item.path}: no sample of it is used ({_counts(shards.table['split'])})", file=sys.stderr)
     weighted = replace(samples, rows=np.concatenate(parts))
     if not len(weighted):
         raise ConfigError("data.shards: the weights leave no sample: raise them")
-    return weighted
+    return weighted, np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _ordered(samples: Samples, data: DataConfig) -> Any:
-    """The rows in the recipe's order."""
+def _ordered(samples: Samples, part: Any, data: DataConfig) -> Samples:
+    """The samples in the recipe's order, at most `limit`; both samples of a pair at the place of the first."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if data.order == "as_written":
-        return samples.rows
-    if data.order == "shuffled":
-        return np.random.default_rng(stable_hash("order", data.seed)).permutation(samples.rows)
-    columns = {name: samples.column(name) for name in ("difficulty", "key")}
-    order = pc.sort_indices(pa.table(columns), sort_keys=[("difficulty", "ascending"), ("key", "ascending")])
-    return samples.rows[order.to_numpy()]
+    units = samples.units.combine_chunks()
+    codes = part * len(samples) + units.dictionary_encode().indices.to_numpy()
+    _, first, block = np.unique(codes, return_index=True, return_inverse=True)
+    if data.order == "curriculum":
+        mean = np.bincount(block, samples.column("difficulty").to_numpy()) / np.bincount(block)
+        columns = {"mean": mean[block], "unit": units, "part": part, "key": samples.column("key")}
+        order = pc.sort_indices(pa.table(columns), sort_keys=[(name, "ascending") for name in columns]).to_numpy()
+    else:
+        rank = np.arange(len(samples))
+        if data.order == "shuffled":
+            rank = np.random.default_rng(stable_hash("order", data.seed)).permutation(rank)
+        order = np.argsort(rank[first[block]], kind="stable")
+    end = data.limit or len(order)
+    if end < len(order) and block[order[end - 1]] == block[order[end]]:
+        end -= 1
+        print(f"data.limit: {end} samples instead of {data.limit}, because a pair is not split", file=sys.stderr)
+        require(end > 0, "data.limit: 1 is less than a pair of samples: choose 2 or more")
+    return replace(samples, rows=samples.rows[order[:end]])
 
 
 def _decode(data: bytes, name: str) -> "Image":

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mvp_data.bank.bank import Bank
@@ -15,7 +16,6 @@ from mvp_data.config.options import BuildConfig, from_options
 from mvp_data.core.seeds import unit
 from mvp_data.core.types import (
     THUMBNAIL_HEIGHT_PX,
-    THUMBNAIL_WIDTH_PX,
     Boundary,
     Encoder,
     Frame,
@@ -26,6 +26,7 @@ from mvp_data.core.types import (
     VideoInfo,
 )
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.thumbnails import COARSE_BLOCKS
 
 SIZE_PX = (56, 28)
 THRESHOLDS = Thresholds(repeat=0.95, ambiguous=0.9, scene=0.5, low=0.05)
@@ -133,7 +134,12 @@ def config(**options: object) -> BuildConfig:
 
 def noise(*parts: str | int) -> bytes:
     """A thumbnail unlike any other."""
-    return rng("thumbnail", *parts).bytes(THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
+    return thumbnail_from(rng("thumbnail", *parts).integers(0, 256, COARSE_BLOCKS, dtype=np.uint8))
+
+
+def thumbnail_from(blocks: npt.NDArray[np.uint8]) -> bytes:
+    """The thumbnail whose 2 x 2 blocks have this luma [18, 32]."""
+    return blocks.reshape(THUMBNAIL_HEIGHT_PX // 2, -1).repeat(2, axis=0).repeat(2, axis=1).tobytes()
 
 
 def _jpeg(name: str, index: int, size: tuple[int, int]) -> bytes:

@@ -160,29 +160,18 @@ VARIANTS = (
     Variant(name="start_100s.ts", frames=60, pts=tuple(range(2500, 2560)), options={"g": "12"}),
     Variant(name="mpeg_ts.ts", frames=60, options={"g": "20"}),
     Variant(
-        name="edit_list.mp4",
-        pts=tuple(range(-7, 23)),
-        hidden=7,
-        container_options={"avoid_negative_ts": "disabled"},
+        name="edit_list.mp4", pts=tuple(range(-7, 23)), hidden=7, container_options={"avoid_negative_ts": "disabled"}
     ),
     Variant(name="odd_size.mp4", size=(127, 71), pix_fmt="yuv444p"),
     Variant(
-        name="odd_size.webm",
-        size=(127, 71),
-        codec="libvpx-vp9",
-        options={"cpu-used": "8", "deadline": "realtime"},
+        name="odd_size.webm", size=(127, 71), codec="libvpx-vp9", options={"cpu-used": "8", "deadline": "realtime"}
     ),
     Variant(name="aspect_2_1.mp4", pixel_aspect=Fraction(2)),
     Variant(name="aspect_2_3.mp4", pixel_aspect=Fraction(2, 3)),
     Variant(name="aspect_4_3.mkv", pixel_aspect=Fraction(4, 3)),
     Variant(name="aspect_2_1_rotate_90.mp4", pixel_aspect=Fraction(2), rotation_deg=90),
     Variant(name="h264_10_bit.mp4", pix_fmt="yuv420p10le"),
-    Variant(
-        name="hevc_10_bit.mp4",
-        codec="libx265",
-        pix_fmt="yuv420p10le",
-        options={"x265-params": "log-level=none"},
-    ),
+    Variant(name="hevc_10_bit.mp4", codec="libx265", pix_fmt="yuv420p10le", options={"x265-params": "log-level=none"}),
     Variant(name="hevc.mkv", codec="libx265", options={"x265-params": "log-level=none"}),
     Variant(name="vp8.webm", codec="libvpx", options={"deadline": "realtime"}),
     Variant(name="vp9.webm", codec="libvpx-vp9", options={"cpu-used": "8", "deadline": "realtime"}),

@@ -29,7 +29,6 @@ LONG_FILES = (
     "train/test_learn_tiny.py",
     "audit/test_run.py",
     "engines/test_ray.py",
-    "export/test_trl.py",
     "test_crash.py",
     "quiz/test_page.py",
     "train/test_dataset.py",
@@ -66,15 +65,24 @@ def tinyvit() -> str:
     return "builtin:tinyvit"
 
 
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Chrome]":
-    """A headless browser for the tests of one module; they are skipped without one."""
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Chrome]":
+    """The browser of this process, for `browser`."""
     from tests import screenshot
 
     if reason := screenshot.missing():
         pytest.skip(reason)
     with screenshot.chromium() as driver:
         yield driver
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: "Chrome") -> "Chrome":
+    """A headless browser with the viewport and colours of a laptop; tests are skipped without one."""
+    from tests import screenshot
+
+    screenshot.emulate(chromium)
+    return chromium
 
 
 @pytest.fixture(scope="session")

@@ -138,11 +138,7 @@ def run_build(
         end(group)  # what outlives its parent does not outlive a power cut
         lose_cache(place, events, before)
     return Run(
-        code=code,
-        group=group,
-        events=events[: _place(kill, events)],
-        error=error,
-        seconds=time.monotonic() - started,
+        code=code, group=group, events=events[: _place(kill, events)], error=error, seconds=time.monotonic() - started
     )
 
 

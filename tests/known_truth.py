@@ -1,16 +1,22 @@
 """Synthetic videos with known truth: things move, meet, appear, grow and change colour over a textured ground.
 
+In `people` and `cycle` they are people before a fixed camera, who walk, or repeat a motion every few seconds. `montage`
+cuts between three scenes, each with things of its own.
+
 A video is a *story*, a function from story time to the state of all things, and a *clock* from video time to story
 time. Planted ambiguities are clocks that repeat a moment (`twins`), run the story back and forth (`swing`) or repeat it
 (`loop`), and a story in which things run a circle in four poses and return to their place (`orbit`).
 
 The truth depends on the states alone, never on pixels. Two frames are *indistinguishable* if they show the same things,
-no point of one has moved by 2 % of the frame width (half a block of a thumbnail), and no colour by a tenth.
+no point of one has moved by 2 % of the frame width, and no colour by a tenth. Two frames are of one *scene* if they
+show a common thing. The order of a run of several scenes is ambiguous if another one that keeps each scene's needs
+no more cuts, and things move no further in it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from mvp_data.core.types import Picture
 from tests.clips import render
+from tests.people import draw_person
 from tests.scenes import SAME_BYTES
 
 State = npt.NDArray[np.float64]  # [things, 8]: x, y, radius (shares of the width), red, green, blue, turn (rad), shown
@@ -29,9 +36,10 @@ FPS = 4
 MOVED, RECOLOURED = 0.02, 0.1  # visible differences: shares of the frame width and of the colour range
 ABSENT = 10.0  # tolerances by which a visible thing differs from an absent one
 CUT = 12.0  # tolerances between two frames above which they show no velocity
-KINDS = ("story", "twins", "swing", "loop", "orbit")
+KINDS = ("story", "twins", "swing", "loop", "orbit", "people", "cycle", "montage")
 NOISE = 3.0  # levels of 255, standard deviation, of the painted sensor
 STEP_S = 4  # between two turning points of a story
+SCENES = 3  # of a montage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +72,8 @@ class Film:
     def at(self, frame: int) -> State:
         """All things in frame `frame`, without the cache."""
         at_s = self.clock(frame / FPS)
-        return self._orbit(at_s) if self.kind == "orbit" else self._story(at_s)
+        special = {"orbit": self._orbit, "people": self._people, "cycle": self._people, "montage": self._montage}
+        return special.get(self.kind, self._story)(at_s)
 
     def clock(self, time_s: float) -> float:
         """The story time at this video time."""
@@ -117,6 +126,39 @@ class Film:
             state[:, second] += radius * (np.sin(start + angle) - np.sin(start))
         return state
 
+    def _people(self, at_s: float) -> State:
+        """People 14 % to 30 % as high as the frame. In a `cycle` each returns to its place and pose."""
+        cycle, rng = self.kind == "cycle", self.rng(5)
+        state = self._turn(0) if cycle else self._story(at_s)
+        start = rng.uniform(-np.pi, np.pi, self._things)
+        angle = start + 2 * np.pi * at_s / float(rng.choice([2, 2.5, 3, 3.5, 4] if cycle else [1.7]))
+        state[:, 2], state[:, 3:6] = rng.uniform(0.04, 0.085, self._things), rng.uniform(0, 1, (self._things, 3))
+        state[:, 0] = 0.15 + 0.7 * state[:, 0] + cycle * 0.12 * np.sin(angle)
+        state[:, 1], state[:, 7] = 0.2 + 0.5 * state[:, 1] + cycle * 0.03 * np.cos(angle), 1
+        state[:, 6] = 0.35 * np.abs(np.sin(angle))  # legs; the left and the right one look alike
+        return state
+
+    def _montage(self, at_s: float) -> State:
+        """Shots of one to three seconds of scenes in turn, which all continue while they are not shown."""
+        story, (_, scene) = self._story(at_s), self.shot(at_s)
+        story[0, 7] = 1
+        state = np.tile(story, (SCENES, 1))
+        for number in range(SCENES):
+            own = slice(number * len(story), (number + 1) * len(story))
+            state[own, 0] = (story[:, 0], 1 - story[:, 0], (1 + 2 * story[:, 1]) / 3)[number]
+            state[own, 7] *= number == scene
+        return state
+
+    def shot(self, time_s: float) -> tuple[int, int]:
+        """The number of the shot at this time, from 0, and the number of its scene."""
+        if self.kind != "montage":
+            return 0, 0
+        rng, number, scene, end_s = self.rng(6), -1, 0, 0.0
+        while end_s <= time_s:
+            number, scene = number + 1, (scene + int(rng.integers(1, SCENES))) % SCENES
+            end_s += float(rng.integers(4, 13)) / FPS
+        return number, scene
+
     def _turn(self, step: int) -> State:
         """The things at a turning point of the story."""
         rng, things = self.rng(100 + step), self._things
@@ -133,10 +175,12 @@ class Film:
 
     def paint(self, number: int, width: int, height: int) -> Picture:
         """Frame `number` of the film; `tests.clips.render` takes this."""
-        image = _ground(self.seed).copy()
         state = self.at(number)
+        image = _ground(self.seed, self.shot(number / FPS)[1]).copy()
         for kind, thing in enumerate(state):
-            if thing[7]:
+            if thing[7] and self.kind in ("people", "cycle"):
+                _draw_person(image, thing)
+            elif thing[7]:
                 _draw(image, (kind + self.seed) % 5, thing)
         noise = self.rng(1000 + number).normal(0, NOISE, (SIZE[1], SIZE[0], 1))
         noisy = np.clip(np.asarray(image) + noise, 0, 255).round().astype(np.uint8)
@@ -214,6 +258,7 @@ class Asked:
             "twin_context": any(apart(a, b) < 1 for a in hidden for b in visible),
             "fits_the_gap": any(apart(a, b) < 1 for a in self.span for b in self.distractors),
             "reversible": self._reversible(),
+            "unordered": self._unordered(),
         }
         return {reason for reason, holds in found.items() if holds}
 
@@ -229,6 +274,32 @@ class Asked:
             if side
         )
 
+    def _unordered(self) -> bool:
+        """Whether the hidden frames, of several scenes, fit in another order that keeps that of each scene.
+
+        It fits if it needs no more cuts, and things move no further between frames that follow each other.
+        """
+        hidden, places = list(self.hidden), tuple(range(len(self.hidden)))
+        alike = [[same_scene(a, b) for a in hidden] for b in hidden]
+
+        def cost(order: Sequence[int]) -> tuple[int, float]:
+            states = [*self.before[:1], *(hidden[n] for n in order), *self.after[:1]]
+            joins = [way(a, b) for a, b in pairwise(states) if same_scene(a, b)]
+            return len(states) - len(joins), sum(joins)
+
+        cuts, move = cost(places)
+        others = (
+            cost(order)
+            for order in permutations(places)
+            if order != places and all(a < b or not alike[a][b] for a, b in combinations(order, 2))
+        )
+        return any(other_cuts <= cuts and other_move <= move + 1 for other_cuts, other_move in others)
+
+
+def same_scene(first: State, second: State) -> bool:
+    """Whether two states show a common thing."""
+    return bool((first[:, 7] * second[:, 7]).any())
+
 
 def _continues(side: Sequence[State], state: State) -> float:
     """The distance of things from the extrapolated motion of two visible frames; 0 if these show no motion."""
@@ -239,13 +310,21 @@ def _continues(side: Sequence[State], state: State) -> float:
 
 
 @lru_cache(maxsize=4)
-def _ground(seed: int) -> Image.Image:
-    """A texture of soft spots, the same in all frames of a film."""
-    rng = np.random.default_rng([seed, 99])
+def _ground(seed: int, scene: int) -> Image.Image:
+    """A texture of soft spots, the same in all frames of a scene."""
+    rng = np.random.default_rng([seed, 99 + scene])
     cells = rng.integers(40, 216, (9, 16, 3), dtype=np.uint8)
     fine = rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
     soft = Image.fromarray(cells).resize(SIZE, Image.Resampling.BICUBIC)
     return Image.blend(soft, Image.fromarray(fine).filter(ImageFilter.GaussianBlur(2)), 0.35)
+
+
+def _draw_person(image: Image.Image, thing: npt.NDArray[np.float64]) -> None:
+    """Draw a person twice as high as the thing's radius, around its place."""
+    x, y, radius = (float(v) * SIZE[0] for v in thing[:3])
+    shirt = 255 * thing[3:6]
+    colours = np.stack([(255 + shirt) / 2, shirt, shirt[::-1] / 2]).astype(int)
+    draw_person(image, x, y + radius, 2 * radius, float(thing[6]), colours)
 
 
 def _draw(image: Image.Image, kind: int, thing: npt.NDArray[np.float64]) -> None:

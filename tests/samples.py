@@ -32,9 +32,7 @@ def make_record(
     seen = [i for i in range(context + k) if not mask_start <= i < mask_start + k]
     origins = ["neighbourhood", "same_video", "corpus"]
     pool = shuffled(
-        [(order, "hidden") for order in range(k)] + [(-1, origins[i % 3]) for i in range(distractors)],
-        "pool",
-        number,
+        [(order, "hidden") for order in range(k)] + [(-1, origins[i % 3]) for i in range(distractors)], "pool", number
     )
     candidates = tuple(
         _candidate(number, slot, order, origin, video_id, path, mask_start) for slot, (order, origin) in enumerate(pool)
@@ -136,8 +134,7 @@ def make_folder(folder: Path, shards: Sequence[ShardInfo]) -> None:
     splits = {s: sum(i.samples for i in shards if i.split == s) for s in ("train", "val", "test")}
     counts = {"samples": sum(splits.values()), "videos": 2, **splits}
     write_index(
-        folder,
-        Index(tool_version="0.1.0", config={"k": 4}, config_hash="c0ffee", counts=counts, shards=tuple(shards)),
+        folder, Index(tool_version="0.1.0", config={"k": 4}, config_hash="c0ffee", counts=counts, shards=tuple(shards))
     )
 
 

@@ -12,12 +12,7 @@ from tests.clips import render
 SIZE = (224, 126)
 SAME_BYTES = {"x264-params": "mbtree=0"}  # with it x264's rate control gives other bytes from run to run
 STYLES = ("discs", "towers", "strokes", "mosaic")
-TINTS = (
-    (255, 60, 60),
-    (60, 255, 60),
-    (90, 90, 255),
-    (255, 255, 255),
-)  # else two films would look like copies
+TINTS = ((255, 60, 60), (60, 255, 60), (90, 90, 255), (255, 255, 255))  # else two films would look like copies
 
 
 def journey(seed: int, frames: int) -> Callable[[int, int, int], Picture]:

@@ -54,13 +54,18 @@ def chromium(width_px: int = 1280, height_px: int = 900, *, dark: bool = False) 
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         driver = webdriver.Chrome(options=options, service=service)
         try:
-            size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": width_px < 600}
-            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+            emulate(driver, width_px, height_px, dark=dark)
             yield driver
         finally:
             driver.quit()
+
+
+def emulate(driver: webdriver.Chrome, width_px: int = 1280, height_px: int = 900, *, dark: bool = False) -> None:
+    """Set the viewport and the colour scheme; below 600 px of width as a phone."""
+    size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": width_px < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
 
 
 def main() -> None:
@@ -77,10 +82,7 @@ def main() -> None:
     args = parser.parse_args()
     if reason := missing():
         parser.error(reason)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        chromium(args.width, args.height or 1000, dark=args.dark) as driver,
-    ):
+    with tempfile.TemporaryDirectory() as folder, chromium(args.width, args.height or 1000, dark=args.dark) as driver:
         page = Path(folder) / "page.html"
         if args.quiz is None:
             write_page(args.shards, page, key=args.sample)
@@ -94,8 +96,7 @@ def main() -> None:
             body.send_keys("r")
         if not args.height:
             height = driver.execute_script("return document.documentElement.scrollHeight")
-            size = {"width": args.width, "height": height, "deviceScaleFactor": 1, "mobile": args.width < 600}
-            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            emulate(driver, args.width, height, dark=args.dark)
         body.send_keys(Keys.NULL)
         screenshot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
         screenshot.quantize(256).save(args.png, optimize=True)  # 256 colours: a third of the size

@@ -1,6 +1,7 @@
 """Small valid samples of every task; those of tests/samples.py are all `mvp`."""
 
 from dataclasses import replace
+from math import comb, perm
 from pathlib import Path
 
 from mvp_data.shards.index import ShardInfo
@@ -8,6 +9,10 @@ from mvp_data.shards.record import LABELS
 from mvp_data.shards.tar import Sample, write_shard
 from mvp_data.tasks.catalogue import TASKS
 from tests.samples import make_folder, make_sample
+
+QUESTIONS = {name: task.question(4, task.pool_size(4)) for name, task in TASKS.items()}  # of `make_task_sample`
+ANY_ORDER = [name for name, asked in QUESTIONS.items() if not asked.ordered or asked.slots == 1]
+EXACT_BY_CHANCE = {name: 1 / (perm if q.ordered else comb)(q.choices, q.slots) for name, q in QUESTIONS.items()}
 
 
 def make_task_sample(

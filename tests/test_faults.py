@@ -86,10 +86,7 @@ def reasons(place: Path) -> dict[str, str]:
 def test_a_worker_lost_in_any_way_costs_its_own_video(reel: Path, whole: dict[str, str], tmp_path: Path) -> None:
     limits = {"workers": 2, "video_memory_mb": 1000}
     with acts(
-        film_0=["abort", 3],
-        film_1=["segfault", 3, str(tmp_path / "once")],
-        film_2=["kill", 20],
-        film_3=["memory", 5],
+        film_0=["abort", 3], film_1=["segfault", 3, str(tmp_path / "once")], film_2=["kill", 20], film_3=["memory", 5]
     ):
         build.build(config_for(reel, tmp_path, **limits))
     found = reasons(tmp_path)

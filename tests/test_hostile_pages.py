@@ -26,7 +26,7 @@ from tests.samples import make_folder, make_sample
 PWN = "document.title='pwned';fetch('http://127.0.0.1:9/');alert(1)"
 FREE = (  # free text; the other fields of a record are numbers or one of a few words
     "mask_policy", "config_hash", "tool_version", "encoder_name", "encoder_weights_sha256", "video_id", "video_path",
-    "video_group",
+    "video_group", "pair_id", "caption", "licence",
 )  # fmt: skip
 
 
@@ -43,8 +43,14 @@ def poisoned(number: int) -> Sample:
     sample = make_sample(number)
     record = sample.record
     texts = {name: poison(name) for name in FREE}
+    decoy = next(c.label for c in record.candidates if c.order < 0)  # a pair has a decoy run
     candidates = tuple(
-        replace(c, video_id=f"{texts['video_id']}{'' if c.origin != 'corpus' else '2'}", video_path=poison("elsewhere"))
+        replace(
+            c,
+            decoy=-(c.label != decoy),
+            video_id=f"{texts['video_id']}{'' if c.origin != 'corpus' else '2'}",
+            video_path=poison("elsewhere"),
+        )
         for c in record.candidates
     )
     extra = json.dumps({poison("column"): poison("cell"), "__proto__": {"a": [poison("deep")]}, "n": 10**400})

@@ -173,6 +173,7 @@ class Bank:
             facts["info"] = VideoInfo(**facts["info"]) if facts["info"] else None
             facts["boundaries"] = tuple(Boundary(**b) for b in facts["boundaries"])
             facts["crop"] = tuple(facts["crop"])
+            facts["masked"] = tuple(tuple(box) for box in facts["masked"])
             columns = {f.name: table.column(f.name).to_pylist() for f in fields(Frame)}
             return VideoEntry(frames=FrameTable(columns), **facts)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

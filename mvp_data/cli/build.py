@@ -10,6 +10,7 @@ import typer
 from mvp_data.cli.common import AsJson, fail, print_json
 from mvp_data.config.fields import value_type
 from mvp_data.config.options import all_options, from_options, read_yaml
+from mvp_data.config.presets import PRESETS
 from mvp_data.core.text import counts, times
 from mvp_data.pipeline.build import build, index
 from mvp_data.pipeline.report import to_text
@@ -32,6 +33,10 @@ Sources = Annotated[
     typer.Option("--src", help="Folder, file, glob, manifest, tar of videos or URL; may be given several times."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help=f"Options for a purpose; those given beside it win. One of: {', '.join(PRESETS)}."),
+]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log events to stderr as JSON lines, without bars.")]
 
 
@@ -65,6 +70,7 @@ def build_command(
     src: Sources = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; new or empty.")] = None,
     config: ConfigFile = None,
+    preset: Preset = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier build in OUT.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the sources and options, and stop.")] = False,
     as_json: AsJson = False,
@@ -77,11 +83,13 @@ def build_command(
 
       mvp-data build --src ./videos --out shards/
 
+      mvp-data build --src ./clips --out shards/ --preset short
+
       mvp-data build --src list.csv --src 'more/*.mkv' --out shards/ --hidden-frames 5 --mask-policy within_shot
 
       mvp-data build --config build.yaml --workers 8
     """
-    chosen = from_options(_merge(config, {"src": src, "out": out, **options}))
+    chosen = from_options(_merge(config, {"src": src, "out": out, "preset": preset, **options}))
     if dry_run:
         options = {**chosen.to_options(), "bank": str(chosen.bank_folder)}
         _print_plan(options, chosen.src, chosen.limit, as_json=as_json)
@@ -92,15 +100,14 @@ def build_command(
     else:
         typer.echo(to_text(report))
     if not report.samples:
-        alone = report.refused.get("no_decoy", 0)
-        hint = f" ({alone} hidden segments found no decoy run: try --decoy-share 0)" if alone else ""
-        fail(f"no samples were written{hint}; mvp-data ledger {report.out} --skipped shows why for each file")
+        fail(f"no samples were written; mvp-data ledger {report.out} --skipped shows why for each file")
 
 
 @_takes_options(*_INDEX_PANELS)
 def index_command(
     src: Sources = None,
     config: ConfigFile = None,
+    preset: Preset = None,
     num_tasks: Annotated[int, typer.Option("--num-tasks", help="Number of runs that share the sources.")] = 1,
     task_index: Annotated[int, typer.Option("--task-index", help="Number of this run, from 0.")] = 0,
     as_json: AsJson = False,
@@ -115,7 +122,7 @@ def index_command(
 
       mvp-data index --src ./videos --bank bank/ --num-tasks 8 --task-index $SLURM_ARRAY_TASK_ID
     """
-    merged = _merge(config, {"src": src, **options})
+    merged = _merge(config, {"src": src, "preset": preset, **options})
     if not merged.get("bank"):
         fail("no bank: pass a folder with --bank")
     chosen = from_options({**merged, "out": f"{merged['bank']}.out"})  # a required value; this folder is not created

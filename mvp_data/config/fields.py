@@ -63,6 +63,6 @@ def _typed(name: str, value: Any, f: Field[Any]) -> Any:
         return Path(value)
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise ConfigError(f"{name}: the number does not fit 64 bits")
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ConfigError(f"{name}: must be {wanted.__name__}, not {value!r:.80}")
     return value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mvp_data.config.fields import check_fields, check_path_name, option
+from mvp_data.config.presets import options_of
 from mvp_data.config.removed import removed
 from mvp_data.core.errors import ConfigError, SkipReason
 from mvp_data.core.version import __version__
@@ -22,7 +23,7 @@ METHODS = ("adaptive", "transnetv2", "none")
 MASK_POLICIES = ("anchored", "within_shot", "whole_shot", "free")
 DECODES = ("sparse", "full")
 MINE_ORDERS = ("band", "random", "adversarial")
-EXTRACT_VERSION = 2  # increased when pass 1 stores different data for the same options
+EXTRACT_VERSION = 3  # increased when pass 1 stores different data for the same options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class FramesConfig:
     fps: float = option(1.0, "Frames sampled per second of video.", low=0.01, high=120)
     max_fps: float = option(4.0, "Highest sampling rate, for short videos (frames per second).", low=0.01, high=120)
     min_frames: int = option(
-        32, "A video with fewer frames than this at --fps is sampled at a higher rate.", low=2, high=512
+        64, "A video with fewer frames than this at --fps is sampled at a higher rate.", low=2, high=512
     )
     patch_multiple: int = option(28, "Frame width and height are multiples of this (pixels).", low=1, high=512)
     max_pixels: int = option(112_896, "Largest frame area (pixels); 112,896 is 448 x 252.", low=784, high=4_194_304)
@@ -85,7 +86,12 @@ class MaskConfig:
     hidden_frames: int = option(4, "Number of hidden key frames (K).", low=2, high=12)
     context_frames: int = option(12, "Number of visible frames around the hidden segment.", low=2, high=100)
     mask_policy: str = option("anchored", "Rule that decides which segments may be hidden.", choices=MASK_POLICIES)
-    samples_per_video: int = option(32, "Most samples of one video (0: no limit; a decoy pair needs 2).", low=0)
+    max_hidden_shots: int = option(2, "Most shots in a hidden segment.", low=1, high=12)
+    samples_per_video: int = option(32, "Most samples of one video (0: no limit; a pair needs 2).", low=0)
+    frame_reuse: int = option(1, "Number of pairs in which a frame may be hidden (training split only).", low=1, high=4)
+    max_overlap: float = option(
+        0.1, "Largest share of training samples whose hidden frames another sample shows.", low=0, high=1
+    )
     reversible: str = option("drop", "Segments that loop, or look the same in reverse.", choices=("drop", "keep"))
 
     def __post_init__(self) -> None:
@@ -100,6 +106,7 @@ class MineConfig:
     decoy_share: float = option(
         1.0, "Share of puzzles whose distractors form a decoy run; the others get scattered distractors.", low=0, high=1
     )
+    cross_video_decoys: bool = option(False, "Also pair segments of different videos, which are easy to tell apart.")
     neighbourhood_share: float = option(
         0.5, "Share of scattered distractors from near the hidden segment.", low=0, high=1
     )
@@ -112,7 +119,9 @@ class MineConfig:
     mine_cells: int = option(
         0, "Mine a large corpus in about this many parts of similar videos (0: all at once).", low=0, high=1_000_000
     )
-    mine: str = option("band", "Distractors taken first: most similar, any, or most misleading.", choices=MINE_ORDERS)
+    mine: str = option(
+        "band", "Scattered distractors taken first: most similar, any, or most misleading.", choices=MINE_ORDERS
+    )
     similarity_low: float | None = option(
         None, "Lowest similarity of a distractor to a hidden frame (cosine) [calibrated].", low=-1, high=1
     )
@@ -315,10 +324,14 @@ def digest(value: Any) -> str:
 def from_options(options: Mapping[str, Any]) -> BuildConfig:
     """Make a `BuildConfig` from flat options, `{"src": ["videos"], "out": "shards", "hidden_frames": 5}`.
 
+    `preset` names options of `presets`; those that are given beside it win.
+
     Raises:
         ConfigError: keys are unknown (all are listed), or a value has the wrong type or is out of range.
     """
     known = {f.name: group for group, f in all_options()}
+    given = {name: value for name, value in options.items() if name != "preset" and value is not None}
+    options = {**options_of(options.get("preset") or "default"), **given}
     if unknown := sorted(set(options) - set(known) - {"src", "out"}):
         raise ConfigError(f"unknown option{'s' * (len(unknown) > 1)}: {', '.join(unknown)}; {_hint(unknown, known)}")
     src, out = options.get("src", ()), options.get("out")

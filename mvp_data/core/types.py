@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 Turn = tuple[int, int, int, int]  # (a, b, c, d): point (x, y) is shown at (a*x + c*y, b*x + d*y), y down
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom; pixels
 Picture = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Luma = npt.NDArray[np.uint8]  # [height, width], full range: black is 0, white 255
 Tiny = npt.NDArray[np.uint8]  # [36, 64, 3], YCbCr: every frame at the size that shot detectors use
 Vectors = npt.NDArray[np.float32]  # [N, D], rows of length 1
-Thumbnails = npt.NDArray[np.uint8]  # [M, 576], luma
+Thumbnails = npt.NDArray[np.uint8]  # [M, 2304], luma
 
 TINY_WIDTH_PX, TINY_HEIGHT_PX = 64, 36
-THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 32, 18
+THUMBNAIL_WIDTH_PX, THUMBNAIL_HEIGHT_PX = 64, 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,8 @@ class Boundary:
     """A change of shot. Frames with `start_s <= pts < end_s` belong to neither shot.
 
     For a cut, `start_s == end_s` is the time of the first frame of the new shot. For a gradual transition
-    (`dissolve`, `fade`), `end_s` is the time of the first frame that shows only the new shot.
+    (`dissolve`, `fade`), `end_s` is the time of the first frame that shows only the new shot. A fade-in with which a
+    video starts has `start_s == 0`, and a fade-out at its end has an `end_s` after the last frame.
     """
 
     kind: str  # cut | dissolve | fade
@@ -91,11 +93,11 @@ class Frame:
 
     time_s: float  # presentation time, from the first frame of the video
     shot: int  # number of its shot, from 0
-    reject: str = ""  # damaged | black | flat | frozen | blurred | transition | boundary
+    reject: str = ""  # damaged | black | flat | frozen | smeared | faded | card | blurred | transition | boundary
     luma: float = 0.0  # mean, 0..255
     contrast: float = 0.0  # standard deviation of luma, 0..255
     sharpness: float = 0.0  # variance of the Laplacian of luma
-    thumbnail: bytes = b""  # luma, 32 x 18, row by row: pass 2 measures motion with it
+    thumbnail: bytes = b""  # luma, 64 x 36, row by row: pass 2 measures motion with it
     jpeg_bytes: int = 0  # length of its JPEG in the bank; 0 if none is stored
 
 
@@ -109,7 +111,7 @@ _NO_THUMBNAIL = -1
 class FrameTable(Sequence[Frame]):
     """The frames of one video, stored in columns; a sequence that creates `Frame` objects on access.
 
-    A row takes about 45 bytes plus a thumbnail; a `Frame` object takes a kilobyte.
+    A row takes about 45 bytes plus a thumbnail; a `Frame` object takes three kilobytes.
     """
 
     __slots__ = ("_reasons", "_rows", "thumbnails")
@@ -118,7 +120,7 @@ class FrameTable(Sequence[Frame]):
         """Build the table from the values of each field of `Frame`.
 
         Raises:
-            ValueError: a thumbnail does not have 32 x 18 bytes.
+            ValueError: a thumbnail does not have 64 x 36 bytes.
         """
         thumbnails = columns["thumbnail"]
         stored = [thumbnail for thumbnail in thumbnails if thumbnail]
@@ -221,6 +223,7 @@ class VideoEntry:
     width_px: int = 0  # size of the stored frames
     height_px: int = 0
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom; 0..1
+    masked: tuple[Box, ...] = ()  # parts of the stored frames that showed a clock and were filled with one colour
     boundaries: tuple[Boundary, ...] = ()
     frames: FrameTable = field(default_factory=lambda: FrameTable.of(()), repr=False)
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -65,8 +65,8 @@ def export(
     """Write the samples of one shard, or of a folder of shards, to `out` in the layout of the target `to`.
 
     At most one row group and the keys of `pass_rates` are in memory. Images are written before the rows that name them,
-    and `export.json` is completed last. With `pass_rates` (Parquet: key, rollouts, reward_std) only samples are
-    exported whose completions earned different rewards; the others have zero advantage in GRPO.
+    and `export.json` is completed last. With `pass_rates` (Parquet: key, pair_id, rollouts, reward_std) only pairs and
+    single samples are exported whose completions earned different rewards; the others have zero advantage in GRPO.
 
     Raises:
         ConfigError: unknown target, a thinking prompt for supervised fine-tuning, unreadable pass rates, or no sample
@@ -87,7 +87,7 @@ def export(
         for sample in samples:
             progress.update()
             record = sample.record
-            if reasons is not None and (reason := reasons.get(record.key, "not_measured")):
+            if reasons is not None and (reason := reasons.get(record.pair_id or record.key, "not_measured")):
                 left_out[reason] += 1
                 continue
             if record.split not in writers:
@@ -204,23 +204,31 @@ class _ParquetRows:
 
 
 def _read_pass_rates(path: Path) -> dict[str, str]:
-    """Map the key of each sample to the reason to leave it out, or to "" to keep it."""
+    """Map each pair, and each key without a pair, to the reason to leave it out, or to "" to keep it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=["key", "rollouts", "reward_std"])
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        return {key: _reason(rollouts, std) for key, rollouts, std in rows}
+        table = pq.read_table(path, columns=["key", "pair_id", "rollouts", "reward_std"])
+        units: dict[str, list[tuple[int, float]]] = {}
+        pairs = set(table["pair_id"].to_pylist())
+        for key, pair_id, rollouts, std in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            units.setdefault(pair_id or key, []).append((rollouts, std))
+        return {name: _reason(rates, 2 if name in pairs else 1) for name, rates in units.items()}
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path}: not the pass rates that `mvp-train filter` writes ({one_line(error, 200)})"
         ) from error
 
 
-def _reason(rollouts: int, reward_std: float) -> str:
-    """Return the reason to leave a sample out: a group with equal rewards has zero advantage in GRPO."""
-    return "not_measured" if rollouts <= 0 else "" if reward_std > 0 else "always_the_same"
+def _reason(rates: Sequence[tuple[int, float]], samples: int) -> str:
+    """The reason to leave out a pair or a single sample, from the rollouts and the spread of rewards of its `samples`.
+
+    A group with equal rewards has zero advantage in GRPO. A pair is kept if the rewards of one of its samples differ.
+    """
+    if len(rates) < samples or any(rollouts <= 0 for rollouts, _ in rates):
+        return "not_measured"
+    return "" if any(std > 0 for _, std in rates) else "always_the_same"
 
 
 def _prepare(out: Path, *, overwrite: bool) -> None:

@@ -102,7 +102,7 @@ def ground_truth(record: Record) -> str:
 
 def facts(item: Item) -> Row:
     """The columns that describe a sample in every layout."""
-    return {name: getattr(item.record, name) for name in ("key", "task", "k", "difficulty", "video_path")}
+    return {name: getattr(item.record, name) for name in ("key", "pair_id", "task", "k", "difficulty", "video_path")}
 
 
 def parquet_files(report: ExportReport) -> str:

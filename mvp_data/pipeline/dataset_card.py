@@ -46,7 +46,7 @@ def card_facts(made: Provenance, distractors: int, report: BuildReport) -> dict[
         "samples": report.samples,
         "videos": report.used,
         "tasks": counts(report.tasks),
-        "samples with a decoy run": report.decoys,
+        "samples by kind of pair": counts(report.pairs),
         "hidden frames (K)": made.mask.hidden_frames,
         "distractors (l)": distractors,
         "context frames": made.mask.context_frames,

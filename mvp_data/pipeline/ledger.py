@@ -18,19 +18,23 @@ from mvp_data.system.parquet import schema_of, write_rows
 LEDGER_NAME = "ledger.parquet"
 LEAST_CONTEXT = 4  # least --context-frames that is advised
 MOST_FPS = 16  # at higher rates neighbouring frames seldom differ
-LAST_RULES = ("few_distractors", "no_decoy", "difficulty")  # a segment that they refuse has passed all other rules
-ADVICE = {
-    "policy": "choose another --mask-policy, such as free",
-    "little_context": "lower --context-frames",
-    "no_motion": "too little moves in it: leave it out",
-    "repeated_hidden": "lower --hidden-frames, or leave it out: it is too still or repeats itself",
-    "repeated_context": "lower --context-frames, or leave it out: it repeats itself",
-    "recurring": "leave it out: it repeats itself",
-    "looping": "leave it out: it repeats itself; or --reversible keep",
-    "reversible": "leave it out: its order cannot be seen; or --reversible keep",
-    "few_distractors": "add videos of the same shape, or lower --distractors",
-    "no_decoy": "add videos of the same shape, lower --context-frames, or take scattered distractors: --decoy-share 0",
-    "difficulty": "widen --difficulty",
+# Segments that these refuse have passed all other rules.
+LAST_RULES = ("few_distractors", "no_decoy", "difficulty", "shown")
+MEANING = {
+    "policy": "the frames around it show another scene (--mask-policy)",
+    "montage": "it has more shots than --max-hidden-shots, or no frame next to the gap continues one",
+    "little_context": "too few different frames are around it (--context-frames)",
+    "no_motion": "too little moves in it",
+    "repeated_hidden": "too few of its frames clearly differ (--hidden-frames)",
+    "repeated_context": "its frames are also around it",
+    "recurring": "its frames come again elsewhere in the video",
+    "looping": "it comes again elsewhere in the video",
+    "reversible": "backwards it looks as likely as forwards",
+    "exchangeable": "two of its frames could be exchanged",
+    "few_distractors": "too few other frames of this shape are similar but different (--distractors)",
+    "no_decoy": "no other segment of the video can be its decoy",
+    "difficulty": "it is outside --difficulty",
+    "shown": "another sample shows its hidden frames (--max-overlap)",
 }  # by reason, see `_why_none`
 
 
@@ -52,6 +56,7 @@ class LedgerRow:
     frames_kept: int = 0
     frames_rejected: str = "{}"  # JSON: reason -> count
     segments_refused: str = "{}"  # JSON: reason -> count
+    clocks_masked: int = 0  # parts of the frames that showed a running clock and were filled with one colour
     damaged_packets: int = 0
     decoded_share: float = 0.0  # decoded frames / all frames of the video
 
@@ -105,11 +110,12 @@ def _video_row(
         samples=samples,
         duration_s=round(entry.duration_s, 3),
         sampled_fps=entry.rate_fps,
-        shots=len(entry.boundaries) + 1,
+        shots=1 + sum(b.start_s > 0 and b.end_s <= entry.duration_s for b in entry.boundaries),  # not fades at the ends
         frames_sampled=len(entry.frames),
         frames_kept=kept_frames,
         frames_rejected=json.dumps(entry.frames.rejections(), sort_keys=True),
         segments_refused=json.dumps(refused, sort_keys=True),
+        clocks_masked=len(entry.masked),
         damaged_packets=entry.damaged_packets,
         decoded_share=round(entry.decoded_share, 4),
     )
@@ -130,11 +136,12 @@ def _why_none(entry: VideoEntry, kept: int, refused: Mapping[str, int], mask: Ma
     if kept < needed:
         return SkipReason.STATIC.value, f"{found}: {fewer}"
     if not refused:  # only with the policy whole_shot; the others try every run of K frames
-        found = f"no shot has {k} different frames and enough others around it"
-        return SkipReason.NO_PUZZLE.value, f"{found}: {ADVICE['policy']}"
-    # Advice for the reason that was nearest to a puzzle, otherwise for the most frequent one.
+        found = f"no shot has {k} different frames and enough others around it (--mask-policy)"
+        return SkipReason.NO_PUZZLE.value, found
+    # The meaning of the reason that was nearest to a puzzle, otherwise of the most frequent one.
     most = max(sorted(refused), key=lambda reason: (reason in LAST_RULES, refused[reason]))
-    return SkipReason.NO_PUZZLE.value, f"every hidden segment was refused: {_counts(refused)}: {ADVICE[most]}"
+    counted = f"every hidden segment was refused: {_counts(refused)}"
+    return SkipReason.NO_PUZZLE.value, f"{counted}; {most}: {MEANING[most]}"
 
 
 def _faster(entry: VideoEntry, needed: int) -> str:

@@ -78,15 +78,23 @@ class Packer:
         for puzzle in puzzles:
             by_kind[puzzle.task, self._video(puzzle).split].append(puzzle)
         for task, split in ((task, split) for task in TASKS for split in SPLITS if (task, split) in by_kind):
-            chosen = sorted(by_kind[task, split], key=self._rank)
-            for number, members in enumerate(cut(chosen, self._tar_bytes, self._config)):
+            units: dict[str, list[Puzzle]] = defaultdict(list)
+            for puzzle in sorted(by_kind[task, split], key=lambda p: p.key):
+                units[puzzle.pair_id or puzzle.key].append(puzzle)
+            for number, members in enumerate(
+                cut(sorted(units.values(), key=self._rank), self._tar_bytes, self._config)
+            ):
                 yield f"{shard_stem(task, split)}-{number:06d}.tar", members
 
-    def _rank(self, puzzle: Puzzle) -> tuple[float, int, str]:
-        """Return the sort key of a puzzle: its difficulty for a curriculum, otherwise a hash that mixes the videos."""
+    def _rank(self, unit: Sequence[Puzzle]) -> tuple[float, int, str]:
+        """Return the sort key of a pair or a puzzle of its own, so that both samples of a pair are neighbours.
+
+        It is the mean difficulty for a curriculum, otherwise a hash that mixes the videos.
+        """
+        key = unit[0].pair_id or unit[0].key
+        mean = sum(puzzle.difficulty for puzzle in unit) / len(unit)
         easy_first = self._config.shard_order == "easy_first"
-        mixed = stable_hash("pack", self._made.seed, puzzle.key)
-        return (puzzle.difficulty if easy_first else 0.0, mixed, puzzle.key)
+        return (round(mean, 4) if easy_first else 0.0, stable_hash("pack", self._made.seed, key), key)
 
     def _tar_bytes(self, puzzle: Puzzle) -> int:
         """Return the size of a sample in its shard: each member has a header block, and is padded to whole blocks."""
@@ -164,16 +172,22 @@ class Packer:
         return self._videos[puzzle.episode.strip.video_id]
 
 
-def cut(puzzles: Sequence[Puzzle], tar_bytes: Callable[[Puzzle], int], config: PackConfig) -> Iterator[list[Puzzle]]:
-    """Yield the puzzles of each shard, within the limits of samples and bytes; a larger puzzle has its own shard."""
+def cut(
+    units: Sequence[Sequence[Puzzle]], tar_bytes: Callable[[Puzzle], int], config: PackConfig
+) -> Iterator[list[Puzzle]]:
+    """Yield the puzzles of each shard, within the limits of samples and bytes.
+
+    A unit, a pair or a puzzle of its own, is never divided; a larger one has its own shard.
+    """
     members: list[Puzzle] = []
     size = RECORDSIZE  # at most this many bytes end a tar
-    for puzzle in puzzles:
-        more = tar_bytes(puzzle)
-        if members and (len(members) == config.shard_samples or size + more > config.shard_mb * 1e6):
+    for unit in units:
+        more = sum(map(tar_bytes, unit))
+        full = len(members) + len(unit) > config.shard_samples or size + more > config.shard_mb * 1e6
+        if members and full:
             yield members
             members, size = [], RECORDSIZE
-        members.append(puzzle)
+        members += unit
         size += more
     if members:
         yield members

@@ -38,8 +38,8 @@ class BuildReport:
     splits: dict[str, int] = field(default_factory=dict)  # samples
     tasks: dict[str, int] = field(default_factory=dict)  # samples
     shares: dict[str, float] = field(default_factory=dict)  # of the tasks, as asked for
-    decoys: int = 0  # samples with a decoy run
-    foreign_decoys: int = 0  # of these, the samples whose decoy run is from another video, which is easy
+    pairs: dict[str, int] = field(default_factory=dict)  # samples by `Record.pair_kind`, `none` without a pair
+    overlap: dict[str, float] = field(default_factory=dict)  # by split: share of samples whose answer another one shows
     rejected_frames: dict[str, int] = field(default_factory=dict)  # sampled frames that are not used, by reason
     encoder: str = ""  # its name and device
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class BuildReport:
     cpu_seconds: dict[str, float] = field(default_factory=dict)  # the same, summed over all processes
     rates: dict[str, float] = field(default_factory=dict)  # items a second, by step
     workers: dict[str, float] = field(default_factory=dict)  # of pass 1: number, share of time busy, peak MB
+    short_videos: int = 0  # decoded videos under a minute
     already_complete: bool = False  # the folder already held this build
 
 
@@ -60,6 +61,9 @@ class IndexReport:
     videos: int  # in the bank, decoded and embedded
     skipped: dict[str, int]
     seconds: dict[str, float]
+
+
+SHORT_S = 60.0  # `--preset short` is for shorter videos
 
 
 def make_report(
@@ -76,7 +80,6 @@ def make_report(
     rejected: Counter[str] = Counter()
     for row in rows:
         rejected.update(json.loads(row.frames_rejected))
-    decoys = [{c.origin for c in record.candidates if c.decoy >= 0} for _, record in packed.records]
     return BuildReport(
         out=out,
         bank=bank,
@@ -84,6 +87,7 @@ def make_report(
         shards=len(packed.shards),
         sources=len(rows),
         used=sum(row.outcome == "used" for row in rows),
+        short_videos=sum(0 < row.duration_s < SHORT_S for row in rows),
         skipped=dict(Counter(row.reason for row in rows if row.outcome == "skipped")),
         refused=puzzle_set.drops,
         origins=puzzle_set.origins,
@@ -91,8 +95,8 @@ def make_report(
         splits={split: splits[split] for split in SPLITS},
         tasks=dict(Counter(record.task for _, record in packed.records)),
         shares={task: round(share, 4) for task, share in puzzle.task_shares},
-        decoys=sum(bool(origins) for origins in decoys),
-        foreign_decoys=sum("corpus" in origins for origins in decoys),
+        pairs=dict(Counter(record.pair_kind or "none" for _, record in packed.records)),
+        overlap=puzzle_set.overlap,
         rejected_frames=dict(rejected),
         thresholds=asdict(thresholds),
         indexes=puzzle_set.indexes,
@@ -122,7 +126,8 @@ def to_text(report: BuildReport) -> str:
         f"{plural(report.sources, 'file')}: {report.out}",
         f"  splits    {counts(report.splits)}",
         f"  tasks     {counts(report.tasks)}{_asked(report.shares)}",
-        f"  decoys    {report.decoys} samples with a decoy run, {report.foreign_decoys} with one of another video",
+        f"  pairs     {counts(report.pairs)} (samples by where their distractors are from)",
+        f"  overlap   {_percentages(report.overlap)} (samples whose hidden frames another one shows)",
         f"  skipped   {counts(report.skipped)}",
         f"  refused   {counts(report.refused)} (hidden segments)",
         f"  frames    {counts(report.rejected_frames)} (not used)",
@@ -132,9 +137,16 @@ def to_text(report: BuildReport) -> str:
     ]
     if report.samples:
         lines.append(f"look at them: mvp-data inspect {report.out} --html page.html")
+    if 2 * report.short_videos > report.sources:
+        lines.append("short clips:  --preset short makes more samples of videos under a minute (docs/puzzles.md)")
     if report.skipped:
         lines.append(f"why skipped:  mvp-data ledger {report.out} --skipped    (docs/puzzles.md explains every reason)")
     return "\n".join(lines)
+
+
+def _percentages(shares: Mapping[str, float]) -> str:
+    """`train 8 %, val 0 %`."""
+    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in shares.items()) or "none"
 
 
 def _asked(shares: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Detects hidden runs whose order is ambiguous, such as a swing, a dance, or a walk there and back.
+"""Detects hidden runs whose order or place is ambiguous, such as a swing, a dance, or a walk there and back.
 
 A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately,
 and a run is refused only if it is ambiguous by both. If one of them can order the run, the puzzle is hard but fair;
@@ -7,12 +7,16 @@ without such puzzles a solver could sort by similarity alone.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.likeness import alike_in
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
+
+Ends: TypeAlias = tuple[int, int]  # the visible places before and after a gap
 
 CACHE_SIZE = 64  # results; a run is judged in each possible context, mostly against the same frames
 
@@ -60,12 +64,54 @@ def _evidence(rising: Sequence[Numbers]) -> tuple[float, float]:
     return round(float(mean[-1] - mean[0]), 5), round(float(2 * (line @ mean) / (line @ line)), 5)
 
 
+def order_evidence(video: KeptVideo, hidden: Sequence[int], ends: Ends, thresholds: Thresholds) -> float:
+    """How much better the order is than with two neighbours exchanged, for the pair that is most easily exchanged.
+
+    In units of noise, by the better of vectors and pixels; negative if both find the exchanged order more plausible.
+    """
+    chain = [ends[0], *hidden, ends[1]]
+    noise = max((1 - thresholds.repeat) / 2, 1e-3)
+    judges = (1 - video.vectors[chain] @ video.vectors[chain].T) / noise, distances(video, chain, chain) / NOISE_LUMA
+    gains = [
+        max(far[n - 1, n + 1] + far[n, n + 2] - far[n - 1, n] - far[n + 1, n + 2] for far in judges)
+        for n in range(1, len(hidden))
+    ]
+    return round(float(min(gains, default=np.inf)) / 2, 5)
+
+
+def swap_evidence(
+    video: KeptVideo, runs: tuple[Places, Places], gaps: tuple[Ends, Ends], thresholds: Thresholds
+) -> tuple[float, float]:
+    """How much better each of two runs fits its own gap than the other one's: by vectors and by pixels, in noise units.
+
+    A gap is given by the visible frames before and after it. The steps into and out of both runs are compared with
+    those of the exchanged runs, each in its better direction; half of the difference counts, so that it is a mean per
+    gap, as in `direction_evidence`.
+    """
+    ends = [place for gap in gaps for place in gap]
+    frames = [runs[0][0], runs[0][-1], runs[1][0], runs[1][-1]]
+    by_vectors = 1 - video.vectors[ends] @ video.vectors[frames].T
+    noise = max((1 - thresholds.repeat) / 2, 1e-3)
+    return _advantage(by_vectors) / noise, _advantage(distances(video, ends, frames)) / NOISE_LUMA
+
+
+def _advantage(steps: Numbers) -> float:
+    """Half of how much longer the exchanged assignment is; `steps` [4, 4]: gap ends by the ends of both runs.
+
+    The ends are before and after the first gap, then the second one; the runs are those of the first and second gap.
+    """
+    own = steps[0, 0] + steps[1, 1] + steps[2, 2] + steps[3, 3]
+    second_in_first = min(steps[0, 2] + steps[1, 3], steps[0, 3] + steps[1, 2])
+    first_in_second = min(steps[2, 0] + steps[3, 1], steps[2, 1] + steps[3, 0])
+    return round(float(second_in_first + first_in_second - own) / 2, 5)
+
+
 def loops(video: KeptVideo, hidden: Sequence[int], thresholds: Thresholds) -> bool:
     """Whether most of the run occurs again elsewhere in the video, forwards or backwards.
 
     The frames of the other occurrence would also fit the gap, and occurrences in both directions make both orders
-    right. A hidden frame occurs again if some frame outside the run is too similar to it by vector (`ambiguous`), and
-    is more similar to it by pixels than the hidden frames next to it.
+    right. A hidden frame occurs again if some frame outside the run shows the same (`likeness` at `ambiguous`), and is
+    more similar to it by pixels than the hidden frames next to it.
     """
     return _loops(video, tuple(hidden), thresholds)
 
@@ -79,8 +125,8 @@ def _loops(video: KeptVideo, hidden: Places, thresholds: Thresholds) -> bool:
     for number, place in enumerate(hidden):
         found = np.flatnonzero(similarities[number] >= thresholds.ambiguous)
         near = [among_hidden[number, n] for n in (number - 1, number + 1) if 0 <= n < len(hidden)]
-        closer = distances(video, [place], found)[0] < min(near)
-        twins.append(found[closer].tolist())
+        closer = found[distances(video, [place], found)[0] < min(near)].tolist()
+        twins.append([far for far in closer if alike_in(video, place, far, thresholds.ambiguous)])
     return 2 * max(_longest(twins), _longest(twins[::-1])) > len(hidden)
 
 

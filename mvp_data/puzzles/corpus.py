@@ -4,7 +4,7 @@ It has the de-duplicated frames of each video with their vectors, and the simila
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
@@ -17,6 +17,7 @@ from mvp_data.core.seeds import unit
 from mvp_data.core.types import Encoder, Source, Vectors, VideoEntry
 from mvp_data.embedding.calibration import Calibration
 from mvp_data.puzzles.dedup import Track, deduplicate, group_videos
+from mvp_data.puzzles.motion import clearly_moves
 from mvp_data.puzzles.vector_files import RowBuffer, allocate
 
 
@@ -111,7 +112,7 @@ class KeptVideo:
 
 
 def read_entries(bank: Bank, video_ids: Sequence[str]) -> dict[str, VideoEntry]:
-    """Read entries from the bank. Their thumbnails (576 MB for a million frames) may be in temporary files.
+    """Read entries from the bank. Their thumbnails (2.3 GB for a million frames) may be in temporary files.
 
     Raises:
         OutputError: an entry is damaged.
@@ -154,7 +155,7 @@ def kept_videos(
     for entry in sorted(used, key=lambda e: (splits[groups[e.video_id]], e.width_px, e.height_px)):
         video_id, usable = entry.video_id, entry.usable
         own_vectors = vectors[rows[video_id].start : rows[video_id].stop]
-        kept = deduplicate(own_vectors, thresholds.repeat)
+        kept = deduplicate(own_vectors, thresholds.repeat, _moved(entry))
         matrix[first_row : first_row + len(kept)] = own_vectors[list(kept)]
         found[video_id] = KeptVideo(
             source=sources[video_id],
@@ -167,6 +168,12 @@ def kept_videos(
         )
         first_row += len(kept)
     return [found[entry.video_id] for entry in used]
+
+
+def _moved(entry: VideoEntry) -> Callable[[int, int], bool]:
+    """Whether something in the scene moved between two usable frames of this video, given by number."""
+    thumbnails = [entry.frames.thumbnail(frame) for frame in entry.usable]
+    return lambda first, second: clearly_moves(thumbnails[first], thumbnails[second])
 
 
 def split_groups(groups: Iterable[str], *, seed: int, val_share: float, test_share: float) -> dict[str, str]:

@@ -3,6 +3,8 @@
 Two hidden segments A and B make a *complementary pair*. One puzzle hides A and adds the frames of B to its pool; the
 other hides B and offers the same 2 K frames. A solver that sees only the candidates gives both the same answer, so it
 scores exactly chance over each pair. VQA v2 has such pairs of images (Goyal et al. 2017, arXiv 1612.00837).
+
+Here each run has a context of its own. In the twins of `twins` both puzzles show the same context as well.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,43 +16,36 @@ import numpy as np
 from mvp_data.core.seeds import shuffled, unit
 from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
+from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.rules import fits_the_gap
-from mvp_data.puzzles.thumbnails import differ
+from mvp_data.puzzles.likeness import any_alike
+from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
-SPACING = 2.0  # largest ratio of the median gaps between key frames of two runs
-COHERENCE = 0.4  # largest difference of `Run.coherence`, as a share of the similarity band (`low` to `ambiguous`)
-MAX_PARTNERS = 64  # tried for one run, the most similar first
+SWAP_EVIDENCE = 8.0  # by vectors or by pixels; below it, readers could not tell which run belongs to which gap
+TRIED = 64  # partners of one run that are compared with it, the most similar first
+JUDGED = 12  # admissible partners of one run among which the hardest pair is chosen
 NEAREST = 256  # frames of other videos searched for each hidden frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A hidden segment, with the values of its key frames that pairing compares."""
+    """A hidden segment of a video."""
 
     video: KeptVideo
     segment: HiddenSegment
-    spacing_s: float  # median time between two key frames
-    coherence: float  # mean cosine of consecutive key frames
-
-    @classmethod
-    def of(cls, video: KeptVideo, segment: HiddenSegment) -> "Run":
-        """The run of a hidden segment of this video."""
-        vectors = video.vectors[video.rows(segment.hidden)]
-        return cls(
-            video=video,
-            segment=segment,
-            spacing_s=float(np.median(np.diff(video.entry.frames.times_s[list(segment.hidden)]))),
-            coherence=float((vectors[1:] * vectors[:-1]).sum(axis=1).mean()),
-        )
 
     # Computed on demand: stored for all unpaired runs, they would take most of the memory of a large build.
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """Its key frames, as positions among the kept frames."""
+        return tuple(self.video.rows(self.segment.hidden))
+
+    @property
     def vectors(self) -> Vectors:
         """The vectors [K, D] of its K frames."""
-        return self.video.vectors[self.video.rows(self.segment.hidden)]
+        return self.video.vectors[list(self.places)]
 
     @property
     def thumbnails(self) -> tuple[bytes, ...]:
@@ -71,13 +66,14 @@ class Half:
     run: Run
     episode: Episode
     other: Run | None = None  # `None` if the distractors are scattered
+    twins: bool = False  # whether both halves show one context
 
 
 Pair = tuple[Half, Half]
-Choose = Callable[[Iterator[Pair]], Pair | None]  # one of the admissible pairs, which come most similar first
+Solved = Callable[[Pair], float]  # how well similarity solves both puzzles of a pair: 0 at chance, 1 always
 
 
-def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
+def pairs_within(runs: Sequence[Run], thresholds: Thresholds, solved: Solved, *, seed: int) -> Iterator[Pair]:
     """Disjoint pairs of runs of one video, in an order drawn from the seed; both runs get the task of the first."""
     if len(runs) < 2:
         return
@@ -89,10 +85,10 @@ def pairs_within(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         return order
 
     order = shuffled(range(len(runs)), "decoy", seed, runs[0].video.entry.video_id)
-    yield from _pairs(runs, order, most_similar, thresholds, choose)
+    yield from _pairs(runs, order, most_similar, thresholds, solved)
 
 
-def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *, seed: int) -> Iterator[Pair]:
+def pairs_across(runs: Sequence[Run], thresholds: Thresholds, solved: Solved, *, seed: int) -> Iterator[Pair]:
     """Disjoint pairs of runs of different videos of one split and size that are not copies of each other."""
     if len({run.video.group for run in runs}) < 2:
         return
@@ -107,7 +103,7 @@ def pairs_across(runs: Sequence[Run], thresholds: Thresholds, choose: Choose, *,
         foreign = [other for other in similarities if runs[other].video.group != runs[number].video.group]
         return sorted(foreign, key=lambda other: (-similarities[other], other))
 
-    yield from _pairs(runs, shuffled(range(len(runs)), "decoy", seed), most_similar, thresholds, choose)
+    yield from _pairs(runs, shuffled(range(len(runs)), "decoy", seed), most_similar, thresholds, solved)
 
 
 def _pairs(
@@ -115,27 +111,32 @@ def _pairs(
     order: Sequence[int],
     most_similar: Callable[[int], list[int]],
     thresholds: Thresholds,
-    choose: Choose,
+    solved: Solved,
 ) -> Iterator[Pair]:
-    """Pair each run, in `order`, with the free run that `choose` takes from the most similar ones."""
+    """Pair each run, in `order`, with the free run that makes the hardest pair."""
     free = dict.fromkeys(order)
     while free:
         number = next(iter(free))
         del free[number]
-        others = list(islice((other for other in most_similar(number) if other in free), MAX_PARTNERS))
-        candidates = (_pair(runs[number], runs[other], thresholds) for other in others)
-        pair = choose(pair for pair in candidates if pair is not None)
-        if pair is not None:
-            del free[next(other for other in others if runs[other] is pair[1].run)]
-            yield pair
+        others = list(islice((other for other in most_similar(number) if other in free), TRIED))
+        pairs = ((other, pair_of(runs[number], runs[other], thresholds)) for other in others)
+        admissible = islice(((other, pair) for other, pair in pairs if pair is not None), JUDGED)
+        chosen = min(admissible, key=lambda found: solved(found[1]), default=None)
+        if chosen is not None:
+            del free[chosen[0]]
+            yield chosen[1]
 
 
-def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
-    """The two runs as a pair, if their frames may share a pool and each has a context without the other."""
-    if not _match(first, second, thresholds) or not _distinct(first, second, thresholds):
+def pair_of(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
+    """The two runs as a pair, if they may share a pool, each in a context without the other that tells them apart."""
+    if float(np.round(first.vectors @ second.vectors.T, 5).max()) < thresholds.low:
         return None
     episodes = _context_without(first, second, thresholds), _context_without(second, first, thresholds)
     if episodes[0] is None or episodes[1] is None:
+        return None
+    if not distinct((first, second), (episodes[0], episodes[1]), thresholds):
+        return None
+    if first.video is second.video and told_by_context((first, second), (episodes[0], episodes[1])):
         return None
     task = first.segment.task
     return (
@@ -144,22 +145,51 @@ def _pair(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
     )
 
 
-def _match(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the two runs are so close in spacing and coherence that these give no hint which one is hidden."""
-    spacing = sorted((first.spacing_s, second.spacing_s))
-    most = COHERENCE * (thresholds.ambiguous - thresholds.low)
-    return spacing[1] <= SPACING * spacing[0] and abs(first.coherence - second.coherence) <= most
+def distinct(runs: tuple[Run, Run], episodes: tuple[Episode, Episode], thresholds: Thresholds) -> bool:
+    """Whether neither run shows the same as a frame of the other's gap, and each clearly belongs to its own gap."""
+    for run, other, episode in zip(runs, reversed(runs), episodes, strict=True):
+        gap = gap_places(run.video, episode)
+        thumbnails = [run.video.thumbnail(place) for place in gap]
+        vectors = run.video.vectors[gap.start : gap.stop]
+        if any_alike(vectors, thumbnails, other.vectors, other.thumbnails, thresholds.distinct):
+            return False
+    ends = [ends_of(run.video, episode) for run, episode in zip(runs, episodes, strict=True)]
+    if runs[0].video is not runs[1].video or ends[0] is None or ends[1] is None:
+        return True
+    places = runs[0].places, runs[1].places
+    return max(swap_evidence(runs[0].video, places, (ends[0], ends[1]), thresholds)) >= SWAP_EVIDENCE
 
 
-def _distinct(first: Run, second: Run, thresholds: Thresholds) -> bool:
-    """Whether the runs are similar, but no key frame of one repeats a frame of the other's span."""
-    similarity = float(np.round(first.vectors @ second.vectors.T, 5).max())
-    if similarity < thresholds.low:
-        return False
-    return not any(
-        fits_the_gap(a.video, a.video.rows(a.segment.hidden), b.vectors, b.thumbnails, thresholds)
-        for a, b in ((first, second), (second, first))
-    )
+def told_by_context(runs: tuple[Run, Run], episodes: tuple[Episode, Episode]) -> bool:
+    """Whether a solver that does not know where the gap is would be right more often than not.
+
+    It takes the K candidates that are nearest to any frame of the context, by vectors or by pixels. Twins need no such
+    check, since both halves have one context.
+    """
+    video, k = runs[0].video, episodes[0].k
+    more_right = [0, 0]  # hidden frames taken minus decoys taken, over both halves, by vectors and by pixels
+    for run, other, episode in zip(runs, reversed(runs), episodes, strict=True):
+        context, pool = video.rows(episode.context), (*run.places, *other.places)
+        by_vectors = 1 - np.round(video.vectors[list(pool)] @ video.vectors[context].T, 5)
+        for judge, far in enumerate((by_vectors, distances(video, pool, context))):
+            taken = np.argsort(far.min(axis=1), kind="stable")[:k]
+            more_right[judge] += 2 * int((taken < k).sum()) - k
+    return max(more_right) > 0
+
+
+def ends_of(video: KeptVideo, episode: Episode) -> tuple[int, int] | None:
+    """The visible places before and after the gap; None if the gap is at the end."""
+    if episode.before is None or episode.after is None:
+        return None
+    before, after = video.rows((episode.before, episode.after))
+    return before, after
+
+
+def gap_places(video: KeptVideo, episode: Episode) -> range:
+    """The places of all frames in the gap, key frames or not."""
+    first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
+    start = first if episode.before is None else video.rows((episode.before,))[0] + 1
+    return range(start, last + 1 if episode.after is None else video.rows((episode.after,))[0])
 
 
 def _context_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | None:
@@ -170,32 +200,24 @@ def _context_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | 
     for episode in run.segment.episodes:
         if any(frame in span for frame in episode.context):
             continue
-        if not _repeats(run.video, episode, vectors, thumbnails, thresholds):
+        visible = run.video.vectors[run.video.rows(episode.context)]
+        shown = [run.video.entry.frames.thumbnail(frame) for frame in episode.context]
+        if not any_alike(visible, shown, vectors, thumbnails, thresholds.repeat):
             return episode
     return None
 
 
-def _repeats(
-    video: KeptVideo, episode: Episode, vectors: Vectors, thumbnails: Sequence[bytes], thresholds: Thresholds
-) -> bool:
-    """Whether a visible frame repeats a frame of the other run, by vector or by pixels."""
-    visible = video.vectors[video.rows(episode.context)]
-    if float((visible @ vectors.T).max()) >= thresholds.repeat:
-        return True
-    shown = [video.entry.frames.thumbnail(f) for f in episode.context]
-    return not all(differ(a, b) for a in shown for b in thumbnails)
-
-
-def decoy_run(run: Run, other: Run, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
+def decoy_run(half: Half, count: int, neighbourhood_s: float, seed: int) -> tuple[Distractor, ...]:
     """The other run as distractors; if fewer are needed, a part of it whose position the seed draws."""
+    run, other = half.run, half.other
+    assert other is not None
     frames = other.segment.hidden
     most = len(frames) - min(count, len(frames))
     first = int(unit("part", seed, run.video.entry.video_id, run.segment.hidden[0]) * (most + 1))
-    if run.video is not other.video:
-        origin = "corpus"
-    else:
-        apart_s = max(other.times_s[0] - run.times_s[-1], run.times_s[0] - other.times_s[-1])
-        origin = "neighbourhood" if apart_s <= neighbourhood_s else "same_video"
+    apart_s = max(other.times_s[0] - run.times_s[-1], run.times_s[0] - other.times_s[-1])
+    origin = "neighbourhood" if apart_s <= neighbourhood_s else "same_video"
+    if half.twins or run.video is not other.video:
+        origin = "same_strip" if half.twins else "corpus"
     vectors, thumbnails = other.vectors, other.thumbnails
     similarities = np.round((vectors @ run.vectors.T).max(axis=1), 5)
     return tuple(

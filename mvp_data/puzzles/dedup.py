@@ -1,7 +1,7 @@
 """Finds frames that repeat the last kept frame, and videos that are copies of each other."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,15 +26,17 @@ class Track:
     rows: range  # N rows of the matrix of all vectors
 
 
-def deduplicate(vectors: Vectors, threshold: float) -> tuple[int, ...]:
-    """Rows kept by the greedy rule of the MVP paper (arXiv 2601.03781).
+def deduplicate(
+    vectors: Vectors, threshold: float, moved: Callable[[int, int], bool] = lambda first, second: False
+) -> tuple[int, ...]:
+    """Rows kept by the greedy rule of the MVP paper (arXiv 2601.03781), and those with motion that vectors miss.
 
     The first row is kept. A later row is dropped if its cosine similarity to the last kept row is at or above
-    `threshold`.
+    `threshold`, unless something in the scene has `moved` between them.
     """
     kept: list[int] = []
     for row in range(len(vectors)):
-        if not kept or float(vectors[row] @ vectors[kept[-1]]) < threshold:
+        if not kept or float(vectors[row] @ vectors[kept[-1]]) < threshold or moved(row, kept[-1]):
             kept.append(row)
     return tuple(kept)
 

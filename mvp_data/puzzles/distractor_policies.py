@@ -1,4 +1,4 @@
-"""The distractor policies: which admissible distractors a puzzle gets, and which partner a decoy run gets.
+"""The distractor policies: which scattered distractors a puzzle gets.
 
 *Scattered* distractors are chosen one by one, unlike the consecutive frames of a decoy run (`decoys`).
 
@@ -6,21 +6,18 @@ To add a policy, write a class here, add it to `POLICIES`, and add its name to `
 test compares the two.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
-from mvp_data.core.seeds import shuffled, stable_hash
+from mvp_data.core.seeds import shuffled
 from mvp_data.core.types import Vectors
-from mvp_data.puzzles.decoys import Pair
 from mvp_data.puzzles.similarity_solvers import Features, Gap, features_of, path_gains, success
 from mvp_data.puzzles.types import Distractor
 
 TRIED = 32  # candidates that `adversarial` tries for one puzzle
-PARTNERS = 12  # pairs that `adversarial` tries for one run
 
 Pools: TypeAlias = Mapping[str, Sequence[Distractor]]  # by origin, the most similar distractor first
 # Fill the puzzle from these pools: each place gets the one of the next N distractors with which the solvers do worst.
@@ -32,9 +29,10 @@ class View:
     """An episode as the distractor search sees it: the hidden frames and all visible frames."""
 
     gap: Gap
-    visible: Vectors
-    span: Vectors  # of all frames from the first hidden one to the last, key frames or not
-    shown: tuple[bytes, ...]  # thumbnails of the context and of the span
+    visible: Vectors  # of the context
+    shown: tuple[bytes, ...]  # their thumbnails
+    span: Vectors  # of all frames in the gap, key frames or not
+    hidden: tuple[bytes, ...]  # their thumbnails
 
     def success(self, distractors: Sequence[Distractor]) -> float:
         """How well the similarity solvers do with these distractors, in [0, 1]."""
@@ -64,37 +62,23 @@ class Search:
 
 
 class DistractorPolicy:
-    """The policy `band`: the most similar first. The other policies override both methods."""
+    """The policy `band`: the most similar first."""
 
     def scattered(self, search: Search) -> tuple[Distractor, ...]:
         """The distractors of a puzzle, chosen from the pools."""
         return search.fill(search.pools, 1)
 
-    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-        """Choose one of the admissible pairs of a run; `pairs` yields the most similar first.
-
-        `solved` returns the success of the similarity solvers on both puzzles of a pair.
-        """
-        return next(pairs, None)
-
 
 class _Random(DistractorPolicy):
-    """Any admissible distractors and partners."""
+    """Any admissible distractors."""
 
     def scattered(self, search: Search) -> tuple[Distractor, ...]:
         pools = {origin: shuffled(pool, "mine", origin, *search.key) for origin, pool in search.pools.items()}
         return search.fill(pools, 1)
 
-    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-        found = list(pairs)
-        if not found:
-            return None
-        run = found[0][0].run
-        return found[stable_hash("mine", seed, run.video.entry.video_id, run.segment.hidden[0]) % len(found)]
-
 
 class _Adversarial(DistractorPolicy):
-    """The distractors and partners with which the similarity solvers do worst."""
+    """The distractors with which the similarity solvers do worst."""
 
     def scattered(self, search: Search) -> tuple[Distractor, ...]:
         chosen = search.fill(search.pools, 1)
@@ -105,9 +89,6 @@ class _Adversarial(DistractorPolicy):
         # A misleading distractor may exclude others, and two of them together may mislead less than each alone.
         worse = len(misleading) < len(chosen) or search.view.success(misleading) > search.view.success(chosen)
         return chosen if worse else misleading
-
-    def partner(self, pairs: Iterator[Pair], solved: Callable[[Pair], float], seed: int) -> Pair | None:
-        return min(islice(pairs, PARTNERS), key=solved, default=None)
 
 
 POLICIES = {"band": DistractorPolicy(), "random": _Random(), "adversarial": _Adversarial()}

@@ -12,9 +12,10 @@ from mvp_data.config.options import MineConfig
 from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds, stacked
+from mvp_data.puzzles.decoys import gap_places
 from mvp_data.puzzles.distractor_policies import POLICIES, Search, View
+from mvp_data.puzzles.likeness import any_alike
 from mvp_data.puzzles.similarity_solvers import gap_of
-from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef
 
 # Nearest frames searched for each hidden frame; the larger number if the smaller one gives too few distractors.
@@ -123,11 +124,12 @@ class Miner:
         if any(distractor.frame == c.frame for c in chosen):
             return False  # with `repeat` at 1, rounding may hide the repeat
         shown = np.concatenate([view.visible, *[c.vector[None] for c in chosen]])
-        if float((shown @ distractor.vector).max()) >= self._thresholds.repeat:
-            return False
-        if float(np.round((view.span @ distractor.vector).max(), 5)) >= self._thresholds.distinct:
-            return False
-        return all(differ(distractor.thumbnail, t) for t in (*view.shown, *[c.thumbnail for c in chosen]))
+        thumbnails = (*view.shown, *[c.thumbnail for c in chosen])
+        own, limits = (distractor.vector[None], [distractor.thumbnail]), self._thresholds
+        return not (
+            any_alike(*own, shown, thumbnails, limits.repeat)
+            or any_alike(*own, view.span, view.hidden, limits.distinct)
+        )
 
     def _own(self, video: KeptVideo, episode: Episode, hidden: Vectors) -> dict[str, list[Distractor]]:
         """Admissible frames of the same video, near and far, the most similar first."""
@@ -135,9 +137,8 @@ class Miner:
         start_s, end_s = all_times[episode.hidden[0]], all_times[episode.hidden[-1]]
         times = all_times[list(video.kept)]
         similarities = np.round((video.vectors @ hidden.T).max(axis=1), 5)
-        # A frame between two hidden ones belongs to the hidden segment, so it cannot be a distractor.
-        outside = (times < start_s) | (times > end_s)
-        free = outside & ~np.isin(video.kept, episode.strip.frames)
+        free = ~np.isin(video.kept, episode.strip.frames)
+        free[gap_places(video, episode)] = False  # key frames or not, they belong to the hidden segment
         gap_s = np.maximum(start_s - times, times - end_s)
         near = gap_s <= self._config.neighbourhood_s
         pools: dict[str, list[Distractor]] = {"neighbourhood": [], "same_video": []}
@@ -177,13 +178,13 @@ class Miner:
 
 
 def _view(video: KeptVideo, episode: Episode) -> View:
-    first, last = video.rows((episode.hidden[0], episode.hidden[-1]))
-    shown = (*episode.context, *video.kept[first : last + 1])
+    gap = gap_places(video, episode)
     return View(
         gap=gap_of(video, episode),
         visible=video.vectors[video.rows(episode.context)],
-        span=video.vectors[first : last + 1],
-        shown=tuple(video.entry.frames.thumbnail(f) for f in shown),
+        shown=tuple(video.entry.frames.thumbnail(f) for f in episode.context),
+        span=video.vectors[gap.start : gap.stop],
+        hidden=tuple(video.thumbnail(place) for place in gap),
     )
 
 

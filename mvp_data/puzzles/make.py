@@ -1,8 +1,8 @@
 """Makes the puzzles of a build from the kept frames of all videos, and counts the refused segments."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, decoy_run, pairs_across, pairs_within
 from mvp_data.puzzles.difficulty import measure
-from mvp_data.puzzles.distractor_policies import POLICIES
 from mvp_data.puzzles.distractors import Miner, quotas, shortfall
-from mvp_data.puzzles.mask import hidden_segments
+from mvp_data.puzzles.mask import STRETCH, hidden_segments, task_of
 from mvp_data.puzzles.rules import clear_caches, doubt
 from mvp_data.puzzles.similarity_solvers import Gap, features_of, gap_of, success
-from mvp_data.puzzles.types import Candidate, Distractor, Drop, Episode, FrameRef, HiddenSegment, Puzzle
+from mvp_data.puzzles.twins import twins_within
+from mvp_data.puzzles.types import Candidate, Distractor, Drop, Episode, FrameRef, Puzzle
 from mvp_data.shards.record import LABELS
 from mvp_data.tasks.catalogue import TASKS
 
@@ -29,6 +29,7 @@ class PuzzleSet:
     video_drops: dict[str, dict[str, int]]  # refused hidden segments of each video, by reason
     shortfalls: dict[str, int]  # scattered distractors missing from the quota of an origin, taken from another one
     indexes: dict[str, dict[str, float | str]]  # kind and recall of each neighbour index, by name
+    overlap: dict[str, float] = field(default_factory=dict)  # share of the samples that another one shows, by split
 
     @property
     def drops(self) -> dict[str, int]:
@@ -76,7 +77,7 @@ def make_puzzles(
 
 
 class _Maker:
-    """Makes the puzzles of one build: first pairs within a video, then pairs of two videos."""
+    """Makes the puzzles of one build: same-strip twins, then other pairs within a video, then pairs of two videos."""
 
     def __init__(
         self,
@@ -95,26 +96,35 @@ class _Maker:
 
     def within(self, video: KeptVideo) -> list[Run]:
         """Make the puzzles of one video; returns its runs that found no partner in the same video."""
-        video_id, seed = video.entry.video_id, self._config.seed
+        video_id, seed, mask = video.entry.video_id, self._config.seed, self._config.mask
+        shares = self._config.puzzle.task_shares
+        twins = twins_within(
+            video, mask, self._thresholds, self._solved, lambda place: self._twin_task(video, place), seed=seed
+        )
+        hidden = {p for pair in twins for half in pair for p in range(half.run.places[0], half.run.places[-1] + 1)}
+        segments = hidden_segments(
+            video,
+            mask,
+            self._thresholds,
+            seed,
+            lambda place: task_of(video, place, seed, shares),
+            hidden.isdisjoint,
+        )
         drops = self.drops[video_id] = Counter()
-        units: list[tuple[Half, ...]] = []
+        units: list[tuple[Half, ...]] = list(twins)
         waiting: dict[tuple[bool, bool], list[Run]] = defaultdict(list)
-        for outcome in hidden_segments(
-            video, self._config.mask, self._thresholds, seed, self._config.puzzle.task_shares
-        ):
+        for outcome in segments:
             if isinstance(outcome, Drop):
                 drops[outcome.value] += 1
-            elif self._has_decoys(video, outcome):
-                run = Run.of(video, outcome)
+            elif self._has_decoys(video, outcome.task, video.rows(outcome.hidden[:1])[0]):
+                run = Run(video=video, segment=outcome)
                 waiting[_pairing(run)].append(run)
             else:
-                units.append((Half(task=outcome.task, run=Run.of(video, outcome), episode=outcome.episodes[0]),))
+                run = Run(video=video, segment=outcome)
+                units.append((Half(task=outcome.task, run=run, episode=outcome.episodes[0]),))
         unpaired: list[Run] = []
-        for runs in waiting.values():
-            if self._config.mask.samples_per_video == 1:  # a pair needs two
-                unpaired += runs
-                continue
-            pairs = list(pairs_within(runs, self._thresholds, self._choose, seed=seed))
+        for _, runs in sorted(waiting.items()):
+            pairs = list(pairs_within(runs, self._thresholds, self._solved, seed=seed))
             paired = {id(half.run) for pair in pairs for half in pair}
             unpaired += [run for run in runs if id(run) not in paired]
             units += pairs
@@ -122,12 +132,19 @@ class _Maker:
             self._make(halves)
         return unpaired
 
+    def _twin_task(self, video: KeptVideo, place: int) -> str | None:
+        """The task of twins whose first run begins at `place`; None if they cannot have it."""
+        task = task_of(video, place, self._config.seed, self._config.puzzle.task_shares)
+        whole = self._config.mine.distractors == self._config.mask.hidden_frames
+        return task if whole and not TASKS[task].gap_at_end and self._has_decoys(video, task, place) else None
+
     def across(self, runs: Sequence[Run]) -> None:
-        """Make the puzzles of runs that have a partner in another video."""
+        """Make the puzzles of runs that have a partner in another video, if that is asked for; count the others."""
         paired: set[int] = set()
-        for pair in pairs_across(runs, self._thresholds, self._choose, seed=self._config.seed):
-            paired |= {id(half.run) for half in pair}
-            self._make(pair)
+        if self._config.mine.cross_video_decoys:
+            for pair in pairs_across(runs, self._thresholds, self._solved, seed=self._config.seed):
+                paired |= {id(half.run) for half in pair}
+                self._make(pair)
         for run in runs:
             if id(run) not in paired and self._room(run):
                 self.drops[run.video.entry.video_id][Drop.NO_DECOY.value] += 1
@@ -138,52 +155,48 @@ class _Maker:
         limit = self._config.mask.samples_per_video
         if limit and any(self._made[video_id] + count > limit for video_id, count in ids.items()):
             return
-        made: list[Puzzle] = []
-        for half in halves:
-            outcome = self._puzzle(half)
-            if isinstance(outcome, Drop):
-                for other in halves:
-                    self.drops[other.run.video.entry.video_id][outcome.value] += 1
-                return
-            made.append(outcome)
-        self.puzzles += made
+        outcomes = [self._puzzle(half) for half in halves]
+        refused = next((outcome for outcome in outcomes if isinstance(outcome, Drop)), None)
+        made = [outcome for outcome in outcomes if isinstance(outcome, Puzzle)]
+        low, high = self._config.puzzle.difficulty_range
+        if refused is None and not low <= sum(puzzle.difficulty for puzzle in made) / len(made) <= high:
+            refused = Drop.DIFFICULTY
+        if refused is not None:
+            for half in halves:
+                self.drops[half.run.video.entry.video_id][refused.value] += 1
+            return
+        pair_id = min(puzzle.key for puzzle in made) if len(made) > 1 else ""
+        self.puzzles += [replace(puzzle, pair_id=pair_id) for puzzle in made]
         self._made.update(ids)
 
     def _puzzle(self, half: Half) -> Puzzle | Drop:
-        """The puzzle of a run, or the reason to refuse it: too few distractors, or a difficulty outside the range."""
+        """The puzzle of a run, or `FEW_DISTRACTORS`."""
         task, run, mine = half.task, half.run, self._config.mine
         count = TASKS[task].pool_size(mine.distractors)
         decoys: tuple[Distractor, ...] = ()
         if half.other is not None:
-            decoys = decoy_run(run, half.other, count, mine.neighbourhood_s, self._config.seed)
+            decoys = decoy_run(half, count, mine.neighbourhood_s, self._config.seed)
         distractors = self.miner.mine(half.episode, count, decoys) if len(decoys) < count else decoys
         if len(distractors) < count:
             return Drop.FEW_DISTRACTORS
-        puzzle = _label(run.video, task, half.episode, distractors, self._thresholds, self._config)
-        low, high = self._config.puzzle.difficulty_range
-        if not low <= puzzle.difficulty <= high:
-            return Drop.DIFFICULTY
         self.shortfalls.update(shortfall(quotas(mine, count - len(decoys)), distractors[len(decoys) :]))
-        return puzzle
+        return _label(run.video, task, half.episode, distractors, self._thresholds, self._config)
 
-    def _choose(self, pairs: Iterator[Pair]) -> Pair | None:
-        """One of the admissible pairs of a run, by the distractor policy."""
-        mine, seed = self._config.mine, self._config.seed
-
-        def solved(pair: Pair) -> float:
-            total = 0.0
-            for half, other in zip(pair, reversed(pair), strict=True):
-                decoys = decoy_run(half.run, other.run, mine.distractors, mine.neighbourhood_s, seed)
-                total += _success(gap_of(half.run.video, half.episode), half.task, half.episode.k, decoys)
-            return total
-
-        return POLICIES[mine.mine].partner(pairs, solved, seed)
-
-    def _has_decoys(self, video: KeptVideo, segment: HiddenSegment) -> bool:
+    def _solved(self, pair: Pair) -> float:
+        """How well the similarity solvers do on both puzzles of a pair, in [0, 1]."""
         mine = self._config.mine
-        if not TASKS[segment.task].decoys or not mine.distractors:
+        scores = []
+        for half in pair:
+            decoys = decoy_run(half, mine.distractors, mine.neighbourhood_s, self._config.seed)
+            scores.append(_success(gap_of(half.run.video, half.episode), half.task, half.episode.k, decoys))
+        return sum(scores) / len(scores)
+
+    def _has_decoys(self, video: KeptVideo, task: str, place: int) -> bool:
+        """Whether the distractors of a segment that begins at `place` are a decoy run; drawn as `decoy_share` says."""
+        mine = self._config.mine
+        if not TASKS[task].decoys or not mine.distractors:
             return False
-        return unit("decoy", self._config.seed, video.entry.video_id, segment.hidden[0]) < mine.decoy_share
+        return unit("decoy", self._config.seed, video.entry.video_id, place // STRETCH) < mine.decoy_share
 
     def _room(self, run: Run) -> bool:
         limit = self._config.mask.samples_per_video

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
+from mvp_data.puzzles.likeness import alike_in
 from mvp_data.puzzles.types import Places
 
 REACH = 4  # times K: the number of consecutive kept frames from which the K key frames of a segment are taken
@@ -23,7 +24,7 @@ class MaskPolicy:
     def choose(self, video: KeptVideo, start: int, end: int, k: int, thresholds: Thresholds) -> Segment | None:
         """The segment that begins at `start` and ends before `end`, if there is one.
 
-        It has up to K key frames, each clearly different from the one before. The frames between key frames are hidden
+        It has up to K key frames, each clearly different from all before it. The frames between key frames are hidden
         too. Key frames differ by more than de-duplication requires: similarity that makes a distractor ambiguous also
         makes the order of two hidden frames ambiguous.
         """
@@ -33,7 +34,7 @@ class MaskPolicy:
         for place in range(start + 1, min(start + REACH * k, end)):
             if len(chosen) == k:
                 break
-            if float(video.vectors[place] @ video.vectors[chosen[-1]]) < thresholds.distinct:
+            if not any(alike_in(video, place, earlier, thresholds.distinct) for earlier in reversed(chosen)):
                 chosen.append(place)
         return tuple(chosen), chosen[-1] + 1
 

@@ -5,9 +5,9 @@ may also come from *neighbour videos*: those whose second nearest partition it i
 found; benchmarks/partitions.py measures the effect. Each partition can be processed on another machine.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import centres, nearest_centre, spread
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.make import PuzzleSet, add_up, make_puzzles
+from mvp_data.puzzles.overlap import without_overlap
+from mvp_data.puzzles.types import Drop, Puzzle
 
 TRAINING_VIDEOS = 100_000  # for k-means, evenly spread over the corpus
 
@@ -34,13 +36,27 @@ def mine_all(
     thresholds: Thresholds,
     on_video: Callable[[], object] = lambda: None,
 ) -> PuzzleSet:
-    """All puzzles of a build; by partitions if `mine_cells` is set."""
+    """All puzzles of a build, without those that other samples show; by partitions if `mine_cells` is set."""
     if not config.mine.mine_cells:
-        return make_puzzles(videos, config, thresholds, on_video)
-    partitions = partition_videos(videos, config.mine.mine_cells)
-    return merged(
-        [make_puzzles(p.videos, config, thresholds, on_video, neighbour_videos=p.neighbour_videos) for p in partitions]
-    )
+        made = make_puzzles(videos, config, thresholds, on_video)
+    else:
+        parts = partition_videos(videos, config.mine.mine_cells)
+        made = merged(
+            [make_puzzles(p.videos, config, thresholds, on_video, neighbour_videos=p.neighbour_videos) for p in parts]
+        )
+    share = config.mask.max_overlap
+    kept, shares = without_overlap(made.puzzles, videos, thresholds, seed=config.seed, max_share=share)
+    return replace(made, puzzles=kept, video_drops=_with_shown(made, kept), overlap=shares)
+
+
+def _with_shown(made: PuzzleSet, kept: Sequence[Puzzle]) -> dict[str, dict[str, int]]:
+    """The refused segments, with those of the puzzles that were dropped because another sample shows them."""
+    lost = Counter(puzzle.episode.strip.video_id for puzzle in made.puzzles)
+    lost -= Counter(puzzle.episode.strip.video_id for puzzle in kept)
+    return {
+        video_id: drops | ({Drop.SHOWN.value: lost[video_id]} if lost[video_id] else {})
+        for video_id, drops in made.video_drops.items()
+    }
 
 
 def partition_videos(videos: Sequence[KeptVideo], count: int) -> Iterator[Partition]:

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.seeds import shuffled
-from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Vectors
+from mvp_data.core.types import Vectors
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.shortest_path import Floats, Places, Space, searchable, shortest_path, space
+from mvp_data.puzzles.thumbnails import COARSE_BLOCKS, coarse
 from mvp_data.puzzles.types import Distractor, Episode
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.grading import grade
@@ -29,7 +30,7 @@ class Features:
     """Frames as the solvers of a build see them."""
 
     vectors: Vectors  # [n, D], rows of length 1
-    thumbnails: npt.NDArray[np.float32]  # [n, 576], luma 0..255
+    thumbnails: npt.NDArray[np.float32]  # [n, 576], luma 0..255 of `thumbnails.coarse`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,7 @@ class Gap:
 
 def features(vectors: Vectors, thumbnails: Sequence[bytes]) -> Features:
     """The frames with these vectors [n, D] and thumbnails (`Frame.thumbnail`)."""
-    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_WIDTH_PX * THUMBNAIL_HEIGHT_PX)
+    pixels = coarse(thumbnails).reshape(len(thumbnails), COARSE_BLOCKS)
     if len(pixels) != len(vectors):
         raise ValueError(f"one thumbnail per vector is needed, got {len(vectors)} vectors and {len(pixels)} thumbnails")
     return Features(vectors=vectors, thumbnails=pixels.astype(np.float32))

@@ -1,4 +1,7 @@
-"""Comparison of frames by their thumbnails, independent of the encoder."""
+"""Comparison of frames by their thumbnails, independent of the encoder; `motion` finds motion of small things.
+
+It works on blocks of 2 x 2 blocks of a thumbnail, in which noise and compression average out.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,8 +15,9 @@ from mvp_data.puzzles.corpus import KeptVideo
 Numbers = npt.NDArray[np.floating]
 Luma = npt.NDArray[np.int16]
 
+COARSE_BLOCKS = THUMBNAIL_HEIGHT_PX // 2 * (THUMBNAIL_WIDTH_PX // 2)  # 18 rows of 32
 BLUR_SUM = 16  # sum of the weights of `blurred`
-# A block of a thumbnail is 1/32 by 1/18 of the frame; sensor noise and compression average out in it.
+# A block is 1/32 by 1/18 of the frame here.
 MOVED_LUMA = 8  # levels of 255 by which a block must change to count as moved
 MOVED_SHARE = 0.02  # of all blocks: a hand, a ball, a face that turns
 
@@ -72,9 +76,16 @@ def blurred(thumbnail: bytes) -> Luma:
 
     Without the blur the luma of a block jumps when a slight camera shake moves an edge across its border.
     """
-    luma = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX).astype(np.int16)
-    wide = np.pad(luma, 1, mode="edge")
+    wide = np.pad(coarse([thumbnail])[0].astype(np.int16), 1, mode="edge")
     rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
     result: Luma = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
     result.setflags(write=False)
     return result
+
+
+def coarse(thumbnails: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    """Thumbnails as luma [n, 18, 32]: the mean of each 2 x 2 blocks."""
+    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).astype(np.uint16)
+    blocks = pixels.reshape(-1, THUMBNAIL_HEIGHT_PX // 2, 2, THUMBNAIL_WIDTH_PX // 2, 2)
+    sums: npt.NDArray[np.uint16] = blocks.sum(axis=(2, 4), dtype=np.uint16)
+    return ((sums + 2) // 4).astype(np.uint8)

@@ -22,7 +22,7 @@ class FrameRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strip:
-    """Consecutive de-duplicated frames of one video, in order: the frames of one sample."""
+    """De-duplicated frames of one video, in order: the frames of one sample. Frames between them may be left out."""
 
     video_id: str
     frames: tuple[int, ...]  # indices in the bank, rising
@@ -53,6 +53,17 @@ class Episode:
         """Frame indices of the visible frames, in order."""
         return self.strip.frames[: self.mask_start] + self.strip.frames[self.mask_start + self.k :]
 
+    @property
+    def before(self) -> int | None:
+        """Frame index of the visible frame before the gap."""
+        return self.strip.frames[self.mask_start - 1] if self.mask_start else None
+
+    @property
+    def after(self) -> int | None:
+        """Frame index of the visible frame after the gap."""
+        end = self.mask_start + self.k
+        return self.strip.frames[end] if end < len(self.strip.frames) else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
@@ -76,7 +87,7 @@ class Puzzle:
     episode: Episode
     candidates: tuple[Candidate, ...]
     difficulty: float  # 0 easy .. 1 hard
-    doubt: str  # why the order is ambiguous (reversible | looping), if such runs are kept; else empty
+    doubt: str  # why the order is ambiguous (reversible | exchangeable | looping), if such runs are kept; else empty
     margin: float  # the ambiguity threshold minus the highest similarity in the pool
 
     @property
@@ -114,6 +125,7 @@ class Drop(StrEnum):
     """The reason why a hidden segment gives no puzzle; the report counts them."""
 
     POLICY = "policy"  # the mask policy does not allow it
+    MONTAGE = "montage"  # it spans more shots than --max-hidden-shots
     LITTLE_CONTEXT = "little_context"  # too few visible frames around it
     NO_MOTION = "no_motion"  # two consecutive hidden frames differ only by noise
     REPEATED_HIDDEN = "repeated_hidden"  # too few hidden frames clearly differ, so their order cannot be seen
@@ -121,6 +133,8 @@ class Drop(StrEnum):
     RECURRING = "recurring"  # most hidden frames are more similar to a far frame than to their neighbours
     LOOPING = "looping"  # the run occurs again in the video, forwards or backwards
     REVERSIBLE = "reversible"  # backwards is as plausible, by vectors and by pixels
+    EXCHANGEABLE = "exchangeable"  # neither vectors nor pixels speak for the order of two neighbouring hidden frames
     FEW_DISTRACTORS = "few_distractors"  # too few admissible distractors
-    NO_DECOY = "no_decoy"  # no other run can be its decoy
-    DIFFICULTY = "difficulty"  # its difficulty, or that of the other puzzle of its pair, is outside --difficulty
+    NO_DECOY = "no_decoy"  # no other run of the video can be its decoy
+    DIFFICULTY = "difficulty"  # its difficulty, or the mean of its pair, is outside --difficulty
+    SHOWN = "shown"  # another sample of its split shows its hidden frames

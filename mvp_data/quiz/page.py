@@ -1,4 +1,7 @@
-"""Writes a quiz page for people and grades the answers that it saves.
+"""Writes a quiz page for a reader and grades the answers that it saves.
+
+A reader who has seen one sample of a pair knows the answer to the other one. So a page shows one sample of each pair;
+another reader gets the other half, and the answers of both give the pair score.
 
 The page contains the images and the question of each puzzle. It contains no answer, video path or sample key, so its
 HTML source does not reveal an answer. The saved answers are untrusted: `grade` checks every field.
@@ -6,8 +9,9 @@ HTML source does not reveal an answer. The saved answers are untrusted: `grade` 
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 
 from mvp_data.core.errors import ConfigError, OutputError, ShardError
@@ -15,26 +19,16 @@ from mvp_data.core.html import MAX_PAGE_BYTES, check_free, page_json, write_html
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.text import printable
 from mvp_data.core.version import __version__
-from mvp_data.quiz.score import Answer, QuizConfig, QuizResult, graded, parse_answer, result, to_json
+from mvp_data.quiz.score import Answer, Graded, QuizConfig, QuizResult, graded, parse_answer, result, to_json
+from mvp_data.shards.reader import Place, places
 from mvp_data.shards.record import Record, as_list, parse_object
-from mvp_data.shards.tar import Sample, Span, parse_sample, sample_spans, shard_paths
+from mvp_data.shards.tar import Sample, sample_spans, shard_paths
 from mvp_data.system.files import atomic_write
 from mvp_data.tasks.catalogue import TASKS
 
-FORMAT = 1
+FORMAT = 2
 MAX_ANSWERS_BYTES = 8 << 20  # an answer with the longest note takes 4 kB
 MARK = b"<!doctype html>\n<!-- a page of mvp-data quiz -->"  # the first bytes of a quiz page
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """The position of a sample in its shard, and the values that `choose` needs to spread samples."""
-
-    shard: Path
-    offset: int
-    bytes: int
-    group: str
-    pool: int  # hash of the candidate frames without labels; the answer to one sample reveals the others with this hash
 
 
 def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> int:
@@ -50,32 +44,40 @@ def write_quiz(path: Path, out_html: Path, config: QuizConfig | None = None) -> 
     """
     check_free(out_html, MARK)
     config = config or QuizConfig()
-    parts = (page_json(_puzzle(sample)) for sample in _load(choose(path, config)))
+    parts = (page_json(_puzzle(place.read())) for place in choose(path, config))
     state = {"format": FORMAT, "tool_version": __version__, "quiz": asdict(config)}
     values = {name: page_json(value) for name, value in state.items()}
     with atomic_write(out_html) as file:
         return write_html(file, "mvp_data.quiz", "page.html", parts, limit=MAX_PAGE_BYTES, **values)
 
 
-def grade(path: Path, answers: Path) -> QuizResult:
-    """Grade the answers that a page saved; `path` is the shard or folder that the page was made from.
+def grade(path: Path, answers: Sequence[Path]) -> QuizResult:
+    """Grade the answers that pages saved, one file for each reader.
+
+    `path` is the shard or folder that the pages were made from.
 
     Raises:
-        ConfigError: `answers` is damaged, or answers other puzzles.
+        ConfigError: a file is damaged, or answers other puzzles; or a reader answers a puzzle twice.
         ShardError: a shard is damaged.
     """
-    config, given = read_answers(answers)
-    wanted = {answer.id for answer in given}
-    named = ((puzzle_id(span.record.key), span.record) for _, span in _spans(path))
-    records = {name: record for name, record in named if name in wanted and _asked(record, config)}
-    foreign = [answer.id for answer in given if answer.id not in records]
-    if foreign:
-        raise ConfigError(
-            f"{answers}: {len(foreign)} of {len(given)} answers belong to puzzles that {path} does not contain: "
-            "give the shards that the page was made from"
-        )
+    read = [(file, *read_answers(file)) for file in answers]
+    wanted = {answer.id for *_, given in read for answer in given}
+    spans = (span for shard in shard_paths(path) for span in sample_spans(shard))
+    records = {name: span.record for span in spans if (name := puzzle_id(span.record.key)) in wanted}
+    found: list[Graded] = []
+    for file, config, given in read:
+        foreign = [a.id for a in given if a.id not in records or not _asked(records[a.id], config)]
+        if foreign:
+            raise ConfigError(
+                f"{file}: {len(foreign)} of {len(given)} answers belong to puzzles that {path} does not contain: "
+                "give the shards that the page was made from"
+            )
+        found += [graded(records[answer.id], answer, config) for answer in given]
+    twice = [item for item, count in Counter((item.reader, item.key) for item in found).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{twice[0][0] or 'a reader without a name'} answers a puzzle twice: give each file once")
     name = printable(path.resolve().name)  # not the whole path, because people share results
-    return result(name, config, [graded(records[answer.id], answer) for answer in given])
+    return result(name, [config for _, config, _ in read], found)
 
 
 def write_results(found: QuizResult, results: Path) -> None:
@@ -86,31 +88,33 @@ def write_results(found: QuizResult, results: Path) -> None:
         file.write(to_json(found).encode())
 
 
-def choose(path: Path, config: QuizConfig) -> list[_Place]:
-    """Choose the samples of a quiz; as few as possible share a video group or the same candidates.
+def choose(path: Path, config: QuizConfig) -> list[Place]:
+    """Choose the samples of a quiz: one of each pair, from as many video groups as possible.
 
-    Two samples with the same candidates have opposite answers, so solving one reveals the other. The order also spreads
-    the samples over the groups, so an interrupted quiz is not biased.
+    The halves `first` and `second` have the same pairs in the same order, and both have the samples without a pair; a
+    draw decides which sample of a pair is in which half. `both` has whole pairs, the second samples after all first
+    ones. The order spreads the samples over the groups, so an interrupted quiz is not biased.
     """
-    places = [
-        (stable_hash("quiz", config.seed, span.record.key), _place(shard, span.record, span.offset, span.bytes))
-        for shard, span in _spans(path)
-        if _asked(span.record, config)
-    ]
-    if not places:
+    found = list(places(path, lambda record: _asked(record, config)))
+    if not found:
         wanted = " and ".join(f"{name} {value!r}" for name, value in (("split", config.split), ("task", config.task)))
         raise ConfigError(f"{path}: no sample of {wanted}: `mvp-data inspect` lists the splits and tasks")
-    pools: Counter[int] = Counter()
+    pairs: dict[str, list[Place]] = {}
+    for place in sorted(found, key=lambda place: stable_hash("quiz", config.seed, place.key)):
+        pairs.setdefault(place.unit, []).append(place)
     groups: Counter[str] = Counter()
-    met: list[tuple[int, int, _Place]] = []
-    for drawn, place in sorted(places, key=lambda item: item[0]):
-        met.append((pools[place.pool], drawn, place))
-        pools[place.pool] += 1
-    turns: list[tuple[int, int, int, _Place]] = []
-    for again, drawn, place in sorted(met, key=lambda item: item[:2]):
-        turns.append((groups[place.group], again, drawn, place))
-        groups[place.group] += 1
-    return [place for *_, place in sorted(turns, key=lambda item: item[:3])[: config.puzzles]]
+    turns: list[tuple[int, list[Place]]] = []
+    for pair in pairs.values():
+        turns.append((groups[pair[0].group], pair))
+        groups[pair[0].group] += 1
+    spread = [pair for _, pair in sorted(turns, key=lambda turn: turn[0])]
+    if config.half != "both":
+        return [pair[config.half == "second" and len(pair) > 1] for pair in spread[: config.puzzles]]
+    sizes = accumulate(map(len, spread))
+    whole = [pair for pair, size in zip(spread, sizes, strict=True) if size <= config.puzzles]
+    if not whole:
+        raise ConfigError(f"{config.puzzles} puzzles are less than a pair: ask for 2 or more")
+    return [*(pair[0] for pair in whole), *(place for pair in whole for place in pair[1:])]
 
 
 def puzzle_id(key: str) -> str:
@@ -148,32 +152,8 @@ def read_answers(path: Path) -> tuple[QuizConfig, tuple[Answer, ...]]:
     return QuizConfig.parse(values["quiz"], str(path)), answers
 
 
-def _spans(path: Path) -> Iterator[tuple[Path, Span]]:
-    for shard in shard_paths(path):
-        for span in sample_spans(shard):
-            yield shard, span
-
-
 def _asked(record: Record, config: QuizConfig) -> bool:
     return config.split in ("", record.split) and config.task in ("", record.task)
-
-
-def _place(shard: Path, record: Record, offset: int, size: int) -> _Place:
-    pool = sorted(f"{c.video_id} {c.frame}" for c in record.candidates)
-    return _Place(
-        shard=shard, offset=offset, bytes=size, group=record.video_group, pool=stable_hash(record.task, *pool)
-    )
-
-
-def _load(places: Iterable[_Place]) -> Iterator[Sample]:
-    for place in places:
-        try:
-            with place.shard.open("rb") as file:
-                file.seek(place.offset)
-                data = file.read(place.bytes)
-        except OSError as error:
-            raise ShardError(f"{place.shard}: cannot be read ({error.strerror}): check the path") from error
-        yield parse_sample(data, f"{place.shard}: at byte {place.offset}")
 
 
 def _puzzle(sample: Sample) -> dict[str, object]:

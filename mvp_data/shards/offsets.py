@@ -21,7 +21,7 @@ from mvp_data.system.files import atomic_write
 from mvp_data.system.progress import megabytes
 
 OFFSETS_NAME = ".offsets.arrow"
-_FORMAT = 2
+_FORMAT = 3
 _ROWS_PER_BATCH = 1 << 16  # in memory while the index is made
 
 
@@ -86,8 +86,9 @@ def find_offsets(files: ShardFiles, cache: Path, *, quiet: bool) -> Path:
 def load_offsets(path: Path, state: str) -> Any:
     """The offset index as a `pyarrow.Table` over the memory-mapped file; cached in each process.
 
-    Columns: key, task, split, difficulty, video_group, shard (number), offset, bytes, k, l, context (number of frames),
-    width_px, height_px. Raises `ShardError` if it is damaged or was made for another `state` of the shards.
+    Columns: key, task, pair_id, pair_kind, split, difficulty, video_group, shard (number), offset, bytes, k, l, context
+    (number of frames), width_px, height_px. Raises `ShardError` if it is damaged or was made for another `state` of the
+    shards.
     """
     import pyarrow as pa
 
@@ -107,8 +108,9 @@ def load_offsets(path: Path, state: str) -> Any:
 
 def row_of(record: Record) -> dict[str, Any]:
     """The row of the offset index for a sample, without its position."""
-    names = ("key", "task", "split", "difficulty", "video_group", "k", "l", "width_px", "height_px")
-    return {name: getattr(record, name) for name in names} | {"context": len(record.context)}
+    names = ("key", "task", "pair_id", "pair_kind", "split", "difficulty", "video_group")
+    sizes = {name: getattr(record, name) for name in ("k", "l", "width_px", "height_px")}
+    return {name: getattr(record, name) for name in names} | sizes | {"context": len(record.context)}
 
 
 def _fits(path: Path, files: ShardFiles) -> bool:
@@ -157,7 +159,8 @@ def offsets_schema(state: str) -> Any:
     import pyarrow as pa
 
     text, number = pa.string(), pa.int32()
-    columns = {"key": text, "task": text, "split": text, "difficulty": pa.float64(), "video_group": text}
+    columns = dict.fromkeys(("key", "task", "pair_id", "pair_kind", "split", "video_group"), text)
+    columns |= {"difficulty": pa.float64()}
     columns |= {"shard": number, "offset": pa.int64(), "bytes": number}
     columns |= dict.fromkeys(("k", "l", "context", "width_px", "height_px"), number)
     return pa.schema(list(columns.items()), metadata={"mvp_data.shards.tar": state})

@@ -18,11 +18,12 @@ Message: TypeAlias = dict[str, str | list[Piece]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """Options of the prompt. `context=False` leaves out the visible frames, for an ablation."""
+    """Options of the prompt. `context=False` leaves out the visible frames, `gap=False` the mark of the gap: probes."""
 
     thinking: bool = False  # ask for reasoning between <think> tags before the answer
     timestamps: bool = False  # state the time of each context frame in the video
     context: bool = True
+    gap: bool = True
 
 
 def messages(record: Record, config: PromptConfig) -> list[Message]:
@@ -40,6 +41,17 @@ def prompt_images(sample: Sample, config: PromptConfig) -> tuple[bytes, ...]:
     return (*(sample.context if config.context else ()), *sample.candidates)
 
 
+def twin_gap(record: Record) -> int:
+    """The number of context frames before the gap of its twin, whose frames this sample leaves out without a mark.
+
+    -1 unless the sample is one of same-strip twins.
+    """
+    if record.pair_kind != "same_strip":
+        return -1
+    start_s = min(c.time_s for c in record.candidates if c.decoy >= 0)
+    return sum(frame.time_s < start_s for frame in record.context)
+
+
 def content(record: Record, config: PromptConfig) -> list[Piece]:
     """Text pieces and image placeholders: context with the gap marked, the candidates, the question.
 
@@ -53,17 +65,24 @@ def content(record: Record, config: PromptConfig) -> list[Piece]:
 
 
 def _context(record: Record, config: PromptConfig) -> list[Piece]:
-    """The visible frames in order, with the gap; without context only a sentence about missing frames."""
+    """The visible frames in order, with the gap; without context only a sentence about missing frames.
+
+    Twins leave out the frames of their twin's gap without a mark. The sentence about that is in every prompt of a task
+    with decoys, so it tells nothing about a sample.
+    """
     if not config.context:
         return [_text(f"{_frames(record.k)} missing from a video. No other frame of it is shown.")]
-    pieces = [_text(f"These are frames of one video, in order. At the gap, {_frames(record.k)} missing.\n")]
+    where = "At the gap" if config.gap else "Somewhere"
+    silent = " Other frames may be left out without a mark." if TASKS[record.task].decoys else ""
+    pieces = [_text(f"These are frames of one video, in order. {where}, {_frames(record.k)} missing.{silent}\n")]
+    gap = record.mask_start if config.gap else -1
     for place, frame in enumerate(record.context):
-        if place == record.mask_start:
+        if place == gap:
             pieces.append(_gap(record))
         if config.timestamps:
             pieces.append(_text(f"\n{frame.time_s:.1f} s: "))
         pieces.append({"type": "image"})
-    if record.mask_start == len(record.context):
+    if gap == len(record.context):
         pieces.append(_gap(record))
     return pieces
 

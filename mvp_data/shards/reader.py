@@ -6,6 +6,7 @@
 """
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 from mvp_data.core.errors import ShardError, SourceError
 from mvp_data.shards.cache import fetch_shards
 from mvp_data.shards.offsets import find_offsets, load_offsets, row_of, shard_files
-from mvp_data.shards.record import REBUILD
-from mvp_data.shards.tar import Sample, parse_sample
+from mvp_data.shards.record import REBUILD, Record
+from mvp_data.shards.tar import Sample, parse_sample, sample_spans, shard_paths
 from mvp_data.system import urls
 from mvp_data.system.files import weights_folder
 
@@ -86,6 +87,39 @@ def open_shards(location: str | Path, *, cache: Path | None = None, quiet: bool 
     offsets = find_offsets(files, cache, quiet=quiet)
     name = urls.name_in(str(location))
     return ShardSet(location=name, paths=files.paths, sizes=files.sizes, offsets=offsets.absolute(), state=files.state)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """The position of a sample, small enough to keep one for each sample of a build; `unit` is its pair or its key."""
+
+    shard: Path
+    offset: int
+    bytes: int
+    key: str
+    unit: str
+    group: str
+
+    def read(self) -> Sample:
+        """The sample; raises `ShardError` if it is damaged."""
+        where = f"{self.shard}: {self.key} at byte {self.offset}"
+        return parse_sample(_read(self.shard, "", self.offset, self.bytes, where), where)
+
+
+def places(path: Path, asked: Callable[[Record], bool]) -> Iterator[Place]:
+    """The places of the samples of a shard or folder whose record is `asked` for."""
+    for shard in shard_paths(path):
+        for span in sample_spans(shard):
+            record = span.record
+            if asked(record):
+                yield Place(
+                    shard=shard,
+                    offset=span.offset,
+                    bytes=span.bytes,
+                    key=record.key,
+                    unit=record.pair_id or record.key,
+                    group=record.video_group,
+                )
 
 
 class _File:

@@ -19,7 +19,7 @@ from mvp_data.tasks.task import Question
 SCHEMA_VERSION = 3
 SPLITS = ("train", "val", "test")
 ORIGINS = ("hidden", "same_strip", "neighbourhood", "same_video", "corpus")
-DOUBTS = ("", "reversible", "looping")  # why the order of the hidden frames can be disputed
+DOUBTS = ("", "reversible", "exchangeable", "looping")  # why the order of the hidden frames can be disputed
 LABELS = string.ascii_uppercase
 MAX_KEY = 84  # a USTAR name holds 100 bytes and `.candidate_a.jpg` takes 16
 MAX_CONTEXT = 100  # two digits in `context_00`

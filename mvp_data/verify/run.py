@@ -25,6 +25,7 @@ from mvp_data.shards.tar import Sample, read_shard
 from mvp_data.system.progress import megabytes
 from mvp_data.tasks.catalogue import TASKS
 from mvp_data.verify.findings import Finding, Findings, Verification
+from mvp_data.verify.pair_checks import PairCheck
 from mvp_data.verify.sample_checks import sample_findings
 from mvp_data.verify.table_checks import LedgerCheck, SamplesCheck, Totals, report_finding
 from mvp_data.viewer.summary import label_balance
@@ -140,6 +141,7 @@ class _ShardChecks:
         self._shapes: dict[str, tuple[int, int, int]] = {}  # task -> k, l, context frames
         self._positives: dict[str, Counter[str]] = defaultdict(Counter)
         self._samples, self._ledger = SamplesCheck(folder), LedgerCheck(folder)
+        self._pairs = PairCheck()
         self._complete = True  # every shard so far was complete
         self.totals = Totals()
 
@@ -166,6 +168,8 @@ class _ShardChecks:
             self._samples.skip(info.samples)
         else:
             self._samples.compare(info.name, records)
+            findings.looked_at("pairs", len({record.pair_id for record in records} - {""}))
+            found += self._pairs.shard(records)
         for f in found:
             advice = AT_THE_LIMIT if f.warning else findings.remedy if problem else MADE_SO
             findings.add(Finding(check=f.check, text=f"{path}: {f.text}", warning=f.warning), advice)

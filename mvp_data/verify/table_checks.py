@@ -54,7 +54,7 @@ class Totals:
     tasks: Counter[str] = field(default_factory=Counter)
     origins: Counter[str] = field(default_factory=Counter)
     videos: Counter[int] = field(default_factory=Counter)  # hash of the id -> samples
-    decoys: int = 0
+    pairs: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Record) -> None:
         """Count a sample."""
@@ -63,7 +63,7 @@ class Totals:
         self.tasks[record.task] += 1
         self.videos[stable_hash(record.video_id)] += 1
         self.origins.update(c.origin for c in record.candidates if c.order < 0)
-        self.decoys += any(c.decoy >= 0 for c in record.candidates)
+        self.pairs[record.pair_kind or "none"] += 1
 
 
 class SamplesCheck:
@@ -177,7 +177,7 @@ def report_finding(
         "splits": {split: totals.splits[split] for split in SPLITS},
         "tasks": dict(totals.tasks),
         "origins": dict(totals.origins),
-        "decoys": totals.decoys,
+        "pairs": dict(totals.pairs),
         "thresholds": dict(thresholds),
     }
     by_ledger = {

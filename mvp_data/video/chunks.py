@@ -3,8 +3,8 @@
 The chunks depend on the file and the options alone. Together they give the result of one pass over the whole video: the
 same frames at the same times, with the same bytes. To get the same state of decoder, sampling and shot detection, a
 chunk begins at a key packet, and its pass decodes from an earlier key packet to a little after the end of the chunk.
-There is one exception: a transition that is longer than ROLL_S, such as a long stretch of black, may be missed if it
-crosses the edge of a chunk.
+There are two exceptions: a transition that is longer than ROLL_S, such as a long stretch of black, may be missed if it
+crosses the edge of a chunk; and a clock that the first chunk does not show is masked only in the chunks that show it.
 """
 
 import math
@@ -96,12 +96,13 @@ def _cuts(packets: Iterable[Packet], *, origin: int, length: int, roll: int, gap
 
 
 def settled(chunks: tuple[Chunk, ...], first: VideoEntry) -> tuple[Chunk, ...]:
-    """Return the chunks with the frame size and crop that the pass over the first one found.
+    """Return the chunks with the frame size, crop and masks that the pass over the first one found.
 
     If that pass continued to the end of the video (see `extract_chunk`), return only the first.
     """
     later = () if first.duration_s >= chunks[0].end_s else chunks[1:]
-    return chunks[0], *(replace(chunk, size=(first.width_px, first.height_px), crop=first.crop) for chunk in later)
+    size, masked = (first.width_px, first.height_px), first.masked or None
+    return chunks[0], *(replace(chunk, size=size, crop=first.crop, masked=masked) for chunk in later)
 
 
 def merge(entries: Sequence[VideoEntry], trim_s: float) -> VideoEntry:
@@ -113,6 +114,7 @@ def merge(entries: Sequence[VideoEntry], trim_s: float) -> VideoEntry:
             decoded_frames=sum(entry.decoded_frames for entry in entries),
             left_out_frames=sum(entry.left_out_frames for entry in entries),
             damaged_packets=sum(entry.damaged_packets for entry in entries),
+            masked=tuple(sorted({box for entry in entries for box in entry.masked})),
             boundaries=_apart(chain.from_iterable(entry.boundaries for entry in entries)),
             frames=FrameTable.of(chain.from_iterable(entry.frames for entry in entries)),
         ),

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -10,13 +10,17 @@ from typing import IO
 
 from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.errors import NeedsFullDecode, Skip, SkipReason
-from mvp_data.core.types import Frame, FrameTable, Luma, Picture, VideoEntry
+from mvp_data.core.types import Box, Frame, FrameTable, Luma, Picture, VideoEntry
+from mvp_data.video.artificial import is_smeared, looks_drawn
+from mvp_data.video.cells import cells
+from mvp_data.video.clock import ClockFinder, blank
 from mvp_data.video.crop import letterbox, placed, target_size
 from mvp_data.video.decode.facts import MAX_AREA_PX
 from mvp_data.video.decode.images import encode_jpeg
 from mvp_data.video.decode.open import open_video
 from mvp_data.video.decode.scaling import DecodedImage
 from mvp_data.video.decode.stream import SparseNeeds, Start, VideoStream
+from mvp_data.video.nearby import Nearby
 from mvp_data.video.quality import measure
 from mvp_data.video.sampling import SampleGrid
 from mvp_data.video.shots.detector import ShotDetector, in_transition, shot_detector
@@ -24,6 +28,7 @@ from mvp_data.video.shots.detector import ShotDetector, in_transition, shot_dete
 HELD_AREA_PX = 1 << 20  # largest area of an image held until crop and size are settled; 1.5 bytes a pixel
 BLUR_SHARE = 0.08  # of the video's median sharpness: catches a whip pan or a failed focus, but not a calm sky
 ROLL_FRAMES = 32  # decode at least this many frames before and after a chunk, however low the frame rate
+LATE_REASONS = ("smeared", "faded", "card")  # a frame that is in a transition as well counts as that
 CHUNK_S = 1200.0  # length of a chunk, and time between two calls of `on_progress`
 
 
@@ -42,6 +47,7 @@ class Chunk:
     start: Start | None = None  # None: the beginning of the file
     size: tuple[int, int] = (0, 0)  # width and height; (0, 0) if not settled
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    masked: tuple[Box, ...] | None = None  # boxes to blank; None: blank the clocks that the pass finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ def extract_chunk(
         Skip: as `extract`; for a later chunk, only if `extract` of the whole video would raise it too.
     """
 
-    def one_pass(*, sparse: bool) -> VideoEntry:
+    def one_pass(chunk: Chunk, *, sparse: bool) -> VideoEntry:
         slowest = chunk.start is not None
         grid = SampleGrid(fps=frames.fps, max_fps=frames.max_fps, seed=seed, video_id=chunk.video_id, slowest=slowest)
         detector = shot_detector(decode.shots)
@@ -109,19 +115,27 @@ def extract_chunk(
         with open_video(path, backend=decode.decoder, start=chunk.start, needs=needs) as video:
             return _read(video, chunk, detector, grid, _Writer(blob, frames, chunk, on_progress))
 
+    def again(chunk: Chunk, *, sparse: bool) -> VideoEntry:
+        blob.seek(begin)
+        blob.truncate()
+        on_progress()
+        return one_pass(chunk, sparse=sparse)
+
     begin = blob.tell()
-    if decode.decode == "sparse" and shot_detector(decode.shots).needs != "every frame":
-        try:
-            return one_pass(sparse=True)
-        except NeedsFullDecode:
-            blob.seek(begin)
-            blob.truncate()
-            on_progress()
-    return one_pass(sparse=False)
+    sparse = decode.decode == "sparse" and shot_detector(decode.shots).needs != "every frame"
+    try:
+        entry = one_pass(chunk, sparse=sparse)
+    except NeedsFullDecode:
+        sparse = False
+        entry = again(chunk, sparse=False)
+    if chunk.masked is None and entry.masked:
+        entry = again(replace(chunk, masked=entry.masked), sparse=sparse)
+    return entry
 
 
 def _read(video: VideoStream, chunk: Chunk, detector: ShotDetector, grid: SampleGrid, writer: "_Writer") -> VideoEntry:
     """Pass over the frames of a chunk and around it; count only those of the chunk."""
+    nearby, at_end = Nearby(from_start=chunk.start is None), True
     decoded, left_out, later, last_s, end_s = 0, 0, 0, 0.0, chunk.end_s
     damaged_before: int | None = 0 if chunk.start is None else None
     damaged: int | None = None  # packets, up to the end of the chunk
@@ -134,9 +148,11 @@ def _read(video: VideoStream, chunk: Chunk, detector: ShotDetector, grid: Sample
             damaged = video.damaged_packets if damaged is None else damaged
             later += 1
             if later > ROLL_FRAMES and frame.pts_s >= end_s + chunk.roll_s:
+                at_end = False
                 break
         detector.push(frame.pts_s, frame.tiny)
         covers = grid.covers(frame.pts_s)
+        nearby.push(frame.pts_s, frame.tiny, sampled=bool(covers))
         inside = chunk.first_s <= frame.pts_s < end_s
         if inside:
             decoded, left_out, last_s = decoded + 1, left_out + frame.left_out, frame.pts_s
@@ -156,8 +172,9 @@ def _read(video: VideoStream, chunk: Chunk, detector: ShotDetector, grid: Sample
         width_px=writer.size[0],
         height_px=writer.size[1],
         crop=writer.crop,
+        masked=writer.masked(),
         boundaries=tuple(b for b in detector.finish() if chunk.first_s <= b.start_s < end_s),
-        frames=FrameTable.of(writer.frames),
+        frames=FrameTable.of(writer.judged(nearby, at_end=at_end)),
     )
 
 
@@ -170,6 +187,8 @@ class _Writer:
         self._waiting: list[_Sample] = []
         self._last_luma: Luma | None = None
         self.frames: list[Frame] = []
+        self._drawn: dict[float, bool] = {}  # times of frames that look like a card -> whether its ground is plain
+        self._clocks, self._masked = ClockFinder() if chunk.masked is None else None, chunk.masked or ()
         self.size, self.crop = chunk.size, chunk.crop
 
     @property
@@ -219,13 +238,16 @@ class _Writer:
 
     def _resized(self, sample: _Sample) -> tuple[Picture, Luma]:
         whole, corner = placed(*sample.image.size, self.crop, self.size)
-        return sample.image.cut(whole, corner, self.size)
+        rgb, luma = sample.image.cut(whole, corner, self.size)
+        return (blank(rgb, self._masked), blank(luma, self._masked)) if self._masked else (rgb, luma)
 
     def _write(self, sample: _Sample) -> None:
         rgb, luma = self._resized(sample)
         quality = measure(luma, self._last_luma)
         self._last_luma = luma
         reject = "damaged" if sample.damaged else quality.reject
+        if not reject:
+            reject = self._artificial(sample.time_s, rgb, luma)
         data = b"" if reject else encode_jpeg(rgb, quality=self._config.jpeg_quality)
         self._blob.write(data)
         self.frames.append(
@@ -243,6 +265,35 @@ class _Writer:
         if len(self.frames) % self._progress_frames == 0:
             self._on_progress()
 
+    def _artificial(self, time_s: float, rgb: Picture, luma: Luma) -> str:
+        """Return "smeared" or ""; take the frame to the search for clocks, and note whether it may be a card."""
+        divided = cells(luma)
+        if self._clocks:
+            self._clocks.add(time_s, luma, divided)
+        if is_smeared(rgb, divided):
+            return "smeared"
+        is_drawn, is_plain = looks_drawn(luma, divided)
+        if is_drawn:
+            self._drawn[time_s] = is_plain
+        return ""
+
+    def masked(self) -> tuple[Box, ...]:
+        """The boxes that are blank or, if a clock was found in this pass, must become so in another."""
+        return self._clocks.boxes() if self._clocks else self._masked
+
+    def judged(self, nearby: Nearby, *, at_end: bool) -> Iterator[Frame]:
+        """Return the frames after the last one was written, with those rejected that `nearby` shows to be unusable."""
+        begin_s, end_s = nearby.finish(at_end=at_end)
+        for frame in self.frames:
+            reason = frame.reject
+            if not reason and not begin_s <= frame.time_s < end_s:
+                reason = "faded"
+            elif not reason and frame.time_s in self._drawn:
+                around = nearby.around[frame.time_s]
+                is_card = around.still or (around.apart and self._drawn[frame.time_s])
+                reason = "card" if is_card else ""
+            yield replace(frame, reject=reason) if reason else frame
+
 
 def judge_in_context(entry: VideoEntry, trim_s: float) -> VideoEntry:
     """Number the shots; reject frames in transitions, near boundaries, and much less sharp than the rest of the video.
@@ -254,12 +305,14 @@ def judge_in_context(entry: VideoEntry, trim_s: float) -> VideoEntry:
     ends = [boundary.end_s for boundary in entry.boundaries]
 
     def reason(frame: Frame) -> str:
-        if frame.reject:
+        if frame.reject and frame.reject not in LATE_REASONS:
             return frame.reject
         place = bisect_right(starts, frame.time_s)
         nearest = entry.boundaries[max(0, place - 1) : place + 1]
         if in_transition(nearest, frame.time_s, 0.0):
             return "transition"
+        if frame.reject:
+            return frame.reject
         if in_transition(nearest, frame.time_s, trim_s):
             return "boundary"
         return "blurred" if frame.sharpness < limit else ""

@@ -51,6 +51,7 @@ class Summary:
     l: int  # noqa: E741 - number of distractors, as in the paper
     context_frames: int
     picture_sizes: dict[str, int]  # "796x448" -> samples
+    pairs: dict[str, int]  # kind of pair, or `no pair` -> samples
     mask_policies: dict[str, int]
     mask_starts: dict[str, int]  # context frames before the gap -> samples
     similarity: dict[str, Spread]  # by origin; for hidden frames, their similarity to each other
@@ -85,6 +86,7 @@ class _Tally:
         for name, value in (
             ("split", record.split),
             ("size", f"{record.width_px}x{record.height_px}"),
+            ("pair", record.pair_kind or "no pair"),
             ("policy", record.mask_policy),
             ("start", str(record.mask_start)),
             ("encoder", record.encoder_name),
@@ -128,6 +130,7 @@ def summarize(path: Path, task: str = "") -> Summary:
         l=distractors,
         context_frames=context,
         picture_sizes=counts["size"],
+        pairs=counts["pair"],
         mask_policies=counts["policy"],
         mask_starts={str(i): counts["start"].get(str(i), 0) for i in range(context + 1)},
         similarity={origin: _spread(tally.similarity[origin]) for origin in ORIGINS if origin in tally.similarity},

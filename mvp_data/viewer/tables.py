@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mvp_data.core.errors import ShardError
 from mvp_data.core.text import WIDTH, printable
+from mvp_data.shards.prompt import twin_gap
 from mvp_data.shards.record import CandidateFrame, Record
 from mvp_data.shards.tar import Sample, iter_samples
 from mvp_data.tasks.catalogue import TASKS
@@ -32,6 +33,7 @@ def to_table(summary: Summary) -> str:
         f"  task         {s.task}" + (f" (also here: {others}; see --task)" if others else ""),
         f"  shards       {s.shards}, {_size(s.bytes)}, {_size(s.bytes / sum(s.tasks.values()))} a sample",
         f"  puzzle       K={s.k} hidden + l={s.l} distractors, {s.context_frames} context frames",
+        f"  pairs        {_listed(s.pairs)}",
         f"  mask policy  {_listed(s.mask_policies)}",
         f"  frames       {_listed(s.picture_sizes)} px",
         f"  encoder      {_listed(s.encoders)}",
@@ -57,17 +59,15 @@ def to_table(summary: Summary) -> str:
 def puzzle_in_words(sample: Sample) -> str:
     """One puzzle as text: the context with its gap, the pool and its sources, the answer."""
     record = sample.record
-    before, after = record.context[: record.mask_start], record.context[record.mask_start :]
     lines = [
         f"puzzle {record.key}",
         f"  from {printable(record.video_path, WIDTH - 7)}",
         f"  {record.split}, {record.mask_policy} mask, difficulty {record.difficulty:.2f}, "
         f"sampled at {record.sampled_fps:g} fps, {record.width_px}x{record.height_px} px",
+        *([printable(f"  one of a pair ({record.pair_kind}): {record.pair_id}", WIDTH)] if record.pair_id else []),
         "",
         "  context (seconds)",
-        *_wrapped([f"{frame.time_s:.2f}" for frame in before]),
-        f"      [ gap: {record.k} frames hidden, {record.hidden_start_s:.2f} to {record.hidden_end_s:.2f} ]",
-        *_wrapped([f"{frame.time_s:.2f}" for frame in after]),
+        *_strip_in_words(record),
         "",
         f"  candidates: {asked(record)}",
         *(_candidate_line(record, candidate) for candidate in record.candidates),
@@ -75,6 +75,21 @@ def puzzle_in_words(sample: Sample) -> str:
         f"  answer  {', '.join(_named(record, label) for label in record.answer)}",
     ]
     return "\n".join(lines)
+
+
+def _strip_in_words(record: Record) -> list[str]:
+    """The times of the context, with the gap and the frames that are left out without a mark, in their places."""
+    span = f"{record.hidden_start_s:.2f} to {record.hidden_end_s:.2f}"
+    marks = {record.mask_start: f"gap: {record.k} frames hidden, {span}"}
+    if (place := twin_gap(record)) >= 0:
+        left_out = sorted(c.time_s for c in record.candidates if c.decoy >= 0)
+        marks[place] = f"left out without a mark: {len(left_out)} frames, {left_out[0]:.2f} to {left_out[-1]:.2f}"
+    lines, start = list[str](), 0
+    for place in sorted(marks):
+        lines += _wrapped([f"{frame.time_s:.2f}" for frame in record.context[start:place]])
+        lines.append(f"      [ {marks[place]} ]")
+        start = place
+    return lines + _wrapped([f"{frame.time_s:.2f}" for frame in record.context[start:]])
 
 
 def asked(record: Record) -> str:
@@ -89,7 +104,11 @@ def _named(record: Record, label: str) -> str:
 
 
 def _candidate_line(record: Record, candidate: CandidateFrame) -> str:
-    role = f"right, {candidate.order + 1} of {record.k}" if candidate.order >= 0 else "wrong"
+    role = "distractor"
+    if candidate.order >= 0:
+        role = f"hidden, {candidate.order + 1} of {record.k}"
+    elif candidate.decoy >= 0:
+        role = f"decoy run, {candidate.decoy + 1}"
     elsewhere = "" if candidate.video_id == record.video_id else candidate.video_path
     letter = candidate.label if TASKS[record.task].lettered else " "
     start = (

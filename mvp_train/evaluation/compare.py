@@ -15,7 +15,7 @@ from mvp_data.core.seeds import stable_hash
 from mvp_data.core.statistics import clusters, group_sums, intervals
 from mvp_data.core.text import printable
 from mvp_train.evaluation.evaluate import COMPLETIONS, read_completions
-from mvp_train.evaluation.metrics import Outcome, by_task, grouped, least_values, sample_values
+from mvp_train.evaluation.metrics import Outcome, by_task, grouped, least_values, pair_values, pairs_of, sample_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +45,10 @@ class Comparison:
     """Two evaluations on their common samples of a task; `resampled` is the unit of the intervals."""
 
     task: str
-    a: str  # the model and its ablation
+    a: str  # the model and its probe
     b: str
     differ: Sequence[str]  # other settings that differ, such as `max_new_tokens: 64 and 256`
+    pairs: int
     samples: int
     only_a: int
     only_b: int
@@ -59,7 +60,7 @@ class Comparison:
 def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
     """Compare two `report.json` files task by task, from the `completions.parquet` next to each.
 
-    Ablations may differ, so that their effect can be measured; the prompt and the reward may not. Raises `ConfigError`
+    Probes may differ, so that their effect can be measured; the prompt and the reward may not. Raises `ConfigError`
     if they do, if a file is missing or not a report, or if the samples differ or have no key in common.
     """
     where = f"{a} and {b} cannot be compared"
@@ -71,8 +72,10 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> list[Comparison]:
     keys = [key for key in sides[0] if key in sides[1]]
     if not keys:
         raise ConfigError(f"{where}: they have no common sample")
+    names = ["task", "k", "l", "config_hash", "video_group", "pair_id"]
+    names += ["answer"] if asked_a.get("probe") == asked_b.get("probe") else []  # a moved gap has another one
     for key in keys:
-        _check_same(sides[0][key][0], sides[1][key][0], where)
+        _check_same(sides[0][key][0], sides[1][key][0], names, where)
     facts = [{**model_a, **asked_a}, {**model_b, **asked_b}]
     found = []
     for task, same in by_task(sides[0][key] for key in keys).items():
@@ -102,11 +105,12 @@ def sign_flip(change: "Array", codes: "NDArray[np.intp]", seed: int) -> "Array":
 
 def to_text(found: Comparison) -> str:
     """The comparison as lines for a terminal."""
+    pairs = f" ({found.pairs} pairs)" if found.pairs else ""
     lines = [
         f"a: {found.a}",
         f"b: {found.b}",
         *([f"different settings: {'; '.join(found.differ)}"] if found.differ else []),
-        f"{found.task}: {found.samples} samples of {found.video_groups} video groups in both "
+        f"{found.task}: {found.samples} samples{pairs} of {found.video_groups} video groups in both "
         f"({found.only_a} only in a, {found.only_b} only in b); intervals over {found.resampled}",
         f"{'':<10}{'a':>7}{'b':>8}{'b - a':>9}   95 % interval        p",
     ]
@@ -127,47 +131,54 @@ def _asked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConfigError(f"{path}: not a report.json of mvp-train eval") from error
 
 
-def _check_same(a: Outcome, b: Outcome, where: str) -> None:
-    for name in ("task", "k", "l", "answer", "config_hash", "video_group"):
+def _check_same(a: Outcome, b: Outcome, names: Sequence[str], where: str) -> None:
+    for name in names:
         if getattr(a, name) != getattr(b, name):
             values = f"{getattr(a, name)} in one and {getattr(b, name)} in the other"
             raise ConfigError(f"{where}: not the same shards, {name} of {a.key} is {values}")
 
 
 def _name(facts: Mapping[str, Any]) -> str:
-    ablation = str(facts.get("ablation") or "").replace("_", " ")
-    return f"{facts.get('path')}{f', {ablation}' if ablation else ''}"
+    return ", ".join(str(facts.get(name)) for name in ("path", "probe") if facts.get(name))
 
 
 def _test(
     sides: Sequence[list[list[Outcome]]], facts: Sequence[Mapping[str, Any]], only: Sequence[int], seed: int
 ) -> Comparison:
-    import numpy as np
-
     rollouts = {min(len(sample) for sample in side) for side in sides}
     count = rollouts.pop() if len(rollouts) == 1 else 1  # pass@k is compared where k is the same
-    a, b = (sample_values(side, count) for side in sides)
     groups = [sample[0].video_group for sample in sides[0]]
-    codes, resampled = clusters(groups)
-    change = np.stack([b[name] - a[name] for name in a], axis=1)
-    most = 1 - least_values(sides[0], a)
-    low, high = intervals(change, codes, stable_hash("compare", seed), least=-most, most=most)
-    p = sign_flip(change, codes, seed)
-    means = np.stack([[side[name].mean() for name in a] for side in (a, b)])
-    columns = np.stack([*means, change.mean(axis=0), low, high, p]).T.tolist()
-    names = [f.name for f in fields(Difference)]
-    metrics = {name: Difference(**dict(zip(names, row, strict=True))) for name, row in zip(a, columns, strict=True)}
+    pairs = [pairs_of(side) for side in sides]
+    firsts = [pair[0] for pair in pairs[0]]
+    metrics = _differences(firsts, [pair_values(side) for side in pairs], seed) if firsts else {}
+    metrics |= _differences(sides[0], [sample_values(side, count) for side in sides], seed)
     first, second = facts
-    unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "ablation", "batch_size")]
+    unlike = [key for key in first if first[key] != second.get(key) and key not in ("path", "probe", "batch_size")]
     return Comparison(
         task=sides[0][0][0].task,
         a=_name(first),
         b=_name(second),
         differ=[f"{key}: {first[key]} and {second.get(key)}" for key in unlike],
+        pairs=len(pairs[0]),
         samples=len(groups),
         only_a=only[0],
         only_b=only[1],
         video_groups=len(set(groups)),
-        resampled=resampled,
+        resampled=clusters(groups)[1],
         metrics=metrics,
     )
+
+
+def _differences(units: list[list[Outcome]], values: list[dict[str, "Array"]], seed: int) -> dict[str, Difference]:
+    """The test of each metric, given its values of both sides for each of `units`: samples, or first ones of pairs."""
+    import numpy as np
+
+    (a, b), codes = values, clusters([unit[0].video_group for unit in units])[0]
+    change = np.stack([b[name] - a[name] for name in a], axis=1)
+    most = 1 - least_values(units, a)
+    low, high = intervals(change, codes, stable_hash("compare", seed), least=-most, most=most)
+    p = sign_flip(change, codes, seed)
+    means = np.stack([[side[name].mean() for name in a] for side in (a, b)])
+    columns = np.stack([*means, change.mean(axis=0), low, high, p]).T.tolist()
+    names = [f.name for f in fields(Difference)]
+    return {name: Difference(**dict(zip(names, row, strict=True))) for name, row in zip(a, columns, strict=True)}

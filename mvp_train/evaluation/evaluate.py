@@ -18,7 +18,7 @@ from mvp_data.system.files import atomic_write
 from mvp_data.system.parquet import schema_of, write_rows
 from mvp_data.tasks.catalogue import TASKS
 from mvp_train.dataset import Samples
-from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples
+from mvp_train.evaluation.ask import Answers, AskConfig, ask_all, check_samples, samples_for
 from mvp_train.evaluation.metrics import Outcome, Row, table, to_text
 from mvp_train.evaluation.page import Shown, write_page
 from mvp_train.reward import RewardConfig, Score, score_record
@@ -50,6 +50,7 @@ def evaluate(
         ShardError: a sample cannot be read.
     """
     check_samples(samples)
+    samples = samples_for(ask.probe, samples)
     _check_out(out)
     model = load()
     outcomes: list[Outcome] = []
@@ -63,7 +64,7 @@ def evaluate(
     rows = table(outcomes, ask.reward, seed=ask.seed)
     columns = [{**asdict(outcome), **asdict(outcome.score)} for outcome in outcomes]
     write_rows(out / COMPLETIONS, columns, schema_of(Outcome, Score))
-    title = " · ".join(filter(None, ["Evaluation", ask.ablation.replace("_", " ")]))
+    title = " · ".join(filter(None, ["Evaluation", ask.probe]))
     which = f"the first of {ask.rollouts} completions of each, " if ask.rollouts > 1 else ""
     notes = f"{len(shown)} of {len(samples)} samples, {which}evenly spread. Results on all samples:\n\n{to_text(rows)}"
     write_page(out / PAGE, shown, title, notes)
@@ -110,6 +111,7 @@ def _outcome(sample: Sample, rollout: int, text: str, weights: RewardConfig) -> 
     origins = sorted({c.origin for c in record.candidates if c.order < 0})
     return Outcome(
         key=record.key,
+        pair_id=record.pair_id,
         rollout=rollout,
         config_hash=record.config_hash,
         task=record.task,

@@ -3,11 +3,14 @@
 Samples of one video resemble each other, so intervals are computed over whole video groups; over single samples they
 would be too narrow. Chance levels are exact (`mvp_data.tasks.chance`), not simulated. Tasks are never averaged:
 half of all guesses are right for `arrow`, and one in 1,680 for `mvp` with K = l = 4.
+
+The *pair score* comes first: both answers to a pair are exact. A model that ignores the gap answers both alike: 0.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from math import comb
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 METRICS = ("exact", "set", "recall", "selection", "order", "position", "reward", "valid")
+BOTH = {"pair_score": "exact", "pair_set": "set"}  # 1 if this metric is 1 for both samples of a pair
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +39,7 @@ class Outcome:
     """One completion with its score, and the facts about its sample that group the results."""
 
     key: str
+    pair_id: str  # empty without a pair
     rollout: int  # 0, 1, ... of the sample's completions
     config_hash: str  # of the build that made the sample
     task: str
@@ -72,6 +77,7 @@ class Row:
     task: str
     by: str  # all | difficulty | origins | video
     name: str
+    pairs: int  # pairs with both samples in this group
     samples: int
     video_groups: int
     resampled: str  # video groups, or samples where there is only one video group
@@ -117,6 +123,25 @@ def sample_values(samples: Sequence[Sequence[Outcome]], rollouts: int) -> dict[s
     return values
 
 
+def pairs_of(samples: Iterable[list[Outcome]]) -> list[list[list[Outcome]]]:
+    """The pairs with both samples among `samples`."""
+    pairs = grouped((sample for sample in samples if sample[0].pair_id), lambda sample: sample[0].pair_id)
+    return [pair for pair in pairs.values() if len(pair) == 2]
+
+
+def pair_values(pairs: Sequence[Sequence[Sequence[Outcome]]]) -> dict[str, "Array"]:
+    """Each metric of `BOTH`, shape (pairs,): of several completions, the mean over all ways to take one of each sample.
+
+    `twin_set` is the share of answers without any own frame: with K = l, all frames are those of the twin's gap.
+    """
+    import numpy as np
+
+    means = {name: [[fmean(getattr(o.score, name) for o in s) for s in p] for p in pairs] for name in BOTH.values()}
+    other = [fmean(o.score.valid and o.score.recall == 0 for s in pair for o in s) for pair in pairs]
+    both = {metric: np.array([a * b for a, b in means[name]]) for metric, name in BOTH.items()}
+    return {**both, "twin_set": np.array(other)}
+
+
 def least_values(samples: Sequence[Sequence[Outcome]], names: Iterable[str]) -> "Array":
     """The lowest value of each metric: 0, except for selection and a reward that gives it much weight."""
     import numpy as np
@@ -134,7 +159,8 @@ def to_text(rows: Iterable[Row]) -> str:
 
 def _to_text(row: Row) -> str:
     samples, groups = plural(row.samples, "sample"), plural(row.video_groups, "video group")
-    lines = [f"{row.task}: {samples} of {groups}; intervals over {row.resampled}"]
+    pairs = f" ({plural(row.pairs, 'pair')})" if row.pairs else ""
+    lines = [f"{row.task}: {samples}{pairs} of {groups}; intervals over {row.resampled}"]
     lines += [f"{'':<10}{'mean':>7}   95 % interval   {'chance':>7}{'corrected':>11}"]
     for name, e in row.estimates.items():
         chance = "" if e.chance is None else f"{e.chance:10.4f}"
@@ -156,37 +182,50 @@ def _parts(samples: list[list[Outcome]]) -> Iterator[tuple[str, str, list[list[O
 
 
 def _row(by: str, name: str, samples: list[list[Outcome]], how: tuple[int, RewardConfig, int]) -> Row:
-    import numpy as np
-
     rollouts, weights, seed = how
-    values = sample_values(samples, rollouts)
+    task, pairs = samples[0][0].task, pairs_of(samples)
+    drawn = stable_hash(task, by, name, seed)
+    estimates = _estimates([pair[0] for pair in pairs], pair_values(pairs), weights, drawn) if pairs else {}
+    estimates |= _estimates(samples, sample_values(samples, rollouts), weights, drawn)
     groups = [sample[0].video_group for sample in samples]
-    codes, resampled = clusters(groups)
-    least = least_values(samples, values)
-    columns = np.stack(list(values.values()), axis=1)
-    task = samples[0][0].task
-    low, high = intervals(columns, codes, stable_hash(task, by, name, seed), least=least, most=np.ones_like(least))
-    estimates = {}
-    for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
-        mean = float(values[metric].mean())
-        chance = None if metric == "valid" else fmean([level(metric, s[0].question, weights) for s in samples])
-        corrected = None if chance is None or chance >= 1 else (mean - chance) / (1 - chance)
-        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=chance, corrected=corrected)
     return Row(
         task=task,
         by=by,
         name=name,
+        pairs=len(pairs),
         samples=len(samples),
         video_groups=len(set(groups)),
-        resampled=resampled,
+        resampled=clusters(groups)[1],
         estimates=estimates,
     )
 
 
+def _estimates(
+    units: list[list[Outcome]], values: Mapping[str, "Array"], weights: RewardConfig, seed: int
+) -> dict[str, Estimate]:
+    """The estimate of each metric, given its value for each of `units`: samples, or the first samples of pairs."""
+    import numpy as np
+
+    codes, _ = clusters([unit[0].video_group for unit in units])
+    least, columns = least_values(units, values), np.stack(list(values.values()), axis=1)
+    low, high = intervals(columns, codes, seed, least=least, most=np.ones_like(least))
+    estimates = {}
+    for metric, low_end, high_end in zip(values, low.tolist(), high.tolist(), strict=True):
+        mean = float(values[metric].mean())
+        chance = None if metric == "valid" else fmean([level(metric, unit[0].question, weights) for unit in units])
+        corrected = None if chance is None or chance >= 1 else (mean - chance) / (1 - chance)
+        estimates[metric] = Estimate(mean=mean, low=low_end, high=high_end, chance=chance, corrected=corrected)
+    return estimates
+
+
 @lru_cache
 def level(metric: str, asked: Question, weights: RewardConfig) -> float:
-    """The chance level of a question in `pass@k` or one of `METRICS` except `valid`."""
+    """The chance level of a question in `pass@k`, a metric of pairs, or one of `METRICS` except `valid`."""
     k, others, ordered = asked.slots, asked.choices - asked.slots, asked.ordered
+    if metric == "twin_set":
+        return comb(others, k) / comb(asked.choices, k)
+    if metric in BOTH:
+        return level(BOTH[metric], asked, weights) ** 2
     if metric.startswith("pass@"):
         return 1 - (1 - level("exact", asked, weights)) ** int(metric[5:])
     parts = asdict(weights) if metric == "reward" else {metric: 1.0}

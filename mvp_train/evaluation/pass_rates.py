@@ -34,6 +34,7 @@ class PassRate:
     """One line of the log and one row of the output."""
 
     key: str
+    pair_id: str
     task: str
     rollouts: int
     correct: int  # number of exact completions
@@ -43,7 +44,7 @@ class PassRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Numbers of samples of a task: all, always exact, never exact, and useful, whose rewards differ."""
+    """Numbers of samples of a task: all, always exact, never exact, and useful: rewards differ in their pair."""
 
     samples: int
     always: int
@@ -114,6 +115,7 @@ def _rate(sample: Sample, texts: Sequence[str], weights: RewardConfig) -> PassRa
     rewards = [score.reward for score in scores]
     return PassRate(
         key=sample.record.key,
+        pair_id=sample.record.pair_id,
         task=sample.record.task,
         rollouts=len(texts),
         correct=sum(score.exact == 1 for score in scores),
@@ -174,12 +176,13 @@ def _read_output(out: Path, header: Mapping[str, Any]) -> list[PassRate]:
 
 def _counts(rates: Sequence[PassRate]) -> dict[str, Counts]:
     parts = grouped(rates, lambda rate: rate.task)
+    useful = {rate.pair_id or rate.key for rate in rates if rate.reward_std > 0}
     return {
         task: Counts(
             samples=len(parts[task]),
             always=sum(rate.correct == rate.rollouts for rate in parts[task]),
             never=sum(rate.correct == 0 for rate in parts[task]),
-            useful=sum(rate.reward_std > 0 for rate in parts[task]),
+            useful=sum((rate.pair_id or rate.key) in useful for rate in parts[task]),
         )
         for task in TASKS
         if task in parts

@@ -44,7 +44,7 @@ TEXTS = (
     "candidates, shuffled; of them fill the gap, the others do not: The missing frames, shuffled:",
     "Which candidates fill the gap, in their original order? Give different letters, first to last, like this:",
     "First think about what happens, between <think> and </think>. Then give No other frame of it is shown.",
-    "<answer>W, X, Y, Z</answer> system user assistant",
+    "<answer>W, X, Y, Z</answer> system user assistant Somewhere, Other frames may be left out without a mark.",
 )
 
 

@@ -95,21 +95,21 @@ def test_twins_of_one_video_are_resampled_together(tmp_path: Path) -> None:
     assert (chain.estimates["selection"].mean, chain.verdict) == (0, "chance")
 
 
-@pytest.mark.parametrize("task", ["jigsaw", "select", "next", "arrow", "odd-one-out"])
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if not task.main])
 def test_kinds_depend_on_the_task(task: str, tmp_path: Path) -> None:
     found = audit(plant_shard(tmp_path / "a.tar", PLANTS["two runs"], SAMPLES, task=task))
     (part,) = found.parts
     bags = BAGS if task in ("select", "next") else ()
     assert (part.task, found.leaks) == (task, bags)
     kinds = {result.name: result.kind for result in part.results}
-    among = "content" if task in ("jigsaw", "arrow", "odd-one-out") else "leak"
+    among = "leak" if TASKS[task].decoys else "content"
     assert (kinds["chain-pixels"], kinds["probe-candidates"], kinds["probe-artefacts"]) == (among, among, "leak")
     assert outcomes(found, task)["path-pixels"] == "wins"
     for result in part.results:
         assert set(result.judged) <= set(part.chance) == set(result.estimates)
     if task == "odd-one-out":
         assert outcomes(found, task)["alike-pixels"] == "wins"
-    if task in ("jigsaw", "arrow"):
+    if TASKS[task].distractors == 0:
         assert outcomes(found, task)["chain-pixels"] == "chance"  # a run, but not its direction
 
 

@@ -130,7 +130,7 @@ def test_comparing_candidates_is_a_leak_only_where_a_pool_can_have_decoys() -> N
         assert {found[name] for name in always} == {"leak"}
         assert {found[name] for name in ("path-pixels", "nearest-embedding", "joint-all", "colour")} == {"content"}
         assert found["random"] == "baseline"
-        among = "leak" if task in ("mvp", "select", "next") else "content"
+        among = "leak" if TASKS[task].decoys else "content"
         assert {
             found[name] for name in ("alike-pixels", "chain-embedding", "context-bag-second", "probe-candidates")
         } == {among}

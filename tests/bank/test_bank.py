@@ -74,8 +74,7 @@ def test_vectors_are_read_as_written(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"name": "test:other"}, {"weights_sha256": "cd" * 32}, {"engine": "numpy-cuda-fp32"}, {"dimension": 8}],
+    "change", [{"name": "test:other"}, {"weights_sha256": "cd" * 32}, {"engine": "numpy-cuda-fp32"}, {"dimension": 8}]
 )
 def test_encoders_never_mix(bank: Bank, change: dict[str, object]) -> None:
     bank.write_vectors("ab12", ENCODER, VIDEO.vectors)
@@ -155,13 +154,7 @@ def test_damaged_facts(bank: Bank, tmp_path: Path, damage: Callable[[bytes], byt
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [
-        (b'"kind"', b'"kinx"'),
-        (b'"cut"', b'"cot"'),
-        (b'"crop"', b'"krop"'),
-        (b"{", b"["),
-        (b'"codec"', b'"c"'),
-    ],
+    [(b'"kind"', b'"kinx"'), (b'"cut"', b'"cot"'), (b'"crop"', b'"krop"'), (b"{", b"["), (b'"codec"', b'"c"')],
 )
 def test_damaged_metadata(bank: Bank, tmp_path: Path, old: bytes, new: bytes) -> None:
     import pyarrow.parquet as pq

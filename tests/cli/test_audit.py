@@ -87,11 +87,7 @@ def test_files_and_json(
     ],
 )
 def test_errors_are_one_line(
-    arguments: list[str],
-    message: str,
-    clean: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *(a.format(shard=clean, folder=clean.parent) for a in arguments)) == 1
     out, err = capsys.readouterr()

@@ -51,7 +51,10 @@ OTHER: dict[str, Any] = {
     "hidden_frames": 5,
     "context_frames": 20,
     "mask_policy": "free",
+    "max_hidden_shots": 3,
     "samples_per_video": 2,
+    "frame_reuse": 2,
+    "max_overlap": 0.5,
     "reversible": "keep",
     "distractors": 6,
     "neighbourhood_share": 0.25,
@@ -60,6 +63,7 @@ OTHER: dict[str, Any] = {
     "similarity_low": 0.1,
     "similarity_high": 0.8,
     "decoy_share": 0.5,
+    "cross_video_decoys": True,
     "mine_cells": 4,
     "mine": "random",
     "tasks": "mvp=1,jigsaw=3",
@@ -80,7 +84,7 @@ def test_every_option_has_help_another_value_and_a_unique_name() -> None:
     assert sorted(names) == sorted(OTHER)
     for _, f in options:
         assert len(f.metadata["help"]) > 10, f.name
-        assert value_type(f) in (int, float, str, Path)
+        assert value_type(f) in (bool, int, float, str, Path)
     assert set(GROUPS) == {"decode", "frames", "embed", "mask", "mine", "puzzle", "pack"}
 
 
@@ -155,6 +159,11 @@ def test_unknown_keys_are_all_listed() -> None:
         {"hidden_frames": 1},
         {"distractors": -1},
         {"context_frames": 1},
+        {"max_hidden_shots": 0},
+        {"frame_reuse": 5},
+        {"max_overlap": 1.1},
+        {"cross_video_decoys": 1},
+        {"cross_video_decoys": "yes"},
         {"dedup_threshold": 1.5},
         {"shard_mb": 0},
         {"val_share": -0.1},
@@ -211,20 +220,12 @@ def test_values_at_the_ends_of_their_ranges_are_accepted() -> None:
             if abs(end) == float("inf") or f.name == "patch_multiple":
                 continue
             extra = {"max_fps": 120.0} if f.name == "fps" else {"fps": 0.01} if f.name == "max_fps" else {}
-            shares = {
-                "neighbourhood_share": 0.0,
-                "same_video_share": 0.0,
-                "val_share": 0.0,
-                "test_share": 0.0,
-            }
+            shares = {"neighbourhood_share": 0.0, "same_video_share": 0.0, "val_share": 0.0, "test_share": 0.0}
             value = value_type(f)(end)
             assert from_options({**BASE, **shares, **extra, f.name: value}).to_options()[f.name] == value
 
 
-@pytest.mark.parametrize(
-    ("out", "bank"),
-    [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")],
-)
+@pytest.mark.parametrize(("out", "bank"), [("shards", "shards.bank"), ("a/b.c", "a/b.c.bank"), ("/x/y/", "/x/y.bank")])
 def test_the_bank_is_next_to_out(out: str, bank: str) -> None:
     assert from_options({**BASE, "out": out}).bank_folder == Path(bank)
 
@@ -308,12 +309,7 @@ def test_bad_yaml(text: str, problem: str, tmp_path: Path, monkeypatch: pytest.M
 def test_yaml_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text("fps: 2 # " + "x" * (1 << 20))
     (tmp_path / "latin.yaml").write_bytes(b"src: caf\xe9")
-    for name, problem in (
-        ("big.yaml", "larger"),
-        ("latin.yaml", "UTF-8"),
-        ("gone.yaml", "read"),
-        (".", "not a file"),
-    ):
+    for name, problem in (("big.yaml", "larger"), ("latin.yaml", "UTF-8"), ("gone.yaml", "read"), (".", "not a file")):
         with pytest.raises(ConfigError, match=problem):
             read_yaml(tmp_path / name)
 

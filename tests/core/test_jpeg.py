@@ -17,13 +17,7 @@ def jpeg(**options: Any) -> bytes:
 
 def test_jpeg_size_agrees_with_a_decoder() -> None:
     for size in ((1, 1), (640, 7), (796, 448)):
-        for options in (
-            {},
-            {"progressive": True},
-            {"optimize": True},
-            {"subsampling": 0},
-            {"comment": b"x" * 999},
-        ):
+        for options in ({}, {"progressive": True}, {"optimize": True}, {"subsampling": 0}, {"comment": b"x" * 999}):
             file = io.BytesIO()
             Image.effect_noise(size, 60).convert("RGB").save(file, "JPEG", **options)
             assert jpeg_size(file.getvalue()) == size

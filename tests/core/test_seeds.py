@@ -10,8 +10,7 @@ from mvp_data.core.seeds import shuffled, stable_hash, unit
 
 
 @pytest.mark.parametrize(
-    ("parts", "value"),
-    [((), 16476032584258269876), (("a", 1), 6762843556093569606), ((1.5,), 14752901999092903873)],
+    ("parts", "value"), [((), 16476032584258269876), (("a", 1), 6762843556093569606), ((1.5,), 14752901999092903873)]
 )
 def test_values_are_the_same_on_every_machine(parts: tuple[str | int | float, ...], value: int) -> None:
     assert stable_hash(*parts) == value

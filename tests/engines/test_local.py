@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,50 +12,16 @@ import pytest
 
 from mvp_data.core.errors import MvpError, OutputError
 from mvp_data.engines import local as module
-from mvp_data.engines.base import Limits, Lost, Usage, extend_deadline, note
+from mvp_data.engines.base import Limits, Lost, Usage
 from mvp_data.engines.local import can_limit_memory, run_all
-
-
-def act(job: tuple[str, int]) -> str:
-    """The job function of the workers; they must be able to import it."""
-    what, number = job
-    if what == "die":
-        os._exit(7)
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "hang":
-        time.sleep(60)
-    if what == "fail":
-        raise ValueError("a defect")
-    if what == "memory":
-        raise MemoryError
-    if what == "grow":
-        hoard = bytearray()
-        while True:
-            hoard += bytes(10_000_000)
-            time.sleep(0.1)
-    if what == "wall":
-        bytearray(20_000_000_000)
-    if what == "slow":
-        for _ in range(4):
-            time.sleep(0.5)
-            extend_deadline()
-    if what == "noted":
-        note("halfway")
-        os._exit(7)
-    if what == "stop":
-        raise OutputError("disk full")
-    return f"{what} {number}"
-
+from tests.engines import local_jobs
+from tests.engines.local_jobs import act, my_process
 
 DEFECT_LINE = next(
-    n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if 'ValueError("a defect")' in line
+    n
+    for n, line in enumerate(Path(local_jobs.__file__).read_text().splitlines(), 1)
+    if 'ValueError("a defect")' in line
 )
-
-
-def my_process(_: int) -> int:
-    """Return the id of the worker process."""
-    return os.getpid()
 
 
 def run(*jobs: str, workers: int = 2, timeout_s: float = 30.0) -> dict[tuple[str, int], object]:
@@ -79,7 +44,7 @@ def test_a_lost_job_loses_no_other() -> None:
     assert {what: value for (what, _), value in done.items() if isinstance(value, Lost)} == {
         "die": Lost("crash", "its process died (exit code 7)"),
         "kill": Lost("crash", "its process died (signal SIGKILL)"),
-        "fail": Lost("crash", f"ValueError: a defect (test_local.py:{DEFECT_LINE})"),
+        "fail": Lost("crash", f"ValueError: a defect (local_jobs.py:{DEFECT_LINE})"),
         "memory": Lost("memory", "out of memory"),
     }
     assert all(done[what, n] == f"{what} {n}" for n, what in enumerate(jobs) if len(what) == 1)
@@ -166,7 +131,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
         "import multiprocessing, os, signal, threading\n"
         "from mvp_data.engines.base import Limits\n"
         "from mvp_data.engines.local import run_all\n"
-        "from tests.engines.test_local import act\n"
+        "from tests.engines.local_jobs import act\n"
         "def die():\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -226,7 +191,7 @@ def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
     script.write_text(
         "from mvp_data.engines.base import Limits\n"
         "from mvp_data.engines.local import run_all\n"
-        "from tests.engines.test_local import act\n"
+        "from tests.engines.local_jobs import act\n"
         "list(run_all(act, [('a', 0)], workers=1, limits=Limits(timeout_s=9)))\n"
     )
     root = Path(__file__).resolve().parents[2]

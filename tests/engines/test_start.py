@@ -12,7 +12,7 @@ from mvp_data.engines import local
 from mvp_data.engines.base import Limits
 from mvp_data.engines.local import Local
 from mvp_data.ingest.scheduler import engine_for
-from tests.engines.test_local import act
+from tests.engines.local_jobs import act
 
 
 def test_the_default_is_this_machine(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ LLaMA-Factory 0.9.5 and EasyR1 (source at 8700709); `test_projects.py` runs the 
 import importlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ from mvp_data.export.run import export
 from mvp_data.shards.prompt import PromptConfig, flat_text, messages
 from mvp_data.shards.tar import Sample, read_shard, write_shard
 from mvp_data.tasks.catalogue import TASKS
-from tests.samples import make_folder, make_sample, make_shard
+from tests.samples import make_folder, make_sample, make_shard, make_twins
 from tests.task_samples import make_mixed_folder, make_task_sample
 
 PROMPT = PromptConfig()
 PARQUET = [name for name, target in TARGETS.items() if target.format == "parquet"]
 JSONL = [name for name, target in TARGETS.items() if target.format == "jsonl"]
-FACTS = dict.fromkeys(("key", "task"), pa.string())
+FACTS = dict.fromkeys(("key", "pair_id", "task"), pa.string())
 FACTS |= {"k": pa.int64(), "difficulty": pa.float64(), "video_path": pa.string()}
 TRUTH = {"answer": pa.string(), "pool": pa.int64(), "ordered": pa.bool_()}
 IMAGES = pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
@@ -207,7 +208,7 @@ def test_all_tasks_in_one_export(tmp_path: Path, to: str) -> None:
     assert report.tasks == dict.fromkeys(TASKS, 2)
     assert report.pictures == 12
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "Tasks: mvp 2, jigsaw 2, select 2, next 2, arrow 2, odd-one-out 2." in text
+    assert f"Tasks: {', '.join(f'{task} 2' for task in TASKS)}." in text
     records = [make_task_sample(task, i, context=4).record for task in TASKS for i in range(2)]
     for row, record in zip(rows_of(tmp_path / "out" / TARGETS[to].file("train")), records, strict=True):
         given = row.get("record") or row.get("extra_info") or row
@@ -254,9 +255,17 @@ def test_a_single_shard_can_be_exported(shards: Path, tmp_path: Path) -> None:
     assert "dataset_train_split: test" in (tmp_path / "grpo.yaml").read_text(encoding="utf-8")
 
 
-def write_rates(path: Path, rates: dict[str, tuple[int, float]]) -> Path:
+def write_rates(path: Path, rates: dict[str, tuple[int, float]], pair_ids: Sequence[str] = ()) -> Path:
     rollouts, spread = zip(*rates.values(), strict=True)
-    table = pa.table({"key": list(rates), "rollouts": pa.array(rollouts, pa.int32()), "reward_std": pa.array(spread)})
+    pairs = list(pair_ids) or [""] * len(rates)
+    table = pa.table(
+        {
+            "key": list(rates),
+            "pair_id": pairs,
+            "rollouts": pa.array(rollouts, pa.int32()),
+            "reward_std": pa.array(spread),
+        }
+    )
     pq.write_table(table, path)
     return path
 
@@ -268,6 +277,20 @@ def test_pass_rates_keep_samples_with_different_rewards(shards: Path, tmp_path: 
     report = export(shards / "shard-000000.tar", tmp_path / "out", to="easyr1", prompt=PROMPT, pass_rates=file)
     assert [row["key"] for row in rows_of(tmp_path / "out" / "train.parquet")] == [keys[2], keys[3]]
     assert report.left_out == {"always_the_same": 2, "not_measured": 2}
+
+
+def test_a_pair_is_exported_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Pairs: the rewards of one sample differ; of none; one sample was not measured."""
+    pairs = [make_twins(number) for number in range(3)]
+    write_shard(tmp_path / "a.tar", [sample for pair in pairs for sample in pair])
+    records = [sample.record for pair in pairs for sample in pair]
+    rates = {r.key: (8, std) for r, std in zip(records, (0.0, 0.3, 0.0, 0.0, 0.3), strict=False)}
+    file = write_rates(tmp_path / "rates.parquet", rates, [r.pair_id for r in records[:5]])
+    for to, name in (("trl", "train.parquet"), ("verl", "train.parquet"), ("jsonl", "train.jsonl")):
+        report = export(tmp_path / "a.tar", tmp_path / to, to=to, prompt=PROMPT, pass_rates=file)
+        rows = [row.get("extra_info", row.get("record", row)) for row in rows_of(tmp_path / to / name)]
+        assert [(row["key"], row["pair_id"]) for row in rows] == [(r.key, records[0].key) for r in records[:2]]
+        assert report.left_out == {"always_the_same": 2, "not_measured": 2}
 
 
 def test_pass_rates_that_leave_nothing_or_cannot_be_read(shards: Path, tmp_path: Path) -> None:

@@ -118,11 +118,7 @@ def test_chunks_are_decoded_once_and_the_last_job_joins_them(
 
 
 def test_chunks_pass_through_a_store(
-    long_films: Path,
-    in_one_piece: Piece,
-    extracted: list[float],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    long_films: Path, in_one_piece: Piece, extracted: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each job has its own bank; also after a run whose driver lost everything."""
     config = config_for(long_films, tmp_path / "out", engine="ray", store=f"file://{tmp_path / 'store'}")

@@ -19,7 +19,7 @@ from mvp_data.ingest.embed import EmbedWork
 from mvp_data.ingest.node_worker import NodeCheck, node_check, version
 from mvp_data.ingest.scheduler import extract_all
 from mvp_data.sources.scan import scan
-from tests.engines.test_local import act
+from tests.engines.local_jobs import act
 from tests.ingest.test_scheduler import Averages, config_for
 
 

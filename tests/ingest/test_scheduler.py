@@ -52,10 +52,20 @@ class Averages:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def test_outcomes_come_in_the_order_of_the_sources(films: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def extracted(
+    films: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[BuildConfig, tuple[Outcome, ...], list[Outcome]]:
+    """A finished pass 1 without vectors: its configuration, its outcomes, and the same in the order of their end."""
+    config, done = config_for(films, tmp_path_factory.mktemp("extracted") / "out", workers=2), list[Outcome]()
+    return config, tuple(extract_all(scan([str(films)]).sources, config, done.append)), done
+
+
+def test_outcomes_come_in_the_order_of_the_sources(
+    films: Path, extracted: tuple[BuildConfig, tuple[Outcome, ...], list[Outcome]]
+) -> None:
     sources = scan([str(films)]).sources
-    done: list[Outcome] = []
-    outcomes = extract_all(sources, config_for(films, tmp_path / "out", workers=2), done.append)
+    _, outcomes, done = extracted
     assert [o.source for o in outcomes] == list(sources)
     assert sorted(map(repr, done)) == sorted(map(repr, outcomes))
 
@@ -260,9 +270,10 @@ def test_a_few_failures_among_good_videos_stop_nothing(films: Path, tmp_path: Pa
     assert [o.skip for o in outcomes] == ["unreadable", "", "unreadable"]
 
 
-def test_embedding_runs_across_videos_and_only_once(films: Path, tmp_path: Path) -> None:
-    config = config_for(films, tmp_path / "out", workers=2)
-    outcomes = extract_all(scan([str(films)]).sources, config)
+def test_embedding_runs_across_videos_and_only_once(
+    extracted: tuple[BuildConfig, tuple[Outcome, ...], list[Outcome]],
+) -> None:
+    config, outcomes, _ = extracted
     bank = Bank(config.bank_folder, config.extract_hash())
     ids = sorted({o.video_id for o in outcomes if not o.skip})
     entries = [bank.read(video_id) for video_id in ids]
@@ -315,7 +326,7 @@ def test_after_a_second_signal_it_stops_at_once(tmp_path: Path) -> None:
         "from mvp_data.system.signals import Interrupts\n"
         "from mvp_data.engines.base import Limits\n"
         "from mvp_data.engines.local import run_all\n"
-        "from tests.engines.test_local import act\n"
+        "from tests.engines.local_jobs import act\n"
         "if __name__ == '__main__':\n"
         "    with Interrupts() as signals:\n"
         "        jobs = [('a', 0), ('hang', 1), ('b', 2)]\n"

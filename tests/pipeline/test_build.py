@@ -13,16 +13,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from mvp_data import (
-    BuildConfig,
-    BuildReport,
-    OutputError,
-    build,
-    index,
-    read_index,
-    read_shard,
-    shard_paths,
-)
+from mvp_data import BuildConfig, BuildReport, OutputError, build, index, read_index, read_shard, shard_paths
 from mvp_data.config.options import from_options
 from mvp_data.engines import local
 from mvp_data.engines.base import Lost
@@ -64,6 +55,15 @@ def shas(folder: Path) -> list[str]:
 def ledger(folder: Path) -> dict[str, LedgerRow]:
     """The ledger by path."""
     return {row.path: row for row in read_ledger(folder)}
+
+
+def forgetful_bank(built: BuildReport, bank: Path, *, frames: str, vectors: str = "none") -> Path:
+    """Copy the bank without the entries and the vectors of these videos; `*` stands for all."""
+    ids = {path: row.video_id for path, row in ledger(built.out).items()} | {"*": "*", "none": "none"}
+    shutil.copytree(built.bank, bank)
+    for lost in [*bank.rglob(f"{ids[vectors]}.npy"), *bank.rglob(f"frames/*/{ids[frames]}.*")]:
+        lost.unlink()
+    return bank
 
 
 def test_every_file_is_used_or_skipped_with_its_reason(built: BuildReport, films: Path) -> None:
@@ -121,7 +121,10 @@ def test_every_puzzle_obeys_the_rules(built: BuildReport) -> None:
 
 
 def test_workers_do_not_change_a_byte(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    build(vary(config, tmp_path / "one", bank=tmp_path / "fresh", workers=1))
+    """One worker instead of two, and `index` fills half of the bank first."""
+    one = vary(config, tmp_path / "one", bank=tmp_path / "fresh", workers=1)
+    assert index(vary(one, tmp_path / "never made", limit=6, bank=one.bank_folder)).videos == 3
+    build(one)
     assert shas(tmp_path / "one") == shas(built.out)
     assert (tmp_path / "one" / "index.json").read_bytes() == (built.out / "index.json").read_bytes()
     assert ledger(tmp_path / "one") == ledger(built.out)
@@ -141,23 +144,28 @@ def test_inputs_are_left_as_they_are(films: Path, before: dict[Path, tuple[bytes
     assert after == before
 
 
-@pytest.mark.usefixtures("built")
 def test_a_build_uses_no_network(
-    config: BuildConfig, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: BuildConfig, built: BuildReport, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And it decodes each video once."""
+
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a connection was tried")
 
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
-    assert build(vary(config, tmp_path / "out", bank=tmp_path / "bank", limit=3)).samples
-    assert decoded == ["copy.mp4"]
+    bank = forgetful_bank(built, tmp_path / "bank", frames="*", vectors="film 1.mp4")
+    build(vary(config, tmp_path / "out", bank=bank))
+    readable = [name for name in decoded if name not in ("text.mp4", "empty.mp4", "cut off.mp4")]
+    assert sorted(readable) == ["copy.mp4", "film 1.mp4", "film 2.mp4", "film 3.mp4", "short.mp4", "still.mp4"]
+    assert shas(tmp_path / "out") == shas(built.out)
 
 
 def test_a_seed_changes_the_samples(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    build(vary(config, tmp_path / "out", seed=1, limit=4))
+    build(vary(config, tmp_path / "out", seed=1, limit=3))
     first = {s.record.key for p in shard_paths(tmp_path / "out") for s in read_shard(p)}
+    assert first
     assert not first & {s.record.key for p in shard_paths(built.out) for s in read_shard(p)}
 
 
@@ -212,33 +220,9 @@ def test_without_distractors_only_the_order_is_asked(config: BuildConfig, built:
             assert 0 <= sample.record.difficulty <= 1
 
 
-def test_each_video_is_decoded_once(films: Path, tinyvit: str, decoded: list[str], tmp_path: Path) -> None:
-    options = {"src": str(films), "out": tmp_path / "out", "embedder": tinyvit}
-    build(from_options(options))
-    readable = [name for name in decoded if name not in ("text.mp4", "empty.mp4", "cut off.mp4")]
-    assert sorted(readable) == [
-        "copy.mp4",
-        "film 1.mp4",
-        "film 2.mp4",
-        "film 3.mp4",
-        "short.mp4",
-        "still.mp4",
-    ]
-
-
-def test_filling_the_bank_first_is_the_same(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    bank = tmp_path / "bank"
-    report = index(vary(config, tmp_path / "never made", bank=bank, limit=6))
-    assert report.videos == 3
-    build(vary(config, tmp_path / "out", bank=bank))
-    assert shas(tmp_path / "out") == shas(built.out)
-
-
 def test_a_finished_build_is_left_alone(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
     before = (built.out / "index.json").stat().st_mtime_ns
-    again = build(config)
-    assert again.already_complete
-    assert again.samples == built.samples
+    assert build(config) == dataclasses.replace(built, already_complete=True)
     assert (built.out / "index.json").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="another configuration"):
         build(vary(config, built.out, hidden_frames=3))
@@ -274,14 +258,15 @@ def test_a_video_that_succeeds_on_retry_is_added(
             unlucky = job.source.path == "film 1.mp4"
             yield job, Lost("timeout", "not done", result.video_id) if unlucky else result
 
-    again = vary(config, tmp_path / "out", bank=tmp_path / "bank")
+    bank = forgetful_bank(built, tmp_path / "bank", frames="film 1.mp4", vectors="film 1.mp4")
+    again = vary(config, tmp_path / "out", bank=bank, workers=1)
     monkeypatch.setattr(local, "run_all", one_is_killed)
     assert build(again).skipped["timeout"] == 1
     assert ledger(again.out)["film 1.mp4"].reason == "timeout"
     monkeypatch.undo()
     assert build(again).already_complete, "nothing was asked for"
-    assert build(vary(again, again.out, bank=tmp_path / "bank", retry="crash")).already_complete, "not what failed"
-    assert not build(vary(again, again.out, bank=tmp_path / "bank", retry="timeout")).already_complete
+    assert build(vary(again, again.out, bank=bank, retry="crash")).already_complete, "not what failed"
+    assert not build(vary(again, again.out, bank=bank, retry="timeout")).already_complete
     assert shas(again.out) == shas(built.out)
 
 
@@ -297,32 +282,25 @@ def test_a_crash_is_tried_once_more(
             yield job, Lost("crash", "its process died (signal SIGKILL)") if unlucky else result
 
     monkeypatch.setattr(local, "run_all", first_time_killed)
-    build(vary(config, tmp_path / "out", bank=tmp_path / "bank"))
+    bank = forgetful_bank(built, tmp_path / "bank", frames="film 1.mp4", vectors="film 1.mp4")
+    build(vary(config, tmp_path / "out", bank=bank))
     assert len(crashed) == 1
     assert shas(tmp_path / "out") == shas(built.out)
 
 
-def test_a_finished_build_returns_the_same_report_again(config: BuildConfig, built: BuildReport) -> None:
-    again = build(config)
-    assert again == dataclasses.replace(built, already_complete=True)
-
-
 def test_an_interrupted_build_resumes(config: BuildConfig, built: BuildReport, tmp_path: Path) -> None:
-    """A folder without its index, with half of the bank, an incomplete temporary file and an old shard."""
+    """A folder without its index, with a part of the bank, an incomplete temporary file and an old shard."""
     out = tmp_path / "out"
-    shutil.copytree(built.bank, tmp_path / "bank")
-    done = vary(config, out, bank=tmp_path / "bank")
-    build(done)
+    shutil.copytree(built.out, out)
     stamp = {"config_hash": read_index(out).config_hash}
     (out / "index.json").unlink()
     (out / "started.json").write_text(json.dumps(stamp))
     (out / ".shard-000000.tar.99.tmp").write_bytes(b"torn")
     (out / "shard-000009.tar").write_bytes(b"stale")
-    for entry in sorted((tmp_path / "bank").rglob("*.parquet"))[::2]:
+    bank = forgetful_bank(built, tmp_path / "bank", frames="film 1.mp4", vectors="film 2.mp4")
+    for entry in sorted(bank.rglob("*.parquet"))[::2]:
         entry.unlink()
-    for vectors in sorted((tmp_path / "bank").rglob("*.npy"))[::2]:
-        vectors.unlink()
-    build(done)
+    build(vary(config, out, bank=bank))
     assert shas(out) == shas(built.out)
     assert not list(out.glob(".*"))
     assert not (out / "shard-000009.tar").exists()
@@ -338,21 +316,22 @@ def test_sources_from_a_manifest_keep_their_columns(config: BuildConfig, films: 
     assert ledger(tmp_path / "out")["gone.mp4"].reason == "unreadable"
 
 
-def test_sources_that_are_not_local_files(config: BuildConfig, films: Path, tmp_path: Path) -> None:
+def test_sources_that_are_not_local_files(config: BuildConfig, built: BuildReport, films: Path, tmp_path: Path) -> None:
     """A video from memory, from a tar and from a file URL gives the same samples."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/film.mp4", (films / "film 2.mp4").read_bytes())
     with tarfile.open(tmp_path / "videos.tar", "w") as tar:
         tar.add(films / "film 2.mp4", "000.mp4")
     urls = ["memory://bucket/film.mp4", str(tmp_path / "videos.tar"), (films / "film 2.mp4").as_uri()]
+    bank = forgetful_bank(built, tmp_path / "bank", frames="film 2.mp4")
     found: list[list[tuple[str, tuple[str, ...], tuple[bytes, ...]]]] = []
     for number, url in enumerate(urls):
         out = tmp_path / f"out{number}"
-        build(vary(config, out, src=url, bank=tmp_path / f"bank{number}" if number == 0 else config.bank_folder))
+        build(vary(config, out, src=url, bank=bank if number == 0 else config.bank_folder))
         samples = [s for p in shard_paths(out) for s in read_shard(p)]
         found.append([(s.record.key, s.record.answer, s.candidates) for s in samples])
     assert found[0] == found[1] == found[2]
-    assert not list((tmp_path / "bank0" / "spool").iterdir())
+    assert not list((bank / "spool").iterdir())
 
 
 def test_nothing_usable(config: BuildConfig, tmp_path: Path) -> None:

@@ -51,13 +51,7 @@ def test_the_row_of_a_used_video() -> None:
         p.episode.strip.video_id for p in make_puzzles(videos, config(**OPTIONS).puzzle_options, THRESHOLDS).puzzles
     )
     row = rows["1.mp4"]
-    assert (row.outcome, row.reason, row.detail, row.video_id, row.split) == (
-        "used",
-        "",
-        "",
-        "film01",
-        "train",
-    )
+    assert (row.outcome, row.reason, row.detail, row.video_id, row.split) == ("used", "", "", "film01", "train")
     assert (row.samples, row.duration_s, row.sampled_fps, row.shots) == (made["film01"], 40.0, 1.0, 4)
     assert (row.frames_sampled, row.frames_kept) == (80, 40)
     assert (row.decoded_share, rows["2.mp4"].decoded_share) == (0.5, 1.0)

@@ -36,12 +36,7 @@ OWN_FILES = (
     REPORT_NAME,
     CARD_NAME,
 )
-LEFTOVERS = (
-    ".shard-000001.tar.123.tmp",
-    ".index.json.7.tmp",
-    f".{STARTED_NAME}.99.tmp",
-    ".samples.parquet.1.tmp",
-)
+LEFTOVERS = (".shard-000001.tar.123.tmp", ".index.json.7.tmp", f".{STARTED_NAME}.99.tmp", ".samples.parquet.1.tmp")
 
 
 def claim(out: Path, config_hash: str, *, overwrite: bool) -> Index | None:
@@ -288,10 +283,7 @@ def test_finish_removes_the_mark(tmp_path: Path) -> None:
 def test_samples_table(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    records = [
-        ("shard-000000.tar", make_record(0)),
-        ("val-000000.tar", make_record(4, split="val", mask_start=2)),
-    ]
+    records = [("shard-000000.tar", make_record(0)), ("val-000000.tar", make_record(4, split="val", mask_start=2))]
     write_samples(tmp_path, records)
     rows = pq.read_table(tmp_path / SAMPLES_NAME).to_pylist()
     assert [r["key"] for r in rows] == [record.key for _, record in records]

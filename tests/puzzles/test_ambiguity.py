@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
-from mvp_data.core.types import Vectors
+from mvp_data.core.types import THUMBNAIL_BYTES, Vectors
 from mvp_data.embedding.load import load_embedder
 from mvp_data.puzzles.ambiguity import direction_evidence, loops
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
 from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
-from tests.builders import THRESHOLDS, config, kept_video, noise, walk, with_gram
+from tests.builders import THRESHOLDS, config, kept_video, noise, thumbnail_from, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
 from tests.puzzles.test_rules import scene, thumbnail
 
@@ -96,9 +96,9 @@ def test_a_run_that_occurs_again(again: tuple[int | None, ...], found: bool) -> 
 def test_blur_and_distance() -> None:
     dot = np.zeros((18, 32), np.uint8)
     dot[5, 7] = 16
-    assert blurred(dot.tobytes())[4:7, 6:9].tolist() == [[16, 32, 16], [32, 64, 32], [16, 32, 16]]
-    assert int(blurred(bytes([200]) * 576).max()) == 200 * BLUR_SUM
-    video = kept_video(walk(3), thumbnails=[noise(0), noise(0), dot.tobytes()])
+    assert blurred(thumbnail_from(dot))[4:7, 6:9].tolist() == [[16, 32, 16], [32, 64, 32], [16, 32, 16]]
+    assert int(blurred(bytes([200]) * THUMBNAIL_BYTES).max()) == 200 * BLUR_SUM
+    video = kept_video(walk(3), thumbnails=[noise(0), noise(0), thumbnail_from(dot)])
     assert distances(video, [0, 1], [0, 1, 2])[:, :2].max() == 0
     assert distances(video, [0], [2]).item() > 10
     assert distances(video, [0, 1], []).shape == (2, 0)
@@ -109,6 +109,8 @@ def known(tinyvit: str) -> Known:
     """One video of each kind, at one frame per second. It is not encoded, so this takes seconds."""
     embedder, found = load_embedder(tinyvit, threads=1), []
     for kind in FILMS:
+        if kind == "montage":  # its order needs the rule on the number of hidden shots
+            continue
         film = Film(kind=kind, seed=1, seconds=SECONDS)
         frames = [film.paint(number, *SIZE) for number in range(1, SECONDS * FPS, FPS)]
         vectors: Vectors = embedder.embed(frames)
@@ -141,6 +143,23 @@ def test_the_known_truth_of_each_kind(known: Known) -> None:
     assert Asked.of(twins, hidden, [start - 3, start + 3], [again]).ambiguities() == {"twin_distractor", "fits_the_gap"}
 
 
+@pytest.mark.parametrize(
+    ("hidden", "before", "after", "unordered"),
+    [
+        ([10, 11], 8.5, 12, True),  # scenes 1 and 0 between two views of scene 2
+        ([10, 11], 9.25, 12, False),  # the first one continues the shot before the gap
+        ([10, 11], 8.5, 11.5, False),  # the last one continues in the shot after it
+        ([5.5, 6.25, 7.25], 5, 9.25, False),  # scene 1 is on both sides, and the first one nearer to the one before
+        ([6.25, 7.25, 8.5], 5.5, 9.25, False),  # one scene
+    ],
+)
+def test_the_known_truth_of_a_montage(hidden: list[float], before: float, after: float, unordered: bool) -> None:
+    film = Film(kind="montage", seed=1, seconds=SECONDS)
+    scenes = {5.5: 1, 6.25: 2, 8.5: 2, 9.25: 1, 10.25: 1, 10.5: 0, 11.5: 0, 12: 2}
+    assert {time_s: film.shot(time_s)[1] for time_s in scenes} == scenes
+    assert ("unordered" in Asked.of(film, hidden, [before, after]).ambiguities()) == unordered
+
+
 def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
     films = {video.entry.video_id: (film, video) for film, video in known}
     asked = 0
@@ -161,7 +180,7 @@ def test_no_puzzle_of_known_truth_is_ambiguous(known: Known) -> None:
             )
             assert truth.ambiguities() == set(), puzzle.key
             asked += 1
-    assert asked > 8
+    assert asked >= 8
 
 
 def test_planted_repeats_and_loops_are_found(known: Known) -> None:

@@ -1,7 +1,7 @@
-"""Decoy runs: two puzzles share one pool, so that the pool gives no hint which run is hidden."""
+"""Pairs of runs that each have a context of their own; test_twins.py tests those that share one."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 
 from mvp_data.core.seeds import shuffled
+from mvp_data.puzzles import decoys as decoy_module
+from mvp_data.puzzles import make
+from mvp_data.puzzles.ambiguity import swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo
-from mvp_data.puzzles.decoys import COHERENCE, SPACING, Run, pairs_within
+from mvp_data.puzzles.decoys import SWAP_EVIDENCE, Run, pairs_within, told_by_context
+from mvp_data.puzzles.likeness import any_alike
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
+from mvp_data.puzzles.mask import STRETCH, task_of
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop, Episode, FrameRef, HiddenSegment, Puzzle, Strip
 from mvp_data.tasks.catalogue import TASKS
 from tests.builders import THRESHOLDS, config, films, kept_video, noise, walk
+from tests.puzzles.test_rules import scene
 
 K = 3
 SMALL: dict[str, Any] = {"hidden_frames": K, "distractors": K, "context_frames": 6}
@@ -57,6 +63,15 @@ def echoing(number: int) -> KeptVideo:
     return kept_video(vectors, name=name, thumbnails=thumbnails)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def apart() -> Iterator[None]:
+    """Every pair is of runs with contexts of their own, and these may tell the run, as they do in a random walk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "twins_within", lambda *_, **__: [])
+        patch.setattr(decoy_module, "told_by_context", lambda *_: False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def videos() -> list[KeptVideo]:
     """Long ones, whose runs pair within the video, short ones, whose runs need another video, and repetitive ones."""
@@ -65,7 +80,7 @@ def videos() -> list[KeptVideo]:
 
 @pytest.fixture(scope="module")
 def made(videos: list[KeptVideo]) -> PuzzleSet:
-    return make_puzzles(videos, config(**SMALL).puzzle_options, NEAR)
+    return make_puzzles(videos, config(**SMALL, cross_video_decoys=True).puzzle_options, NEAR)
 
 
 def test_every_pool_serves_two_puzzles_with_opposite_answers(made: PuzzleSet) -> None:
@@ -76,6 +91,7 @@ def test_every_pool_serves_two_puzzles_with_opposite_answers(made: PuzzleSet) ->
         one, other = pair
         assert hidden(one) == decoys(other)
         assert hidden(other) == decoys(one)
+        assert one.pair_id == other.pair_id == min(one.key, other.key)
 
 
 def test_a_solver_that_sees_only_the_pool_scores_chance(made: PuzzleSet) -> None:
@@ -97,28 +113,39 @@ def test_a_strip_shows_no_decoy(videos: list[KeptVideo], made: PuzzleSet) -> Non
         visible = [FrameRef(video_id=video.entry.video_id, index=f) for f in puzzle.episode.context]
         run = decoys(puzzle)
         assert not set(visible) & set(run)
-        assert (vectors_of(videos, visible) @ vectors_of(videos, run).T).max() < NEAR.repeat
-        shown, wrong = ([by_id[f.video_id].entry.frames[f.index].thumbnail for f in some] for some in (visible, run))
-        assert all(differ(a, b) for a in shown for b in wrong)
+        shown, wrong, right = (frames_of(videos, refs) for refs in (visible, run, hidden(puzzle)))
+        assert not any_alike(*shown, *wrong, NEAR.repeat)
+        assert not any_alike(*right, *wrong, NEAR.distinct)
         if run[0].video_id == video.entry.video_id:
-            assert not any(run[0].index <= f <= run[-1].index for f in puzzle.episode.strip.frames)
-        across = (vectors_of(videos, hidden(puzzle)) @ vectors_of(videos, run).T).max()
-        assert across < NEAR.ambiguous
-        assert puzzle.margin > 0
+            assert not any(run[0].index <= f <= run[-1].index for f in puzzle.episode.context)
 
 
-def test_decoys_match_in_spacing_and_coherence(videos: list[KeptVideo], made: PuzzleSet) -> None:
+def frames_of(videos: Sequence[KeptVideo], refs: Sequence[FrameRef]) -> tuple[np.ndarray, list[bytes]]:
+    """Vectors and thumbnails."""
     by_id = {v.entry.video_id: v for v in videos}
-    most = COHERENCE * (NEAR.ambiguous - NEAR.low)
-    for puzzle in made.puzzles:
-        gaps, inner = [], []
-        for run in (hidden(puzzle), decoys(puzzle)):
-            times = [by_id[f.video_id].entry.frames[f.index].time_s for f in run]
-            gaps.append(float(np.median(np.diff(times))))
-            rows = vectors_of(videos, run)
-            inner.append(float((rows[1:] * rows[:-1]).sum(axis=1).mean()))
-        assert max(gaps) <= SPACING * min(gaps)
-        assert abs(inner[0] - inner[1]) <= most + 1e-6
+    return vectors_of(videos, refs), [by_id[f.video_id].entry.frames[f.index].thumbnail for f in refs]
+
+
+def test_each_run_of_a_pair_clearly_belongs_to_its_own_gap(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    by_id = {v.entry.video_id: v for v in videos}
+    judged = 0
+    for one, other in pools(made.puzzles).values():
+        video = by_id[one.episode.strip.video_id]
+        if other.episode.strip.video_id == video.entry.video_id:
+            runs, gaps = zip(*[(places(video, p), ends(video, p)) for p in (one, other)], strict=True)
+            assert max(swap_evidence(video, runs, gaps, NEAR)) >= SWAP_EVIDENCE
+            judged += 1
+    assert judged > 20
+
+
+def places(video: KeptVideo, puzzle: Puzzle) -> tuple[int, ...]:
+    return tuple(video.kept.index(frame) for frame in puzzle.episode.hidden)
+
+
+def ends(video: KeptVideo, puzzle: Puzzle) -> tuple[int, int]:
+    """The visible places before and after the gap."""
+    start, context = puzzle.episode.mask_start, puzzle.episode.context
+    return video.kept.index(context[start - 1]), video.kept.index(context[start])
 
 
 def test_frames_that_recur_by_pixels_share_no_pool() -> None:
@@ -135,7 +162,7 @@ def test_partners_in_another_video_have_the_same_split_and_another_group() -> No
     kinds = [
         replace(video, split="val" if n % 3 == 0 else "train", group=f"group{n // 2}") for n, video in enumerate(short)
     ]
-    found = make_puzzles(kinds, config(**SMALL).puzzle_options, NEAR)
+    found = make_puzzles(kinds, config(**SMALL, cross_video_decoys=True).puzzle_options, NEAR)
     by_id = {v.entry.video_id: v for v in kinds}
     assert len(found.puzzles) >= 4
     for puzzle in found.puzzles:
@@ -151,7 +178,8 @@ def run_of(video: KeptVideo, hidden: Sequence[int], context: Sequence[int]) -> R
     places = (*context[:at], *hidden, *context[at:])
     frames = tuple(video.kept[place] for place in places)
     strip = Strip(video_id=video.entry.video_id, frames=frames, shots=(0,) * len(frames))
-    return Run.of(video, HiddenSegment(task="mvp", episodes=(Episode(strip=strip, mask_start=at, k=len(hidden)),)))
+    episode = Episode(strip=strip, mask_start=at, k=len(hidden))
+    return Run(video=video, segment=HiddenSegment(task="mvp", episodes=(episode,)))
 
 
 FIRST, SECOND = (
@@ -162,7 +190,7 @@ FIRST, SECOND = (
 
 def paired(video: KeptVideo, first: tuple[Sequence[int], Sequence[int]] = FIRST) -> bool:
     runs = [run_of(video, *first), run_of(video, *SECOND)]
-    return bool(list(pairs_within(runs, NEAR, lambda pairs: next(pairs, None), seed=0)))
+    return bool(list(pairs_within(runs, NEAR, lambda pair: 0.0, seed=0)))
 
 
 @pytest.mark.parametrize("measure", ["vectors", "pixels"])
@@ -191,27 +219,43 @@ def test_no_frame_between_key_frames_of_the_other_run_is_visible() -> None:
     assert not paired(video, ((4, 6, 8), (3, 9, 10, 15))), "15 is between two key frames of the second run"
 
 
+def test_runs_that_fit_both_gaps_do_not_pair() -> None:
+    """The frames next to the second gap become those next to the first one, so nothing tells the gaps apart."""
+    vectors, thumbnails = walk(22, "pair"), [noise("pair", number) for number in range(22)]
+    for own, other in ((3, 13), (9, 19)):
+        vectors[other], thumbnails[other] = vectors[own], thumbnails[own]
+    assert not paired(kept_video(vectors, thumbnails=thumbnails))
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_context_tells_the_run_if_its_frames_are_nearer_to_it(vectors: bool, pixels: bool) -> None:
+    """Things move along a line. If the runs are exchanged by one measure, the nearest frames are wrong by it."""
+    exchanged = [place + 10 * (4 <= place <= 8) - 10 * (14 <= place <= 18) for place in range(22)]
+    angles = np.array(exchanged if vectors else range(22)) / 20
+    line = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    discs = [scene((4 + place, 9, 3.5)) for place in (exchanged if pixels else range(22))]
+    video = kept_video(line, thumbnails=discs)
+    runs = run_of(video, *FIRST), run_of(video, *SECOND)
+    episodes = runs[0].segment.episodes[0], runs[1].segment.episodes[0]
+    assert told_by_context(runs, episodes) == (not (vectors and pixels))
+
+
 def test_copies_other_splits_and_other_sizes_do_not_pair() -> None:
     one, other, third = films(3, frames=13, prefix="short")
-    assert make_puzzles([one, other], config(**SMALL).puzzle_options, NEAR).puzzles, "without the change they pair"
+    options = config(**SMALL, cross_video_decoys=True).puzzle_options
+    assert make_puzzles([one, other], options, NEAR).puzzles, "without the change they pair"
+    assert not make_puzzles([one, other], config(**SMALL).puzzle_options, NEAR).puzzles, "only if it is asked for"
     for changed in (replace(other, group=one.group), replace(other, split="val"), resized(other)):
-        assert not make_puzzles([one, changed], config(**SMALL).puzzle_options, NEAR).puzzles
+        assert not make_puzzles([one, changed], options, NEAR).puzzles
     for seed in range(8):
         copies = [one, replace(other, group=one.group), third]
-        for puzzle in make_puzzles(copies, config(**SMALL, seed=seed).puzzle_options, NEAR).puzzles:
+        for puzzle in make_puzzles(copies, replace(options, seed=seed), NEAR).puzzles:
             assert third.entry.video_id in {f.video_id for f in (*hidden(puzzle), *decoys(puzzle))}
 
 
 def resized(video: KeptVideo) -> KeptVideo:
     return replace(video, entry=replace(video.entry, width_px=112))
-
-
-@pytest.mark.parametrize(("most", "expected"), [(1, {1}), (2, {2}), (4, {4}), (5, {4, 5})])
-def test_samples_per_video_keeps_pairs_whole(videos: list[KeptVideo], most: int, expected: set[int]) -> None:
-    found = make_puzzles(videos, config(**SMALL, samples_per_video=most).puzzle_options, NEAR)
-    assert {len(pair) for pair in pools(found.puzzles).values()} == {2}
-    counts = Counter(p.episode.strip.video_id for p in found.puzzles if p.episode.strip.video_id.startswith("film"))
-    assert set(counts.values()) <= expected
 
 
 @pytest.mark.parametrize("distractors", [1, 2, 5])
@@ -234,19 +278,22 @@ def test_decoy_share(videos: list[KeptVideo]) -> None:
 
 @pytest.mark.parametrize("mine", ["band", "random", "adversarial"])
 def test_order_of_videos_does_not_matter(videos: list[KeptVideo], mine: str) -> None:
-    some = videos[::2]
-    first = make_puzzles(some, config(**SMALL, mine=mine).puzzle_options, NEAR)
-    assert first == make_puzzles(some[::-1], config(**SMALL, mine=mine).puzzle_options, NEAR)
-    assert first.puzzles != make_puzzles(some, config(**SMALL, mine=mine, seed=1).puzzle_options, NEAR).puzzles
+    some, options = videos[::4], {**SMALL, "distractors": K + 1, "mine": mine, "cross_video_decoys": True}
+    first = make_puzzles(some, config(**options).puzzle_options, NEAR)
+    assert first == make_puzzles(some[::-1], config(**options).puzzle_options, NEAR)
+    assert first.puzzles != make_puzzles(some, config(**options, seed=1).puzzle_options, NEAR).puzzles
 
 
-def test_difficulty_keeps_or_drops_both_puzzles_of_a_pair(videos: list[KeptVideo], made: PuzzleSet) -> None:
-    middle = sorted(p.difficulty for p in made.puzzles)[len(made.puzzles) // 2]
-    hard = make_puzzles(videos, config(**SMALL, difficulty=f"{middle}:1").puzzle_options, NEAR)
+def test_the_mean_difficulty_decides_about_a_pair(videos: list[KeptVideo], made: PuzzleSet) -> None:
+    means = {p.pair_id: 0.0 for p in made.puzzles}
+    for puzzle in made.puzzles:
+        means[puzzle.pair_id] += puzzle.difficulty / 2
+    middle = round(sorted(means.values())[len(means) // 2] + 1e-5, 5)
+    hard = make_puzzles(videos, config(**SMALL, cross_video_decoys=True, difficulty=f"{middle}:1").puzzle_options, NEAR)
+    assert {p.pair_id for p in hard.puzzles} == {pair for pair, mean in means.items() if mean >= middle}
     assert {len(pair) for pair in pools(hard.puzzles).values()} == {2}
-    assert 0 < len(hard.puzzles) < len(made.puzzles)
-    assert min(p.difficulty for p in hard.puzzles) >= middle
-    assert hard.drops[Drop.DIFFICULTY] % 2 == 0
+    assert min(p.difficulty for p in hard.puzzles) < middle
+    assert hard.drops[Drop.DIFFICULTY] == len(made.puzzles) - len(hard.puzzles)
 
 
 MIX = ",".join(TASKS)
@@ -254,7 +301,7 @@ MIX = ",".join(TASKS)
 
 @pytest.fixture(scope="module")
 def mixed() -> PuzzleSet:
-    return make_puzzles(films(20, frames=50), config(**SMALL, tasks=MIX).puzzle_options, NEAR)
+    return make_puzzles(films(14, frames=50), config(**SMALL, tasks=MIX).puzzle_options, NEAR)
 
 
 def test_each_task_has_its_pool_and_its_answer(mixed: PuzzleSet) -> None:
@@ -262,8 +309,9 @@ def test_each_task_has_its_pool_and_its_answer(mixed: PuzzleSet) -> None:
         (p.task, sum(c.order >= 0 for c in p.candidates), sum(c.order < 0 for c in p.candidates), len(p.answer))
         for p in mixed.puzzles
     }
-    expected = {"mvp": (K, K, K), "jigsaw": (K, 0, K), "select": (K, K, K), "next": (K, K, K), "arrow": (K, 0, 1)}
-    assert forms == {(task, *form) for task, form in expected.items()} | {("odd-one-out", K, 1, 1)}
+    assert forms == {
+        (name, K, task.pool_size(K), task.question(K, task.pool_size(K)).slots) for name, task in TASKS.items()
+    }
     for puzzle in mixed.puzzles:
         orders = [c.order for c in puzzle.candidates]
         if puzzle.task == "next":
@@ -280,12 +328,13 @@ def test_arrow_answers_are_balanced(mixed: PuzzleSet) -> None:
     assert min(answers["A",], answers["B",]) > 0.2 * sum(answers.values())
 
 
-def test_tasks_without_decoys_have_even_shares(mixed: PuzzleSet) -> None:
-    """Tasks with decoys lose the segments without a partner."""
-    counts = Counter(p.task for p in mixed.puzzles)
-    plain = [counts[task] for task in ("jigsaw", "arrow", "odd-one-out")]
-    assert min(plain) > 0.5 * max(plain) > 5
-    assert all(counts[task] for task in TASKS)
+def test_tasks_are_drawn_by_their_shares_for_whole_stretches(mixed: PuzzleSet) -> None:
+    shares = (("mvp", 0.5), ("next", 0.3), ("arrow", 0.2))
+    video = kept_video(walk(2))
+    drawn = [task_of(video, place, 0, shares) for place in range(2000 * STRETCH)]
+    assert drawn == [task for task in drawn[::STRETCH] for _ in range(STRETCH)]
+    assert {task: drawn.count(task) / len(drawn) for task, _ in shares} == pytest.approx(dict(shares), abs=0.03)
+    assert {p.task for p in mixed.puzzles} == set(TASKS)
 
 
 def test_hidden_segments_of_different_tasks_do_not_overlap(mixed: PuzzleSet) -> None:

@@ -17,7 +17,7 @@ from mvp_data.puzzles.distractors import NEIGHBOURS, ORIGINS, Miner, quotas, sho
 from mvp_data.puzzles.similarity_solvers import features_of, gap_of, success
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, Strip
-from tests.builders import THRESHOLDS, kept_video, noise, rng, walk
+from tests.builders import THRESHOLDS, kept_video, noise, rng, thumbnail_from, walk
 
 
 def episode_of(video: KeptVideo, first: int, *, before: int, after: int, k: int) -> Episode:
@@ -323,7 +323,7 @@ def smooth(name: str) -> KeptVideo:
     """A video whose frames are similar by pixels where they are similar by vectors."""
     vectors = walk(60, "smooth", name, dimension=6, step=1.0)
     pixels = 128 + 60 * vectors @ rng("lens").normal(size=(6, 576)) + rng("grain", name).normal(0, 12, size=(60, 576))
-    thumbnails = [row.tobytes() for row in np.clip(pixels, 0, 255).astype(np.uint8)]
+    thumbnails = [thumbnail_from(row) for row in np.clip(pixels, 0, 255).astype(np.uint8)]
     return kept_video(vectors, name=name, thumbnails=thumbnails)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvp_data.puzzles import ambiguity, rules
+from mvp_data.puzzles import ambiguity, likeness, rules
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import PuzzleSet, make_puzzles
 from mvp_data.puzzles.types import Puzzle
@@ -58,7 +58,7 @@ def test_the_test_videos_have_unused_frames_and_most_refusals(made: PuzzleSet) -
     spans = Counter((p.episode.hidden[-1] - p.episode.hidden[0]) // 2 + 1 for p in made.puzzles)
     assert spans[3] > 10
     assert sum(count for span, count in spans.items() if span > 3) > 30
-    assert {"repeated_hidden", "repeated_context", "recurring"} <= set(made.drops)
+    assert {"repeated_hidden", "little_context", "recurring"} <= set(made.drops)
 
 
 def test_keys_are_unique_and_sorted(made: PuzzleSet) -> None:
@@ -191,5 +191,5 @@ def test_no_videos() -> None:
 def test_caches_are_cleared() -> None:
     """A cached video keeps the vectors of the whole corpus in memory, and their file."""
     make_puzzles(films(2), config(**SMALL).puzzle_options, THRESHOLDS)
-    for cached in (ambiguity._direction_evidence, ambiguity._loops, rules._recurs_between):
+    for cached in (ambiguity._direction_evidence, ambiguity._loops, rules._recurs_between, likeness._alike_in):
         assert cached.cache_info().currsize == 0

@@ -1,6 +1,8 @@
 """Partitions: every video is mined once, with similar videos, and the order of videos does not matter."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ import pytest
 from mvp_data.core.types import Vectors
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.overlap import without_overlap
 from mvp_data.puzzles.partitions import merged, mine_all, partition_videos
 from tests.builders import THRESHOLDS, config, kept_video, rng, walk
 
-SMALL = {"hidden_frames": 3, "context_frames": 6, "distractors": 3}
+SMALL = {"hidden_frames": 3, "context_frames": 6, "distractors": 2}  # no twins, which take longer
 
 
 def video_of(kind: int, number: int, **facts: object) -> KeptVideo:
@@ -60,8 +63,11 @@ def test_results_of_partitions_are_merged(kinds: list[KeptVideo]) -> None:
         for p in partition_videos(kinds, 3)
     ]
     assert len(calls) == len(kinds)
-    assert found == merged(apart)
-    assert sorted(p.key for p in found.puzzles) == sorted(p.key for made in apart for p in made.puzzles)
+    kept, overlap = without_overlap(merged(apart).puzzles, kinds, THRESHOLDS, seed=0, max_share=0.1)
+    assert (found.puzzles, found.overlap) == (kept, overlap)
+    assert sorted(p.key for p in merged(apart).puzzles) == sorted(p.key for made in apart for p in made.puzzles)
+    assert found.drops == {**merged(apart).drops, "shown": len(merged(apart).puzzles) - len(kept)}
+    assert found.drops["shown"] > 0
     assert sum(found.origins.values()) == sum(len(p.candidates) - p.episode.k for p in found.puzzles)
     assert sum(found.drops.values()) == sum(sum(drops.values()) for drops in found.video_drops.values())
     assert set(found.video_drops) == {video.entry.video_id for video in kinds}
@@ -69,11 +75,13 @@ def test_results_of_partitions_are_merged(kinds: list[KeptVideo]) -> None:
 
 
 def test_one_partition_equals_none(kinds: list[KeptVideo]) -> None:
-    options = {**SMALL, "decoy_share": 0.5}
+    options: dict[str, Any] = {**SMALL, "decoy_share": 0.5}
     train = kinds[:12]
     whole = make_puzzles(train, config(**options).puzzle_options, THRESHOLDS)
-    assert mine_all(train, config(**options, mine_cells=1).puzzle_options, THRESHOLDS) == whole
-    assert mine_all(train, config(**options).puzzle_options, THRESHOLDS) == whole
+    options["max_overlap"] = 1.0
+    for cells in (0, 1):
+        found = mine_all(train, config(**options, mine_cells=cells).puzzle_options, THRESHOLDS)
+        assert replace(found, overlap={}) == whole
     assert whole.puzzles
 
 

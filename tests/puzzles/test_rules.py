@@ -11,11 +11,12 @@ from mvp_data.config.options import MaskConfig
 from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX, Picture
 from mvp_data.embedding.calibration import jitter
 from mvp_data.puzzles.corpus import KeptVideo
+from mvp_data.puzzles.likeness import moves
 from mvp_data.puzzles.make import make_puzzles
-from mvp_data.puzzles.rules import doubt, fits_the_gap, moves, refuse
+from mvp_data.puzzles.rules import doubt, refuse
 from mvp_data.puzzles.thumbnails import differ
 from mvp_data.puzzles.types import Drop
-from tests.builders import THRESHOLDS, config, kept_video, noise, rng
+from tests.builders import THRESHOLDS, config, kept_video, noise, rng, thumbnail_from
 from tests.scenes import journey
 
 FREE = MaskConfig(mask_policy="free", hidden_frames=3, context_frames=4)
@@ -77,7 +78,7 @@ def test_size_and_strength_of_a_change(wide: int, tall: int, by: int, different:
     patched[4 : 4 + tall, 4 : 4 + wide] += by
     if wide == 32:
         patched[:] = 120 + by
-    assert differ(plain.tobytes(), patched.astype(np.uint8).tobytes()) == different
+    assert differ(thumbnail_from(plain), thumbnail_from(patched.astype(np.uint8))) == different
 
 
 def test_jittered_copies_do_not_differ() -> None:
@@ -94,13 +95,13 @@ def test_jittered_copies_do_not_differ() -> None:
     assert np.mean([differ(thumbnail(a), thumbnail(b)) for a, b in pairwise(frames)]) == 1
 
 
-def drifting(thumbnails: list[bytes] | None = None) -> KeptVideo:
+def drifting(thumbnails: list[bytes] | None = None, shots: list[int] | None = None) -> KeptVideo:
     """Nine frames that drift one way: cosines of 0.8 to the next and 0.3 to the one after; the pixels differ."""
     angle = np.arange(9) * 0.6435  # cosines .8, .28 and below
     vectors = np.stack([np.cos(angle), np.sin(angle), np.arange(9) * 0.1], axis=1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     moved = [scene((3 + 3 * place, 9, 4)) for place in range(9)]
-    return kept_video(vectors.astype(np.float32), thumbnails=thumbnails or moved)
+    return kept_video(vectors.astype(np.float32), thumbnails=thumbnails or moved, shots=shots)
 
 
 def test_every_pair_must_differ_by_pixels_too() -> None:
@@ -140,18 +141,27 @@ def test_context_on_one_side(visible: list[int]) -> None:
     assert refuse(drifting(), [3, 4, 5], visible, FREE, THRESHOLDS) is None
 
 
-def test_a_frame_like_one_between_key_frames_fits_the_gap() -> None:
-    video = drifting()
-    thumbnails = [video.entry.frames[f].thumbnail for f in video.kept]
-    new = np.array([[0, 0, 1]], np.float32)
-    for place, fits in ((2, False), (3, True), (4, True), (5, True), (6, False)):
-        hidden = [3, 5]
-        assert fits_the_gap(video, hidden, video.vectors[[place]], [noise("far")], THRESHOLDS) == fits
-        assert fits_the_gap(video, hidden, new, [thumbnails[place]], THRESHOLDS) == fits
-        assert (
-            fits_the_gap(video, hidden, np.concatenate([new, video.vectors[[place]]]), [noise(1)] * 2, THRESHOLDS)
-            == fits
-        )
+@pytest.mark.parametrize(
+    ("shots", "visible", "most", "reason"),
+    [
+        ("AAAABBBBB", [1, 2, 6, 7], 2, None),  # 3 continues A, and 4 and 5 continue in B
+        ("AAAABBCCC", [1, 2, 6, 7], 2, None),  # the first shot continues the one before the gap
+        ("AAABCCCCC", [1, 2, 6, 7], 2, None),  # the last one continues in the shot after it
+        ("AAABCCDDD", [1, 2, 6, 7], 2, Drop.MONTAGE),  # neither
+        ("AAABBBCCC", [1, 2, 6, 7], 2, None),  # one shot, so its own frames show the order
+        ("AAAABCCCC", [1, 2, 6, 7], 2, Drop.MONTAGE),  # three shots
+        ("AAAABCCCC", [1, 2, 6, 7], 3, None),
+        ("AAAABBBBB", [1, 2, 6, 7], 1, Drop.MONTAGE),
+        ("AAAABBCCC", [0, 1, 2], 2, None),
+        ("AAABCCCCC", [0, 1, 2], 2, Drop.MONTAGE),  # the frames after the gap are not visible
+        ("AAABCCCCC", [6, 7, 8], 2, None),
+        ("AAAABBCCC", [6, 7, 8], 2, Drop.MONTAGE),
+    ],
+)
+def test_montages_are_refused(shots: str, visible: list[int], most: int, reason: Drop | None) -> None:
+    """The hidden frames are 3, 4 and 5."""
+    video = drifting(shots=[ord(letter) - ord("A") for letter in shots])
+    assert refuse(video, [3, 4, 5], visible, replace(FREE, max_hidden_shots=most), THRESHOLDS) == reason
 
 
 def test_puzzles_of_kept_ambiguous_runs_name_the_reason() -> None:

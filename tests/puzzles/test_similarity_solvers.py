@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvp_data.core.types import THUMBNAIL_BYTES
 from mvp_data.puzzles.shortest_path import Space
 from mvp_data.puzzles.similarity_solvers import (
     Features,
@@ -19,6 +20,7 @@ from mvp_data.puzzles.similarity_solvers import (
     path_gains,
     success,
 )
+from mvp_data.puzzles.thumbnails import coarse
 from mvp_data.puzzles.types import Episode, Strip
 from tests.builders import kept_video, rng
 
@@ -51,12 +53,12 @@ def points(count: int, *parts: str | int) -> Features:
 
 
 def test_features_are_luma_row_by_row() -> None:
-    seen = features(np.zeros((2, 3), np.float32), [bytes(576), bytes([7]) * 576])
+    seen = features(np.zeros((2, 3), np.float32), [bytes(THUMBNAIL_BYTES), bytes([7]) * THUMBNAIL_BYTES])
     assert seen.thumbnails.shape == (2, 576)
     assert seen.thumbnails[:, 5].tolist() == [0, 7]
     assert NONE.thumbnails.shape == (0, 576)
     with pytest.raises(ValueError, match="2 vectors and 1 thumbnails"):
-        features(np.zeros((2, 3), np.float32), [bytes(576)])
+        features(np.zeros((2, 3), np.float32), [bytes(THUMBNAIL_BYTES)])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_only_the_frames_next_to_the_gap_count() -> None:
     assert found.after is not None
     parts = (found.before, found.hidden, found.after)
     assert [part.vectors.argmax(axis=1).tolist() for part in parts] == [[3], [4, 5, 6], [7]]
-    assert bytes(found.after.thumbnails.astype(np.uint8)) == video.thumbnail(7)
+    assert bytes(found.after.thumbnails.astype(np.uint8)) == coarse([video.thumbnail(7)]).tobytes()
     assert gap_of(video, Episode(strip=strip, mask_start=0, k=3)).before is None
     assert gap_of(video, Episode(strip=strip, mask_start=9, k=3)).after is None
 
@@ -132,7 +134,7 @@ def test_on_identical_frames_the_solvers_score_chance(k: int, l: int) -> None:  
     same = np.zeros((k + l, 3), np.float32)
     found = []
     for grey in range(250):
-        shown = features(same, [bytes([grey]) * 576] * (k + l))
+        shown = features(same, [bytes([grey]) * THUMBNAIL_BYTES] * (k + l))
         found.append(success(gap(rows(shown, np.s_[:k]), rows(shown, np.s_[:1]), None), rows(shown, np.s_[k:])))
     guesses = [graded(answer, l) for answer in permutations(range(k + l), k)]
     assert np.mean(found) == pytest.approx(np.mean(guesses), abs=4 * np.std(guesses) / 250**0.5)

@@ -1,10 +1,13 @@
 """The quiz in a real browser: solved by keys and by dragging, saved, graded; the page reveals no answer."""
 
 import json
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import permutations
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import typer
@@ -26,8 +29,8 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import chance
 from mvp_data.tasks.task import Question
 from mvp_train.reward import RewardConfig, score
-from tests.samples import make_folder, make_record, make_sample, make_shard
-from tests.task_samples import make_task_sample
+from tests.samples import make_folder, make_record, make_sample, make_shard, make_twins
+from tests.task_samples import EXACT_BY_CHANCE, make_task_sample
 from tests.tasks.test_toy_task import TOY
 
 HOSTILE = """clips/</script><script>document.title='pwned'</script><img src=x onerror="document.title='pwned'">.mp4"""
@@ -149,8 +152,11 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
         "seed": 3,
         "split": "",
         "task": "",
+        "half": "first",
+        "reader": "",
+        "kind": "",
     }  # as many as there are
-    found = grade(shards, answers)
+    found = grade(shards, [answers])
     assert [item.metrics["exact"] for item in found.puzzles] == [1, 0, 1, 1]
     missed = found.puzzles[1]
     assert (missed.key, missed.right, missed.answer) == (second.key, second.answer, second.answer[::-1])
@@ -168,14 +174,14 @@ def test_solved_by_keys_and_by_dragging_then_graded(browser: Chrome, shards: Pat
 def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> None:
     infos = [write_shard(tmp_path / f"{t}.tar", [make_task_sample(t, n) for n in range(2)]) for t in TASKS]
     make_folder(tmp_path, infos)
-    records, seen = by_id(tmp_path), {}
-    answers = []
+    records, answers = by_id(tmp_path), []
     write_quiz(tmp_path, tmp_path / "quiz.html")
     browser.get((tmp_path / "quiz.html").as_uri())
     press(browser, Keys.ENTER)
     for _ in records:
         record = asked(browser, records)
-        seen[record.task] = text(browser, "#question")
+        brief = TASKS[record.task].asks_briefly.format(k=record.k, n=len(record.candidates))
+        assert text(browser, "#question") == brief[0].upper() + brief[1:]
         labels = record.answer[::-1] if record.task == "select" else record.answer
         if record.task == "odd-one-out":
             drag(browser, f"candidate-{record.answer[0]}", "slot-0")
@@ -192,23 +198,13 @@ def test_each_task_is_asked_and_answered(browser: Chrome, tmp_path: Path) -> Non
         {name: item[name] for name in ("id", "answer")} for item in json.loads(saved(browser))["answers"]
     ] == answers
     (tmp_path / "answers.json").write_text(saved(browser))
-    found = grade(tmp_path, tmp_path / "answers.json")
-    assert [item.metrics["exact"] for item in found.puzzles] == [1] * 12
+    found = grade(tmp_path, [tmp_path / "answers.json"])
+    assert [item.metrics["exact"] for item in found.puzzles] == [1] * len(records)
     assert [row.name for row in found.summary] == ["all", *TASKS]
     levels = {row.name: row.estimates["exact"].chance for row in found.summary}
-    assert levels == pytest.approx(
-        {"mvp": 1 / 1680, "jigsaw": 1 / 24, "select": 1 / 70, "next": 1 / 1680, "arrow": 1 / 2, "odd-one-out": 1 / 5}
-        | {"all": (2 / 1680 + 1 / 24 + 1 / 70 + 1 / 2 + 1 / 5) / 6}
-    )
+    assert levels.pop("all") == pytest.approx(mean(EXACT_BY_CHANCE.values()))
+    assert levels == pytest.approx(EXACT_BY_CHANCE)
     assert "order" not in found.summary[0].estimates  # `select` has none
-    assert seen == {
-        "mvp": "Which 4 of the 8 fill the gap, in what order?",
-        "jigsaw": "In what order do the 4 fill the gap?",
-        "select": "Which 4 of the 8 fill the gap, in any order?",
-        "next": "Which 4 of the 8 come next, in what order?",
-        "arrow": "The 4 fill the gap, forwards (A) or backwards (B)?",
-        "odd-one-out": "Which of the 5 does not belong in the gap?",
-    }
 
 
 def test_a_new_task_needs_no_change_of_the_page(
@@ -226,7 +222,7 @@ def test_a_new_task_needs_no_change_of_the_page(
     assert slots(browser) == []
     press(browser, *sample.record.answer, Keys.ENTER)
     (tmp_path / "answers.json").write_text(saved(browser))
-    assert grade(tmp_path / "a.tar", tmp_path / "answers.json").puzzles[0].metrics == {"exact": 1}
+    assert grade(tmp_path / "a.tar", [tmp_path / "answers.json"]).puzzles[0].metrics == {"exact": 1}
 
 
 def test_the_page_has_neither_answers_nor_provenance(browser: Chrome, shards: Path, tmp_path: Path) -> None:
@@ -282,9 +278,11 @@ def test_fits_a_laptop(browser: Chrome, shards: Path, tmp_path: Path, dark: bool
 GOOD = {"id": puzzle_id(make_record(0).key), "answer": ["A", "B", "C", "D"], "seconds": 2, "clear": True, "note": "é"}
 
 
+QUIZ = {"puzzles": 30, "seed": 0, "split": "", "task": "", "half": "first", "reader": "", "kind": ""}
+
+
 def answers_of(*items: object, **other: object) -> str:
-    quiz = {"puzzles": 30, "seed": 0, "split": "", "task": ""}
-    return json.dumps({"format": 1, "tool_version": "1", "quiz": quiz, "answers": list(items), **other})
+    return json.dumps({"format": 2, "tool_version": "1", "quiz": QUIZ, "answers": list(items), **other})
 
 
 @pytest.mark.parametrize(
@@ -294,13 +292,13 @@ def answers_of(*items: object, **other: object) -> str:
         ("[]", "not the answers of a quiz"),
         ("{}", "not the answers of a quiz"),
         ("[" * 100_000, "not the answers of a quiz"),
-        (answers_of(GOOD, format=2), "of format 1"),
-        (answers_of(GOOD, more=1), "of format 1"),
+        (answers_of(GOOD, format=1), "of format 2"),
+        (answers_of(GOOD, more=1), "of format 2"),
         (answers_of(), "contains no answers"),
         (answers_of(GOOD, GOOD), "answers a puzzle twice"),
-        (answers_of(GOOD, quiz=[]), "quiz: not an object with exactly puzzles, seed, split, task"),
+        (answers_of(GOOD, quiz=[]), "quiz: not an object with exactly puzzles, seed, split, task, half, reader, kind"),
         (
-            answers_of(GOOD, quiz={"puzzles": 1, "seed": 0, "split": "", "task": "chess"}),
+            answers_of(GOOD, quiz={**QUIZ, "task": "chess"}),
             "task 'chess': unknown; choose one of mvp",
         ),
         (answers_of({**GOOD, "answer": ["A", "B"]}), "the answer 'A, B' is not 4 different of A to H"),
@@ -313,7 +311,7 @@ def answers_of(*items: object, **other: object) -> str:
 def test_damaged_answers_are_refused(shards: Path, tmp_path: Path, content: str, problem: str) -> None:
     (tmp_path / "answers.json").write_text(content)
     with pytest.raises(ConfigError) as refused:
-        grade(shards, tmp_path / "answers.json")
+        grade(shards, [tmp_path / "answers.json"])
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -337,33 +335,108 @@ def test_damaged_shards_leave_no_page(shards: Path, tmp_path: Path) -> None:
     assert shard.read_bytes() == whole
 
 
-def test_puzzles_are_spread_over_videos_and_do_not_answer_each_other(tmp_path: Path) -> None:
-    """Nine samples of three video groups; in each group two of the three have the same candidates."""
-    twins = []
-    for number in range(9):
-        sample = make_sample(number)
-        if number % 3 == 1:  # the same frames as the sample before it, with other labels
-            pool = make_record(number - 1).candidates
-            frames = {c.order if c.order >= 0 else c.label: c for c in pool}
-            pool = tuple(replace(c, label=label) for c, label in zip(reversed(frames.values()), LABELS, strict=False))
-            answer = TASKS["mvp"].right_answer(pool)
-            sample = replace(sample, record=replace(sample.record, candidates=pool, answer=answer))
-        twins.append(sample)
-    write_shard(tmp_path / "a.tar", twins)
-    records = by_id(tmp_path / "a.tar")
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pairs of two video groups, and three samples of a third group without a pair."""
+    path = tmp_path_factory.mktemp("twins") / "a.tar"
+    samples = [sample for number in range(6) for sample in make_twins(number)]
+    write_shard(path, [*samples, *map(make_sample, range(6, 9))])
+    return path
+
+
+def shown(path: Path, **quiz: object) -> list[Record]:
+    """The records of the puzzles of a quiz, in order."""
+    return [place.read().record for place in choose(path, QuizConfig(**quiz))]  # type: ignore[arg-type]
+
+
+def test_puzzles_are_spread_over_videos(twins: Path, tmp_path: Path) -> None:
     for seed in range(5):
         for count in (3, 6):
-            write_quiz(tmp_path / "a.tar", tmp_path / "quiz.html", QuizConfig(puzzles=count, seed=seed))
-            asked = [records[str(puzzle["id"])] for puzzle in puzzles_of(tmp_path / "quiz.html")]
-            groups = [record.video_group for record in asked]
-            assert {groups.count(name) for name in groups} == {count // 3}
-            pools = {frozenset((c.video_id, c.frame) for c in record.candidates) for record in asked}
-            assert len(pools) == count
-    orders = {tuple(p.offset for p in choose(tmp_path / "a.tar", QuizConfig(seed=seed))) for seed in range(5)}
+            groups = Counter(record.video_group for record in shown(twins, puzzles=count, seed=seed))
+            assert set(groups.values()) == {count // 3}
+            assert len(groups) == 3
+    orders = {tuple(record.key for record in shown(twins, seed=seed)) for seed in range(5)}
     assert len(orders) == 5
     for name in ("one.html", "other.html"):
-        write_quiz(tmp_path / "a.tar", tmp_path / name)
+        write_quiz(twins, tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+
+
+def test_a_reader_never_sees_both_samples_of_a_pair(twins: Path) -> None:
+    """Two readers see the same pairs, one sample each; which one is drawn pair by pair."""
+    for seed in range(5):
+        first, second = (shown(twins, seed=seed, half=half) for half in ("first", "second"))
+        assert len(first) == 9
+        assert [r.pair_id or r.key for r in first] == [r.pair_id or r.key for r in second]
+        assert len({r.pair_id or r.key for r in first}) == 9
+        assert all((a.key == b.key) == (not a.pair_id) for a, b in zip(first, second, strict=True))
+    halves = {r.key[-2:] for seed in range(5) for r in shown(twins, seed=seed) if r.pair_id}
+    assert halves == {"-a", "-b"}
+
+
+def test_whole_pairs_only_if_asked(twins: Path) -> None:
+    both = shown(twins, half="both", puzzles=7)
+    pairs = Counter(record.pair_id or record.key for record in both)
+    assert len(both) in (6, 7)
+    assert all(count == 2 for pair, count in pairs.items() if pair.endswith("-a"))
+    again = [
+        number for number, r in enumerate(both) if r.pair_id in {earlier.pair_id for earlier in both[:number]} - {""}
+    ]
+    assert again == list(range(len(both) - len(again), len(both))), "the second samples come last"
+    seed = next(seed for seed in range(99) if shown(twins, seed=seed)[0].pair_id)
+    with pytest.raises(ConfigError, match="1 puzzles are less than a pair"):
+        shown(twins, half="both", puzzles=1, seed=seed)
+
+
+def answers_by(path: Path, file: Path, answer: Callable[[Record], Sequence[str]], **quiz: object) -> Path:
+    """The file of a reader who answers each puzzle of a quiz like this."""
+    config = QuizConfig(**quiz)  # type: ignore[arg-type]
+    given = [
+        {"id": puzzle_id(r.key), "answer": list(answer(r)), "seconds": 1, "clear": True, "note": ""}
+        for r in shown(path, **quiz)
+    ]
+    file.write_text(json.dumps({"format": 2, "tool_version": "1", "quiz": asdict(config), "answers": given}))
+    return file
+
+
+def early(record: Record) -> list[str]:
+    """The earlier one of the two runs, wherever the gap is; without a decoy run, the hidden one."""
+    hidden = sorted((c for c in record.candidates if c.order >= 0), key=lambda c: c.order)
+    decoys = sorted((c for c in record.candidates if c.decoy >= 0), key=lambda c: c.decoy)
+    return [c.label for c in (decoys if decoys and decoys[0].time_s < hidden[0].time_s else hidden)]
+
+
+def test_the_pair_score_of_two_readers(twins: Path, tmp_path: Path) -> None:
+    """Ana is right; a model names one run always. Each alone has no pair; a pair needs both readers to be right."""
+    ana = answers_by(twins, tmp_path / "a.json", lambda r: r.answer, half="first", reader="Ana", kind="human")
+    bot = answers_by(twins, tmp_path / "b.json", early, half="second", reader="bot", kind="model")
+    found = grade(twins, [ana, bot])
+    assert [row.name for row in found.summary] == ["all", "reader Ana (human)", "reader bot (model)"]
+    everyone, human, model = found.summary
+    assert (everyone.pairs, human.pairs, model.pairs) == (6, 0, 0)
+    right = sum(item.metrics["exact"] for item in found.puzzles if item.kind == "model" and item.pair_id)
+    assert 0 < right < 6
+    estimate = everyone.estimates["pair_score"]
+    assert list(everyone.estimates)[:2] == ["pair_score", "pair_set"]
+    assert estimate.mean == pytest.approx(right / 6)
+    assert estimate.chance == pytest.approx(1 / 1680**2)
+    assert estimate.low < estimate.mean < estimate.high
+    assert "18 of 60 puzzles of a.tar answered by Ana (human), bot (model)" in to_text(found)
+    blind = answers_by(twins, tmp_path / "c.json", early, half="both", reader="bot", kind="model")
+    (row,) = grade(twins, [blind]).summary
+    assert (row.pairs, row.estimates["pair_score"].mean, row.estimates["pair_set"].mean) == (6, 0, 0)
+    assert row.estimates["exact"].mean == pytest.approx((6 + 3) / 15)
+    with pytest.raises(ConfigError, match="bot answers a puzzle twice"):
+        grade(twins, [bot, blind])
+
+
+def test_the_record_says_who_read() -> None:
+    assert (QuizConfig(reader="Ana", kind="human").kind, QuizConfig().kind) == ("human", "")
+    for wrong in ({"reader": "Ana"}, {"kind": "human"}, {"reader": "Ana", "kind": "robot"}, {"half": "third"}):
+        with pytest.raises(ConfigError):
+            QuizConfig(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="shorten it"):
+        QuizConfig(reader="x" * 81, kind="human")
 
 
 def test_a_page_too_large_holds_fewer(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +454,7 @@ def test_only_the_split_and_task_asked_for(tmp_path: Path) -> None:
         [
             make_shard(tmp_path / "a.tar", 3),
             write_shard(tmp_path / "b.tar", [make_task_sample("jigsaw", n) for n in range(2)]),
-            make_shard(tmp_path / "c.tar", 1, split="val"),
+            write_shard(tmp_path / "c.tar", [make_sample(9, split="val")]),
         ],
     )
     assert len(choose(tmp_path, QuizConfig())) == 6

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from mvp_data.shards.prompt import PromptConfig, flat_text, messages, prompt_images
+from mvp_data.shards.prompt import PromptConfig, flat_text, messages, prompt_images, twin_gap
 from mvp_data.tasks.catalogue import TASKS
-from tests.samples import make_record, make_sample
+from tests.samples import make_record, make_sample, make_twins
 from tests.task_samples import make_task_sample
 
 DEFAULT = PromptConfig()
@@ -15,7 +15,8 @@ DEFAULT = PromptConfig()
 def test_the_whole_prompt() -> None:
     record = make_record(context=4, mask_start=1, k=2, distractors=1)
     assert flat_text(record, DEFAULT, "#") == (
-        "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
+        "These are frames of one video, in order. At the gap, 2 frames are missing. "
+        "Other frames may be left out without a mark.\n"
         "#\n[gap: 2 frames are missing here]\n###\n"
         "3 candidates, shuffled; 2 of them fill the gap, the others do not:\n"
         "A: #\nB: #\nC: #\n"
@@ -24,29 +25,28 @@ def test_the_whole_prompt() -> None:
     )
 
 
-BEFORE = (
-    "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
-    "#\n[gap: 2 frames are missing here]\n#\n"
-)
+INTRO = "These are frames of one video, in order. At the gap, 2 frames are missing."
+SILENT = " Other frames may be left out without a mark."  # where the twin's frames may be left out
+GAP = "\n#\n[gap: 2 frames are missing here]\n#\n"
 THREE = "3 candidates, shuffled; 2 of them fill the gap, the others do not:\nA: #\nB: #\nC: #\n"
 WHOLE = {
-    "mvp": f"{BEFORE}{THREE}Which candidates fill the gap, in their original order? "
+    "mvp": f"{INTRO}{SILENT}{GAP}{THREE}Which candidates fill the gap, in their original order? "
     "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
-    "jigsaw": f"{BEFORE}The 2 missing frames, shuffled:\nA: #\nB: #\nIn what order do they fill the gap? "
+    "jigsaw": f"{INTRO}{GAP}The 2 missing frames, shuffled:\nA: #\nB: #\nIn what order do they fill the gap? "
     "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
-    "select": f"{BEFORE}{THREE}Which candidates fill the gap? "
+    "select": f"{INTRO}{SILENT}{GAP}{THREE}Which candidates fill the gap? "
     "Give 2 different letters, in any order, like this: <answer>Y, Z</answer>",
-    "next": "These are frames of one video, in order. At the gap, 2 frames are missing.\n"
-    f"##\n[gap: 2 frames are missing here]\n\n{THREE}Which candidates come next, in their original order? "
+    "next": f"{INTRO}{SILENT}\n##\n[gap: 2 frames are missing here]\n\n{THREE}"
+    "Which candidates come next, in their original order? "
     "Give 2 different letters, first to last, like this: <answer>Y, Z</answer>",
-    "arrow": f"{BEFORE}The 2 missing frames, all in their original order or all in reverse:\n##\n"
+    "arrow": f"{INTRO}{GAP}The 2 missing frames, all in their original order or all in reverse:\n##\n"
     "Do they run forwards (A) or backwards (B)? Give one letter, like this: <answer>Z</answer>",
-    "odd-one-out": f"{BEFORE}3 candidates, shuffled; 2 of them fill the gap, one does not:\nA: #\nB: #\nC: #\n"
+    "odd-one-out": f"{INTRO}{GAP}3 candidates, shuffled; 2 of them fill the gap, one does not:\nA: #\nB: #\nC: #\n"
     "Which candidate does not fill the gap? Give one letter, like this: <answer>Z</answer>",
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WHOLE)
 def test_the_whole_prompt_of_each_task(task: str) -> None:
     record = make_task_sample(task, k=2, distractors=1, context=2).record
     assert flat_text(record, DEFAULT, "#") == WHOLE[task]
@@ -128,6 +128,23 @@ def test_the_answer_is_not_in_the_prompt() -> None:
     records = [make_record(number) for number in range(12)]
     assert len({record.answer for record in records}) > 1
     assert len({flat_text(record, DEFAULT) for record in records}) == 1
+
+
+def test_twins_differ_only_in_the_place_of_the_gap() -> None:
+    first, second = (sample.record for sample in make_twins(mask_start=3, bridge=2))
+    texts = [flat_text(record, DEFAULT, "#") for record in (first, second)]
+    assert [text.partition("[gap")[0].count("#") for text in texts] == [3, 5]
+    mark = "\n[gap: 4 frames are missing here]\n"
+    assert texts[0].replace(mark, "") == texts[1].replace(mark, "")
+    assert [twin_gap(first), twin_gap(second)] == [5, 3]
+    assert twin_gap(make_record()) == -1
+
+
+def test_without_the_mark_of_the_gap() -> None:
+    first, second = (flat_text(sample.record, PromptConfig(gap=False), "#") for sample in make_twins())
+    assert first == second
+    assert first.startswith("These are frames of one video, in order. Somewhere, 4 frames are missing. Other frames")
+    assert "[gap" not in flat_text(make_record(mask_start=12), PromptConfig(gap=False))
 
 
 def test_no_distractors() -> None:

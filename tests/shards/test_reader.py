@@ -31,7 +31,7 @@ from tests.samples import make_folder, make_sample, make_shard
 from tests.web import serve
 
 COLUMNS = (
-    *("key", "task", "split", "difficulty", "video_group", "shard", "offset", "bytes"),
+    *("key", "task", "pair_id", "pair_kind", "split", "video_group", "difficulty", "shard", "offset", "bytes"),
     *("k", "l", "context", "width_px", "height_px"),
 )
 
@@ -162,7 +162,7 @@ def test_a_damaged_index_is_made_again(folder: Path, damage: str) -> None:
         elif damage == "a row short":
             table = table.slice(1)
         else:
-            table = table.set_column(5, table.schema.field("offset"), pa.array([None] * 8, pa.int64()))
+            table = table.set_column(8, table.schema.field("offset"), pa.array([None] * 8, pa.int64()))
         with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table)
     assert read_all(open_shards(folder)) == stored(folder)
@@ -289,6 +289,22 @@ def test_a_shard_that_differs_from_the_index(folder: Path) -> None:
     with pytest.raises(ShardError, match=r"5 samples of split train, index.json says 5 of test"):
         open_shards(folder)
     assert not (folder / OFFSETS_NAME).exists()
+
+
+def test_shards_of_the_schema_before(folder: Path) -> None:
+    """A folder and a single shard are refused with the command that makes them again, as docs/format.md says."""
+    for name in ("index.json", "shard-000000.tar"):
+        data = (folder / name).read_bytes()
+        for old in (b'"schema_version":3', b'"schema_version": 3'):
+            data = data.replace(old, old.replace(b"3", b"2"))
+        (folder / name).write_bytes(data)
+    told = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    for path in (folder, folder / "shard-000000.tar"):
+        with pytest.raises(ShardError) as refused:
+            open_shards(path, quiet=True)
+        said = str(refused.value).partition("schema_version ")[2]
+        assert said.endswith("`mvp-data build` command that wrote it, with --overwrite")
+        assert f"schema_version {said}\n" in told
 
 
 def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
@@ -453,8 +469,7 @@ def test_processes_that_fetch_and_index_at_once(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
-    [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")],
+    ("url", "message"), [("zip://a.tar", "zip:// is not accepted"), ("simplecache::http://h/a.tar", "chained URLs")]
 )
 def test_urls_that_are_refused(url: str, message: str) -> None:
     with pytest.raises(ShardError, match=message):

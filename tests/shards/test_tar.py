@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -225,52 +225,30 @@ def test_a_size_bomb_is_refused_unread(name: str, limit: int) -> None:
         list(read_shard(Bomb(header.tobuf(tarfile.USTAR_FORMAT) * 3)))
 
 
-def spoil_missing(members: Members) -> Members:
-    return [m for m in members if not m[0].name.endswith("candidate_b.jpg")]
+def key_of(members: Members) -> str:
+    return members[0][0].name.split(".")[0]
 
 
-def spoil_twice(members: Members) -> Members:
-    return [members[0], members[1], members[1], *members[2:]]
-
-
-def spoil_extra(members: Members) -> Members:
-    key = members[0][0].name.split(".")[0]
-    return [members[0], (tarfile.TarInfo(f"{key}.context_99.jpg"), members[1][1]), *members[1:]]
-
-
-def spoil_scattered(members: Members) -> Members:
-    return [*members[1:], members[0]]
-
-
-def spoil_repeated(members: Members) -> Members:
-    return [*members, *members]
-
-
-def spoil_renamed(members: Members) -> Members:
-    key = members[0][0].name.split(".")[0]
+def renamed(members: Members) -> Members:
+    key = key_of(members)
     for info, _ in members:
         info.name = info.name.replace(key, "other")
     return members
 
 
-def spoil_picture(members: Members) -> Members:
-    return [(info, b"GIF89a" if info.name.endswith("_a.jpg") else data) for info, data in members]
-
-
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (spoil_missing, "missing files"),
-        (spoil_twice, "occurs twice"),
-        (spoil_extra, "files too many"),
-        (spoil_scattered, "missing"),
-        (spoil_repeated, "key occurs twice"),
-        (spoil_renamed, "its key is"),
-        (spoil_picture, "a JPEG of \\(0, 0\\) px"),
+        (lambda m: [each for each in m if not each[0].name.endswith("candidate_b.jpg")], "missing files"),
+        (lambda m: [*m[:2], m[1], *m[2:]], "occurs twice"),
+        (lambda m: [m[0], (tarfile.TarInfo(f"{key_of(m)}.context_99.jpg"), m[1][1]), *m[1:]], "files too many"),
+        (lambda m: [*m[1:], m[0]], "missing"),
+        (lambda m: [*m, *m], "key occurs twice"),
+        (renamed, "its key is"),
+        (lambda m: [(i, b"GIF89a" if i.name.endswith("_a.jpg") else data) for i, data in m], r"a JPEG of \(0, 0\) px"),
     ],
 )
-def test_damaged_samples(shard: Path, tmp_path: Path, spoil: object, says: str) -> None:
-    assert callable(spoil)
+def test_damaged_samples(shard: Path, tmp_path: Path, spoil: Callable[[Members], Members], says: str) -> None:
     path = pack(tmp_path / "spoilt.tar", spoil(unpack(shard)))
     with pytest.raises(ShardError, match=says):
         read(path)

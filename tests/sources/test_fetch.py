@@ -176,10 +176,7 @@ def test_a_full_disk_stops_the_command(site: Site, spool: Path, monkeypatch: pyt
         with pytest.raises(OutputError, match="no room left"), fetch.local_file(source, spool):
             pass
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with (
-        pytest.raises(OutputError, match=f"10 bytes free, {len(DATA)} needed"),
-        fetch.local_file(source, spool),
-    ):
+    with pytest.raises(OutputError, match=f"10 bytes free, {len(DATA)} needed"), fetch.local_file(source, spool):
         pass
 
 

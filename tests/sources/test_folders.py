@@ -121,11 +121,7 @@ def test_path_fault(tmp_path: Path) -> None:
 
 def test_a_folder_in_memory(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe({"/remote/a.mp4": b"1", "/remote/b/c d.mp4": b"2", "/remote/.x/y.mp4": b"3"})
-    expected = {
-        "memory://remote/a.mp4": "a.mp4",
-        "memory://remote/b/c d.mp4": "b/c d.mp4",
-        "memory://remote/.x": ".x",
-    }
+    expected = {"memory://remote/a.mp4": "a.mp4", "memory://remote/b/c d.mp4": "b/c d.mp4", "memory://remote/.x": ".x"}
     for url in ("memory://remote", "memory://remote/"):
         assert {found.path: found.name for found in folders.remote_entries(url)} == expected
 

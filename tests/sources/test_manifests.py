@@ -66,12 +66,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert len(found) == count
     assert found[2999] == ManifestRow(
         path="2999.mp4",
-        extra=(
-            ("n", "2999"),
-            ("score", "0.5"),
-            ("meta", '{"a":[1,2],"b":null}'),
-            ("when", '"1970-01-01 00:00:00"'),
-        ),
+        extra=(("n", "2999"), ("score", "0.5"), ("meta", '{"a":[1,2],"b":null}'), ("when", '"1970-01-01 00:00:00"')),
     )
     assert found[0].extra[1] == ("score", "")
 
@@ -146,8 +141,7 @@ def test_malformed_parquet(tmp_path: Path, columns: dict[str, list[object]], mes
 
 def test_a_parquet_column_named_twice(tmp_path: Path) -> None:
     pq.write_table(
-        pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["path", "path"]),
-        tmp_path / "x.parquet",
+        pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["path", "path"]), tmp_path / "x.parquet"
     )
     with pytest.raises(SourceError, match="named twice: path"):
         list(read_manifest(str(tmp_path / "x.parquet")))
@@ -191,8 +185,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    path=st.text(min_size=1),
-    extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3),
+    path=st.text(min_size=1), extra=st.dictionaries(st.text().filter(lambda name: name != "path"), VALUES, max_size=3)
 )
 def test_any_json_row_is_read(tmp_path_factory: pytest.TempPathFactory, path: str, extra: dict[str, object]) -> None:
     (row,) = rows(tmp_path_factory.mktemp("m") / "x.jsonl", json.dumps({"path": path, **extra}))

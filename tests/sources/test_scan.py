@@ -318,10 +318,7 @@ def test_tars(tmp_path: Path) -> None:
     assert paths(tmp_path / "x.tar") == expected
     assert paths(tmp_path) == ["v.mp4", *expected]
     assert problems(tmp_path / "x.tar") == {
-        "x.tar": (
-            SkipReason.NOT_A_VIDEO,
-            "4 members are not videos (.json 1, .mp4 1, .txt 1, no extension 1)",
-        )
+        "x.tar": (SkipReason.NOT_A_VIDEO, "4 members are not videos (.json 1, .mp4 1, .txt 1, no extension 1)")
     }
     (tmp_path / "l.csv").write_text("path,set\nx.tar,train\n")
     assert [source.extra for source in scan([str(tmp_path / "l.csv")]).sources] == [(("set", "train"),)] * 3
@@ -359,11 +356,7 @@ def test_memory_urls(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     touch(tmp_path, "v")
     make_tar(tmp_path / "x.tar", "in.mp4")
     memory.pipe(
-        {
-            "/scan/a.mp4": b"1",
-            "/scan/b/c.mp4": b"2",
-            "/scan/n.txt": b"b/c.mp4\n/etc/passwd\nfile:///etc/passwd\n",
-        }
+        {"/scan/a.mp4": b"1", "/scan/b/c.mp4": b"2", "/scan/n.txt": b"b/c.mp4\n/etc/passwd\nfile:///etc/passwd\n"}
     )
     memory.pipe({"/scan/b/x.tar": (tmp_path / "x.tar").read_bytes(), "/scan/.h/d.mp4": b"3"})
     assert paths("memory://scan") == ["a.mp4", "b/c.mp4", "b/x.tar::in.mp4"]

@@ -63,12 +63,7 @@ def test_listing_and_reading_a_remote_tar_fetches_little_of_it(tmp_path: Path) -
 
 def test_links_devices_and_sparse_files_are_counted_not_read(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, kind in (
-            ("l.mp4", tarfile.SYMTYPE),
-            ("h.mp4", tarfile.LNKTYPE),
-            ("d.mp4", tarfile.CHRTYPE),
-            SPARSE,
-        ):
+        for name, kind in (("l.mp4", tarfile.SYMTYPE), ("h.mp4", tarfile.LNKTYPE), ("d.mp4", tarfile.CHRTYPE), SPARSE):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)

@@ -59,7 +59,7 @@ def built(registered: None, tinyvit: str, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("toy")
     (folder / "films").mkdir()
     for seed in range(2):
-        film(folder / "films" / f"film {seed}.mp4", seed=seed, seconds=30)
+        film(folder / "films" / f"film {seed}.mp4", seed=seed, seconds=20)
     options = {"src": str(folder / "films"), "out": folder / "shards", "embedder": tinyvit, "workers": 2}
     tasks = {"tasks": f"mvp,{TOY.name}=3", "decoy_share": 0.0}
     return build(from_options({**options, **tasks, "val_share": 0.0, "test_share": 0.0}))

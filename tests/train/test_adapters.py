@@ -16,7 +16,7 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_train import adapters
 from mvp_train.adapters import SwiftReward, easyr1_score, verl_score
 from mvp_train.reward import RewardConfig, score
-from tests.task_samples import make_mixed_folder
+from tests.task_samples import ANY_ORDER, make_mixed_folder
 
 COMPLETIONS = (
     "<answer>C, A, F, B</answer>",
@@ -70,7 +70,7 @@ def test_the_exported_truth_of_every_task_is_its_answer(tmp_path: Path) -> None:
         assert truth.endswith("/any") == (row["data_source"] == "select")
         assert verl_score("mvp", f"<answer>{', '.join(labels)}</answer>", truth)["acc"] == 1.0
         turned = verl_score("mvp", f"<answer>{', '.join(labels[::-1])}</answer>", truth)["acc"]
-        assert turned == (row["data_source"] in ("select", "arrow", "odd-one-out"))
+        assert turned == (row["data_source"] in ANY_ORDER)
 
 
 BAD_TRUTHS = ["CAFB/8/all", "CAFB/8/any/any", "CAFB/8/", "CAFB/٨", "CAFB", "CAFB/", "/8", "CAFB/x", "CAFZ/8"]

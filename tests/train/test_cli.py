@@ -69,11 +69,11 @@ def test_train_then_evaluate(here: Path, tiny: Path) -> None:
     assert "exact" in compared
 
 
-def test_the_report_names_the_ablation(here: Path, tiny: Path) -> None:
-    for flag, name in (("--remove-context", "context_removed"), ("--blank-candidates", "candidates_blanked")):
+def test_the_report_names_the_probe(here: Path, tiny: Path) -> None:
+    for name in ("removed-context", "unmarked-gap"):
         out = here / name
-        said = run("eval", "--model", tiny, "--shards", here / "shards", flag, "--out", out, "--json")
-        assert json.loads(said)["ask"]["ablation"] == name
+        said = run("eval", "--model", tiny, "--shards", here / "shards", "--probe", name, "--out", out, "--json")
+        assert json.loads(said)["ask"]["probe"] == name
 
 
 def test_filter_then_train(here: Path) -> None:
@@ -96,18 +96,15 @@ def test_filter_then_train(here: Path) -> None:
         (["grpo", "{recipe}", "model.path=org/absent", "grpo.output_dir=new"], "hf download org/absent"),
         (["eval"], "name a recipe"),
         (["eval", "{recipe}", "--split", "test", "--out", "new"], "train 4, val 3"),
-        (["eval", "{recipe}", "--remove-context", "--shuffle-context"], "one ablation at a time"),
+        (["eval", "{recipe}", "--probe", "magic"], "probe 'magic': must be one of shuffled-context, removed-context"),
+        (["eval", "{recipe}", "--probe", "moved-gap"], "no same-strip twins"),
         (["eval", "{recipe}", "--engine", "magic"], "must be transformers or vllm"),
         (["eval", "--compare", "a.json", "b.json"], "a.json"),
         (["filter", "{recipe}", "--temperature", "0"], "all the same"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(
-    here: Path,
-    arguments: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    here: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [argument.replace("{recipe}", str(here / "recipe.yaml")) for argument in arguments]
     monkeypatch.chdir(here)

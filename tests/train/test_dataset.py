@@ -23,7 +23,7 @@ from mvp_data.shards.record import to_json
 from mvp_data.shards.tar import write_shard
 from mvp_train.dataset import Samples, select, to_dataset, to_row
 from mvp_train.recipe import DataConfig, ShardsConfig
-from tests.samples import make_folder, make_sample, make_shard
+from tests.samples import make_folder, make_sample, make_shard, make_twins
 from tests.web import serve
 
 PROMPT = PromptConfig()
@@ -51,10 +51,11 @@ def keys(path: Path) -> list[str]:
     return list(open_shards(path, quiet=True).table["key"].to_pylist())
 
 
-def write_rates(path: Path, rates: dict[str, tuple[int, int]]) -> str:
+def write_rates(path: Path, rates: dict[str, tuple[int, int]], pair_ids: Sequence[str] = ()) -> str:
     """Write pass rates like `mvp-train filter`: key -> rollouts, correct."""
     columns = {
         "key": list(rates),
+        "pair_id": list(pair_ids) or [""] * len(rates),
         "rollouts": pa.array([n for n, _ in rates.values()], pa.int32()),
         "correct": pa.array([n for _, n in rates.values()], pa.int32()),
         "mean_reward": [0.5] * len(rates),
@@ -87,18 +88,6 @@ def test_a_set_without_the_split_is_named(folder: Path, tmp_path: Path, capsys: 
     make_shard(tmp_path / "a.tar", 2)
     assert len(select(config(tmp_path / "a.tar", folder, split="val"))) == 3
     assert f"{tmp_path / 'a.tar'}: no sample of it is used (train 2)" in capsys.readouterr().err
-
-
-def test_missing_shards(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="nowhere: no such shard or folder: check the path"):
-        select(config(tmp_path / "nowhere"))
-
-
-def test_another_schema_version(folder: Path, tmp_path: Path) -> None:
-    data = (folder / "val-000000.tar").read_bytes().replace(b'"schema_version":3', b'"schema_version":4')
-    (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(ShardError, match="schema_version 4, this mvp-data reads 3"):
-        select(config(tmp_path / "a.tar", split="val"))
 
 
 def test_order_as_written(folder: Path, tmp_path: Path) -> None:
@@ -182,6 +171,78 @@ def test_pass_rates(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert Counter(twice.keys) == Counter(kept * 2)
 
 
+@pytest.fixture
+def twins(tmp_path: Path) -> Path:
+    """Six pairs, the second samples after all first ones, and three samples without a pair."""
+    pairs = [make_twins(number) for number in range(6)]
+    path = tmp_path / "twins.tar"
+    write_shard(path, [*(a for a, _ in pairs), *map(make_sample, range(20, 23)), *(b for _, b in pairs)])
+    return path
+
+
+def pair_ids(samples: Samples) -> Counter[str]:
+    """The number of rows of each pair; of a sample without one, its key."""
+    return Counter(samples.units.to_pylist())
+
+
+@pytest.mark.parametrize("order", ["shuffled", "curriculum", "as_written"])
+def test_no_order_and_no_limit_splits_a_pair(twins: Path, order: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = select(config(twins, order=order))
+    units = whole.units.to_pylist()
+    assert len(whole) == 15
+    assert sum(a == b for a, b in pairwise(units)) == 6, "twins follow each other"
+    for limit in range(2, 15):
+        part = select(config(twins, order=order, limit=limit))
+        assert part.keys == whole.keys[: len(part)]
+        assert all(count == 2 or not unit.endswith("-a") for unit, count in pair_ids(part).items())
+        short = f"data.limit: {limit - 1} samples instead of {limit}, because a pair is not split\n"
+        assert capsys.readouterr().err == ("" if len(part) == limit else short)
+    with pytest.raises(ConfigError, match="1 is less than a pair"):
+        select(config(twins, limit=1, seed=next(s for s in range(99) if starts_with_a_pair(twins, s))))
+
+
+def starts_with_a_pair(path: Path, seed: int) -> bool:
+    return select(config(path, seed=seed)).keys[0].endswith(("-a", "-b"))
+
+
+def test_a_curriculum_places_a_pair_by_its_mean_difficulty(tmp_path: Path) -> None:
+    pair, single = make_twins(0), make_sample(9)
+    hard = [
+        replace(s, record=replace(s.record, difficulty=d))
+        for s, d in zip((*pair, single), (0.1, 0.7, 0.3), strict=True)
+    ]
+    write_shard(tmp_path / "a.tar", hard)
+    names = [sample.record.key for sample in hard]
+    assert select(config(tmp_path / "a.tar", order="curriculum")).keys == [names[2], names[0], names[1]]
+
+
+def test_weights_take_whole_pairs(twins: Path) -> None:
+    counts = [pair_ids(select(config(twins, weights=[0.5], seed=seed))) for seed in range(10)]
+    assert {n for counter in counts for unit, n in counter.items() if unit.endswith("-a")} == {2}
+    assert 0.25 < sum(unit.endswith("-a") for counter in counts for unit in counter) / 60 < 0.75
+    twice = select(config(twins, weights=[2], order="curriculum", limit=8)).units.to_pylist()
+    assert all(a == b for a, b in zip(twice[::2], twice[1::2], strict=True) if a.endswith("-a"))
+
+
+def test_pass_rates_decide_by_the_mean_of_a_pair(
+    twins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pairs: one useful sample; none; a mean between two useful samples; a high mean; one unmeasured sample."""
+    pairs = [[s.record for s in make_twins(number)] for number in range(5)]
+    rates = [(4, 8), (8, 8), (2, 6), (7, 7), (4, 4)]
+    found = {r.key: (8, n) for pair, both in zip(pairs, rates, strict=True) for r, n in zip(pair, both, strict=True)}
+    ids = {r.key: r.pair_id for pair in pairs for r in pair}
+    del found[pairs[4][1].key]
+    path = write_rates(tmp_path / "rates.parquet", found, [ids[key] for key in found])
+    kept = pair_ids(select(config(twins, pass_rates=path)))
+    assert kept == {pairs[i][0].pair_id: 2 for i in (0, 2, 3)}
+    assert (
+        "6 of 15 samples are left; 2 always earn the same, 0 are outside [0, 1], 7 have no" in capsys.readouterr().err
+    )
+    narrow = config(twins, pass_rates=path, min_pass_rate=0.4, max_pass_rate=0.6)
+    assert pair_ids(select(narrow)) == {pairs[2][0].pair_id: 2}
+
+
 def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
     path = write_rates(tmp_path / "rates.parquet", dict.fromkeys(keys(folder), (8, 8)))
     with pytest.raises(ConfigError, match=r"rates.parquet leaves no sample \(40 always earn the same, 0 are outside"):
@@ -198,10 +259,11 @@ def test_pass_rates_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
 def test_the_row() -> None:
     sample = make_sample(3)
     row = to_row(sample, PROMPT)
-    assert {name: row[name] for name in ("answer", "pool", "key", "difficulty")} == {
+    assert {name: row[name] for name in ("answer", "pool", "key", "pair_id", "difficulty")} == {
         "answer": "".join(sample.record.answer),
         "pool": 8,
         "key": sample.record.key,
+        "pair_id": "",
         "difficulty": sample.record.difficulty,
     }
     json.dumps(row["prompt"])
@@ -303,7 +365,7 @@ def first_images(samples: Samples, numbers: list[int]) -> list[bytes]:
 def test_workers_get_the_same_rows(folder: Path, method: str) -> None:
     samples = select(config(folder))
     wanted = first_images(samples, list(range(40)))
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(2 if method == "fork" else 1, mp_context=multiprocessing.get_context(method)) as pool:
         parts = [pool.submit(first_images, samples, list(range(i, 40, 4))) for i in range(4)]
         assert [part.result() for part in parts] == [wanted[i::4] for i in range(4)]
 

@@ -69,7 +69,7 @@ def test_the_control_has_shuffled_rewards_and_logs_real_metrics(shards: Path) ->
 def test_the_whole_experiment_runs(shards: Path, tmp_path: Path) -> None:
     found = learn_tiny.prove(tmp_path, shards, SIZE, 0)
     runs = [f"{name}, run {number}" for name in ("control", "grpo") for number in (1, 2)]
-    assert list(found) == ["warmed up", *runs, "grpo, context_removed", "grpo, context_shuffled"]
+    assert list(found) == ["warmed up", *runs, "grpo, removed-context", "grpo, shuffled-context"]
     assert {row.samples for row in found.values()} == {len(learn_tiny.split_of(shards, "test"))}
     assert [step for step, _ in learn_tiny.curve([tmp_path / "grpo-1", tmp_path / "grpo-2"])] == [1, 2]
     pytest.importorskip("matplotlib")

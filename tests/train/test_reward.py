@@ -16,7 +16,7 @@ from mvp_data.tasks.catalogue import TASKS
 from mvp_data.tasks.chance import METRICS, chance, reward_chance
 from mvp_train.reward import INVALID, MvpReward, RewardConfig, Score, mvp_reward, parse, score, score_record
 from tests.samples import make_record
-from tests.task_samples import make_task_sample
+from tests.task_samples import ANY_ORDER, make_task_sample
 
 SHIPPED = RewardConfig()
 SIZES = [(k, n - k) for n in range(1, 8) for k in range(1, n + 1)]
@@ -262,10 +262,10 @@ def test_each_task_is_graded_by_its_question(task: str) -> None:
     record = make_task_sample(task, 1).record
     right = score_record(tagged("".join(record.answer)), record, SHIPPED)
     assert (right.exact, right.valid) == (1, True)
-    assert right.reward == pytest.approx(0.8 if task == "jigsaw" else 1)
-    turned = score_record(tagged("".join(record.answer[::-1])), record, SHIPPED)
-    assert turned.exact == (task in ("select", "arrow", "odd-one-out"))
     asked = record.question
+    assert right.reward == pytest.approx(1 if asked.choices > asked.slots else 1 - SHIPPED.selection)
+    turned = score_record(tagged("".join(record.answer[::-1])), record, SHIPPED)
+    assert turned.exact == (task in ANY_ORDER)
     wrong = next(label for label in LABELS if label not in record.answer)
     if asked.slots == 1:
         got = score_record(tagged(wrong), record, SHIPPED)

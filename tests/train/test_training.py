@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mvp_data.core.errors import ConfigError, MissingDependencyError, MvpError, OutputError, ShardError
+from mvp_data.core.errors import ConfigError, MissingDependencyError, OutputError, ShardError
 from mvp_train.recipe import Recipe, from_values
 from mvp_train.reward import MvpReward, RewardConfig
 from tests.samples import make_folder, make_shard
@@ -112,11 +112,6 @@ def test_a_prompt_that_is_too_long(tiny: Path, shards: Path, tmp_path: Path) -> 
     made = replace(made, model=replace(made.model, max_prompt_tokens=100))
     with pytest.raises(ConfigError, match=r"a prompt takes \d+ tokens \(48 for images\)"):
         plan(made)
-
-
-def test_missing_shards(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(MvpError, match="nowhere"):
-        plan(recipe(tiny, tmp_path / "nowhere", tmp_path / "run"))
 
 
 def test_a_bad_lora_section(tiny: Path, shards: Path, tmp_path: Path) -> None:
@@ -283,13 +278,12 @@ def epochs(tiny: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -
     return made.output_dir / "final", seen_keys(made, [EPOCH_STEPS])
 
 
-@pytest.mark.parametrize("stop", [6, 7])
 def test_a_run_resumed_in_a_later_epoch_sees_the_samples_of_that_epoch(
-    tiny: Path, shards: Path, epochs: tuple[Path, list[str]], tmp_path: Path, stop: int
+    tiny: Path, shards: Path, epochs: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     """Two prompts a step, so four steps an epoch of the eight samples; resumed in the second epoch."""
     final, seen = epochs
-    assert seen_keys(recipe(tiny, shards, tmp_path, **EPOCHS), [stop, EPOCH_STEPS]) == seen
+    assert seen_keys(recipe(tiny, shards, tmp_path, **EPOCHS), [7, EPOCH_STEPS]) == seen
     assert set(seen[:8]) == set(seen[8:16])
     assert seen[:8] != seen[8:16], "each epoch has its own order"
     assert same(weights(final), weights(tmp_path / "final"))

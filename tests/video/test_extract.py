@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from mvp_data.config.options import DecodeConfig, FramesConfig
 from mvp_data.core.errors import Skip, SkipReason
@@ -70,10 +70,7 @@ def test_target_size_uses_the_area_and_keeps_the_shape(width: int, shape: float,
 @given(st.integers(16, 3000), st.integers(16, 3000), st.data(), st.sampled_from([1, 16, 28, 32]))
 def test_cover_box_is_in_the_crop_and_has_the_shape(width: int, height: int, data: Any, multiple: int) -> None:
     left, top = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
-    right, bottom = (
-        data.draw(st.integers(width * 3 // 4, width)),
-        data.draw(st.integers(height * 3 // 4, height)),
-    )
+    right, bottom = (data.draw(st.integers(width * 3 // 4, width)), data.draw(st.integers(height * 3 // 4, height)))
     crop = (left / width, top / height, right / width, bottom / height)
     size = target_size(right - left, bottom - top, multiple=multiple, max_pixels=112_896)
     box = cover_box(width, height, crop, size)
@@ -341,3 +338,30 @@ def test_nothing_to_sample(tmp_path: Path) -> None:
         except Skip as skip:
             outcomes.append(skip.reason)
     assert set(outcomes) == {1, SkipReason.TOO_SHORT}
+
+
+def test_a_clock_is_blank_in_every_stored_frame(tmp_path: Path) -> None:
+    font = ImageFont.load_default(20)
+
+    def paint(n: int, width: int, height: int) -> Picture:
+        left = n % 150
+        image = Image.fromarray(texture(7)[:, left : left + 100]).resize((width, height))
+        pen = ImageDraw.Draw(image)
+        pen.rectangle((4, 4, 70, 30), fill=(10, 10, 10))
+        pen.text((8, 6), f"12:{n // 10:02}", font=font, fill=(250, 250, 250))
+        return np.asarray(image)
+
+    clip = render(tmp_path / "clock.mp4", frames=150, fps=10, size=(320, 180), paint=paint)
+    blob = io.BytesIO()
+    frames = FramesConfig()
+    entry = extract(clip, video_id="clock", decode=DecodeConfig(), frames=frames, seed=0, blob=blob)
+    ((left, top, right, bottom),) = entry.masked
+    data, stored = blob.getvalue(), 0
+    assert len(data) == sum(f.jpeg_bytes for f in entry.frames), "the first pass left nothing behind"
+    for frame in entry.frames:
+        if frame.jpeg_bytes:
+            picture = np.asarray(Image.open(io.BytesIO(data[stored : stored + frame.jpeg_bytes])))
+            assert picture[top + 8 : bottom - 8, left + 8 : right - 8].std(axis=(0, 1)).max() < 4
+            stored += frame.jpeg_bytes
+    again = extract(clip, video_id="clock", decode=DecodeConfig(), frames=frames, seed=0, blob=io.BytesIO())
+    assert again == entry

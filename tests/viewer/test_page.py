@@ -14,9 +14,10 @@ from selenium.webdriver.common.keys import Keys
 
 from mvp_data.core.errors import ConfigError, OutputError, ShardError
 from mvp_data.shards.record import extra_json
+from mvp_data.shards.tar import write_shard
 from mvp_data.viewer import page
 from mvp_data.viewer.page import spread, write_page
-from tests.samples import make_folder, make_record, make_shard
+from tests.samples import make_folder, make_record, make_sample, make_shard, make_twins
 
 PWN = "document.title='pwned'"
 HOSTILE = f"""clips/</script><script>{PWN}</script><img src=x onerror="{PWN}">'".mp4"""
@@ -100,23 +101,8 @@ def test_keys_reveal_and_hide(opened: Chrome) -> None:
     for row, c in zip(rows, record.candidates, strict=True):
         role = "distractor" if c.order < 0 else ["1st", "2nd", "3rd", "4th"][c.order] + " of 4"
         origin = c.origin.replace("_", " ")
-        assert row == [
-            c.label,
-            role,
-            origin,
-            f"{c.time_s:.2f} s",
-            str(c.shot),
-            f"{c.similarity:.3f}",
-            c.video_path,
-        ]
-    for fact in (
-        record.key,
-        f"{record.difficulty:.3f}",
-        "5.25 s to 8.25 s",
-        "anchored",
-        "{{data}}",
-        "<b>name</b>",
-    ):
+        assert row == [c.label, role, origin, f"{c.time_s:.2f} s", str(c.shot), f"{c.similarity:.3f}", c.video_path]
+    for fact in (record.key, f"{record.difficulty:.3f}", "5.25 s to 8.25 s", "anchored", "{{data}}", "<b>name</b>"):
         assert fact in text(opened, "#about")
     press(opened, Keys.ENTER)
     assert record.key not in text(opened)
@@ -198,10 +184,11 @@ def test_page_is_the_same_each_time_and_holds_no_folder_names(shards: Path, tmp_
 
 
 def test_puzzles_are_evenly_spread(tmp_path: Path) -> None:
-    make_folder(tmp_path, [make_shard(tmp_path / "a.tar", 10), make_shard(tmp_path / "b.tar", 10)])
+    second = write_shard(tmp_path / "b.tar", map(make_sample, range(10, 20)))
+    make_folder(tmp_path, [make_shard(tmp_path / "a.tar", 10), second])
     assert write_page(tmp_path, tmp_path / "page.html", puzzles=5, seed=1) == 5
     shown = re.findall(rb'"key":"([^"]+)"', (tmp_path / "page.html").read_bytes())
-    wanted = [make_record(i % 10).key.encode() for i in sorted(spread(20, 5, 1))]
+    wanted = [make_record(i).key.encode() for i in sorted(spread(20, 5, 1))]
     assert shown == wanted
     assert spread(200, 5, 1) != spread(200, 5, 2)
     assert spread(3, 24, 0) == {0, 1, 2}
@@ -210,6 +197,32 @@ def test_puzzles_are_evenly_spread(tmp_path: Path) -> None:
         assert len(gaps) == number
         steps = {b - a for a, b in pairwise(gaps)}
         assert max(steps) - min(steps) <= 1
+
+
+def test_the_twin_of_a_sample_is_on_the_page(browser: Chrome, tmp_path: Path) -> None:
+    """A key goes to the other puzzle of the pair; the answer shows the frames that are left out without a mark."""
+    pairs = [make_twins(number) for number in range(6)]
+    write_shard(tmp_path / "a.tar", [*(a for a, _ in pairs), make_sample(30), *(b for _, b in pairs)])
+    b = pairs[4][1].record
+    assert write_page(tmp_path / "a.tar", tmp_path / "page.html", puzzles=5, key=b.key) == 6
+    shown = re.findall(r'"pair_id":"([^"]*)"', (tmp_path / "page.html").read_text())
+    assert shown[:2] == [b.pair_id] * 2
+    assert all(shown.count(pair_id) == 2 for pair_id in shown if pair_id)
+    browser.get((tmp_path / "page.html").as_uri())
+    tiles = "return [...document.querySelectorAll('#strip figcaption')].map(tile => tile.textContent.split(' ')[0])"
+    assert browser.execute_script(tiles).count("hidden") == 4
+    assert "left" not in browser.execute_script(tiles)
+    press(browser, "r")
+    assert f"{b.pair_id} (same strip)" in text(browser, "#about")
+    assert [name for name in browser.execute_script(tiles)[:8] if name == "left"] == ["left"] * 4
+    first = browser.execute_script(tiles)
+    assert first.index("left") == 4, "before the gap of the second sample"
+    press(browser, "t")
+    other = browser.execute_script(tiles)
+    assert text(browser, "#about").splitlines()[1] == pairs[4][0].record.key
+    assert other.index("left") == 4 + 4 + 2, "after the gap of the first sample and the bridge"
+    browser.find_element(By.ID, "twin").click()
+    assert text(browser, "#about").splitlines()[1] == b.key
 
 
 def test_a_page_too_large_holds_fewer(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,11 @@ from mvp_data.shards.tar import Sample, iter_samples, write_shard
 from mvp_data.viewer.summary import Spread, label_balance, summarize, to_json
 from mvp_data.viewer.tables import find_sample, puzzle_in_words, to_table
 from tests import ROOT
-from tests.samples import make_folder, make_record, make_sample, make_shard
+from tests.samples import make_folder, make_record, make_sample, make_shard, make_twins
 
 
 def test_figures_of_a_folder(tmp_path: Path) -> None:
-    shards = [
-        make_shard(tmp_path / "shard-000000.tar", 6),
-        make_shard(tmp_path / "shard-000001.tar", 3, split="test"),
-    ]
+    shards = [make_shard(tmp_path / "shard-000000.tar", 6), make_shard(tmp_path / "shard-000001.tar", 3, split="test")]
     make_folder(tmp_path, shards)
     found = summarize(tmp_path)
     records = [make_record(i) for i in range(6)] + [make_record(i, split="test") for i in range(3)]
@@ -122,12 +119,7 @@ def test_table_fits_a_terminal(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= WIDTH
     assert len(table.splitlines()) < 50
     assert table.splitlines()[0].endswith("shard-000000.tar")
-    for fact in (
-        "4 from 2 videos (train 4)",
-        "K=4 hidden + l=4 distractors, 100 context",
-        "112x56 px",
-        "even (chi",
-    ):
+    for fact in ("4 from 2 videos (train 4)", "K=4 hidden + l=4 distractors, 100 context", "112x56 px", "even (chi"):
         assert fact in table
     assert "   64-71       4  ████" in table
 
@@ -150,10 +142,33 @@ def test_puzzle_in_words() -> None:
     assert "4.25" in before
     assert "9.25" in after.splitlines()[1]
     first = next(c for c in record.candidates if c.order == 0)
-    line = next(line for line in words.splitlines() if line.startswith(f"    {first.label}  right, 1 of 4"))
+    line = next(line for line in words.splitlines() if line.startswith(f"    {first.label}  hidden, 1 of 4"))
     assert f"{first.time_s:.2f} s" in line
-    assert sum("wrong" in line for line in words.splitlines()) == 4
+    assert sum("distractor" in line for line in words.splitlines()) == 4
     assert "clips/other.mp4" in words
+
+
+def test_a_twin_in_words() -> None:
+    """The frames of the twin's gap are shown as left out, in their place."""
+    first, second = make_twins(mask_start=4, bridge=2)
+    lines = puzzle_in_words(second).splitlines()
+    assert f"  one of a pair (same_strip): {first.record.pair_id}" in lines
+    at = lines.index("      [ left out without a mark: 4 frames, 4.00 to 7.00 ]")
+    assert lines[at - 1].split() == ["0.00", "1.00", "2.00", "3.00"]
+    assert lines[at + 1].split() == ["8.00", "9.00"]
+    assert lines[at + 2] == "      [ gap: 4 frames hidden, 10.00 to 13.00 ]"
+    assert sum(f"decoy run, {place}" in line for line in lines for place in range(1, 5)) == 4
+    assert "left out" not in puzzle_in_words(make_sample(0))
+    hostile = replace(second, record=replace(second.record, pair_id="\x1b[2J" + "x" * 200))
+    assert "\x1b" not in puzzle_in_words(hostile)
+    assert max(map(len, puzzle_in_words(hostile).splitlines())) <= WIDTH
+
+
+def test_the_table_counts_pairs(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a.tar", [*make_twins(0), *make_twins(1), make_sample(5)])
+    found = summarize(tmp_path / "a.tar")
+    assert found.pairs == {"no pair": 1, "same_strip": 4}
+    assert "  pairs        same_strip (4), no pair (1)" in to_table(found)
 
 
 def test_the_example_of_the_docs_is_real() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mvp_data.core.types import TINY_HEIGHT_PX, TINY_WIDTH_PX, Boundary, Tiny
-from mvp_data.video.shots.cuts import CutFinder, half_sizes
+from mvp_data.video.shots.compare import half_sizes
+from mvp_data.video.shots.cuts import CutFinder
 from mvp_data.video.shots.gradual import Span, find_dissolves, find_fades
 
 BLOCK_FRAMES = 32  # processed together
@@ -73,7 +74,8 @@ class AdaptiveDetector:
 
 def _add(kept: list[Boundary], kind: str, span: Span, times_s: npt.NDArray[np.float64]) -> None:
     """Insert a boundary in order, unless it is closer than MIN_SHOT_S to another one."""
-    start_s, end_s = float(times_s[span.start]), float(times_s[span.end])
+    start_s = float(times_s[span.start])
+    end_s = float(times_s[span.end] if span.end < len(times_s) else 2 * times_s[-1] - times_s[-2])
     place = bisect_left(kept, start_s, key=lambda b: b.start_s)
     if place > 0 and start_s - kept[place - 1].end_s < MIN_SHOT_S:
         return

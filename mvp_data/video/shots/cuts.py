@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Half = npt.NDArray[np.int16]  # [3, 18, 32], YCbCr: the tiny frame at half size
+from mvp_data.video.shots.compare import CHANGED, SAME_STRUCTURE, Half, difference, inside_bars, structure
+from mvp_data.video.shots.low_rate import SLOW_S, is_other_content
 
 # The results hardly depend on the exact thresholds; docs/shots.md has the table.
 CUT_MIN = 5.0  # mean difference, 0..255; a smaller one is not a cut even in a dark scene
 CUT_RATIO = 1.6  # times the largest neighbouring differences
 CUT_SHARE = 0.45  # least share of the frame that changed
-CHANGED = 5  # difference of a pixel that counts as changed
-SAME_STRUCTURE = 0.8  # correlation at the best shift: two frames above it show the same content
 RETURNED = 0.5  # of the cut's own difference: a frame closer to the old shot shows it again
 HOLD_S = 0.4  # the old content must not return within this time
 RADIUS = 3  # neighbours on each side, frames
@@ -28,9 +27,6 @@ MIXED_MAX = 2  # frames that blend both shots (frame-rate conversion, interlacin
 LOOK_AHEAD = RADIUS + MIXED_MAX
 STRAIGHT = 0.8  # least difference of the ends, as a share of the sum of the steps between them
 NOISE = 1.0  # keeps the ratio finite in still video
-NOISE_VARIANCE = 4.0  # keeps frames without contrast from correlating
-BAR_LUMA = 30  # rows and columns darker than this in both frames are letterbox bars
-SHIFT_Y, SHIFT_X = 3, 5  # of 18 x 32: a camera moves by at most a sixth of the image per frame
 HISTORY_FRAMES = 64  # bounds the memory, whatever the frame rate
 
 
@@ -53,52 +49,12 @@ class _Pending:
     limit: float  # the old content has returned if a frame is closer to `before` than this
 
 
-def half_sizes(tinies: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """Scale [N, 3, 36, 64] to [N, 3, 18, 32] by the mean of 2 x 2 pixels."""
-    rows = np.add(tinies[:, :, 0::2], tinies[:, :, 1::2], dtype=np.int16)
-    return (rows[..., 0::2] + rows[..., 1::2]) >> 2
-
-
-def difference(a: Half, b: Half) -> float:
-    """Return the mean absolute difference over all pixels and the three channels, 0..255."""
-    return float(np.abs(a - b).mean())
-
-
-def active_area(a: Half, b: Half) -> tuple[slice, slice]:
-    """Return the rows and columns inside the black bars that both frames have, or all of them if too few remain."""
-    brightest = np.maximum(a[0], b[0])
-    rows = np.flatnonzero(brightest.max(axis=1) > BAR_LUMA)
-    columns = np.flatnonzero(brightest.max(axis=0) > BAR_LUMA)
-    if len(rows) < 6 or len(columns) < 8:
-        return slice(None), slice(None)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def best_correlation(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], shift_y: int, shift_x: int) -> float:
-    """Return the highest correlation of two images over shifts by up to `shift_y` rows and `shift_x` columns.
-
-    For each shift only the overlap counts; the sums over all overlaps are one matrix product.
-    """
-    height, width = a.shape
-    padded = np.zeros((3, height + 2 * shift_y, width + 2 * shift_x), np.float32)
-    a, b = a - a.mean(), (b - b.mean()).ravel()
-    padded[:, shift_y : shift_y + height, shift_x : shift_x + width] = a, a * a, np.ones_like(a)
-    shifted = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    sums = shifted.reshape(3, -1, height * width) @ np.stack([np.ones_like(b), b, b * b], axis=1)
-    (sum_a, sum_ab, _), (sum_aa, _, _), (count, sum_b, sum_bb) = sums.transpose(0, 2, 1)
-    spread_a = sum_aa - sum_a * sum_a / count + NOISE_VARIANCE * count
-    spread_b = sum_bb - sum_b * sum_b / count + NOISE_VARIANCE * count
-    return float(((sum_ab - sum_a * sum_b / count) / np.sqrt(spread_a * spread_b)).max())
-
-
 def differs_everywhere(a: Half, b: Half) -> bool:
     """Return whether two frames show different content: most of the area changed, and no shift explains it."""
-    rows, columns = active_area(a, b)
-    a, b = a[:, rows, columns], b[:, rows, columns]
+    a, b = inside_bars(a, b)
     if (np.abs(a - b).mean(axis=0) > CHANGED).mean() < CUT_SHARE:
         return False
-    luma_a, luma_b = a[0].astype(np.float32), b[0].astype(np.float32)
-    return best_correlation(luma_a, luma_b, SHIFT_Y, SHIFT_X) < SAME_STRUCTURE
+    return structure(a, b) < SAME_STRUCTURE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,15 +102,16 @@ class CutFinder:
         if place < 1 or not self._may_be_prominent(place):
             return
         recent = list(self._recent)
+        find = _slow_strength if _is_slow(recent, place) else _strength
         for mixed in range(min(MIXED_MAX, ahead - 1), -1, -1):
-            strength = _prominence(recent, place, mixed)
-            old, new = recent[place - 1].half, recent[place + mixed].half
-            if strength == 0.0 or not differs_everywhere(old, new):
+            strength = find(recent, place, mixed)
+            if strength == 0.0:
                 continue
             cut = Cut(index=self._count - 1 - ahead, mixed=mixed, strength=strength)
+            old, new = recent[place - 1].half, recent[place + mixed].half
             start_s, limit = recent[place].pts_s, RETURNED * difference(old, new)
             earlier = [frame for frame in recent[: place - 1] if frame.pts_s > start_s - HOLD_S]
-            later = recent[place + mixed + 1 :]
+            later = [frame for frame in recent[place + mixed + 1 :] if frame.pts_s < start_s + HOLD_S]
             if all(difference(frame.half, new) >= limit for frame in earlier) and all(
                 difference(frame.half, old) >= limit for frame in later
             ):
@@ -167,6 +124,8 @@ class CutFinder:
         step = self._recent[place].step
         if step < CUT_MIN / (MIXED_MAX + 1):
             return False
+        if self._recent[place].pts_s - self._recent[place - 1].pts_s > SLOW_S:
+            return True
         before = [self._recent[i].step for i in range(max(1, place - RADIUS), place)]
         return step >= CUT_RATIO * (_two_largest(before) / 2 + NOISE)
 
@@ -183,6 +142,38 @@ class CutFinder:
 
 def _two_largest(steps: list[float]) -> float:
     return sum(sorted(steps)[-2:])
+
+
+def _is_slow(recent: list[_Recent], place: int) -> bool:
+    """Return whether the frames around are so far apart that motion between them may be as large as a cut."""
+    first, last = max(0, place - RADIUS), min(len(recent) - 1, place + RADIUS)
+    return (recent[last].pts_s - recent[first].pts_s) > SLOW_S * (last - first)
+
+
+def _slow_strength(recent: list[_Recent], place: int, mixed: int) -> float:
+    """Return the difference across a cut with `mixed` mixed frames at a low frame rate, or 0.0 if it is not a cut."""
+    steps = [frame.step for frame in recent[place : place + mixed + 1]]
+    sides = recent[max(1, place - RADIUS) : place], recent[place + mixed + 1 : place + mixed + 1 + RADIUS]
+    around = sum(_second_largest([frame.step for frame in side]) for side in sides) / 2
+    if mixed and min(steps) < CUT_RATIO * (around + NOISE):
+        return 0.0
+    old, new = recent[place - 1].half, recent[place + mixed].half
+    strength = difference(old, new) if mixed else steps[0]
+    if strength < max(CUT_MIN, STRAIGHT * sum(steps) if mixed else 0.0):
+        return 0.0
+    before, after = recent[max(0, place - 2) : place], recent[place + mixed : place + mixed + 2]
+    kept = min(difference(b.half, a.half) for b in before for a in after) / strength
+    return strength if kept > RETURNED and is_other_content(old, new, kept=kept, around=around) else 0.0
+
+
+def _second_largest(steps: list[float]) -> float:
+    return sorted(steps)[-2] if len(steps) > 1 else 0.0
+
+
+def _strength(recent: list[_Recent], place: int, mixed: int) -> float:
+    """Return the difference across a cut with `mixed` mixed frames, or 0.0 if it is not a cut."""
+    strength = _prominence(recent, place, mixed)
+    return strength if strength and differs_everywhere(recent[place - 1].half, recent[place + mixed].half) else 0.0
 
 
 def _prominence(recent: list[_Recent], place: int, mixed: int) -> float:

@@ -88,8 +88,8 @@ def test_only_common_samples_count(runs: Path, tmp_path: Path) -> None:
     assert found.metrics["exact"].a == 1
 
 
-def test_ablations_and_numbers_of_completions_may_differ(runs: Path, tmp_path: Path) -> None:
-    ask = AskConfig(ablation="candidates_blanked", rollouts=2, temperature=1.0, batch_size=30)
+def test_probes_and_numbers_of_completions_may_differ(runs: Path, tmp_path: Path) -> None:
+    ask = AskConfig(probe="blank-candidates", rollouts=2, temperature=1.0, batch_size=30)
     evaluate(Looker, chosen(runs / "shards"), tmp_path / "blank", ask, ABOUT)
     (found,) = compare(report(runs, "good"), tmp_path / "blank" / "report.json")
     assert found.metrics["exact"].high < 0

@@ -23,6 +23,7 @@ def outcome(
     answer = LABELS[:k]
     made = Outcome(
         key=f"s{number:05d}",
+        pair_id="",
         rollout=rollout,
         config_hash="c0ffee",
         task="mvp",
@@ -117,6 +118,51 @@ def test_several_completions_of_a_sample() -> None:
     assert estimates["pass@3"].mean == pytest.approx(3 / 4)
     assert estimates["pass@3"].chance == pytest.approx(1 - (11 / 12) ** 3)
     assert "pass@1" not in table(made[::3], WEIGHTS)[0].estimates
+
+
+def paired(*answers: tuple[str, str]) -> list[Outcome]:
+    """One pair for each two answers, with right answers of K = 2 and l = 2, and a sample without a pair."""
+    made = [
+        outcome(2 * number + half, f"<answer>{', '.join(text)}</answer>", pair_id=f"p{number}")
+        for number, pair in enumerate(answers)
+        for half, text in enumerate(pair)
+    ]
+    return [*made, outcome(99, "<answer>A, B</answer>")]
+
+
+def test_the_pair_score_needs_both_answers() -> None:
+    """The same answer to both samples of a pair is right for one of them at most: exact .5, pair score 0."""
+    blind = table(paired(*[("AB", "CD")] * 8), WEIGHTS)[0]
+    assert list(blind.estimates)[:4] == ["pair_score", "pair_set", "twin_set", "exact"]
+    assert (blind.pairs, blind.samples) == (8, 17)
+    means = {name: e.mean for name, e in blind.estimates.items()}
+    assert (means["pair_score"], means["pair_set"], means["twin_set"]) == (0, 0, 0.5)
+    assert means["exact"] == 9 / 17
+    score_of = {
+        name: e.mean
+        for name, e in table(paired(("AB", "AB"), ("AB", "BA"), ("AC", "AB")), WEIGHTS)[0].estimates.items()
+    }
+    assert (score_of["pair_score"], score_of["pair_set"], score_of["twin_set"]) == pytest.approx((1 / 3, 2 / 3, 0))
+    assert "mvp: 17 samples (8 pairs) of" in to_text([blind])
+
+
+def test_the_pair_score_of_guesses_is_the_chance_level() -> None:
+    """The right pairs among all answers to two samples: 1 in 12 squared, and 1 set in 6 squared."""
+    every = [f"{a}{b}" for a in LABELS[:4] for b in LABELS[:4] if a != b]
+    row = table(paired(*[(one, other) for one in every for other in every]), WEIGHTS)[0]
+    for name, level in (("pair_score", 1 / 144), ("pair_set", 1 / 36), ("twin_set", 1 / 6)):
+        assert row.estimates[name].chance == pytest.approx(level)
+        assert row.estimates[name].mean == pytest.approx(level)
+
+
+def test_several_completions_of_a_pair_and_orphans() -> None:
+    """Of 2 x 2 ways to take an answer of each sample, one is right twice; a pair with one sample is not counted."""
+    texts = [("<answer>A, B</answer>", "no"), ("no", "<answer>A, B</answer>")]
+    made = [outcome(i, text, rollout=r, pair_id="p") for i, both in enumerate(texts) for r, text in enumerate(both)]
+    orphan = [outcome(2, "<answer>A, B</answer>", rollout=r, pair_id="q") for r in range(2)]
+    row = table([*made, *orphan], WEIGHTS)[0]
+    assert (row.pairs, row.samples, row.estimates["pair_score"].mean) == (1, 3, 0.25)
+    assert "pair_score" not in table(orphan, WEIGHTS)[0].estimates
 
 
 def coverage(trials: int, groups: int, draw: Callable[[int], Sequence[Outcome]]) -> dict[str, float]:

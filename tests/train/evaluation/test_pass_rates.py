@@ -49,6 +49,7 @@ def test_rates_are_those_of_the_rollouts(samples: Samples, whole: Path) -> None:
     table = pq.read_table(whole)
     assert {f.name: str(f.type) for f in table.schema} == {
         "key": "string",
+        "pair_id": "string",
         "task": "string",
         "rollouts": "int32",
         "correct": "int32",
@@ -83,7 +84,7 @@ def test_counts(samples: Samples, whole: Path, tmp_path: Path) -> None:
     assert counts == {"mvp": Counts(samples=13, always=always, never=none, useful=useful)}
     assert useful > 0
     assert measure_pass_rates(Looker, samples, tmp_path / "a.parquet", ASK, ABOUT)["mvp"].always == 13
-    blank = replace(ASK, ablation="candidates_blanked")
+    blank = replace(ASK, probe="blank-candidates")
     assert measure_pass_rates(Looker, samples, tmp_path / "b.parquet", blank, ABOUT)["mvp"].always == 0
 
 

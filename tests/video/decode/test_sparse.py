@@ -28,6 +28,7 @@ from tests.scenes import journey
 COUNT, FPS = 150, 25
 OPTIONS = FramesConfig(fps=2.0, max_fps=4.0, min_frames=4)
 PYRAMID = {"bf": "3", "g": "40", "b-pyramid": "normal"}
+X265 = {"preset": "ultrafast"}
 MAY_DIFFER = {"left_out_frames"}
 _WORLD = journey(2, COUNT)
 
@@ -37,8 +38,17 @@ def paint(n: int, width: int, height: int) -> Picture:
     return _WORLD(n // 75 * 61 % COUNT + n // 5, width, height)
 
 
+_ENCODED: dict[str, bytes] = {}
+
+
 def film(path: Path, **options: Any) -> Path:
-    return render(path, **({"options": PYRAMID, "frames": COUNT, "size": (192, 108), "paint": paint} | options))
+    """Write a video of these options; each is encoded once."""
+    given = {"options": PYRAMID, "frames": COUNT, "size": (192, 108), "paint": paint} | options
+    key = f"{path.suffix} {sorted(given.items())}"
+    if key not in _ENCODED:
+        _ENCODED[key] = render(path, **given).read_bytes()
+    path.write_bytes(_ENCODED[key])
+    return path
 
 
 def passed(path: Path, way: str, shots: str = "adaptive") -> tuple[VideoEntry, bytes]:
@@ -69,14 +79,14 @@ SPARSE: dict[str, dict[str, Any]] = {
     "edit_list.mp4": {"pts": range(-7, COUNT - 7), "container_options": {"avoid_negative_ts": "disabled"}},
     "uneven.mkv": {"pts": [40 * n + n * n % 17 for n in range(COUNT)], "time_base": Fraction(1, 1000)},
     "10_bit.mp4": {"pix_fmt": "yuv420p10le"},
-    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=50"}},
+    "hevc.mp4": {"codec": "libx265", "options": X265 | {"x265-params": "log-level=none:keyint=50"}},
 }
 FULL: dict[str, dict[str, Any]] = {
     "mpeg1.mpg": {"codec": "mpeg1video", "options": {"bf": "2"}},
     "mpeg2.ts": {"codec": "mpeg2video", "options": {"bf": "2"}},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "hevc.ts": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=50"}},
-    "hevc_layers.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:temporal-layers=2"}},
+    "hevc.ts": {"codec": "libx265", "options": X265 | {"x265-params": "log-level=none:keyint=50"}},
+    "hevc_layers.mp4": {"codec": "libx265", "options": X265 | {"x265-params": "log-level=none:temporal-layers=2"}},
     "no_b.mp4": {"options": {"bf": "0"}},
     "all_intra.mp4": {"options": {"g": "1"}},
     "interlaced.mp4": {"options": PYRAMID | {"x264-params": "interlaced=1"}},
@@ -155,7 +165,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "hevc.mp4": SPARSE["hevc.mp4"],
     "hevc_slices.mkv": {
         "codec": "libx265",
-        "options": {"x265-params": "log-level=none:keyint=50:slices=2"},
+        "options": X265 | {"x265-params": "log-level=none:keyint=50:slices=2"},
         "size": (256, 256),
     },
 }

@@ -128,12 +128,7 @@ def test_conformance(variant: Variant, backend: str, clip: Callable[[Variant], P
 
 def test_decord_names_the_reason_of_a_refusal(clip: Callable[[Variant], Path]) -> None:
     pytest.importorskip("decord", reason="needs the optional package decord")
-    reasons = {
-        "edit_list.mp4": "edit list hides 7",
-        "mpeg_ts.ts": "mpegts",
-        "odd_size.mp4": "127x71",
-        "av1.mp4": "av1",
-    }
+    reasons = {"edit_list.mp4": "edit list hides 7", "mpeg_ts.ts": "mpegts", "odd_size.mp4": "127x71", "av1.mp4": "av1"}
     for name, words in reasons.items():
         assert words in skip_of(clip(next(v for v in VARIANTS if v.name == name)), "decord").detail
 
@@ -177,21 +172,11 @@ def test_an_image_shrinks_to_the_area_and_never_grows(name: str, backend: str, c
                 assert read_counter(picture) == n
 
 
-PATCHES = {
-    "red": (200, 30, 40),
-    "green": (20, 180, 60),
-    "blue": (30, 60, 210),
-    "white": (255,) * 3,
-    "black": (0,) * 3,
-}
+PATCHES = {"red": (200, 30, 40), "green": (20, 180, 60), "blue": (30, 60, 210), "white": (255,) * 3, "black": (0,) * 3}
 FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     "limited.mp4": ("libx264", "yuv420p", {}),
     "full.mp4": ("libx264", "yuvj420p", {}),
-    "full.webm": (
-        "libvpx-vp9",
-        "yuv420p",
-        {"color_range": "pc"},
-    ),  # only flagged as full
+    "full.webm": ("libvpx-vp9", "yuv420p", {"color_range": "pc"}),  # only flagged as full
     "ten_bit.mp4": ("libx264", "yuv420p10le", {}),
     "rgb.mkv": ("libx264rgb", "rgb24", {}),
     "lossless_rgb.mkv": ("ffv1", "bgr0", {}),
@@ -276,11 +261,7 @@ def test_frames_that_do_not_move_forward_are_dropped_and_counted() -> None:
 
 @pytest.mark.parametrize(
     ("times", "reason"),
-    [
-        ([], SkipReason.NO_MOVING_PICTURE),
-        ([3], SkipReason.NO_MOVING_PICTURE),
-        ([3, 3], SkipReason.DECODE_ERROR),
-    ],
+    [([], SkipReason.NO_MOVING_PICTURE), ([3], SkipReason.NO_MOVING_PICTURE), ([3, 3], SkipReason.DECODE_ERROR)],
 )
 def test_fewer_than_two_frames_are_skipped(times: list[int | None], reason: SkipReason) -> None:
     with pytest.raises(Skip) as caught:
@@ -535,11 +516,7 @@ def test_playlists_and_scripts_are_refused(backend: str, tmp_path: Path) -> None
 
     secret = render(tmp_path / "secret.ts", frames=10)
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\nsecret.ts\n#EXT-X-ENDLIST\n"
-    traps = {
-        "list.m3u8": playlist,
-        "list.mp4": playlist,
-        "script.mp4": f"ffconcat version 1.0\nfile {secret.name}\n",
-    }
+    traps = {"list.m3u8": playlist, "list.mp4": playlist, "script.mp4": f"ffconcat version 1.0\nfile {secret.name}\n"}
     for name, text in traps.items():
         (tmp_path / name).write_text(text)
     with av.open(str(tmp_path / "script.mp4")) as container:  # the danger is real: unguarded, it opens the other
@@ -551,8 +528,7 @@ def test_playlists_and_scripts_are_refused(backend: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["concat:a|b.mp4", "http:x.mp4", "pipe:0.mp4", "sp ace\n.x.mp4", "\N{PARTY POPPER}%03d.mp4", "-i.mp4"],
+    "name", ["concat:a|b.mp4", "http:x.mp4", "pipe:0.mp4", "sp ace\n.x.mp4", "\N{PARTY POPPER}%03d.mp4", "-i.mp4"]
 )
 def test_names_are_not_interpreted(name: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render(tmp_path / "a.mp4", frames=5).rename(tmp_path / name)

@@ -43,9 +43,7 @@ def probabilities(*runs: tuple[int, int]) -> np.ndarray[tuple[int], np.dtype[np.
     ],
 )
 def test_runs_to_boundaries(
-    middle: Sequence[tuple[int, int]],
-    inside: Sequence[tuple[int, int]],
-    expected: Sequence[tuple[str, float, float]],
+    middle: Sequence[tuple[int, int]], inside: Sequence[tuple[int, int]], expected: Sequence[tuple[str, float, float]]
 ) -> None:
     """100 frames at 10 per second."""
     times_s = np.arange(100) / 10
