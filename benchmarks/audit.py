@@ -4,9 +4,9 @@
     python benchmarks/audit.py --quick --json
     python benchmarks/audit.py --shards shards/ --no-leaks  # time on your own shards instead of synthetic ones
 
-CPU seconds of one core. The samples are same-strip twins with frames of 448 x 252 px; encoders are not included. Their
-JPEGs have the size of real ones, 20 to 22 kB (clips of ../shared/corpus: 20). `x decoding` compares with reading the
-shard and decoding, at half size, the ten frames that each sample needs: a busy machine changes this ratio less.
+CPU seconds of one core. The samples are same-strip twins with frames of 448 x 252 px. Their JPEGs have the size of real
+ones, 20 to 22 kB (clips of ../shared/corpus: 20). `x decoding` compares with reading the shard and decoding, at half
+size, ten frames of each sample: a busy machine changes this ratio less.
 Memory: the audit looks at 5,000 samples at most, so 16,000 take the memory of 5,000.
 Not included: the embedder, some 20 ms a frame (benchmarks/embedders.py).
 """

@@ -100,7 +100,7 @@ class Embeddings:
 class Cache:
     """The artefacts and looks of the last few thousand images, because twins show the same ones."""
 
-    CACHED = 4096  # 40 MB
+    CACHED = 4096  # 50 MB
 
     def __init__(self) -> None:
         self._looks: dict[int, Look] = {}

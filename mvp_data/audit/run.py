@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvp_data.audit.features import Cache, Embeddings
-from mvp_data.audit.pairs import PAIR_KINDS, Row, compared, rows, told_first
+from mvp_data.audit.pairs import Row, compared, rows, told_first
 from mvp_data.audit.scoring import Answers, Result, families, guessing, judge, seeing_runs, sure_level
 from mvp_data.audit.solvers import LEAK
 from mvp_data.audit.tally import Measurer, Tally
@@ -218,7 +218,6 @@ def _finish(tallies: Mapping[str, Tally], path: Path, total: int, measurer: Meas
 def _part(tally: Tally, answers: Answers, by_group: bool, missing: str, sure: float) -> TaskAudit:
     groups = int(answers.clusters.max()) + 1 if by_group else 1
     paired = len(answers.pairs) > 0
-    twins = answers.pairs[tally.kinds[answers.pairs[:, 0]] == PAIR_KINDS.index("same_strip")]
     return TaskAudit(
         task=tally.task.name,
         k=tally.k,
@@ -233,7 +232,7 @@ def _part(tally: Tally, answers: Answers, by_group: bool, missing: str, sure: fl
         chance=guessing(tally.question, paired=paired),
         seeing_runs=seeing_runs(tally.question, paired=paired),
         results=tuple(judge(answers, sure)),
-        told_first=told_first(tally.starts, twins, answers.clusters) if by_group else None,
+        told_first=told_first(tally.starts, answers.strips, answers.clusters) if by_group else None,
         compared=compared(answers),
         rows=rows(answers, tally.kinds, tally.shots),
     )

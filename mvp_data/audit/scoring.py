@@ -53,6 +53,7 @@ class Answers:
     right: Mapping[str, Numbers]  # by solver, [samples, slots]: the right slot of each label of its answers, or -1
     clusters: Numbers  # [samples] the units of the intervals
     pairs: Numbers = field(default_factory=lambda: NO_PAIRS)  # [pairs, 2] the samples of each pair
+    strips: Numbers = field(default_factory=lambda: NO_PAIRS)  # those of `pairs` that are same-strip twins
     floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by solver: a higher chance by metric
 
     def kind(self, solver: str) -> str:
@@ -232,6 +233,9 @@ def _sums(answers: Answers, names: Sequence[str]) -> tuple[Floats, Floats, list[
     sums, sizes, tails = [], [], []
     for name in names:
         found = scores(answers.right[name], answers.question, answers.pairs)
+        if SOLVERS[name].for_twins:
+            of_twins = np.isin(np.arange(len(answers.clusters)), answers.strips)
+            found = {metric: (value * of_twins, weight * of_twins) for metric, (value, weight) in found.items()}
         for value, weight in found.values():
             sums.append(np.bincount(answers.clusters, value * weight))
             sizes.append(np.bincount(answers.clusters, weight))

@@ -70,7 +70,7 @@ class Solver:
     least_slots: int = 1  # fewest labels in an answer
     two_halves: bool = False  # whether the pool must hold as many distractors as hidden frames
     fits_runs: bool = False  # whether it needs `Distances.fits`
-    for_twins: bool = False  # whether it only makes sense for same-strip twins
+    for_twins: bool = False  # whether only its answers to same-strip twins count
     judged: tuple[str, ...] | None = None  # the metrics that decide beside the pair score; None: `scoring.judged`
 
     @property

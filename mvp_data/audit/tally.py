@@ -173,7 +173,7 @@ class Tally:
             except MissingDependencyError as error:
                 missing = str(error)
         slots = {name: np.take_along_axis(right, found, axis=1) for name, found in chosen.items()}
-        least = floor(self.starts, strips) * len(strips) / max(1, len(pairs))
+        least = floor(self.starts, strips)
         floors = {"selection": least, "whole": least, PAIR: least, PAIR_SET: least}
         answers = Answers(
             task=self.task,
@@ -181,6 +181,7 @@ class Tally:
             right=slots,
             clusters=clusters,
             pairs=pairs,
+            strips=strips,
             floors={"mask-start": floors} if least else {},
         )
         return answers, missing

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mvp_data.core.types import THUMBNAIL_HEIGHT_PX, THUMBNAIL_WIDTH_PX
 from mvp_data.puzzles.thumbnails import BLUR_SUM, MOVED_LUMA, MOVED_SHARE, blurred, middle
 from mvp_data.shards.record import SPLITS
 
@@ -176,7 +175,7 @@ def _alike(a: Luma, b: Luma) -> Iterator[Pairs]:
 
 def _areas(luma: Luma) -> npt.NDArray[np.float32]:
     """The mean luma of 8 x 6 areas of each thumbnail, minus the mean of all: [n, 48], in levels."""
-    height, width = THUMBNAIL_HEIGHT_PX // 6, THUMBNAIL_WIDTH_PX // 8
-    means = luma.reshape(len(luma), 6, height, 8, width).mean(axis=(2, 4)).reshape(len(luma), -1) / BLUR_SUM
+    count, height, width = luma.shape
+    means = luma.reshape(count, 6, height // 6, 8, width // 8).mean(axis=(2, 4)).reshape(count, -1) / BLUR_SUM
     areas: npt.NDArray[np.float32] = (means - means.mean(axis=1, keepdims=True)).astype(np.float32)
     return areas

@@ -40,8 +40,8 @@ def test_a_look_is_small_and_complete() -> None:
     ramp = Image.fromarray(np.tile(np.linspace(0, 255, 224, dtype=np.uint8), (126, 1))).convert("YCbCr")
     (look,) = looks([ramp])
     size = look.pixels.nbytes + look.gradients.nbytes + look.colours.nbytes + len(look.thumbnail)
-    assert size < 12_000
-    assert len(look.thumbnail) == 32 * 18
-    assert np.all(np.diff(np.frombuffer(look.thumbnail, np.uint8).reshape(18, 32).astype(int), axis=1) > 0)
+    assert size < 14_000
+    assert len(look.thumbnail) == 64 * 36
+    assert np.all(np.diff(np.frombuffer(look.thumbnail, np.uint8).reshape(36, 64).astype(int), axis=1) > 0)
     assert np.isclose(float((look.hog.astype(float) ** 2).sum()), 2, atol=0.01)
     assert len({len(looks([Image.new("YCbCr", size)])[0].gradients) for size in ((1, 1), (40, 300), (448, 252))}) == 1

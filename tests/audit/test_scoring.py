@@ -309,6 +309,7 @@ def in_pairs(right: np.ndarray, name: str = "split-runs", floors: dict[str, dict
         right={name: right},
         clusters=np.arange(len(right)) // 4,
         pairs=pairs,
+        strips=pairs,
         floors=floors or {},
     )
     return judge(answers, sure_level(9))[0]
@@ -356,6 +357,17 @@ def test_pairs_that_are_right_in_several_videos_win() -> None:
     assert (result.verdict, result.wins_on) == ("wins", ("pair set",))
     half[4] = -1
     assert "pair set" not in in_pairs(half).wins_on  # one video may be luck
+
+
+def test_a_solver_for_twins_is_scored_on_twins_alone() -> None:
+    right = np.array([[0, 1, 2, 3], [-1] * 4, [0, 1, 2, 3], [0, 1, 2, 3]] * 6)
+    pairs = np.arange(24).reshape(-1, 2)
+    answers = Answers(
+        task=MVP_TASK, question=MVP, right={"mask-start": right}, clusters=np.arange(24) // 4, pairs=pairs,
+        strips=pairs[::2],
+    )  # fmt: skip
+    (result,) = judge(answers, 0.95)
+    assert (result.estimates["pair"].mean, result.estimates["selection"].mean) == (0, 0)
 
 
 def test_a_floor_replaces_chance() -> None:

@@ -19,6 +19,7 @@ from mvp_data.config.options import (
     from_options,
     read_yaml,
 )
+from mvp_data.config.presets import PRESETS
 from mvp_data.core.errors import ConfigError
 
 BASE: dict[str, Any] = {"src": ["videos"], "out": "shards"}
@@ -122,6 +123,17 @@ def test_hashes_do_not_depend_on_where_or_how_options_are_given() -> None:
     assert one.extract_hash() == two.extract_hash() == three.extract_hash()
     assert one.content_hash() == two.content_hash() == three.content_hash()
     assert one.extract_hash() != one.content_hash()
+
+
+def test_presets() -> None:
+    short = from_options({**BASE, "preset": "short", "hidden_frames": 5})
+    assert (short.mask.hidden_frames, short.mask.frame_reuse) == (5, 2), "options that are given win"
+    assert from_options({**BASE, "preset": "default"}) == from_options(BASE)
+    assert from_options({**BASE, "preset": "paper"}).mine.decoy_share == 0
+    with pytest.raises(ConfigError, match="preset: 'long' is not one of default, short, paper"):
+        from_options({**BASE, "preset": "long"})
+    for preset in PRESETS:
+        from_options({**BASE, **PRESETS[preset]})
 
 
 def test_unknown_keys_are_all_listed() -> None:

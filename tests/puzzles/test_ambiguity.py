@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from benchmarks.unique import FILMS, Counts, count_all, default_thresholds
 from mvp_data.core.types import THUMBNAIL_BYTES, Vectors
 from mvp_data.embedding.load import load_embedder
-from mvp_data.puzzles.ambiguity import direction_evidence, loops
+from mvp_data.puzzles.ambiguity import direction_evidence, loops, order_evidence, swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo
 from mvp_data.puzzles.dedup import deduplicate
 from mvp_data.puzzles.make import make_puzzles
+from mvp_data.puzzles.rules import ORDER_EVIDENCE
 from mvp_data.puzzles.thumbnails import BLUR_SUM, blurred, distances, middle
 from tests.builders import THRESHOLDS, config, kept_video, noise, thumbnail_from, walk, with_gram
 from tests.known_truth import FPS, SIZE, Asked, Film, apart
@@ -43,6 +44,27 @@ def test_direction_of_a_run(places: tuple[float, ...], forwards: int) -> None:
         assert min(forwards * x for x in evidence) > 1
     else:
         assert max(evidence) <= 1
+
+
+@pytest.mark.parametrize(
+    ("places", "clear"),
+    [
+        ((0, 3, 6, 9, 12), True),
+        ((0, 6, 3, 9, 12), False),  # two neighbours are exchanged
+        ((0, 3, 6.1, 6, 12), False),  # so are two that hardly differ
+    ],
+)
+def test_the_order_of_neighbours(places: tuple[float, ...], clear: bool) -> None:
+    video = on_a_line(*places)
+    assert (order_evidence(video, [1, 2, 3], (0, 4), THRESHOLDS) >= ORDER_EVIDENCE) == clear
+
+
+def test_runs_in_each_other_s_gaps() -> None:
+    video = on_a_line(0, 1, 2, 3, 6, 7, 8, 9)
+    gaps = (0, 3), (4, 7)
+    right, exchanged = (swap_evidence(video, runs, gaps, THRESHOLDS) for runs in (((1, 2), (5, 6)), ((5, 6), (1, 2))))
+    assert min(right) > 1
+    assert max(exchanged) < -1
 
 
 def test_only_the_frames_next_to_the_gap_count() -> None:
