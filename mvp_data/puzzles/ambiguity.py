@@ -1,8 +1,8 @@
 """Detects hidden runs whose order or place is ambiguous, such as a swing, a dance, or a walk there and back.
 
-A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately,
-and a run is refused only if it is ambiguous by both. If one of them can order the run, the puzzle is hard but fair;
-without such puzzles a solver could sort by similarity alone.
+A *run* is the K hidden key frames of a puzzle in their original order. Vectors and thumbnails are judged separately.
+Both must see the direction of a run. For the order of two neighbours, and for the places of two runs, one of them is
+enough: such a puzzle is hard but fair, and without it a solver could sort by similarity alone.
 """
 
 from collections.abc import Sequence
@@ -93,6 +93,31 @@ def swap_evidence(
     by_vectors = 1 - video.vectors[ends] @ video.vectors[frames].T
     noise = max((1 - thresholds.repeat) / 2, 1e-3)
     return _advantage(by_vectors) / noise, _advantage(distances(video, ends, frames)) / NOISE_LUMA
+
+
+def exchange_evidence(
+    video: KeptVideo, runs: tuple[Places, Places], gaps: tuple[Ends, Ends], thresholds: Thresholds
+) -> float:
+    """How much better two runs are than with one frame of each exchanged, for the two that are most easily exchanged.
+
+    In units of noise, by the better of vectors and pixels, as in `order_evidence`.
+    """
+    first, second = ([gap[0], *run, gap[1]] for run, gap in zip(runs, gaps, strict=True))
+    chain, start = [*first, *second], len(first)
+    noise = max((1 - thresholds.repeat) / 2, 1e-3)
+    judges = (1 - video.vectors[chain] @ video.vectors[chain].T) / noise, distances(video, chain, chain) / NOISE_LUMA
+    pairs = [(a, b) for a in range(1, start - 1) for b in range(start + 1, len(chain) - 1)]
+    gains = [
+        max(
+            far[b, [a - 1, a + 1]].sum()
+            + far[a, [b - 1, b + 1]].sum()
+            - far[a, [a - 1, a + 1]].sum()
+            - far[b, [b - 1, b + 1]].sum()
+            for far in judges
+        )
+        for a, b in pairs
+    ]
+    return round(float(min(gains)) / 2, 5)
 
 
 def _advantage(steps: Numbers) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from mvp_data.core.seeds import shuffled, unit
 from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
-from mvp_data.puzzles.ambiguity import swap_evidence
+from mvp_data.puzzles.ambiguity import exchange_evidence, swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.repeats import any_alike
 from mvp_data.puzzles.thumbnails import distances
@@ -156,8 +156,11 @@ def distinct(runs: tuple[Run, Run], episodes: tuple[Episode, Episode], threshold
     ends = [ends_of(run.video, episode) for run, episode in zip(runs, episodes, strict=True)]
     if runs[0].video is not runs[1].video or ends[0] is None or ends[1] is None:
         return True
-    places = runs[0].places, runs[1].places
-    return max(swap_evidence(runs[0].video, places, (ends[0], ends[1]), thresholds)) >= SWAP_EVIDENCE
+    places, gaps = (runs[0].places, runs[1].places), (ends[0], ends[1])
+    return (
+        max(swap_evidence(runs[0].video, places, gaps, thresholds)) >= SWAP_EVIDENCE
+        and exchange_evidence(runs[0].video, places, gaps, thresholds) > 0
+    )
 
 
 def told_by_context(runs: tuple[Run, Run], episodes: tuple[Episode, Episode]) -> bool:

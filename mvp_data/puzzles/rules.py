@@ -15,9 +15,9 @@ from mvp_data.puzzles.repeats import alike_in, moves
 from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Drop, Places
 
-# Least noise units by which the order of two neighbours must be better than the exchanged one. A reader solved 14 of 16
-# puzzles above it, and 4 of 8 below.
-ORDER_EVIDENCE = 0.5
+# Least noise units by which the order of two neighbours must be better than the exchanged one. Of 34 answers of readers
+# to puzzles above it, 28 were exact; of 26 to puzzles below it, or whose direction one judge did not see, 17.
+ORDER_EVIDENCE = 0.75
 
 
 def refuse(
@@ -68,7 +68,8 @@ def _ambiguous(
 
 def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds) -> Drop | None:
     """The reason why the order of a run is ambiguous: backwards or with two frames exchanged, or it occurs again."""
-    if max(direction_evidence(video, hidden, visible, thresholds)) <= 1:
+    ends, trend, pixel_ends, pixel_trend = direction_evidence(video, hidden, visible, thresholds)
+    if min(max(ends, trend), max(pixel_ends, pixel_trend)) <= 1:
         return Drop.REVERSIBLE
     ends = around_gap(hidden, visible)
     if (
