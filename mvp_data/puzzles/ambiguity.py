@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.repeats import alike_in
+from mvp_data.puzzles.motion import clear_motion
 from mvp_data.puzzles.thumbnails import Numbers, distances
 from mvp_data.puzzles.types import Places
 
@@ -69,6 +69,11 @@ def order_evidence(video: KeptVideo, hidden: Sequence[int], ends: Ends, threshol
 
     In units of noise, by the better of vectors and pixels; negative if both find the exchanged order more plausible.
     """
+    return _order_evidence(video, tuple(hidden), ends, thresholds)
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _order_evidence(video: KeptVideo, hidden: Places, ends: Ends, thresholds: Thresholds) -> float:
     chain = [ends[0], *hidden, ends[1]]
     noise = max((1 - thresholds.repeat) / 2, 1e-3)
     judges = (1 - video.vectors[chain] @ video.vectors[chain].T) / noise, distances(video, chain, chain) / NOISE_LUMA
@@ -146,13 +151,21 @@ def _loops(video: KeptVideo, hidden: Places, thresholds: Thresholds) -> bool:
     similarities = np.round(video.vectors[list(hidden)] @ video.vectors.T, 5)
     similarities[:, hidden[0] : hidden[-1] + 1] = -1
     among_hidden = distances(video, hidden, hidden)
-    twins: list[list[int]] = []
+    closer: list[list[int]] = []  # by vectors and pixels; motion is judged last, since it costs most
     for number, place in enumerate(hidden):
         found = np.flatnonzero(similarities[number] >= thresholds.ambiguous)
         near = [among_hidden[number, n] for n in (number - 1, number + 1) if 0 <= n < len(hidden)]
-        closer = found[distances(video, [place], found)[0] < min(near)].tolist()
-        twins.append([far for far in closer if alike_in(video, place, far, thresholds.ambiguous)])
-    return 2 * max(_longest(twins), _longest(twins[::-1])) > len(hidden)
+        closer.append(found[distances(video, [place], found)[0] < min(near)].tolist())
+    if not _most_recur(closer):
+        return False
+    pairs = [(place, far) for place, row in zip(hidden, closer, strict=True) for far in row]
+    moving = iter(clear_motion([(video.thumbnail(place), video.thumbnail(far)) for place, far in pairs]))
+    return _most_recur([[far for far in row if not next(moving)] for row in closer])
+
+
+def _most_recur(twins: Sequence[Sequence[int]]) -> bool:
+    """Whether a chain through the similar places of each hidden frame has more than half of the hidden frames."""
+    return 2 * max(_longest(twins), _longest(twins[::-1])) > len(twins)
 
 
 def _longest(places: Sequence[Sequence[int]]) -> int:
@@ -166,4 +179,5 @@ def _longest(places: Sequence[Sequence[int]]) -> int:
 def clear_caches() -> None:
     """Clear the caches. A cached video keeps the vectors of the whole corpus in memory."""
     _direction_evidence.cache_clear()
+    _order_evidence.cache_clear()
     _loops.cache_clear()

@@ -18,7 +18,7 @@ from mvp_data.core.types import Vectors
 from mvp_data.embedding.search import Neighbours
 from mvp_data.puzzles.ambiguity import exchange_evidence, swap_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.repeats import any_alike
+from mvp_data.puzzles.repeats import any_alike, repeats_any
 from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Distractor, Episode, FrameRef, HiddenSegment
 
@@ -147,20 +147,23 @@ def pair_of(first: Run, second: Run, thresholds: Thresholds) -> Pair | None:
 
 def distinct(runs: tuple[Run, Run], episodes: tuple[Episode, Episode], thresholds: Thresholds) -> bool:
     """Whether neither run shows the same as a frame of the other's gap, and each clearly belongs to its own gap."""
-    for run, other, episode in zip(runs, reversed(runs), episodes, strict=True):
-        gap = gap_places(run.video, episode)
-        thumbnails = [run.video.thumbnail(place) for place in gap]
-        vectors = run.video.vectors[gap.start : gap.stop]
-        if any_alike(vectors, thumbnails, other.vectors, other.thumbnails, thresholds.distinct):
-            return False
     ends = [ends_of(run.video, episode) for run, episode in zip(runs, episodes, strict=True)]
-    if runs[0].video is not runs[1].video or ends[0] is None or ends[1] is None:
-        return True
-    places, gaps = (runs[0].places, runs[1].places), (ends[0], ends[1])
-    return (
-        max(swap_evidence(runs[0].video, places, gaps, thresholds)) >= SWAP_EVIDENCE
-        and exchange_evidence(runs[0].video, places, gaps, thresholds) > 0
+    if runs[0].video is runs[1].video and ends[0] is not None and ends[1] is not None:
+        told = (runs[0].video, (runs[0].places, runs[1].places), (ends[0], ends[1]), thresholds)
+        if max(swap_evidence(*told)) < SWAP_EVIDENCE or exchange_evidence(*told) <= 0:
+            return False
+    return not any(
+        _repeated(run.video, gap_places(run.video, episode), other, thresholds.distinct)
+        for run, other, episode in zip(runs, reversed(runs), episodes, strict=True)
     )
+
+
+def _repeated(video: KeptVideo, places: Sequence[int], run: Run, threshold: float) -> bool:
+    """Whether one of these frames of a video shows the same as a frame of the run."""
+    if video is run.video:
+        return any(repeats_any(video, place, run.places, threshold) for place in places)
+    thumbnails = [video.thumbnail(place) for place in places]
+    return any_alike(video.vectors[list(places)], thumbnails, run.vectors, run.thumbnails, threshold)
 
 
 def told_by_context(runs: tuple[Run, Run], episodes: tuple[Episode, Episode]) -> bool:
@@ -201,13 +204,10 @@ def _context_without(run: Run, other: Run, thresholds: Thresholds) -> Episode | 
     """The first context of a run that shows no frame of the other run, or `None`."""
     same_video = run.video is other.video
     span = range(other.segment.hidden[0], other.segment.hidden[-1] + 1) if same_video else range(0)
-    vectors, thumbnails = other.vectors, other.thumbnails
     for episode in run.segment.episodes:
         if any(frame in span for frame in episode.context):
             continue
-        visible = run.video.vectors[run.video.rows(episode.context)]
-        shown = [run.video.entry.frames.thumbnail(frame) for frame in episode.context]
-        if not any_alike(visible, shown, vectors, thumbnails, thresholds.repeat):
+        if not _repeated(run.video, run.video.rows(episode.context), other, thresholds.repeat):
             return episode
     return None
 

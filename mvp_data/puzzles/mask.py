@@ -7,7 +7,7 @@ from mvp_data.config.options import MaskConfig
 from mvp_data.core.seeds import shuffled, unit
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask_policies import POLICIES
-from mvp_data.puzzles.repeats import alike_in
+from mvp_data.puzzles.repeats import repeats_any
 from mvp_data.puzzles.rules import refuse
 from mvp_data.puzzles.types import Drop, Episode, HiddenSegment, Places, Strip
 from mvp_data.tasks.catalogue import TASKS
@@ -60,9 +60,9 @@ def task_of(video: KeptVideo, place: int, seed: int, shares: Sequence[tuple[str,
 
 
 def visible_beside(
-    video: KeptVideo, hidden: Sequence[int], places: range, count: int, thresholds: Thresholds
+    video: KeptVideo, runs: Sequence[Places], places: range, count: int, thresholds: Thresholds
 ) -> Places | None:
-    """The first `count` of these places (or fewer), those that repeat a hidden frame left out.
+    """The first `count` of these places (or fewer), those that repeat a frame of these hidden runs left out.
 
     `places` go away from the gap. None if more than `LEFT_OUT` frames beside the gap would be left out.
     """
@@ -70,7 +70,7 @@ def visible_beside(
     for number, place in enumerate(places):
         if len(found) == count or (not found and number > LEFT_OUT):
             break
-        if not any(alike_in(video, place, h, thresholds.repeat) for h in hidden):
+        if not any(repeats_any(video, place, run, thresholds.repeat) for run in runs):
             found.append(place)
     return tuple(found) if found or not places or not count else None
 
@@ -117,9 +117,9 @@ def _with_contexts(
     before_least, after_least = least_context(proposal.task, config)
     if not TASKS[proposal.task].needs_order:
         config = replace(config, reversible="keep")
-    left = visible_beside(video, hidden, range(hidden[0] - 1, -1, -1), context - after_least, thresholds)
+    left = visible_beside(video, [hidden], range(hidden[0] - 1, -1, -1), context - after_least, thresholds)
     right_places = range(proposal.end, len(video.kept))
-    right = visible_beside(video, hidden, right_places, context - before_least, thresholds)
+    right = visible_beside(video, [hidden], right_places, context - before_least, thresholds)
     if left is None or right is None:
         return Drop.REPEATED_CONTEXT
     splits = range(max(before_least, context - len(right)), min(context - after_least, len(left)) + 1)

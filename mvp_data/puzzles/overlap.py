@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mvp_data.core.seeds import stable_hash
 from mvp_data.core.types import Vectors
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
-from mvp_data.puzzles.repeats import alike
+from mvp_data.puzzles.repeats import alike_pairs
 from mvp_data.puzzles.types import Puzzle
 
 Showing: TypeAlias = tuple[Puzzle, Puzzle]  # the first shows the second
@@ -64,9 +64,8 @@ def shown(puzzles: Sequence[Puzzle], videos: Mapping[str, KeptVideo], thresholds
     cosines = np.round(visible.vectors @ hidden.vectors.T, 5)
     # Frames that show the same are at least similar; the judges look only at those.
     same = cosines >= thresholds.low
-    for row, column in np.argwhere(same).tolist():
-        pair = visible.thumbnails[row], hidden.thumbnails[column]
-        same[row, column] = alike(float(cosines[row, column]), *pair, thresholds.repeat)
+    pairs = [(visible.thumbnails[row], hidden.thumbnails[column]) for row, column in np.argwhere(same).tolist()]
+    same[same] = alike_pairs(cosines[same].tolist(), pairs, thresholds.repeat)
     found = np.asarray(same.reshape(count, -1, count, k).any(axis=1))  # [sample, sample, hidden frame]
     found[np.arange(count), np.arange(count)] = False
     return np.all(found, axis=2), np.any(found, axis=2)

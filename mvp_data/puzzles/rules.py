@@ -1,6 +1,6 @@
 """The rules for hidden segments. A puzzle that breaks none has one right answer, which its context shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise
 
@@ -11,7 +11,7 @@ from mvp_data.puzzles import ambiguity, repeats
 from mvp_data.puzzles.ambiguity import CACHE_SIZE, direction_evidence, loops, order_evidence
 from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.mask_policies import POLICIES, around_gap
-from mvp_data.puzzles.repeats import alike_in, moves
+from mvp_data.puzzles.repeats import alike_in, moves, repeats_any
 from mvp_data.puzzles.thumbnails import distances
 from mvp_data.puzzles.types import Drop, Places
 
@@ -32,13 +32,19 @@ def refuse(
         return Drop.POLICY
     if is_montage(video, hidden, visible, config.max_hidden_shots):
         return Drop.MONTAGE
+    if reason := refuse_run(video, hidden, config, thresholds):
+        return reason
+    if any(repeats_any(video, place, tuple(hidden), thresholds.repeat) for place in visible):
+        return Drop.REPEATED_CONTEXT
+    return ambiguous(video, hidden, visible, config, thresholds)
+
+
+def refuse_run(video: KeptVideo, hidden: Sequence[int], config: MaskConfig, thresholds: Thresholds) -> Drop | None:
+    """The first rule that a segment breaks in every context, or `None`."""
     if not all(moves(video, a, b) for a, b in pairwise(hidden)):
         return Drop.NO_MOTION
-    if len(hidden) < config.hidden_frames or _any_alike(video, combinations(hidden, 2), thresholds.distinct):
-        return Drop.REPEATED_HIDDEN
-    if _any_alike(video, ((h, v) for h in hidden for v in visible), thresholds.repeat):
-        return Drop.REPEATED_CONTEXT
-    return _ambiguous(video, hidden, visible, config, thresholds)
+    repeated = any(alike_in(video, a, b, thresholds.distinct) for a, b in combinations(hidden, 2))
+    return Drop.REPEATED_HIDDEN if repeated or len(hidden) < config.hidden_frames else None
 
 
 def is_montage(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], most_shots: int) -> bool:
@@ -53,14 +59,13 @@ def is_montage(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], 
     return len(shots) > most_shots or (len(shots) > 1 and not continued)
 
 
-def _any_alike(video: KeptVideo, pairs: Iterable[tuple[int, int]], threshold: float) -> bool:
-    return any(alike_in(video, a, b, threshold) for a, b in pairs)
-
-
-def _ambiguous(
+def ambiguous(
     video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], config: MaskConfig, thresholds: Thresholds
 ) -> Drop | None:
-    """The reason why another order or another choice of frames could be right, or `None`."""
+    """The reason why another order or another choice of frames could be right, or `None`.
+
+    Of the visible frames only the two next to the gap count.
+    """
     if min(direction_evidence(video, hidden, visible, thresholds)) <= 1 and _recurs(video, hidden, visible):
         return Drop.RECURRING
     return doubt(video, hidden, visible, thresholds) if config.reversible == "drop" else None
@@ -68,15 +73,12 @@ def _ambiguous(
 
 def doubt(video: KeptVideo, hidden: Sequence[int], visible: Sequence[int], thresholds: Thresholds) -> Drop | None:
     """The reason why the order of a run is ambiguous: backwards or with two frames exchanged, or it occurs again."""
-    ends, trend, pixel_ends, pixel_trend = direction_evidence(video, hidden, visible, thresholds)
-    if min(max(ends, trend), max(pixel_ends, pixel_trend)) <= 1:
+    evidence = direction_evidence(video, hidden, visible, thresholds)
+    if min(max(evidence[:2]), max(evidence[2:])) <= 1:
         return Drop.REVERSIBLE
-    ends = around_gap(hidden, visible)
-    if (
-        ends[0] < hidden[0]
-        and hidden[-1] < ends[1]
-        and order_evidence(video, hidden, ends, thresholds) < ORDER_EVIDENCE
-    ):
+    before, after = around_gap(hidden, visible)
+    two_sided = before < hidden[0] and hidden[-1] < after
+    if two_sided and order_evidence(video, hidden, (before, after), thresholds) < ORDER_EVIDENCE:
         return Drop.EXCHANGEABLE
     return Drop.LOOPING if loops(video, hidden, thresholds) else None
 
@@ -107,4 +109,4 @@ def clear_caches() -> None:
     """Clear the caches of this module, of `ambiguity` and of `repeats`."""
     _recurs_between.cache_clear()
     ambiguity.clear_caches()
-    repeats.clear_cache()
+    repeats.clear_caches()

@@ -19,12 +19,12 @@ from mvp_data.puzzles.corpus import KeptVideo, Thresholds
 from mvp_data.puzzles.decoys import Half, Pair, Run, Solved, distinct
 from mvp_data.puzzles.mask import episode_of, least_context, visible_beside
 from mvp_data.puzzles.mask_policies import POLICIES
-from mvp_data.puzzles.repeats import alike_in
-from mvp_data.puzzles.rules import refuse
+from mvp_data.puzzles.repeats import repeats_any
+from mvp_data.puzzles.rules import ambiguous, is_montage, refuse_run
 from mvp_data.puzzles.types import Episode, HiddenSegment, Places
 
 BRIDGES = (1, 2, 3)  # visible frames between the runs
-SHIFTS = (0, 1, 2)  # frames left out before the second run, so that a hard one is found more often
+SHIFTS = range(7)  # frames left out before the second run, so that a hard one is found more often
 # A pair is worth this, less the success of the similarity solvers on it; one that they solve better is not taken. With
 # 1.25, 0.7 and 0.55, 40 clips give 106, 102 and 98 samples; the shortest path solves .34, .28 and .25 of them.
 WORTH = 0.7
@@ -85,6 +85,7 @@ class _Search:
 
     def __init__(self, video: KeptVideo, config: MaskConfig, thresholds: Thresholds, solved: Solved, seed: int) -> None:
         self._video, self._config, self._thresholds = video, config, thresholds
+        self._policy = POLICIES[config.mask_policy]
         self._solved, self._seed = solved, seed
         self._edge = least_context("mvp", config)[0]
 
@@ -92,13 +93,14 @@ class _Search:
     def _segments(self) -> list[Places]:
         """The key frames of a run that begins at each place; empty where there is none."""
         k, size = self._config.hidden_frames, len(self._video.kept)
-        choose = POLICIES[self._config.mask_policy].choose
+        choose = self._policy.choose
         found = (choose(self._video, start, size, k, self._thresholds) for start in range(size))
         return [segment[0] if segment and self._allowed(segment[0]) else () for segment in found]
 
     def _allowed(self, hidden: Places) -> bool:
         shots = {self._video.shot(place) for place in hidden}
-        return len(hidden) == self._config.hidden_frames and len(shots) <= self._config.max_hidden_shots
+        allowed = len(hidden) == self._config.hidden_frames and len(shots) <= self._config.max_hidden_shots
+        return allowed and refuse_run(self._video, hidden, self._config, self._thresholds) is None
 
     def at(self, start: int, task: str) -> Iterator[_Option]:
         """All admissible twins whose first run begins at `start`."""
@@ -106,7 +108,7 @@ class _Search:
         if not first or start < self._edge:
             return
         after = range(first[-1] + 1, len(self._video.kept))
-        bridge = visible_beside(self._video, first, after, max(BRIDGES), self._thresholds) or ()
+        bridge = visible_beside(self._video, [first], after, max(BRIDGES), self._thresholds) or ()
         for count in range(1, len(bridge) + 1):
             for shift in SHIFTS:
                 second_start = bridge[count - 1] + 1 + shift
@@ -116,7 +118,7 @@ class _Search:
 
     def _option(self, task: str, first: Places, bridge: Places, second: Places) -> _Option | None:
         video, thresholds = self._video, self._thresholds
-        if any(alike_in(video, h, place, thresholds.repeat) for h in second for place in bridge):
+        if any(repeats_any(video, place, second, thresholds.repeat) for place in bridge):
             return None
         episodes = self._episodes(first, bridge, second)
         if episodes is None:
@@ -133,18 +135,28 @@ class _Search:
     def _episodes(self, first: Places, bridge: Places, second: Places) -> tuple[Episode, Episode] | None:
         """Both episodes in a context that is allowed for both, or None."""
         video, config, thresholds, edge = self._video, self._config, self._thresholds, self._edge
-        rest, hidden = config.context_frames - len(bridge), (*first, *second)
-        left = visible_beside(video, hidden, range(first[0] - 1, -1, -1), rest - edge, thresholds)
-        right = visible_beside(video, hidden, range(second[-1] + 1, len(video.kept)), rest - edge, thresholds)
-        if left is None or right is None:
+        rest, runs = config.context_frames - len(bridge), (first, second)
+        sides = range(first[0] - 1, -1, -1), range(second[-1] + 1, len(video.kept))
+        nearest = [visible_beside(video, runs, side, 1, thresholds) for side in sides]
+        if not nearest[0] or not nearest[1] or not self._ordered(runs, (*nearest[0], *bridge, *nearest[1])):
             return None
+        left, right = (visible_beside(video, runs, side, rest - edge, thresholds) or () for side in sides)
         splits = range(max(edge, rest - len(right)), min(rest - edge, len(left)) + 1)
         for before in shuffled(splits, "twins", self._seed, video.entry.video_id, video.kept[first[0]], len(bridge)):
             start, end = left[:before][::-1], right[: rest - before]
             visible = (*start, *bridge, *end)
-            if not any(refuse(video, run, visible, config, thresholds) for run in (first, second)):
+            if all(self._policy.allows(video, run, visible, thresholds) for run in runs):
                 return (
                     episode_of(video, start, first, (*bridge, *end)),
                     episode_of(video, (*start, *bridge), second, end),
                 )
         return None
+
+    def _ordered(self, runs: tuple[Places, Places], visible: Places) -> bool:
+        """Whether the frames next to the gaps show the order of both runs."""
+        video, config, thresholds = self._video, self._config, self._thresholds
+        return not any(
+            is_montage(video, run, visible, config.max_hidden_shots)
+            or ambiguous(video, run, visible, config, thresholds)
+            for run in runs
+        )
