@@ -122,7 +122,12 @@ def jpeg_of(video: KeptVideo, index: int) -> bytes:
 def films(count: int = 6, frames: int = 40, seed: int = 0, prefix: str = "film") -> list[KeptVideo]:
     """Videos of slowly changing frames in shots of ten, in one split: they give puzzles of every origin."""
     return [
-        kept_video(walk(frames, prefix, seed, n), name=f"{prefix}{n:02d}", shots=[p // 10 for p in range(frames)])
+        kept_video(
+            walk(frames, prefix, seed, n),
+            name=f"{prefix}{n:02d}",
+            shots=[p // 10 for p in range(frames)],
+            thumbnails=drifting(frames, prefix, seed, n),
+        )
         for n in range(count)
     ]
 
@@ -135,6 +140,20 @@ def config(**options: object) -> BuildConfig:
 def noise(*parts: str | int) -> bytes:
     """A thumbnail unlike any other."""
     return thumbnail_from(rng("thumbnail", *parts).integers(0, 256, COARSE_BLOCKS, dtype=np.uint8))
+
+
+def drifting(count: int, *parts: str | int) -> list[bytes]:
+    """Thumbnails that differ more the farther apart they are: each keeps a quarter of the blocks of the last one.
+
+    So much changes that nothing in them clearly moves.
+    """
+    blocks = rng("thumbnail", *parts).integers(0, 256, COARSE_BLOCKS, dtype=np.uint8).reshape(-1)
+    found = []
+    for place in range(count):
+        new = rng("drift", *parts, place)
+        blocks = np.where(new.random(blocks.size) < 3 / 4, new.integers(0, 256, blocks.size, dtype=np.uint8), blocks)
+        found.append(thumbnail_from(blocks))
+    return found
 
 
 def thumbnail_from(blocks: npt.NDArray[np.uint8]) -> bytes:
