@@ -1,6 +1,6 @@
 """A headless Chromium for the tests of the pages, and the screenshots of the docs.
 
-    python -m tests.screenshot shards/ docs/page.png --sample 475fbbf34c4c367998f8-000451167
+    python -m tests.screenshot shards/ docs/page.png --sample 475fbbf34c4c367998f8-000360167
     python -m tests.screenshot shards/ docs/quiz.png --height 800 --quiz KEYS
 
 Needs `chromium` and `chromedriver` on PATH (Debian: `apt install chromium-driver`) and the `dev` extra.
