@@ -44,7 +44,7 @@ from mvp_train.training.prepare import plan
 from mvp_train.training.run_folder import METRICS_NAME
 
 SIDE_PX = 112  # of a video; its frames are stored at 28 x 28, which is one token for Qwen2.5-VL
-FPS = 8
+FPS = 15
 ROOMS, ROOM_S = 9, 3
 FACES_A_SECOND = 1.08  # not 1, so that the hidden order differs between rooms
 FACES = np.array([(215, 70, 60), (235, 215, 90), (40, 70, 170)])
@@ -63,6 +63,7 @@ BUILD = {
     "similarity_high": 0.9999,
     "reversible": "keep",  # a drum turns both ways; only the context shows which
     "samples_per_video": 0,
+    "max_overlap": 1,  # neighbouring rooms show each other
     "val_share": 0,
     "test_share": 0.25,
 }

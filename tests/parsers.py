@@ -184,9 +184,9 @@ def _graded(data: bytes) -> object:
 
 
 def _quiz() -> bytes:
-    quiz = {"puzzles": 2, "seed": 0, "split": "", "task": ""}
+    quiz = {"puzzles": 2, "seed": 0, "split": "", "task": "", "half": "first", "reader": "", "kind": ""}
     answer = {"id": "0" * 16, "answer": ["A", "B"], "seconds": 1.5, "clear": True, "note": "n"}
-    return json.dumps({"format": 1, "tool_version": "1", "quiz": quiz, "answers": [answer]}).encode()
+    return json.dumps({"format": 2, "tool_version": "1", "quiz": quiz, "answers": [answer]}).encode()
 
 
 def _report_seed() -> bytes:

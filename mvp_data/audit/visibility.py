@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mvp_data.puzzles.motion import clearly_moves
 from mvp_data.puzzles.thumbnails import BLUR_SUM, MOVED_LUMA, MOVED_SHARE, blurred, middle
 from mvp_data.shards.record import SPLITS
 
@@ -135,7 +136,7 @@ class Gallery:
 
 
 def repeats(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """The pairs of two lists of thumbnails that show the same, which is where `differ` is false.
+    """The pairs of two lists of thumbnails that show the same: `differ` is false, and nothing in the scene moved.
 
     Pairs that differ much are left out by a quick comparison of larger areas.
     """
@@ -148,7 +149,9 @@ def repeats(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator[tuple[i
         outside = np.maximum(a[i] - light - high_b[j], low_b[j] - a[i] + light)
         outside = np.maximum(outside, np.maximum(b[j] + light - high_a[i], low_a[i] - b[j] - light))
         changed = (outside >= MOVED_LUMA * BLUR_SUM).reshape(len(pairs), -1)
-        yield from map(tuple, pairs[np.count_nonzero(changed, axis=1) < MOVED_SHARE * changed.shape[1]].tolist())
+        for x, y in pairs[np.count_nonzero(changed, axis=1) < MOVED_SHARE * changed.shape[1]].tolist():
+            if not clearly_moves(first[x], second[y]):
+                yield x, y
 
 
 def _ranges(thumbnails: Sequence[bytes]) -> tuple[Luma, Luma, Luma]:

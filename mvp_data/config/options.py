@@ -90,7 +90,10 @@ class MaskConfig:
     samples_per_video: int = option(32, "Most samples of one video (0: no limit; a pair needs 2).", low=0)
     frame_reuse: int = option(1, "Number of pairs in which a frame may be hidden (training split only).", low=1, high=4)
     max_overlap: float = option(
-        0.1, "Largest share of training samples whose hidden frames another sample shows.", low=0, high=1
+        0.1,
+        "Largest share of training samples whose hidden frames another sample shows (1: no check, in any split).",
+        low=0,
+        high=1,
     )
     reversible: str = option("drop", "Segments that loop, or look the same in reverse.", choices=("drop", "keep"))
 

@@ -35,7 +35,12 @@ class _Frames:
 def without_overlap(
     puzzles: Sequence[Puzzle], videos: Sequence[KeptVideo], thresholds: Thresholds, *, seed: int, max_share: float
 ) -> tuple[tuple[Puzzle, ...], dict[str, float]]:
-    """The puzzles that stay, and by split the share of them that another one shows: in `train` at most `max_share`."""
+    """The puzzles that stay, and by split the share of them that another one shows: in `train` at most `max_share`.
+
+    With 1 nothing is checked, in no split.
+    """
+    if max_share == 1:
+        return tuple(puzzles), {}
     by_id = {video.entry.video_id: video for video in videos}
     groups: dict[tuple[str, str], list[Puzzle]] = defaultdict(list)
     samples: Counter[str] = Counter()

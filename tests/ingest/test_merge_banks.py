@@ -21,7 +21,15 @@ def config(films: Path, tinyvit: str, tmp_path_factory: pytest.TempPathFactory) 
     for name in ("film 0.mp4", "film 1.mp4", "text.mp4"):
         shutil.copy2(films / name, folder / "films")
     small = {"hidden_frames": 2, "context_frames": 2, "distractors": 2, "fps": 1.0, "min_frames": 2, "max_pixels": 6272}
-    options = {"embedder": tinyvit, "workers": 1, "val_share": 0.0, "test_share": 0.0, **small}
+    options = {
+        "embedder": tinyvit,
+        "workers": 1,
+        "reversible": "keep",
+        "decoy_share": 0.0,
+        "val_share": 0.0,
+        "test_share": 0.0,
+        **small,
+    }
     return from_options({"src": str(folder / "films"), "out": folder / "shards", **options})
 
 

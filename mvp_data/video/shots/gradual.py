@@ -274,7 +274,7 @@ def _ramp(luma: Luma, contrast: Floats, fps: float) -> int:
     values = contrast[: limit + step + 1]
     if len(values) <= step:
         return 0
-    usual = float(np.median(contrast[: round((RAMP_MAX_S + REACH_S) * fps)]))
+    usual = float(np.median(contrast[: max(1, round((RAMP_MAX_S + REACH_S) * fps))]))
     falls = values[step:] <= values[:-step] + max(0.1, RAMP_RISE * usual * step / fps)
     length = int(np.argmax(falls)) if falls.any() else len(falls)
     length = min(len(contrast) - 1, length + step - 1) if length else 0
