@@ -28,6 +28,7 @@ BUILD = ("-m", "mvp_data.cli.main", "build")
 OPTIONS = (
     *("--hidden-frames", "2", "--context-frames", "2", "--distractors", "2", "--fps", "2", "--min-frames", "2"),
     *("--max-pixels", "6272", "--jpeg-quality", "70", "--val-share", "0", "--test-share", "0"),
+    *("--reversible", "keep", "--decoy-share", "0"),
 )
 needs_ray = pytest.mark.skipif(
     sys.platform != "linux" or find_spec("ray") is None, reason="needs Linux and the extra `ray`"

@@ -29,6 +29,7 @@ OPTIONS = (
     *("--hidden-frames", "2", "--context-frames", "2", "--distractors", "2", "--fps", "2", "--min-frames", "2"),
     *("--max-pixels", "6272", "--jpeg-quality", "70"),  # little to decode and to write, yet several kinds of shards:
     *("--tasks", "mvp=0.5,select=0.5", "--shard-samples", "4", "--val-share", "0", "--test-share", "0.4"),
+    *("--reversible", "keep", "--decoy-share", "0.5", "--max-overlap", "1"),
 )
 LIMIT_S = 120.0  # a build takes seconds
 ORPHAN_S = 15.0  # longest time that a worker may continue its video after its parent died

@@ -55,10 +55,8 @@ def words(src: Path, out: Path, embedder: str, *more: str) -> tuple[str, ...]:
 def on_this_machine(src: Path, out: Path, embedder: str) -> dict[str, bytes]:
     """Build the same with the local engine; return its files."""
     pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
-    numbers = {
-        name.removeprefix("--").replace("-", "_"): float(value) if "." in value else int(value) for name, value in pairs
-    }
-    build(from_options({"src": str(src), "out": out, "embedder": embedder, **numbers}))
+    options = {name.removeprefix("--").replace("-", "_"): int(v) if v.isdigit() else v for name, v in pairs}
+    build(from_options({"src": str(src), "out": out, "embedder": embedder, **options}))
     return results(out)
 
 
