@@ -137,7 +137,7 @@ def test_a_video_without_one_usable_frame(reject: str, reason: str) -> None:
 
 def test_no_puzzle() -> None:
     video = kept_video(walk(9, "short"), name="v0")
-    row = ledger([video], [outcome("a.mp4", "v0")], mask_policy="free", decoy_share=0.0)["a.mp4"]
+    row = ledger([video], [outcome("a.mp4", "v0")], mask_policy="free", decoy_share=0.0, reversible="keep")["a.mp4"]
     assert (row.outcome, row.reason) == ("skipped", "no_puzzle")
     refused = json.loads(row.segments_refused)
     assert refused["few_distractors"] >= 1

@@ -114,7 +114,7 @@ def test_a_good_build_has_no_findings(built: BuildConfig) -> None:
     assert found.ok
     assert failed(found) == {}
     assert not [check.lines for check in found.checks if check.lines], "not even a warning"
-    assert all(check.looked_at for check in found.checks)
+    assert all(check.looked_at for check in found.checks if check.name != "pairs"), "it has no pair"
     index = read_index(built.out)
     assert (found.samples, found.shards) == (index.counts["samples"], len(index.shards))
     assert {shard.task for shard in index.shards} == {"mvp", "jigsaw"}
@@ -592,7 +592,7 @@ def vectors_changed(bank: Path) -> None:
     path = next(bank.rglob("film01.npy"))
     vectors = np.load(path, allow_pickle=False)
     with path.open("wb") as file:
-        np.save(file, np.roll(vectors, 1, axis=1), allow_pickle=False)
+        np.save(file, vectors[::-1], allow_pickle=False)
 
 
 @pytest.mark.parametrize(
@@ -609,7 +609,8 @@ def vectors_changed(bank: Path) -> None:
     ],
 )
 def test_a_damaged_bank_changes_nothing(folder: Path, harm: Callable[[Path], object], words: str) -> None:
-    shard = next(p for p in sorted(folder.glob("*.tar")) if any(s.record.video_id == "film00" for s in read_shard(p)))
+    video = "film01" if harm is vectors_changed else "film00"
+    shard = next(p for p in sorted(folder.glob("*.tar")) if any(s.record.video_id == video for s in read_shard(p)))
     flip(shard, 600)
     before = content(folder)
     harm(folder.with_name("shards.bank"))
